@@ -218,12 +218,12 @@ static void test_partition_and_heal(void **state) {
   assert_int_equal(ev.kind, QR_LINK_DATA);
   assert_memory_equal(ev.data, "held", 4);
   qr_link_mem_group(n[1].link, 1); /* the time of the first cut does not count */
-  poll_none(&n[0], now += MS);
+  poll_none(&n[0], now += 999 * MS);
   poll_none(&n[1], now);
   assert_int_equal(OPS->connect(n[2].link, &n[1].addr, NULL, &c), QR_OK);
-  now += 1000 * MS;
-  expect_down(&n[0], now, "idle timeout");
+  expect_down(&n[0], now += MS, "idle timeout");
   expect_down(&n[1], now, "idle timeout");
+  now += 999 * MS;
   expect_down(&n[2], now, "handshake timed out");
   bed_close(&b);
 }

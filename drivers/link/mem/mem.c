@@ -379,13 +379,11 @@ static int poll_conn(qr_link_t *l, conn_t *c, qr_link_event_t *ev, int max) {
   int n = 0;
   uint64_t now = l->hub->now;
   if (is_cut(l, c)) {
-    if (c->cut_at == NEVER) c->cut_at = now;
     if (now - c->cut_at < l->idle_ns) return 0;
     ev[n++] = (qr_link_event_t){ .kind = QR_LINK_DOWN, .conn = c->id, .reason = "idle timeout" };
     conn_free(l, c, "idle timeout");
     return n;
   }
-  c->cut_at = NEVER;
   if (c->state == CONN_WAIT && c->up_at <= now) {
     c->state = CONN_OPEN;
     ev[n++] = (qr_link_event_t){ .kind = QR_LINK_UP, .conn = c->id, .inbound = c->inbound, .addr = c->addr, .peer = c->peer };
@@ -421,7 +419,7 @@ static uint64_t mem_next_timer(qr_link_t *l) {
     const conn_t *c = &l->conns[i];
     if (c->state == CONN_FREE) continue;
     if (is_cut(l, c)) {
-      at = earlier(at, c->cut_at == NEVER ? now : c->cut_at + l->idle_ns);
+      at = earlier(at, c->cut_at + l->idle_ns);
       continue;
     }
     at = earlier(at, c->down_at);
@@ -452,10 +450,25 @@ void qr_link_mem_delay(qr_link_t *l, uint64_t delay_ns, uint64_t jitter_ns) {
   l->hub->jitter_ns = jitter_ns;
 }
 
-void qr_link_mem_group(qr_link_t *l, uint32_t group) { l->group = group; }
+/* Groups changed: notes since when each connection is cut, whether or not anybody polls meanwhile. */
+static void hub_regroup(hub_t *h) {
+  for (qr_link_t *l = h->links; l; l = l->next) {
+    for (uint32_t i = 0; i < l->conn_cnt; i++) {
+      conn_t *c = &l->conns[i];
+      if (!is_cut(l, c)) c->cut_at = NEVER;
+      else if (c->cut_at == NEVER) c->cut_at = h->now;
+    }
+  }
+}
+
+void qr_link_mem_group(qr_link_t *l, uint32_t group) {
+  l->group = group;
+  hub_regroup(l->hub);
+}
 
 void qr_link_mem_heal(qr_link_t *l) {
   for (qr_link_t *o = l->hub->links; o; o = o->next) o->group = 0;
+  hub_regroup(l->hub);
 }
 
 static void break_end(conn_t *c, uint64_t now) {
