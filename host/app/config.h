@@ -8,6 +8,8 @@
 #define QR_CONFIG_PEER_MAX_CNT 32u
 #define QR_CONFIG_PATH_SZ 512u
 #define QR_CONFIG_OPTIONS_SZ 512u
+#define QR_CONFIG_PORT 7788u /* UDP, of every address given without one */
+#define QR_CONFIG_VERSION "0.1.0"
 
 typedef struct {
   char dir[QR_CONFIG_PATH_SZ];         /* data directory: key, store, socket */
