@@ -31,7 +31,10 @@ typedef struct { qr_account_t before; qr_account_t after; } qr_ledger_change_t;
 #define QR_LEDGER_CHANGE_MAX_CNT (2u * QR_BLOCK_TX_MAX_CNT + 1u)
 typedef struct { uint32_t cnt; qr_ledger_change_t changes[QR_LEDGER_CHANGE_MAX_CNT]; } qr_ledger_undo_t;
 
-/* Subsidy of a block with reward R: s0/2 + s0*R/131072, integer. */
+/* Coins that can ever exist. A subsidy that would pass it is cut, so sums of balances cannot overflow. */
+#define QR_LEDGER_SUPPLY_MAX UINT64_C(0x7fffffffffffffff)
+
+/* Subsidy of a block with reward R: s0/2 + s0*R/131072, integer; R above 65536 counts as 65536. */
 uint64_t qr_ledger_subsidy(uint64_t s0, uint32_t reward);
 
 /* Applies a block: every transfer in order (signature, sequence, balance of amount + fee without overflow), then subsidy and
@@ -41,8 +44,11 @@ enum qr_verdict qr_ledger_connect(qr_ledger_t *l, const qr_params_t *p, const qr
 /* Restores what undo recorded; must be the last connected block's. */
 void qr_ledger_disconnect(qr_ledger_t *l, const qr_ledger_undo_t *undo);
 
-/* Checks one transaction against the present ledger without applying it, assuming pending_seq earlier ones of the sender. */
+/* Checks one transaction without applying it, as if it came first after the present ledger: TX_SYNTAX, TX_SIGNATURE,
+   TX_SEQUENCE, TX_BALANCE in this order. The second form takes the sender's account as it would stand by then, for callers
+   that queue several transactions of one sender (sequence plus their number, balance less what they spend). */
 enum qr_verdict qr_ledger_check_tx(const qr_ledger_t *l, uint64_t chain_id, const qr_tx_t *tx) QR_WARN_UNUSED;
+enum qr_verdict qr_ledger_check_tx_from(const qr_account_t *from, uint64_t chain_id, const qr_tx_t *tx) QR_WARN_UNUSED;
 
 /* H("quarry.state" | accounts root). Cost: rehash of the buckets touched since the last call and their paths. */
 qr_hash_t qr_ledger_root(qr_ledger_t *l);
