@@ -9,7 +9,8 @@
 /* Lowers one training step of net. Never fails for a net that qr_net_init accepted (limits are checked there). */
 void qr_step_lower(const qr_net_t *net, qr_step_prog_t *prog);
 
-/* H("quarry.program" | every field of header, buffers and ops in order, little-endian). Part of the rules hash. */
+/* H("quarry.program" | every field of the header, of the buf_cnt buffers and of the op_cnt ops, in order, little-endian). Part of
+   the rules hash. */
 qr_hash_t qr_step_prog_hash(const qr_step_prog_t *prog);
 
 /* c_k = H("quarry.step" | c_(k-1) | digest_cnt u64 little-endian). */
