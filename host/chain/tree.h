@@ -57,6 +57,9 @@ bool qr_tree_executed(qr_tree_t *t, qr_node_t *n) QR_WARN_UNUSED;
 /* Marks a node and every descendant invalid. It is not, and has never been, executed (asserted). */
 void qr_tree_invalid(qr_tree_t *t, qr_node_t *n);
 
+/* Removes a childless node in state HEADER, as if it had never been seen: its data did not come, and it is not to blame. */
+void qr_tree_forget(qr_tree_t *t, qr_node_t *n);
+
 qr_node_t *qr_tree_tip(const qr_tree_t *t);
 /* Restores the tip at start-up, from a stored chain, without tie windows: n must be executed. */
 void qr_tree_set_tip(qr_tree_t *t, qr_node_t *n);

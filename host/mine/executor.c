@@ -1,0 +1,488 @@
+#include "mine/executor.h"
+
+#include <stdlib.h>
+
+#include "base/assert.h"
+#include "base/err.h"
+#include "chain/target.h"
+#include "mine/qcache.h"
+#include "step/program.h"
+#include "step/ref.h"
+
+#define E_CNT QR_SEGMENT_INSTANCE_CNT
+#define CACHED_TARGET_CNT 3u
+#define FORWARD_ROWS 256u   /* rows of one target-value job */
+#define ROLLOUT_STEPS 8u    /* environment steps of one poll */
+
+enum stage { IDLE, GATHER, TARGETS, TRAIN, ROOT, ACT, EVALUATE };
+
+struct qr_executor {
+  const qr_chain_cfg_t *cfg;
+  const qr_accel_ops_t *accel;
+  qr_accel_queue_t *queue;
+  uint32_t prog_ids[QR_TASK_MAX_CNT];
+  uint32_t digest_cnt[QR_TASK_MAX_CNT];
+  qr_qcache_t *qcache;
+  qr_exec_job_t *job;
+  enum stage stage;
+  bool cancel;
+  qr_hash_t sigma, rho;
+  qr_header_t claimed;        /* VERIFY: the header as it came */
+  /* minibatches of the attempt */
+  uint32_t gather_k;
+  uint32_t *rows;             /* [K][B] replay rows */
+  int8_t *obs;                /* [K][B][obs] */
+  uint8_t *act;
+  int32_t *target;
+  void *batch_scratch;
+  uint32_t *missing;          /* rows whose target value is not known yet */
+  uint32_t missing_cnt, missing_done;
+  qr_qcache_view_t qview;
+  /* the accelerator job in flight */
+  qr_accel_job_t accel_job;
+  bool in_flight;
+  uint64_t *digests;
+  uint64_t td_abs_sum[QR_BLOCK_STEP_MAX_CNT];
+  uint32_t trace_cnt;
+  int8_t *forward_obs;
+  int32_t *q;
+  /* rollouts */
+  uint32_t t;
+  qr_env_live_t *live;
+  uint8_t rollout_actions[E_CNT];
+  int64_t rollout_return;
+};
+
+static uint32_t batch_of(const qr_executor_t *x) { return x->cfg->nets[x->job->task].spec.batch; }
+static uint32_t obs_sz_of(const qr_executor_t *x) { return x->cfg->nets[x->job->task].in_sz; }
+static uint32_t action_cnt_of(const qr_executor_t *x) { return x->cfg->nets[x->job->task].spec.action_cnt; }
+static const qr_env_t *env_of(const qr_executor_t *x) { return qr_env_get(x->cfg->p.tasks[x->job->task].env); }
+
+int qr_executor_load(const qr_chain_cfg_t *cfg, const qr_accel_ops_t *accel, qr_accel_t *dev,
+                     uint32_t prog_ids[QR_TASK_MAX_CNT]) {
+  for (uint32_t t = 0; t < cfg->p.task_cnt; t++) {
+    qr_step_prog_t prog;
+    qr_step_lower(&cfg->nets[t], &prog);
+    int err = accel->load(dev, &cfg->nets[t], &prog, &prog_ids[t]);
+    if (err) return err;
+  }
+  return QR_OK;
+}
+
+static void *take(size_t sz, bool *ok) {
+  void *p = aligned_alloc(QR_CACHE_LINE, qr_align_up(sz ? sz : 1, QR_CACHE_LINE));
+  if (!p) *ok = false;
+  return p;
+}
+
+int qr_executor_init(qr_executor_t **out, const qr_chain_cfg_t *cfg, const qr_accel_ops_t *accel, qr_accel_t *dev,
+                     const uint32_t prog_ids[QR_TASK_MAX_CNT]) {
+  qr_executor_t *x = calloc(1, sizeof *x);
+  if (!x) return QR_ERR_NOMEM;
+  x->cfg = cfg;
+  x->accel = accel;
+  memcpy(x->prog_ids, prog_ids, sizeof x->prog_ids);
+  size_t batch = 0, obs = 0, digests = 0;
+  for (uint32_t t = 0; t < cfg->p.task_cnt; t++) {
+    qr_step_prog_t prog;
+    qr_step_lower(&cfg->nets[t], &prog);
+    x->digest_cnt[t] = prog.digest_cnt;
+    if (prog.digest_cnt > digests) digests = prog.digest_cnt;
+    if (cfg->nets[t].spec.batch > batch) batch = cfg->nets[t].spec.batch;
+    if (cfg->nets[t].in_sz > obs) obs = cfg->nets[t].in_sz;
+  }
+  size_t total = (size_t)cfg->p.step_cnt * batch;
+  uint32_t window = cfg->p.replay_rows;
+  if (window < cfg->p.warmup_segments * cfg->p.segment_rows) window = cfg->p.warmup_segments * cfg->p.segment_rows;
+  bool ok = true;
+  x->rows = take(total * sizeof *x->rows, &ok);
+  x->obs = take(total * obs, &ok);
+  x->act = take(total, &ok);
+  x->target = take(total * sizeof *x->target, &ok);
+  x->batch_scratch = take(qr_step_batch_scratch_sz(window), &ok);
+  x->missing = take(total * sizeof *x->missing, &ok);
+  x->digests = take((size_t)cfg->p.step_cnt * digests * sizeof *x->digests, &ok);
+  x->forward_obs = take(FORWARD_ROWS * obs, &ok);
+  x->q = take(FORWARD_ROWS * QR_ENV_ACTION_MAX_CNT * sizeof *x->q, &ok);
+  x->live = take(E_CNT * sizeof *x->live, &ok);
+  x->qcache = qr_qcache_init(cfg, CACHED_TARGET_CNT);
+  int err = ok && x->qcache ? accel->queue_open(dev, &x->queue) : QR_ERR_NOMEM;
+  if (err) {
+    qr_executor_fini(x);
+    return err;
+  }
+  *out = x;
+  return QR_OK;
+}
+
+void qr_executor_fini(qr_executor_t *x) {
+  if (!x) return;
+  QR_ASSERT(!x->job);
+  if (x->queue) x->accel->queue_close(x->queue);
+  qr_qcache_fini(x->qcache);
+  free(x->rows);
+  free(x->obs);
+  free(x->act);
+  free(x->target);
+  free(x->batch_scratch);
+  free(x->missing);
+  free(x->digests);
+  free(x->forward_obs);
+  free(x->q);
+  free(x->live);
+  free(x);
+}
+
+bool qr_executor_busy(const qr_executor_t *x) { return x->job != NULL; }
+
+void qr_executor_cancel(qr_executor_t *x) {
+  if (!x->job) return;
+  x->cancel = true;
+  if (x->in_flight) x->accel->cancel(x->queue, &x->accel_job);
+}
+
+static void finish(qr_executor_t *x) {
+  x->job->done = true;
+  x->job = NULL;
+  x->stage = IDLE;
+}
+
+static void fail(qr_executor_t *x, int err) {
+  x->job->err = err;
+  finish(x);
+}
+
+static void refute(qr_executor_t *x, enum qr_verdict v) {
+  x->job->verdict = v;
+  finish(x);
+}
+
+static void begin_rollout(qr_executor_t *x, enum stage stage) {
+  x->stage = stage;
+  x->t = 0;
+  x->rollout_return = 0;
+}
+
+static void begin_evaluation(qr_executor_t *x, const qr_hash_t *feed) {
+  const qr_env_t *env = env_of(x);
+  begin_rollout(x, EVALUATE);
+  for (uint32_t i = 0; i < E_CNT; i++) env->start(&x->live[i], feed, i);
+}
+
+void qr_executor_start(qr_executor_t *x, qr_exec_job_t *job) {
+  QR_ASSERT(!x->job);
+  x->job = job;
+  x->cancel = false;
+  job->done = job->cancelled = job->won = false;
+  job->err = QR_OK;
+  job->verdict = QR_VERDICT_OK;
+  job->steps_done = 0;
+  if (job->mode == QR_EXEC_SCORE) {
+    begin_evaluation(x, &job->score_feed);
+    return;
+  }
+  QR_ASSERT(job->view->task == job->task && qr_view_row_cnt(job->view) >= batch_of(x));
+  x->claimed = job->header;
+  x->sigma = qr_header_sigma(&job->header);
+  x->gather_k = 0;
+  x->missing_cnt = x->missing_done = x->trace_cnt = 0;
+  qr_qcache_bind(x->qcache, job->view, &x->qview);
+  x->stage = GATHER;
+}
+
+/* One step's minibatch: observations and actions copied out, rows without a known target value noted once. */
+static void gather(qr_executor_t *x) {
+  const qr_view_t *v = x->job->view;
+  uint32_t b_cnt = batch_of(x), obs_sz = obs_sz_of(x), seg_rows = x->cfg->p.segment_rows, k = x->gather_k;
+  uint32_t *rows = x->rows + (size_t)k * b_cnt;
+  qr_step_batch(&x->sigma, k, qr_view_row_cnt(v), b_cnt, rows, x->batch_scratch);
+  for (uint32_t b = 0; b < b_cnt; b++) {
+    uint32_t s = rows[b] / seg_rows, r = rows[b] % seg_rows;
+    const qr_segment_t *seg = v->segments[s]->seg;
+    memcpy(x->obs + ((size_t)k * b_cnt + b) * obs_sz, seg->obs + (size_t)r * obs_sz, obs_sz);
+    x->act[(size_t)k * b_cnt + b] = seg->actions[r];
+    if (seg->dones[r] || x->qview.known[s][r]) continue;
+    x->qview.known[s][r] = 1; /* becomes true before anything reads it */
+    x->missing[x->missing_cnt++] = rows[b];
+  }
+  if (++x->gather_k == x->cfg->p.step_cnt) x->stage = TARGETS;
+}
+
+/* Sends a forward job; false if the accelerator refused. */
+static bool send_forward(qr_executor_t *x, const uint8_t *model, const int8_t *obs, uint32_t row_cnt) {
+  x->accel_job = (qr_accel_job_t){ .kind = QR_ACCEL_FORWARD, .prog = x->prog_ids[x->job->task], .model_in = model,
+                                   .obs = obs, .row_cnt = row_cnt, .q = x->q };
+  if (x->accel->submit(x->queue, &x->accel_job)) return false;
+  x->in_flight = true;
+  return true;
+}
+
+/* Rows noted before a failure or a cancel were marked known without a value: take that back. */
+static void forget_missing(qr_executor_t *x) {
+  uint32_t seg_rows = x->cfg->p.segment_rows;
+  for (uint32_t i = x->missing_done; i < x->missing_cnt; i++) {
+    x->qview.known[x->missing[i] / seg_rows][x->missing[i] % seg_rows] = 0;
+  }
+}
+
+static void keep_target_values(qr_executor_t *x) {
+  uint32_t seg_rows = x->cfg->p.segment_rows, a_cnt = action_cnt_of(x);
+  for (uint32_t i = 0; i < x->accel_job.row_cnt; i++) {
+    uint32_t row = x->missing[x->missing_done + i];
+    const int32_t *q = x->q + (size_t)i * a_cnt;
+    x->qview.values[row / seg_rows][row % seg_rows] = q[qr_step_argmax(q, a_cnt)];
+  }
+  x->missing_done += x->accel_job.row_cnt;
+}
+
+static void send_attempt(qr_executor_t *x) {
+  const qr_view_t *v = x->job->view;
+  const qr_task_params_t *task = &x->cfg->p.tasks[x->job->task];
+  uint32_t total = x->cfg->p.step_cnt * batch_of(x), seg_rows = x->cfg->p.segment_rows;
+  for (uint32_t i = 0; i < total; i++) {
+    uint32_t s = x->rows[i] / seg_rows, r = x->rows[i] % seg_rows;
+    const qr_segment_t *seg = v->segments[s]->seg;
+    x->target[i] = qr_step_td_target(seg->rewards[r], seg->dones[r], x->qview.values[s][r], task->gamma_q16,
+                                     task->q_clip);
+  }
+  x->accel_job = (qr_accel_job_t){
+    .kind = QR_ACCEL_ATTEMPT, .prog = x->prog_ids[x->job->task], .model_in = x->job->model_in,
+    .model_out = x->job->model_out, .sigma = x->sigma, .step_cnt = x->cfg->p.step_cnt,
+    .lr_shift = qr_params_lr_shift(task, v->task_idx), .obs = x->obs, .act = x->act, .target = x->target,
+    .digests = x->digests, .td_abs_sum = x->td_abs_sum,
+  };
+  x->stage = TRAIN;
+  if (x->accel->submit(x->queue, &x->accel_job)) fail(x, QR_ERR_IO);
+  else x->in_flight = true;
+}
+
+static void compute_targets(qr_executor_t *x) {
+  if (x->missing_done == x->missing_cnt) {
+    send_attempt(x);
+    return;
+  }
+  uint32_t n = x->missing_cnt - x->missing_done, obs_sz = obs_sz_of(x), seg_rows = x->cfg->p.segment_rows;
+  if (n > FORWARD_ROWS) n = FORWARD_ROWS;
+  for (uint32_t i = 0; i < n; i++) {
+    uint32_t row = x->missing[x->missing_done + i];
+    const qr_segment_t *seg = x->job->view->segments[row / seg_rows]->seg;
+    memcpy(x->forward_obs + (size_t)i * obs_sz, seg->obs + (size_t)(row % seg_rows + E_CNT) * obs_sz, obs_sz);
+  }
+  if (!send_forward(x, x->job->view->target->bytes, x->forward_obs, n)) {
+    forget_missing(x);
+    fail(x, QR_ERR_IO);
+  }
+}
+
+/* Extends the trace by the steps that have finished; a verifier stops at the first that differs. */
+static void follow_training(qr_executor_t *x) {
+  qr_exec_job_t *job = x->job;
+  uint32_t n = x->digest_cnt[job->task];
+  for (; x->trace_cnt < x->accel_job.steps_done; x->trace_cnt++) {
+    const qr_hash_t *prev = x->trace_cnt ? &job->trace[x->trace_cnt - 1] : &x->sigma;
+    job->trace[x->trace_cnt] = qr_step_trace_next(prev, x->digests + (size_t)x->trace_cnt * n, n);
+    if (job->mode != QR_EXEC_VERIFY || job->verdict) continue;
+    if (!qr_hash_eq(&job->trace[x->trace_cnt], &job->body->trace[x->trace_cnt])) {
+      job->verdict = QR_VERDICT_TRACE;
+      if (x->in_flight) x->accel->cancel(x->queue, &x->accel_job);
+    }
+  }
+  job->steps_done = x->accel_job.steps_done;
+}
+
+static void find_root(qr_executor_t *x) {
+  qr_exec_job_t *job = x->job;
+  const qr_net_t *net = &x->cfg->nets[job->task];
+  qr_header_t *h = &job->header;
+  qr_u256_t target;
+  h->model_out = qr_model_root(net, job->model_out);
+  h->trace_last = job->trace[x->trace_cnt - 1];
+  if (job->mode == QR_EXEC_VERIFY && !qr_hash_eq(&h->model_out, &x->claimed.model_out)) {
+    refute(x, QR_VERDICT_MODEL_OUT);
+    return;
+  }
+  qr_hash_t ticket = qr_header_ticket(&x->sigma, &h->model_out, &h->trace_last);
+  bool expanded = qr_target_expand(h->target, &target);
+  if (!expanded || !qr_target_met(&ticket, &target, x->cfg->p.tasks[job->task].work_q16)) {
+    if (job->mode == QR_EXEC_VERIFY) refute(x, QR_VERDICT_TICKET);
+    else finish(x);
+    return;
+  }
+  const qr_view_t *v = job->view;
+  job->facts = (qr_exec_facts_t){ .task = job->task, .td_abs_sum = x->td_abs_sum[0] };
+  job->facts.eligible = !v->has_td_limit || job->facts.td_abs_sum <= v->td_limit;
+  x->rho = qr_header_rho(&x->sigma, &h->model_out, &h->trace_last);
+  begin_rollout(x, ACT);
+  qr_hash_t feed = qr_view_act_feed(&v->parent, job->task);
+  qr_segment_begin(job->segment->seg, qr_view_start_states(v), &feed, x->live);
+}
+
+static void choose_greedily(qr_executor_t *x) {
+  uint32_t a_cnt = action_cnt_of(x);
+  for (uint32_t i = 0; i < E_CNT; i++) {
+    x->rollout_actions[i] = (uint8_t)qr_step_argmax(x->q + (size_t)i * a_cnt, a_cnt);
+  }
+}
+
+static void explore(qr_executor_t *x) {
+  uint32_t eps = qr_params_eps(&x->cfg->p.tasks[x->job->task], x->job->view->task_idx), a_cnt = action_cnt_of(x);
+  for (uint32_t i = 0; i < E_CNT; i++) {
+    qr_philox_t p = qr_philox_init(&x->rho, qr_stream_word(QR_STREAM_EXPLORE, 0, i));
+    if (qr_philox_word(&p, 2 * x->t) >> 16 < eps) {
+      x->rollout_actions[i] = (uint8_t)qr_philox_bound(qr_philox_word(&p, 2 * x->t + 1), a_cnt);
+    }
+  }
+}
+
+static void end_acting(qr_executor_t *x) {
+  qr_exec_job_t *job = x->job;
+  qr_segment_t *seg = job->segment->seg;
+  qr_header_t *h = &job->header;
+  qr_segment_end(seg, x->live);
+  qr_body_t body = { .step_cnt = (uint16_t)x->trace_cnt, .trace = job->trace, .action_cnt = seg->row_cnt,
+                     .actions = job->actions };
+  h->trace_root = qr_body_trace_root(&body);
+  h->actions_root = qr_body_actions_root(&body);
+  h->env_root = qr_segment_env_root(seg->env, qr_segment_end_states(seg));
+  h->replay_root = qr_view_replay_next(&job->view->replay_root, seg);
+  if (job->mode == QR_EXEC_VERIFY) {
+    if (!qr_hash_eq(&h->env_root, &x->claimed.env_root)) {
+      refute(x, QR_VERDICT_ENV_ROOT);
+      return;
+    }
+    if (!qr_hash_eq(&h->replay_root, &x->claimed.replay_root)) {
+      refute(x, QR_VERDICT_REPLAY_ROOT);
+      return;
+    }
+  }
+  qr_hash_t feed = qr_view_eval_feed(&x->rho);
+  begin_evaluation(x, &feed);
+}
+
+static void act_once(qr_executor_t *x) {
+  qr_exec_job_t *job = x->job;
+  choose_greedily(x);
+  explore(x);
+  uint8_t *recorded = job->actions + (size_t)x->t * E_CNT;
+  memcpy(recorded, x->rollout_actions, E_CNT);
+  if (job->mode == QR_EXEC_VERIFY && memcmp(recorded, job->body->actions + (size_t)x->t * E_CNT, E_CNT)) {
+    refute(x, QR_VERDICT_ACTIONS);
+    return;
+  }
+  qr_segment_apply(job->segment->seg, x->t, x->live, x->rollout_actions);
+  if (++x->t == job->segment->seg->row_cnt / E_CNT) end_acting(x);
+}
+
+/* Return of policy 0 over the same evaluation rows. */
+static int64_t rule_return(qr_executor_t *x, const qr_hash_t *feed) {
+  const qr_env_t *env = env_of(x);
+  int64_t sum = 0;
+  bool done;
+  for (uint32_t i = 0; i < E_CNT; i++) {
+    env->start(&x->live[i], feed, i);
+    for (uint32_t t = 0; t < x->cfg->p.eval_rows / E_CNT; t++) {
+      sum += env->step(&x->live[i], env->policy(&x->live[i], 0), &done);
+    }
+  }
+  return sum;
+}
+
+static void end_evaluation(qr_executor_t *x) {
+  qr_exec_job_t *job = x->job;
+  job->score = x->rollout_return;
+  if (job->mode == QR_EXEC_SCORE) {
+    finish(x);
+    return;
+  }
+  qr_hash_t feed = qr_view_eval_feed(&x->rho);
+  job->facts.model_return = x->rollout_return;
+  job->facts.rule_return = rule_return(x, &feed);
+  job->header.reward = qr_view_reward(&x->cfg->p.tasks[job->task], job->facts.model_return, job->facts.rule_return);
+  if (job->mode == QR_EXEC_VERIFY && job->header.reward != x->claimed.reward) {
+    refute(x, QR_VERDICT_REWARD);
+    return;
+  }
+  job->won = job->mode == QR_EXEC_MINE;
+  finish(x);
+}
+
+static void evaluate_once(qr_executor_t *x) {
+  const qr_env_t *env = env_of(x);
+  bool done;
+  choose_greedily(x);
+  for (uint32_t i = 0; i < E_CNT; i++) {
+    x->rollout_return += env->step(&x->live[i], x->rollout_actions[i], &done);
+  }
+  if (++x->t == x->cfg->p.eval_rows / E_CNT) end_evaluation(x);
+}
+
+static void send_rollout_forward(qr_executor_t *x) {
+  const int8_t *obs = x->forward_obs;
+  uint32_t obs_sz = obs_sz_of(x);
+  if (x->stage == ACT) {
+    obs = qr_segment_observe(x->job->segment->seg, x->t, x->live);
+  } else {
+    for (uint32_t i = 0; i < E_CNT; i++) env_of(x)->observe(&x->live[i], x->forward_obs + (size_t)i * obs_sz);
+  }
+  const uint8_t *model = x->job->mode == QR_EXEC_SCORE ? x->job->model_in : x->job->model_out;
+  if (!send_forward(x, model, obs, E_CNT)) fail(x, QR_ERR_IO);
+}
+
+/* What to do when the accelerator has finished the job in flight. */
+static void land(qr_executor_t *x) {
+  x->in_flight = false;
+  if (x->stage == TRAIN) {
+    follow_training(x);
+    if (x->cancel) {
+      x->job->cancelled = true;
+      finish(x);
+    } else if (x->job->verdict) {
+      finish(x);
+    } else if (x->accel_job.err) {
+      fail(x, x->accel_job.err);
+    } else {
+      x->stage = ROOT;
+    }
+    return;
+  }
+  if (x->cancel || x->accel_job.err) {
+    if (x->stage == TARGETS) forget_missing(x);
+    x->job->cancelled = x->cancel;
+    if (x->cancel) finish(x);
+    else fail(x, x->accel_job.err);
+    return;
+  }
+  if (x->stage == TARGETS) keep_target_values(x);
+  else if (x->stage == ACT) act_once(x);
+  else evaluate_once(x);
+}
+
+static void advance(qr_executor_t *x) {
+  switch (x->stage) {
+  case GATHER: gather(x); break;
+  case TARGETS: compute_targets(x); break;
+  case ROOT: find_root(x); break;
+  case ACT:
+  case EVALUATE: send_rollout_forward(x); break;
+  default: QR_ASSERT(!"a stage that waits has a job in flight");
+  }
+}
+
+bool qr_executor_poll(qr_executor_t *x) {
+  if (!x->job) return false;
+  uint32_t rounds = x->stage == ACT || x->stage == EVALUATE ? 2 * ROLLOUT_STEPS : 1;
+  for (uint32_t i = 0; i < rounds && x->job; i++) {
+    if (x->in_flight) {
+      x->accel->poll(x->queue);
+      if (x->accel_job.finished) land(x);
+      else if (x->stage == TRAIN) follow_training(x);
+    } else if (x->cancel) {
+      if (x->stage == GATHER || x->stage == TARGETS) forget_missing(x);
+      x->job->cancelled = true;
+      finish(x);
+    } else {
+      advance(x);
+    }
+  }
+  return true;
+}

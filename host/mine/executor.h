@@ -1,0 +1,63 @@
+/* The executor: turns a view and an incoming model into an executed attempt, the same way for a miner and for a verifier. It
+   never blocks: poll does a bounded piece of work (about one training step) and returns. One executor belongs to one thread
+   and owns one accelerator queue.
+   Stages: gather minibatches -> target values -> K training steps -> model root, ticket -> acting -> evaluation. */
+#ifndef QR_MINE_EXECUTOR_H
+#define QR_MINE_EXECUTOR_H
+
+#include "mine/view.h"
+#include "port/accel.h"
+
+typedef struct qr_executor qr_executor_t;
+
+enum qr_exec_mode {
+  QR_EXEC_MINE,   /* an attempt; goes on past the training only with a valid ticket */
+  QR_EXEC_VERIFY, /* a block; ends at the first contradiction */
+  QR_EXEC_SCORE   /* greedy return of a model on an evaluation feed, nothing else */
+};
+
+typedef struct {
+  enum qr_exec_mode mode;
+  uint32_t task;
+  /* lent until done */
+  const qr_view_t *view;      /* MINE, VERIFY */
+  const qr_body_t *body;      /* VERIFY: passed qr_body_check */
+  const uint8_t *model_in;
+  uint8_t *model_out;         /* MINE, VERIFY: room for a model; the model after steps_done steps */
+  qr_segment_obj_t *segment;  /* MINE, VERIFY: a fresh object that receives the acting segment */
+  qr_hash_t score_feed;       /* SCORE */
+  /* MINE: prefix in, suffix out once won. VERIFY: the block's header; suffix fields are overwritten by what was recomputed, as far
+     as execution came (compare with what was claimed). */
+  qr_header_t header;
+  /* results */
+  bool done;
+  bool cancelled;
+  int err;                    /* QR_ERR_IO: the accelerator failed; nothing is known about the block */
+  enum qr_verdict verdict;    /* VERIFY */
+  bool won;                   /* MINE: the ticket is valid and header, trace, actions, segment, facts are complete */
+  uint32_t steps_done;        /* training steps that model_out has seen */
+  qr_exec_facts_t facts;
+  qr_hash_t trace[QR_BLOCK_STEP_MAX_CNT];
+  uint8_t actions[QR_BLOCK_ACTION_MAX_CNT];
+  int64_t score;              /* SCORE: return, Q16 sum */
+} qr_exec_job_t;
+
+/* prog_ids: programs loaded on dev, one per task. Everything is borrowed for the executor's life. Memory is taken here.
+   Returns 0, QR_ERR_NOMEM or the driver's error. */
+int qr_executor_init(qr_executor_t **out, const qr_chain_cfg_t *cfg, const qr_accel_ops_t *accel, qr_accel_t *dev,
+                     const uint32_t prog_ids[QR_TASK_MAX_CNT]) QR_WARN_UNUSED;
+void qr_executor_fini(qr_executor_t *x); /* no job in progress */
+
+/* Begins a job; none is in progress (asserted). The job is lent until job->done. */
+void qr_executor_start(qr_executor_t *x, qr_exec_job_t *job);
+/* One piece of work; returns true if a job was in progress. */
+bool qr_executor_poll(qr_executor_t *x);
+/* Ends the job early: it becomes done with cancelled set, after the training step in progress. */
+void qr_executor_cancel(qr_executor_t *x);
+bool qr_executor_busy(const qr_executor_t *x);
+
+/* Loads every task's program on a device. */
+int qr_executor_load(const qr_chain_cfg_t *cfg, const qr_accel_ops_t *accel, qr_accel_t *dev,
+                     uint32_t prog_ids[QR_TASK_MAX_CNT]) QR_WARN_UNUSED;
+
+#endif
