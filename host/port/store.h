@@ -47,10 +47,12 @@ typedef struct {
      schema; why gets a sentence with cause and cure. */
   int (*open)(const char *dir, const char *options, qr_store_t **out, char *why, size_t why_sz);
   void (*close)(qr_store_t *s);    /* waits for submitted commits */
-  /* Copies the ops and queues them as one atomic durable batch, applied in order of submission. Returns 0, or QR_ERR_FULL
-     (nothing queued; try again). From one thread. */
+  /* Copies the ops and queues them as one atomic durable batch, applied in order of submission. Returns 0, QR_ERR_FULL (try
+     again), QR_ERR_ARG for a table, key or value size outside the limits above, or QR_ERR_NOMEM; then nothing is queued.
+     From one thread. */
   int (*commit)(qr_store_t *s, uint64_t tag, const qr_store_op_t *ops, uint32_t op_cnt);
-  /* Commits that have become durable or failed, oldest first; returns the count. From the committing thread. */
+  /* Commits that have become durable or failed, oldest first; returns the count. A failed commit may be on disk or not, so
+     all after it fail with QR_ERR_IO too: close, open and read the tip. From the committing thread. */
   int (*poll)(qr_store_t *s, qr_store_done_t *done, int max);
   /* Copies a value into buf. Returns its size (which may exceed buf_sz: then nothing is copied), QR_ERR_NOTFOUND,
      QR_ERR_CORRUPT or QR_ERR_IO. Sees every commit reported by poll. */

@@ -1,0 +1,134 @@
+/* The commit thread: takes batches in order of submission and makes each durable before the next.
+ */
+#include "rocks.h"
+
+#include <signal.h>
+#include <stdlib.h>
+#include <time.h>
+
+#include "base/assert.h"
+#include "base/err.h"
+#include "base/log.h"
+
+static uint64_t now_ns(void) {
+  struct timespec ts;
+  clock_gettime(CLOCK_MONOTONIC, &ts);
+  return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
+}
+
+int rocks_write(qr_store_t *s, const qr_store_batch_t *b) {
+  rocksdb_writebatch_t *wb = rocksdb_writebatch_create();
+  for (uint32_t i = 0; i < b->op_cnt; i++) {
+    const qr_store_op_t *op = &b->ops[i];
+    if (op->erase) {
+      rocksdb_writebatch_delete_cf(wb, s->cf[op->table], op->key, op->key_sz);
+      continue;
+    }
+    qr_hash_t hash = rocks_record_hash(op->table, op->key, op->key_sz, op->value, op->value_sz);
+    const char *key = op->key, *parts[2] = {(const char *)hash.b, op->value};
+    size_t part_szs[2] = {sizeof hash.b, op->value_sz};
+    rocksdb_writebatch_putv_cf(wb, s->cf[op->table], 1, &key, &op->key_sz, 2, parts, part_szs);
+  }
+  char *message = NULL;
+  uint64_t begin_ns = now_ns();
+  rocksdb_write(s->db, s->write_options, wb, &message);
+  uint64_t took_ns = now_ns() - begin_ns;
+  rocksdb_writebatch_destroy(wb);
+  if (message) {
+    /* Whatever RocksDB calls it: the batch is not known to be durable. */
+    (void)rocks_error("commit", message);
+    return QR_ERR_IO;
+  }
+  s->commit_cnt++;
+  s->bytes_written += b->byte_sz;
+  s->commit_ns_last = took_ns;
+  s->commit_ns_sum += took_ns;
+  return 0;
+}
+
+static void *commit_main(void *arg) {
+  qr_store_t *s = arg;
+  pthread_mutex_lock(&s->lock);
+  for (;;) {
+    while (s->done_seq == s->submit_seq && !s->stopping) pthread_cond_wait(&s->submitted, &s->lock);
+    if (s->done_seq == s->submit_seq) break;
+    rocks_slot_t *slot = &s->slots[s->done_seq % QR_STORE_QUEUE_CNT];
+    bool failed = s->failed;
+    pthread_mutex_unlock(&s->lock);
+    /* A failed commit may or may not be on disk. Nothing may follow it: a later batch that became
+       durable would stand on a hole. So all that come after fail too, until the store is opened
+       again and its tip is read. */
+    int err = failed ? QR_ERR_IO : rocks_write(s, slot->batch);
+    free(slot->batch);
+    pthread_mutex_lock(&s->lock);
+    slot->batch = NULL;
+    slot->err = err;
+    if (err) s->failed = true;
+    s->done_seq++;
+  }
+  pthread_mutex_unlock(&s->lock);
+  return NULL;
+}
+
+int rocks_commit_start(qr_store_t *s) {
+  pthread_mutex_init(&s->lock, NULL);
+  pthread_cond_init(&s->submitted, NULL);
+  /* Signals belong to the process's own threads. */
+  sigset_t all, before;
+  sigfillset(&all);
+  pthread_sigmask(SIG_SETMASK, &all, &before);
+  int rc = pthread_create(&s->thread, NULL, commit_main, s);
+  pthread_sigmask(SIG_SETMASK, &before, NULL);
+  if (rc) {
+    pthread_cond_destroy(&s->submitted);
+    pthread_mutex_destroy(&s->lock);
+    return QR_ERR_NOMEM;
+  }
+  pthread_setname_np(s->thread, "qr-store");
+  return 0;
+}
+
+void rocks_commit_stop(qr_store_t *s) {
+  pthread_mutex_lock(&s->lock);
+  s->stopping = true;
+  pthread_cond_signal(&s->submitted);
+  pthread_mutex_unlock(&s->lock);
+  pthread_join(s->thread, NULL);
+  pthread_cond_destroy(&s->submitted);
+  pthread_mutex_destroy(&s->lock);
+}
+
+int rocks_commit(qr_store_t *s, uint64_t tag, const qr_store_op_t *ops, uint32_t op_cnt) {
+  int64_t byte_sz = qr_store_batch_size(ops, op_cnt);
+  if (byte_sz < 0) return (int)byte_sz;
+  /* What is held shrinks only in poll, and poll is of this thread: room found now is there below.
+   */
+  pthread_mutex_lock(&s->lock);
+  bool fits = qr_store_batch_fits(s->submit_seq - s->poll_seq, s->held_sz, (size_t)byte_sz);
+  pthread_mutex_unlock(&s->lock);
+  if (!fits) return QR_ERR_FULL;
+  qr_store_batch_t *b = qr_store_batch_copy(ops, op_cnt, (size_t)byte_sz);
+  if (!b) return QR_ERR_NOMEM;
+  pthread_mutex_lock(&s->lock);
+  s->slots[s->submit_seq % QR_STORE_QUEUE_CNT] =
+      (rocks_slot_t){.batch = b, .byte_sz = b->byte_sz, .tag = tag};
+  s->held_sz += b->byte_sz;
+  s->submit_seq++;
+  pthread_cond_signal(&s->submitted);
+  pthread_mutex_unlock(&s->lock);
+  return 0;
+}
+
+int rocks_poll(qr_store_t *s, qr_store_done_t *done, int max) {
+  int cnt = 0;
+  pthread_mutex_lock(&s->lock);
+  while (cnt < max && s->poll_seq != s->done_seq) {
+    const rocks_slot_t *slot = &s->slots[s->poll_seq % QR_STORE_QUEUE_CNT];
+    QR_ASSERT(s->held_sz >= slot->byte_sz);
+    done[cnt++] = (qr_store_done_t){.tag = slot->tag, .err = slot->err};
+    s->held_sz -= slot->byte_sz;
+    s->poll_seq++;
+  }
+  pthread_mutex_unlock(&s->lock);
+  return cnt;
+}

@@ -1,0 +1,77 @@
+/* Reads: from any thread, each record checked against its own hash. */
+#include "rocks.h"
+
+#include "base/err.h"
+#include "base/log.h"
+
+/* Damage is counted; only its first cases are written out, for a damaged disk has many. */
+#define CORRUPT_LOG_MAX_CNT 16u
+
+static int report_corrupt(qr_store_t *s, uint32_t table, const void *key, size_t key_sz) {
+  if (s->corrupt_cnt++ < CORRUPT_LOG_MAX_CNT) {
+    char hex[2 * QR_STORE_KEY_MAX_SZ + 1];
+    qr_hex(hex, key, key_sz < QR_STORE_KEY_MAX_SZ ? key_sz : QR_STORE_KEY_MAX_SZ);
+    qr_log(QR_LOG_ERROR, "store", "record contradicts its hash table=%s key=%s",
+           qr_store_table_name(table), hex);
+  }
+  return QR_ERR_CORRUPT;
+}
+
+static int read_error(qr_store_t *s, const char *what, char *message) {
+  int err = rocks_error(what, message);
+  if (err == QR_ERR_CORRUPT) s->corrupt_cnt++;
+  return err;
+}
+
+int64_t rocks_get(qr_store_t *s, enum qr_store_table t, const void *key, size_t key_sz, void *buf,
+                  size_t buf_sz) {
+  if (!qr_store_key_ok(t, key, key_sz)) return QR_ERR_ARG;
+  s->read_cnt++;
+  char *message = NULL;
+  rocksdb_pinnableslice_t *slice =
+      rocksdb_get_pinned_cf(s->db, s->get_options, s->cf[t], key, key_sz, &message);
+  if (message) return read_error(s, "read", message);
+  if (!slice) return QR_ERR_NOTFOUND;
+  size_t record_sz, value_sz;
+  const uint8_t *value;
+  const char *record = rocksdb_pinnableslice_value(slice, &record_sz);
+  int64_t result;
+  if (!rocks_record_check(t, key, key_sz, record, record_sz, &value, &value_sz)) {
+    result = report_corrupt(s, t, key, key_sz);
+  } else {
+    result = (int64_t)value_sz;
+    if (value_sz && value_sz <= buf_sz) memcpy(buf, value, value_sz);
+  }
+  rocksdb_pinnableslice_destroy(slice);
+  return result;
+}
+
+int rocks_scan(qr_store_t *s, enum qr_store_table t, const void *first, size_t first_sz,
+               qr_store_visit_fn fn, void *ctx) {
+  if (t >= QR_STORE_TABLE_CNT) return QR_ERR_ARG;
+  rocksdb_iterator_t *it = rocksdb_create_iterator_cf(s->db, s->scan_options, s->cf[t]);
+  if (first) {
+    rocksdb_iter_seek(it, first, first_sz);
+  } else {
+    rocksdb_iter_seek_to_first(it);
+  }
+  int err = 0;
+  for (; rocksdb_iter_valid(it); rocksdb_iter_next(it)) {
+    size_t key_sz, record_sz, value_sz;
+    const uint8_t *value;
+    const char *key = rocksdb_iter_key(it, &key_sz), *record = rocksdb_iter_value(it, &record_sz);
+    s->read_cnt++;
+    if (!rocks_record_check(t, key, key_sz, record, record_sz, &value, &value_sz)) {
+      err = report_corrupt(s, t, key, key_sz);
+      break;
+    }
+    if (!fn(ctx, key, key_sz, value, value_sz)) break;
+  }
+  if (!err) {
+    char *message = NULL;
+    rocksdb_iter_get_error(it, &message);
+    err = read_error(s, "scan", message);
+  }
+  rocksdb_iter_destroy(it);
+  return err;
+}
