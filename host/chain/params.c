@@ -132,7 +132,9 @@ static int check_rows(const check_t *c, const qr_params_t *p) {
   if (range(c, "step_cnt", p->step_cnt, 1, QR_BLOCK_STEP_MAX_CNT)) return QR_ERR_ARG;
   if (multiple(c, "segment_rows", p->segment_rows, e, rows_max)) return QR_ERR_ARG;
   if (multiple(c, "eval_rows", p->eval_rows, e, rows_max)) return QR_ERR_ARG;
-  if (multiple(c, "replay_rows", p->replay_rows, p->segment_rows, 1u << 20)) return QR_ERR_ARG;
+  if (multiple(c, "replay_rows", p->replay_rows, p->segment_rows,
+               p->segment_rows * QR_REPLAY_SEGMENT_MAX_CNT))
+    return QR_ERR_ARG;
   if (range(c, "warmup_segments", p->warmup_segments, 1, p->replay_rows / p->segment_rows))
     return QR_ERR_ARG;
   for (uint32_t i = 0; i < p->task_cnt; i++) {

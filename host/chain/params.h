@@ -8,6 +8,7 @@
 
 #define QR_TASK_MAX_CNT 4u
 #define QR_PREMINE_MAX_CNT 16u
+#define QR_REPLAY_SEGMENT_MAX_CNT 256u /* segments of a task's replay */
 
 enum qr_tie_rule {
   QR_TIE_REWARD = 0,    /* (a) larger R of the last block */
