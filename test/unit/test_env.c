@@ -135,6 +135,38 @@ static void test_foreign_bytes(void **state) {
   }
 }
 
+/* What foreign values become is part of the specification. */
+static void test_foreign_ranges(void **state) {
+  (void)state;
+  static qr_env_live_t live;
+  uint8_t bytes[QR_ENV_STATE_SZ];
+  memset(bytes, 0xff, sizeof bytes);
+  qr_env_microgrid.unpack(&live, bytes);
+  view_t v = view(&qr_env_microgrid, &live);
+  assert_int_equal(v.state[18], 32);
+  assert_int_equal(v.state[19], 255 % 24);
+  assert_int_equal(qr_ld32(v.state + 20), UINT32_MAX % 4096);
+  assert_memory_equal(v.state + 24, ((uint8_t[8]){0}), 8);
+  qr_env_catch.unpack(&live, bytes);
+  v = view(&qr_env_catch, &live);
+  assert_memory_equal(v.state, bytes, 18);
+  assert_memory_equal(v.state + 18, ((uint8_t[14]){0, 0, 255, 255, 255, 255, 255 % 9}), 14);
+  bytes[25] = bytes[26] = 9;
+  qr_env_catch.unpack(&live, bytes);
+  v = view(&qr_env_catch, &live);
+  assert_memory_equal(v.state + 25, ((uint8_t[2]){4, 4}), 2);
+  memset(bytes + 20, 0x7f, 12);
+  qr_env_cartpole.unpack(&live, bytes);
+  v = view(&qr_env_cartpole, &live);
+  const uint8_t most[12] = {0x66, 0x66, 0x02, 0, 0, 0x10, 0x9b, 0x35, 0, 0, 0, 0x10};
+  assert_memory_equal(v.state + 20, most, 12);
+  memset(bytes + 20, 0x80, 12);
+  qr_env_cartpole.unpack(&live, bytes);
+  v = view(&qr_env_cartpole, &live);
+  const uint8_t least[12] = {0x9a, 0x99, 0xfd, 0, 0, 0xf0, 0x65, 0xca, 0xff, 0, 0, 0xf0};
+  assert_memory_equal(v.state + 20, least, 12);
+}
+
 /* An observation is written whole, and depends on feed and instance. */
 static void test_worlds_differ(void **state) {
   (void)state;
@@ -447,6 +479,7 @@ int main(void) {
       cmocka_unit_test(test_registry),
       cmocka_unit_test(test_state_is_everything),
       cmocka_unit_test(test_foreign_bytes),
+      cmocka_unit_test(test_foreign_ranges),
       cmocka_unit_test(test_worlds_differ),
       cmocka_unit_test(test_rekey_keeps_what_the_agent_owns),
       cmocka_unit_test(test_feed_end),
