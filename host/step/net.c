@@ -3,6 +3,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 
+#include "base/assert.h"
 #include "base/err.h"
 #include "base/philox.h"
 #include "crypto/hash.h"
@@ -108,8 +109,8 @@ static int scale_layer(uint32_t fan, uint32_t idx, bool last, uint32_t batch, in
   l->init_lim = init_limit(fan, l->w_frac, last);
   int32_t acc_frac = l->in_frac + l->w_frac;
   int32_t out_shift = last ? QR_STEP_Q_FRAC - acc_frac : acc_frac - act_frac;
-  if (last ? out_shift < 0 : out_shift < 1 || out_shift > 24)
-    return refuse(c, "net: layer %u: output shift %d is out of range", idx, out_shift);
+  if (last && out_shift < 0) return refuse(c, "net: layer %u: Q values need %d more fraction bits", idx, -out_shift);
+  QR_ASSERT(last || (out_shift >= 1 && out_shift <= 24)); /* follows from the ranges of fan and act_frac */
 
   uint64_t m = (uint64_t)batch * l->pos;
   uint64_t in_cnt = (uint64_t)batch * l->in_h * l->in_w * l->in_c;
