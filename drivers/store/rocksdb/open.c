@@ -97,6 +97,7 @@ static int check_tables(const char *dir, const rocksdb_options_t *o, char *why, 
   size_t cnt = 0;
   char **names = rocksdb_list_column_families(o, dir, &cnt, &message);
   if (message) {
+    rocksdb_list_column_families_destroy(names, 0); /* an empty list is an allocation too */
     snprintf(
         why, why_sz,
         "cannot read the store in %s (%s); restore it from a copy, or remove it and sync again",
