@@ -1,0 +1,313 @@
+/* The body of a kernel table, included once per instruction set. The including file has defined
+     KERN_TABLE, KERN_NAME
+     static bool kern_supported(void)
+     static void kern_words(const qr_philox_t *p, uint32_t block, uint32_t cnt, uint32_t *out)
+       words of cnt blocks from block; cnt is a multiple of 16
+     static void kern_tile(const int8_t *a, size_t row, size_t k4, const uint8_t *b, size_t panel, uint32_t panel_cnt,
+                           uint32_t k4_cnt, const int32_t *init, int32_t *c, size_t ldc)
+       8 rows by panel_cnt (1 or 2) panels of a product; accumulators start at init[row], or at c if init is NULL
+     static uint64_t kern_digest_row(const int32_t *x, const uint32_t *key, uint32_t n)
+   The loops here are written for the compiler's vectoriser. Everything is static: no code of one target leaks to another. */
+#include "kern.h"
+#include "step/fixed.h"
+
+#define TILE_ROWS 8u
+#define TILE_PANELS 2u
+#define K4_BLOCK 128u /* groups of k per pass over a panel pair: 16 KiB, half of a small first-level cache */
+
+static void kern_w7(int8_t *restrict dst, const int16_t *restrict src, size_t cnt) {
+  for (size_t i = 0; i < cnt; i++) {
+    int16_t v = (int16_t)(((src[i] >> 8) + 1) >> 1); /* (x + 256) >> 9 within 16 bits */
+    dst[i] = (int8_t)(v < QR_STEP_I7_MIN ? QR_STEP_I7_MIN : v > QR_STEP_I7_MAX ? QR_STEP_I7_MAX : v);
+  }
+}
+
+/* u = ((2b - 255)(2d + 1) + 256) >> 9 = (b(2d + 1) - 255d) >> 8: the bit that is dropped is always odd. */
+static inline void dither_run(int8_t *restrict dst, const int8_t *restrict src, const uint8_t *restrict b, size_t cnt,
+                              int d) {
+  int16_t mul = (int16_t)(2 * d + 1), sub = (int16_t)(255 * d);
+  int8_t lo = (int8_t)(QR_STEP_I7_MIN + d), hi = (int8_t)(QR_STEP_I7_MAX - d);
+  for (size_t i = 0; i < cnt; i++) {
+    int16_t u = (int16_t)((int16_t)((int16_t)(b[i] * mul) - sub) >> 8);
+    int8_t x = src[i] < lo ? lo : src[i] > hi ? hi : src[i];
+    dst[i] = (int8_t)(x + u);
+  }
+}
+
+static void kern_dither(int8_t *dst, const int8_t *src, size_t cnt, int d, const qr_philox_t *p) {
+  _Alignas(64) uint32_t r[QR_CPU_CHUNK];
+  for (size_t at = 0; at < cnt; at += sizeof r) {
+    size_t n = cnt - at < sizeof r ? cnt - at : sizeof r;
+    kern_words(p, (uint32_t)(at / 16), (uint32_t)qr_align_up((n + 15) / 16, 16), r);
+    dither_run(dst + at, src + at, (const uint8_t *)r, n, d);
+  }
+}
+
+/* Four rows of 16 columns side by side. */
+static inline void pack_group(uint8_t *restrict dst, const int8_t *r0, const int8_t *r1, const int8_t *r2,
+                              const int8_t *r3, uint8_t plus) {
+  for (uint32_t j = 0; j < QR_CPU_PANEL; j++) {
+    dst[4 * j] = (uint8_t)(r0[j] + plus);
+    dst[4 * j + 1] = (uint8_t)(r1[j] + plus);
+    dst[4 * j + 2] = (uint8_t)(r2[j] + plus);
+    dst[4 * j + 3] = (uint8_t)(r3[j] + plus);
+  }
+}
+
+static void kern_pack(uint8_t *dst, const int8_t *src, uint32_t k, uint32_t n, uint8_t plus) {
+  uint32_t k4_cnt = (k + 3) / 4, panel_cnt = (n + QR_CPU_PANEL - 1) / QR_CPU_PANEL;
+  size_t panel_sz = (size_t)k4_cnt * QR_CPU_PANEL * 4;
+  for (uint32_t g = 0; g < k4_cnt; g++) {
+    const int8_t *r = src + (size_t)4 * g * n;
+    for (uint32_t p = 0; p < panel_cnt; p++) {
+      uint8_t *d = dst + p * panel_sz + (size_t)g * QR_CPU_PANEL * 4;
+      const int8_t *s = r + p * QR_CPU_PANEL;
+      if (4 * g + 4 <= k && (p + 1) * QR_CPU_PANEL <= n) {
+        pack_group(d, s, s + n, s + 2 * (size_t)n, s + 3 * (size_t)n, plus);
+        continue;
+      }
+      for (uint32_t i = 0; i < QR_CPU_PANEL * 4; i++) {
+        uint32_t row = 4 * g + i % 4, col = p * QR_CPU_PANEL + i / 4;
+        d[i] = row < k && col < n ? (uint8_t)(src[(size_t)row * n + col] + plus) : 0;
+      }
+    }
+  }
+}
+
+static void kern_pack_trans(uint8_t *dst, const int8_t *src, uint32_t k, uint32_t n) {
+  uint32_t k4_cnt = (k + 3) / 4;
+  memset(dst, 0, qr_cpu_panels_sz(k, n));
+  for (uint32_t col = 0; col < n; col++) {
+    const int8_t *s = src + (size_t)col * k;
+    uint8_t *d = dst + ((size_t)(col / QR_CPU_PANEL) * k4_cnt * QR_CPU_PANEL + col % QR_CPU_PANEL) * 4;
+    uint32_t g = 0;
+    for (; 4 * g + 4 <= k; g++) {
+      uint32_t v = qr_ld32(s + 4 * g); /* bytes plus 64 without carries between them */
+      qr_st32(d + (size_t)g * QR_CPU_PANEL * 4, ((v & 0x7f7f7f7fu) + 0x40404040u) ^ (v & 0x80808080u));
+    }
+    for (uint32_t i = 4 * g; i < k; i++) d[(size_t)g * QR_CPU_PANEL * 4 + i % 4] = (uint8_t)(s[i] + 64);
+  }
+}
+
+static void kern_row_sum(int32_t *sum, const int8_t *src, uint32_t rows, uint32_t cols) {
+  for (uint32_t i = 0; i < rows; i++) {
+    int32_t s = 0;
+    for (uint32_t j = 0; j < cols; j++) s += src[(size_t)i * cols + j];
+    sum[i] = s;
+  }
+}
+
+/* 16-bit partial sums: 256 rows of at most 128 in magnitude fit. */
+static void kern_col_sum(int32_t *sum, const int8_t *src, uint32_t rows, uint32_t cols) {
+  enum { WIDTH = 64, DEPTH = 255 };
+  memset(sum, 0, cols * sizeof *sum);
+  for (uint32_t j0 = 0; j0 < cols; j0 += WIDTH) {
+    uint32_t w = cols - j0 < WIDTH ? cols - j0 : WIDTH;
+    for (uint32_t i0 = 0; i0 < rows; i0 += DEPTH) {
+      uint32_t end = rows - i0 < DEPTH ? rows : i0 + DEPTH;
+      int16_t part[WIDTH] = { 0 };
+      if (w == WIDTH) {
+        for (uint32_t i = i0; i < end; i++) {
+          const int8_t *s = src + (size_t)i * cols + j0;
+          for (uint32_t j = 0; j < WIDTH; j++) part[j] = (int16_t)(part[j] + s[j]);
+        }
+      } else {
+        for (uint32_t i = i0; i < end; i++) {
+          const int8_t *s = src + (size_t)i * cols + j0;
+          for (uint32_t j = 0; j < w; j++) part[j] = (int16_t)(part[j] + s[j]);
+        }
+      }
+      for (uint32_t j = 0; j < w; j++) sum[j0 + j] += part[j];
+    }
+  }
+}
+
+/* A tile at the edge: computed in full beside C and copied where C has room. */
+static void tile_edge(const qr_cpu_gemm_t *g, uint32_t row, uint32_t panel, uint32_t k4_at, uint32_t k4_cnt, bool first) {
+  _Alignas(64) int32_t c[TILE_ROWS * QR_CPU_PANEL];
+  int8_t a[TILE_ROWS * K4_BLOCK * 4];
+  uint32_t rows = g->m - row < TILE_ROWS ? g->m - row : TILE_ROWS, col = panel * QR_CPU_PANEL;
+  uint32_t cols = g->n - col < QR_CPU_PANEL ? g->n - col : QR_CPU_PANEL;
+  const int8_t *src = g->a.p + (row >> 4) * g->a.tile + (row & 15) * g->a.row + k4_at * g->a.k4;
+  memset(a, 0, sizeof a);
+  memset(c, 0, sizeof c);
+  for (uint32_t i = 0; i < rows; i++) {
+    int8_t *to = a + (size_t)i * k4_cnt * 4;
+    for (uint32_t q = 0; q < k4_cnt; q++) memcpy(to + 4 * q, src + i * g->a.row + q * g->a.k4, 4);
+    for (uint32_t j = 0; j < cols; j++) {
+      c[i * QR_CPU_PANEL + j] = first ? -64 * g->a_sum[row + i] : g->c[(size_t)(row + i) * g->n + col + j];
+    }
+  }
+  size_t panel_sz = (size_t)g->k4_cnt * QR_CPU_PANEL * 4;
+  kern_tile(a, (size_t)k4_cnt * 4, 4, g->b + panel * panel_sz + (size_t)k4_at * QR_CPU_PANEL * 4, panel_sz, 1, k4_cnt, NULL,
+            c, QR_CPU_PANEL);
+  for (uint32_t i = 0; i < rows; i++) {
+    memcpy(g->c + (size_t)(row + i) * g->n + col, c + i * QR_CPU_PANEL, cols * sizeof *c);
+  }
+}
+
+static void tile_full(const qr_cpu_gemm_t *g, uint32_t row, uint32_t panel, uint32_t panel_cnt, uint32_t k4_at,
+                      uint32_t k4_cnt, bool first) {
+  int32_t init[TILE_ROWS];
+  size_t panel_sz = (size_t)g->k4_cnt * QR_CPU_PANEL * 4;
+  for (uint32_t i = 0; i < TILE_ROWS; i++) init[i] = -64 * g->a_sum[row + i];
+  kern_tile(g->a.p + (row >> 4) * g->a.tile + (row & 15) * g->a.row + k4_at * g->a.k4, g->a.row, g->a.k4,
+            g->b + panel * panel_sz + (size_t)k4_at * QR_CPU_PANEL * 4, panel_sz, panel_cnt, k4_cnt, first ? init : NULL,
+            g->c + (size_t)row * g->n + panel * QR_CPU_PANEL, g->n);
+}
+
+static void kern_gemm(const qr_cpu_gemm_t *g) {
+  uint32_t panel_cnt = (g->n + QR_CPU_PANEL - 1) / QR_CPU_PANEL, full = g->n / QR_CPU_PANEL;
+  for (uint32_t p = 0; p < panel_cnt; p += TILE_PANELS) {
+    uint32_t here = panel_cnt - p < TILE_PANELS ? panel_cnt - p : TILE_PANELS;
+    for (uint32_t k4 = 0; k4 < g->k4_cnt; k4 += K4_BLOCK) {
+      uint32_t k4_cnt = g->k4_cnt - k4 < K4_BLOCK ? g->k4_cnt - k4 : K4_BLOCK;
+      for (uint32_t row = 0; row < g->m; row += TILE_ROWS) {
+        if (g->m - row >= TILE_ROWS && p + here <= full) {
+          tile_full(g, row, p, here, k4, k4_cnt, !k4);
+        } else {
+          for (uint32_t q = 0; q < here; q++) tile_edge(g, row, p + q, k4, k4_cnt, !k4);
+        }
+      }
+    }
+  }
+}
+
+static uint64_t kern_digest(const int32_t *x, uint32_t m, uint32_t n, const qr_philox_t *key, const qr_philox_t *rho) {
+  /* Columns go in spans so that the key words of 256 rows stay in the first-level cache whatever n is. */
+  enum { SPAN = 2048 };
+  _Alignas(64) uint32_t k[8 * QR_CPU_DIGEST_ROWS + SPAN];
+  uint64_t total = 0;
+  for (uint32_t j = 0; j < n; j += SPAN) {
+    uint32_t w = n - j < SPAN ? n - j : SPAN, rows = m < QR_CPU_DIGEST_ROWS ? m : QR_CPU_DIGEST_ROWS;
+    kern_words(key, j / 4, (uint32_t)qr_align_up((8 * (rows - 1) + w + 3) / 4, 16), k);
+    for (uint32_t i = 0; i < m; i += QR_CPU_DIGEST_ROWS) {
+      uint32_t end = m - i < QR_CPU_DIGEST_ROWS ? m : i + QR_CPU_DIGEST_ROWS, grp = i / QR_CPU_DIGEST_ROWS;
+      uint64_t sum = 0, lo = qr_philox_word(rho, 2 * grp), hi = qr_philox_word(rho, 2 * grp + 1);
+      for (uint32_t r = i; r < end; r++) sum += kern_digest_row(x + (size_t)r * n + j, k + 8 * (r - i), w);
+      total += ((lo | hi << 32) | 1) * sum;
+    }
+  }
+  return total;
+}
+
+/* Magnitudes as unsigned 32-bit numbers: |v| + half a unit stays below 2^32. */
+static void kern_bias_act(int8_t *restrict dst, const int32_t *restrict acc, const int32_t *restrict bias, uint32_t m,
+                          uint32_t n, int shift) {
+  uint32_t unit = 1u << (shift - 1);
+  for (uint32_t i = 0; i < m; i++) {
+    const int32_t *a = acc + (size_t)i * n;
+    int8_t *d = dst + (size_t)i * n;
+    for (uint32_t j = 0; j < n; j++) {
+      int32_t v = a[j] + bias[j];
+      v = v < 0 ? v >> 3 : v;
+      int32_t h = (int32_t)(((v < 0 ? 0u - (uint32_t)v : (uint32_t)v) + unit) >> shift);
+      h = v < 0 ? -h : h;
+      d[j] = (int8_t)(h < QR_STEP_I7_MIN ? QR_STEP_I7_MIN : h > QR_STEP_I7_MAX ? QR_STEP_I7_MAX : h);
+    }
+  }
+}
+
+static void kern_mask(int32_t *restrict e, const int8_t *restrict x, size_t cnt) {
+  for (size_t i = 0; i < cnt; i++) e[i] = x[i] < 0 ? e[i] >> 3 : e[i];
+}
+
+static uint32_t kern_max_abs(const int32_t *x, size_t cnt) {
+  uint32_t max = 0;
+  for (size_t i = 0; i < cnt; i++) {
+    uint32_t a = x[i] < 0 ? 0u - (uint32_t)x[i] : (uint32_t)x[i];
+    max = a > max ? a : max;
+  }
+  return max;
+}
+
+/* out = SR(x, s), bounded to +-2^30, which is beyond what any caller's clip lets through.
+   For 1 <= s <= 31 the low s bits of x and the draw add without leaving 32 bits: x = (x >> s) * 2^s + low. */
+static inline void sr_run(int32_t *restrict out, const int32_t *restrict x, const uint32_t *restrict r, size_t cnt, int s) {
+  if (s >= 1 && s <= 31) {
+    uint32_t low = (1u << s) - 1;
+    for (size_t i = 0; i < cnt; i++) {
+      out[i] = (x[i] >> s) + (int32_t)((((uint32_t)x[i] & low) + (r[i] >> (32 - s))) >> s);
+    }
+    return;
+  }
+  for (size_t i = 0; i < cnt; i++) {
+    out[i] = (int32_t)qr_clamp64(qr_step_sr(x[i], s, r[i]), -(1 << 30), 1 << 30);
+  }
+}
+
+static void kern_round_i8(int8_t *dst, const int32_t *x, size_t cnt, int s, const qr_philox_t *p) {
+  _Alignas(64) uint32_t r[QR_CPU_CHUNK];
+  _Alignas(64) int32_t v[QR_CPU_CHUNK];
+  for (size_t at = 0; at < cnt; at += QR_CPU_CHUNK) {
+    size_t n = cnt - at < QR_CPU_CHUNK ? cnt - at : QR_CPU_CHUNK;
+    kern_words(p, (uint32_t)(at / 4), (uint32_t)qr_align_up((n + 3) / 4, 16), r);
+    sr_run(v, x + at, r, n, s);
+    int8_t *restrict d = dst + at;
+    for (size_t i = 0; i < n; i++) {
+      d[i] = (int8_t)(v[i] < QR_STEP_I7_MIN ? QR_STEP_I7_MIN : v[i] > QR_STEP_I7_MAX ? QR_STEP_I7_MAX : v[i]);
+    }
+  }
+}
+
+static void kern_update_i16(int16_t *w, const int32_t *x, size_t cnt, int s, const qr_philox_t *p) {
+  _Alignas(64) uint32_t r[QR_CPU_CHUNK];
+  _Alignas(64) int32_t v[QR_CPU_CHUNK];
+  for (size_t at = 0; at < cnt; at += QR_CPU_CHUNK) {
+    size_t n = cnt - at < QR_CPU_CHUNK ? cnt - at : QR_CPU_CHUNK;
+    kern_words(p, (uint32_t)(at / 4), (uint32_t)qr_align_up((n + 3) / 4, 16), r);
+    sr_run(v, x + at, r, n, s);
+    int16_t *restrict d = w + at;
+    for (size_t i = 0; i < n; i++) {
+      int32_t u = d[i] - v[i];
+      d[i] = (int16_t)(u < INT16_MIN ? INT16_MIN : u > INT16_MAX ? INT16_MAX : u);
+    }
+  }
+}
+
+/* Offsets in a sample's input of the nine taps of output position (y, x). */
+static inline void taps(const qr_step_geo_t *g, uint32_t y, uint32_t x, size_t at[9]) {
+  for (uint32_t i = 0; i < 3; i++) {
+    uint32_t iy = (y * g->sy + i + g->h - 1) % g->h;
+    for (uint32_t j = 0; j < 3; j++) at[i * 3 + j] = ((size_t)iy * g->w + (x * g->sx + j + g->w - 1) % g->w) * g->c;
+  }
+}
+
+/* Positions outside, samples inside: the taps of a position are found once for the whole batch. */
+static void kern_im2col(int8_t *dst, const int8_t *src, uint32_t batch, const qr_step_geo_t *g) {
+  size_t in = (size_t)g->h * g->w * g->c, pos = (size_t)g->out_h * g->out_w, row = 9 * (size_t)g->c, at[9];
+  for (uint32_t p = 0; p < pos; p++) {
+    taps(g, p / g->out_w, p % g->out_w, at);
+    for (uint32_t b = 0; b < batch; b++) {
+      int8_t *d = dst + (b * pos + p) * row;
+      const int8_t *s = src + b * in;
+      for (uint32_t t = 0; t < 9; t++) {
+        /* Channels come in eights: fixed-size copies become register moves. */
+        for (uint32_t q = 0; q < g->c; q += 8) memcpy(d + t * (size_t)g->c + q, s + at[t] + q, 8);
+      }
+    }
+  }
+}
+
+static void kern_col2im(int32_t *dst, const int32_t *src, uint32_t batch, const qr_step_geo_t *g) {
+  size_t in = (size_t)g->h * g->w * g->c, pos = (size_t)g->out_h * g->out_w, row = 9 * (size_t)g->c, at[9];
+  memset(dst, 0, batch * in * sizeof *dst);
+  for (uint32_t p = 0; p < pos; p++) {
+    taps(g, p / g->out_w, p % g->out_w, at);
+    for (uint32_t b = 0; b < batch; b++) {
+      const int32_t *s = src + (b * pos + p) * row;
+      for (uint32_t t = 0; t < 9; t++) {
+        int32_t *restrict d = dst + b * in + at[t];
+        const int32_t *restrict a = s + t * (size_t)g->c;
+        for (uint32_t q = 0; q < g->c; q++) d[q] += a[q];
+      }
+    }
+  }
+}
+
+const qr_cpu_kern_t KERN_TABLE = {
+  .name = KERN_NAME, .supported = kern_supported, .w7 = kern_w7, .dither = kern_dither, .pack = kern_pack,
+  .pack_trans = kern_pack_trans, .row_sum = kern_row_sum, .col_sum = kern_col_sum, .gemm = kern_gemm,
+  .digest = kern_digest, .bias_act = kern_bias_act, .mask = kern_mask, .max_abs = kern_max_abs,
+  .round_i8 = kern_round_i8, .update_i16 = kern_update_i16, .im2col = kern_im2col, .col2im = kern_col2im,
+};
