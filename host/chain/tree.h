@@ -67,5 +67,7 @@ void qr_tree_set_tip(qr_tree_t *t, qr_node_t *n);
 qr_node_t *qr_tree_ancestor(qr_node_t *n, uint64_t height);
 qr_node_t *qr_tree_common(qr_node_t *a, qr_node_t *b);
 uint64_t qr_tree_node_cnt(const qr_tree_t *t);
+/* Calls fn for every node, in any order: for owners that free what user leads to. */
+void qr_tree_visit(qr_tree_t *t, void (*fn)(void *ctx, qr_node_t *n), void *ctx);
 
 #endif

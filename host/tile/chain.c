@@ -1,0 +1,164 @@
+#include "tile/chain_int.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/assert.h"
+#include "base/err.h"
+#include "crypto/hash.h"
+
+#define INBOUND_PER_POLL 32
+#define VIEW_CNT 16u
+
+void qr_chain_out(qr_chain_tile_t *t, const qr_outbound_t *out) {
+  if (t->cfg.to_net && qr_ring_push(t->cfg.to_net, out)) return;
+  /* Without a network nobody listens; with one, room is kept (QR_OUT_ROOM) and what exceeds it is asked for again. */
+  if (out->kind == QR_OUT_ANSWER_BLOCK) qr_pool_unref(out->block);
+  if (out->kind == QR_OUT_ANSWER_MODEL) qr_pool_unref(out->model);
+}
+
+uint32_t qr_chain_locator(const qr_chain_tile_t *t, qr_hash_t *out, uint32_t max) {
+  qr_node_t *n = qr_tree_tip(t->tree);
+  uint32_t cnt = 0;
+  uint64_t step = 1;
+  while (cnt + 1 < max) {
+    out[cnt++] = n->hash;
+    if (!n->header.height) return cnt;
+    if (cnt >= 8) step *= 2;
+    n = qr_tree_ancestor(n, n->header.height > step ? n->header.height - step : 0);
+  }
+  out[cnt++] = qr_tree_genesis(t->tree)->hash;
+  return cnt;
+}
+
+void qr_chain_tell_tip(qr_chain_tile_t *t) {
+  const qr_node_t *tip = qr_tree_tip(t->tree);
+  qr_outbound_t out = { .kind = QR_OUT_TIP, .hash = tip->hash, .height = tip->header.height, .work = tip->work };
+  out.hash_cnt = qr_chain_locator(t, out.hashes, QR_MSG_LOCATOR_MAX_CNT);
+  qr_chain_out(t, &out);
+}
+
+int qr_chain_tile_init(const qr_chain_tile_cfg_t *cfg, qr_chain_tile_t **out, char *why, size_t why_sz) {
+  qr_chain_tile_t *t = calloc(1, sizeof *t);
+  if (!t) {
+    snprintf(why, why_sz, "out of memory");
+    return QR_ERR_NOMEM;
+  }
+  t->cfg = *cfg;
+  t->chain = cfg->objects->cfg;
+  t->mining = cfg->mine;
+  t->mine_dirty = t->mine_paused = true;
+  t->start_ns = cfg->clock->mono_ns(cfg->clock->ctx);
+  t->tree = qr_tree_init(t->chain);
+  t->ledger = qr_ledger_init();
+  t->views = qr_view_pool_init(VIEW_CNT);
+  t->io_buf = malloc(QR_STORE_VALUE_MAX_SZ);
+  int err = t->tree && t->ledger && t->views && t->io_buf ? qr_chain_exec_init(t) : QR_ERR_NOMEM;
+  for (uint32_t i = 0; i < t->chain->p.task_cnt && !err; i++) {
+    err = qr_task_genesis_init(&t->genesis[i], cfg->objects, i);
+  }
+  if (err) snprintf(why, why_sz, "out of memory");
+  else err = qr_chain_boot(t, why, why_sz);
+  if (err) {
+    qr_chain_tile_fini(t);
+    return err;
+  }
+  if (cfg->to_net) qr_chain_tell_tip(t);
+  *out = t;
+  return QR_OK;
+}
+
+static void drop_inbound(qr_ring_t *ring) {
+  qr_inbound_t in;
+  while (ring && qr_ring_pop(ring, &in)) {
+    qr_pool_unref(in.block);
+    qr_pool_unref(in.model);
+  }
+}
+
+static void free_exec_of(void *ctx, qr_node_t *n) {
+  (void)ctx;
+  qr_chain_exec_free(n->user);
+}
+
+void qr_chain_tile_fini(qr_chain_tile_t *t) {
+  if (!t) return;
+  drop_inbound(t->cfg.from_net);
+  drop_inbound(t->cfg.mine_found);
+  qr_chain_cands_drop_all(t);
+  if (t->tree) qr_tree_visit(t->tree, free_exec_of, NULL);
+  qr_tree_fini(t->tree);
+  qr_ledger_fini(t->ledger);
+  for (uint32_t i = 0; i < QR_TASK_MAX_CNT; i++) qr_task_genesis_fini(&t->genesis[i]);
+  qr_chain_exec_fini(t);
+  qr_pool_fini(t->views);
+  free(t->batch.ops);
+  free(t->batch.bytes);
+  free(t->io_buf);
+  free(t);
+}
+
+static void take_tx(qr_chain_tile_t *t, const qr_inbound_t *in) {
+  qr_hash_t txid;
+  if (qr_chain_mempool_add(t, in->tx, &txid)) return;
+  qr_outbound_t out = { .kind = QR_OUT_RELAY_TX, .peer = in->peer };
+  memcpy(out.tx, in->tx, QR_TX_SZ);
+  qr_chain_out(t, &out);
+}
+
+static int take_inbound(qr_chain_tile_t *t, qr_ring_t *ring, uint64_t now_ns) {
+  int work = 0;
+  qr_inbound_t in;
+  while (ring && work < INBOUND_PER_POLL && !t->failed &&
+         (!t->cfg.to_net || qr_ring_room(t->cfg.to_net) >= QR_CAND_MAX_CNT + QR_OUT_ROOM) && qr_ring_pop(ring, &in)) {
+    switch (in.kind) {
+    case QR_IN_BLOCK: qr_chain_offer(t, &in, now_ns); break;
+    case QR_IN_MODEL: qr_chain_model(t, &in, now_ns); break;
+    case QR_IN_MODEL_FAILED: qr_chain_model_failed(t, &in); break;
+    case QR_IN_TX: take_tx(t, &in); break;
+    case QR_IN_WANT: qr_chain_want(t, &in); break;
+    }
+    work++;
+  }
+  return work;
+}
+
+int qr_chain_tile_poll(void *state, uint64_t now_ns) {
+  qr_chain_tile_t *t = state;
+  if (t->failed) return 0;
+  int work = qr_chain_poll_commits(t);
+  work += take_inbound(t, t->cfg.from_net, now_ns);
+  work += take_inbound(t, t->cfg.mine_found, now_ns);
+  work += qr_chain_poll_cands(t, now_ns);
+  work += qr_chain_poll_mine(t, now_ns);
+  work += qr_chain_poll_queries(t, now_ns);
+  return work;
+}
+
+const qr_model_obj_t *qr_chain_tile_genesis(const qr_chain_tile_t *t, uint32_t task) { return t->genesis[task].model; }
+bool qr_chain_tile_failed(const qr_chain_tile_t *t) { return t->failed; }
+const qr_node_t *qr_chain_tile_tip(const qr_chain_tile_t *t) { return qr_tree_tip(t->tree); }
+
+qr_hash_t qr_chain_tile_state_digest(qr_chain_tile_t *t) {
+  qr_hasher_t h;
+  qr_hash_t out, root = qr_ledger_root(t->ledger);
+  qr_node_t *tip = qr_tree_tip(t->tree);
+  qr_hash_init(&h, "quarry.test.digest");
+  qr_hash_add(&h, &tip->hash, sizeof tip->hash);
+  qr_hash_add(&h, &root, sizeof root);
+  for (uint32_t i = 0; i < t->chain->p.task_cnt; i++) {
+    qr_view_t *v = qr_chain_view(t, tip, i);
+    QR_ASSERT(v);
+    qr_hash_add_u64(&h, v->task_idx);
+    qr_hash_add(&h, &v->replay_root, sizeof v->replay_root);
+    qr_hash_add(&h, v->target->bytes, v->target->sz);
+    for (uint32_t s = 0; s < v->segment_cnt; s++) {
+      qr_hash_t seg = qr_segment_hash(v->segments[s]->seg);
+      qr_hash_add(&h, &seg, sizeof seg);
+    }
+    qr_hash_add_u64(&h, v->has_td_limit ? v->td_limit : 0);
+    qr_pool_unref(v);
+  }
+  qr_hash_end(&h, &out);
+  return out;
+}

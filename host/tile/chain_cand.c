@@ -1,0 +1,305 @@
+#include "tile/chain_int.h"
+
+#include "base/assert.h"
+#include "base/err.h"
+#include "base/log.h"
+#include "chain/body.h"
+
+/* A block whose parent or model has not come by then is forgotten; peers that have it will offer it again. */
+#define WAIT_NS 60000000000ull
+#define ORDERS_PER_POLL 4
+
+static void reject(qr_chain_tile_t *t, uint32_t peer, const qr_hash_t *hash, enum qr_verdict v) {
+  if (qr_verdict_is_invalid(v)) {
+    char hex[17];
+    t->blocks_rejected++;
+    qr_log_limited(&t->log, QR_LOG_WARN, "chain", "event=reject hash=%s peer=%u verdict=%s", qr_hex(hex, hash, 8), peer,
+                   qr_verdict_str(v));
+  }
+  qr_chain_out(t, &(qr_outbound_t){ .kind = QR_OUT_REJECTED, .peer = peer, .hash = *hash, .verdict = v });
+}
+
+static void release(qr_cand_t *c) {
+  qr_pool_unref(c->block);
+  qr_pool_unref(c->model);
+  *c = (qr_cand_t){ 0 };
+}
+
+static qr_cand_t *find_cand(qr_chain_tile_t *t, const qr_hash_t *hash) {
+  for (uint32_t i = 0; i < QR_CAND_MAX_CNT; i++) {
+    qr_cand_t *c = &t->cands[i];
+    if (c->state && !c->is_query && qr_hash_eq(&c->node->hash, hash)) return c;
+  }
+  return NULL;
+}
+
+/* Candidates that wait for n, one at a time. */
+static qr_cand_t *find_child(qr_chain_tile_t *t, const qr_node_t *n) {
+  for (uint32_t i = 0; i < QR_CAND_MAX_CNT; i++) {
+    if (t->cands[i].state == QR_CAND_PARENT && t->cands[i].node->parent == n) return &t->cands[i];
+  }
+  return NULL;
+}
+
+/* Takes a candidate and all that wait for it out as if they had never come: nobody is to blame. */
+static void forget(qr_chain_tile_t *t, qr_cand_t *c, bool tell) {
+  qr_node_t *n = c->node;
+  qr_cand_t *child;
+  while ((child = find_child(t, n))) forget(t, child, true);
+  if (tell) reject(t, c->block->peer, &n->hash, QR_VERDICT_WITNESS_MISSING);
+  release(c);
+  qr_tree_forget(t->tree, n);
+}
+
+/* The block is wrong: so is everything that descends from it. */
+static void refute(qr_chain_tile_t *t, qr_cand_t *c, enum qr_verdict v) {
+  qr_node_t *n = c->node;
+  qr_cand_t *child;
+  while ((child = find_child(t, n))) refute(t, child, QR_VERDICT_PARENT_INVALID);
+  reject(t, c->block->peer, &n->hash, v);
+  release(c);
+  qr_tree_invalid(t->tree, n);
+}
+
+/* What an executed twin with the same prefix says about a header: OK if there is none. */
+static enum qr_verdict check_by_sigma(const qr_chain_tile_t *t, const qr_header_t *h) {
+  qr_hash_t sigma = qr_header_sigma(h);
+  for (uint32_t i = 0; i < QR_SIGMA_MAX_CNT; i++) {
+    if (!qr_hash_eq(&t->by_sigma[i].sigma, &sigma)) continue;
+    const qr_header_t *e = &t->by_sigma[i].header;
+    if (!qr_hash_eq(&e->trace_root, &h->trace_root) || !qr_hash_eq(&e->trace_last, &h->trace_last)) {
+      return QR_VERDICT_TRACE;
+    }
+    if (!qr_hash_eq(&e->model_out, &h->model_out)) return QR_VERDICT_MODEL_OUT;
+    if (!qr_hash_eq(&e->actions_root, &h->actions_root)) return QR_VERDICT_ACTIONS;
+    if (!qr_hash_eq(&e->env_root, &h->env_root)) return QR_VERDICT_ENV_ROOT;
+    if (!qr_hash_eq(&e->replay_root, &h->replay_root)) return QR_VERDICT_REPLAY_ROOT;
+    return e->reward != h->reward ? QR_VERDICT_REWARD : QR_VERDICT_OK;
+  }
+  return QR_VERDICT_OK;
+}
+
+static void remember_sigma(qr_chain_tile_t *t, const qr_header_t *h) {
+  t->by_sigma[t->sigma_next].sigma = qr_header_sigma(h);
+  t->by_sigma[t->sigma_next].header = *h;
+  t->sigma_next = (t->sigma_next + 1) % QR_SIGMA_MAX_CNT;
+}
+
+/* The parent is executed: ledger rules, then the incoming model. */
+static void begin(qr_chain_tile_t *t, qr_cand_t *c, uint64_t now_ns) {
+  const qr_header_t *h = &c->node->header;
+  int err = QR_OK;
+  enum qr_verdict v = check_by_sigma(t, h);
+  if (!v) v = qr_chain_ledger_check(t, c->node, &c->block->body, &err);
+  if (v) {
+    refute(t, c, v);
+    return;
+  }
+  if (err) {
+    qr_chain_fail(t, "check a block against the ledger", err);
+    return;
+  }
+  c->since_ns = now_ns;
+  if (!c->model) {
+    qr_model_obj_t *known = qr_chain_find_model(t, &h->model_in);
+    if (known && known->task == h->task) c->model = qr_pool_ref(known);
+  }
+  c->state = c->model ? QR_CAND_READY : QR_CAND_MODEL;
+  if (c->state == QR_CAND_READY) return;
+  qr_chain_out(t, &(qr_outbound_t){ .kind = QR_OUT_FETCH_MODEL, .peer = c->block->peer, .hash = c->node->hash,
+                                    .root = h->model_in, .sz = t->chain->nets[h->task].model_sz });
+}
+
+static qr_cand_t *free_cand(qr_chain_tile_t *t) {
+  for (uint32_t i = 0; i < QR_CAND_MAX_CNT; i++) {
+    if (!t->cands[i].state) return &t->cands[i];
+  }
+  return NULL;
+}
+
+static enum qr_verdict admit(qr_chain_tile_t *t, qr_inbound_t *in, qr_cand_t **out) {
+  qr_node_t *parent;
+  uint64_t wall_ms = t->cfg.clock->wall_ms(t->cfg.clock->ctx);
+  if (in->verdict) return in->verdict;
+  enum qr_verdict v = qr_tree_check(t->tree, &in->block->header, wall_ms, &parent);
+  if (!v) v = qr_body_check(t->chain, &in->block->header, &in->block->body);
+  if (v) return v;
+  *out = free_cand(t);
+  return *out ? QR_VERDICT_OK : QR_VERDICT_WITNESS_MISSING;
+}
+
+void qr_chain_offer(qr_chain_tile_t *t, qr_inbound_t *in, uint64_t now_ns) {
+  qr_cand_t *c = NULL;
+  enum qr_verdict v = admit(t, in, &c);
+  qr_node_t *n = v ? NULL : qr_tree_insert(t->tree, &in->block->header, now_ns);
+  if (!n) {
+    reject(t, in->peer, &in->hash, v ? v : QR_VERDICT_WITNESS_MISSING);
+    qr_pool_unref(in->block);
+    qr_pool_unref(in->model);
+    return;
+  }
+  *c = (qr_cand_t){ .state = QR_CAND_PARENT, .node = n, .block = in->block, .model = in->model, .since_ns = now_ns,
+                    .seq = ++t->cand_seq };
+  if (n->parent->state == QR_NODE_EXECUTED) begin(t, c, now_ns);
+}
+
+void qr_chain_model(qr_chain_tile_t *t, qr_inbound_t *in, uint64_t now_ns) {
+  qr_cand_t *c = find_cand(t, &in->hash);
+  if (!c || c->state != QR_CAND_MODEL || !qr_hash_eq(&c->node->header.model_in, &in->root)) {
+    qr_pool_unref(in->model);
+    return;
+  }
+  uint32_t task = c->node->header.task;
+  in->model->task = task;
+  bool right = in->model->sz == t->chain->nets[task].model_sz;
+  if (right) {
+    in->model->root = qr_model_root(&t->chain->nets[task], in->model->bytes);
+    right = qr_hash_eq(&in->model->root, &in->root);
+  }
+  if (!right) {
+    /* The sender is to blame, the block perhaps is not. */
+    reject(t, in->peer, &in->hash, QR_VERDICT_WITNESS_ROOT);
+    qr_pool_unref(in->model);
+    forget(t, c, false);
+    return;
+  }
+  c->model = in->model;
+  c->state = QR_CAND_READY;
+  c->since_ns = now_ns;
+}
+
+void qr_chain_model_failed(qr_chain_tile_t *t, const qr_inbound_t *in) {
+  qr_cand_t *c = find_cand(t, &in->hash);
+  if (c && c->state == QR_CAND_MODEL) forget(t, c, false);
+}
+
+static void conclude(qr_chain_tile_t *t, qr_cand_t *c, qr_verify_result_t *r, uint64_t now_ns) {
+  qr_node_t *n = c->node;
+  if (r->err) {
+    qr_log_limited(&t->log, QR_LOG_ERROR, "chain", "event=execution-failed height=%llu cause=\"%s\"",
+                   (unsigned long long)n->header.height, qr_err_str(r->err));
+    forget(t, c, true);
+    return;
+  }
+  if (r->verdict) {
+    refute(t, c, r->verdict);
+    return;
+  }
+  if (c->block->peer) t->blocks_verified++;
+  else t->blocks_mined++;
+  qr_chain_accept(t, c, r, now_ns);
+  remember_sigma(t, &n->header);
+  release(c);
+  qr_cand_t *child;
+  while (!t->failed && (child = find_child(t, n))) begin(t, child, now_ns);
+}
+
+static void answer_verify(qr_chain_tile_t *t, qr_cand_t *c, const qr_verify_result_t *r) {
+  qr_reply_t reply = { .id = c->query_id, .kind = QR_QUERY_VERIFY, .err = r->err };
+  const qr_header_t *h = &r->recomputed;
+  reply.verify = (qr_reply_verify_t){
+    .verdict = r->verdict, .hash = c->node->hash, .model_out = h->model_out, .trace_last = h->trace_last,
+    .actions_root = h->actions_root, .env_root = h->env_root, .replay_root = h->replay_root, .reward = h->reward,
+    .step_cnt = r->steps_done, .exec_ns = r->exec_ns,
+  };
+  release(c);
+  qr_chain_reply(t, &reply);
+}
+
+static int take_results(qr_chain_tile_t *t, uint64_t now_ns) {
+  int work = 0;
+  qr_verify_result_t r;
+  while (!t->failed && t->commit_cnt < QR_COMMIT_MAX_CNT && qr_ring_room(t->cfg.to_net ? t->cfg.to_net : t->cfg.replies) > 1 &&
+         qr_ring_pop(t->cfg.verify_results, &r)) {
+    for (uint32_t i = 0; i < QR_CAND_MAX_CNT; i++) {
+      qr_cand_t *c = &t->cands[i];
+      if (c->state != QR_CAND_RUNNING || c->seq != r.tag) continue;
+      if (c->is_query) answer_verify(t, c, &r);
+      else conclude(t, c, &r, now_ns);
+      break;
+    }
+    qr_pool_unref(r.segment);
+    qr_pool_unref(r.model_out);
+    work++;
+  }
+  return work;
+}
+
+/* The ready candidate that came first; NULL if none. */
+static qr_cand_t *next_ready(qr_chain_tile_t *t) {
+  qr_cand_t *first = NULL;
+  for (uint32_t i = 0; i < QR_CAND_MAX_CNT; i++) {
+    qr_cand_t *c = &t->cands[i];
+    if (c->state == QR_CAND_READY && (!first || c->seq < first->seq)) first = c;
+  }
+  return first;
+}
+
+static int give_orders(qr_chain_tile_t *t) {
+  int work = 0;
+  for (; work < ORDERS_PER_POLL && !t->failed && qr_ring_room(t->cfg.verify_orders); work++) {
+    qr_cand_t *c = next_ready(t);
+    qr_view_t *v = c ? qr_chain_view(t, c->node->parent, c->node->header.task) : NULL;
+    if (!v) break;
+    qr_verify_order_t o = { .tag = c->seq, .view = v, .block = qr_pool_ref(c->block), .model_in = qr_pool_ref(c->model) };
+    bool pushed = qr_ring_push(t->cfg.verify_orders, &o);
+    QR_ASSERT(pushed);
+    c->state = QR_CAND_RUNNING;
+  }
+  return work;
+}
+
+static void forget_late(qr_chain_tile_t *t, uint64_t now_ns) {
+  for (uint32_t i = 0; i < QR_CAND_MAX_CNT; i++) {
+    qr_cand_t *c = &t->cands[i];
+    bool waits = c->state == QR_CAND_PARENT || c->state == QR_CAND_MODEL;
+    if (waits && now_ns - c->since_ns > WAIT_NS) forget(t, c, true);
+  }
+}
+
+int qr_chain_poll_cands(qr_chain_tile_t *t, uint64_t now_ns) {
+  int work = take_results(t, now_ns) + give_orders(t);
+  if (!work) forget_late(t, now_ns);
+  return work;
+}
+
+void qr_chain_cands_drop_all(qr_chain_tile_t *t) {
+  qr_verify_result_t r;
+  while (qr_ring_pop(t->cfg.verify_results, &r)) {
+    qr_pool_unref(r.segment);
+    qr_pool_unref(r.model_out);
+  }
+  for (uint32_t i = 0; i < QR_CAND_MAX_CNT; i++) {
+    if (t->cands[i].state) release(&t->cands[i]);
+  }
+}
+
+bool qr_chain_verify_query(qr_chain_tile_t *t, const qr_query_t *q, uint64_t now_ns, int *err) {
+  qr_node_t *tip = qr_tree_tip(t->tree);
+  qr_node_t *n = q->height && q->height <= tip->header.height ? qr_tree_ancestor(tip, q->height) : NULL;
+  qr_cand_t *c = free_cand(t);
+  const qr_store_ops_t *store = t->cfg.store_ops;
+  *err = n ? QR_ERR_BUSY : QR_ERR_NOTFOUND;
+  if (!n || !c) return false;
+  qr_block_obj_t *b = qr_objects_block(t->cfg.objects);
+  qr_model_obj_t *m = qr_objects_model(t->cfg.objects, n->header.task);
+  *err = b && m ? QR_OK : QR_ERR_BUSY;
+  int64_t sz = 0;
+  if (!*err) {
+    sz = store->get(t->cfg.store, QR_STORE_BLOCK, &n->hash, sizeof n->hash, t->io_buf, QR_STORE_VALUE_MAX_SZ);
+    if (sz < 0 || qr_block_obj_decode(b, t->io_buf, (size_t)sz)) *err = sz < 0 ? (int)sz : QR_ERR_CORRUPT;
+  }
+  if (!*err) {
+    sz = store->get(t->cfg.store, QR_STORE_MODEL, &n->header.model_in, 32, m->bytes, m->sz);
+    if (sz != (int64_t)m->sz) *err = sz < 0 ? (int)sz : QR_ERR_CORRUPT;
+  }
+  if (*err) {
+    qr_pool_unref(b);
+    qr_pool_unref(m);
+    return false;
+  }
+  m->root = n->header.model_in;
+  *c = (qr_cand_t){ .state = QR_CAND_READY, .node = n, .block = b, .model = m, .since_ns = now_ns, .seq = ++t->cand_seq,
+                    .is_query = true, .query_id = q->id };
+  return true;
+}

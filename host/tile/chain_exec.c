@@ -1,0 +1,219 @@
+#include "tile/chain_int.h"
+
+#include <stdlib.h>
+
+#include "base/assert.h"
+#include "base/err.h"
+
+/* Blocks beyond the windows whose objects stay resident, so that short reorganisations need no rebuilding. */
+#define SPARE_CNT 16u
+
+static uint32_t window_of(const qr_chain_tile_t *t) { return t->chain->p.replay_rows / t->chain->p.segment_rows; }
+
+static int fifo_init(qr_fifo_t *f, uint32_t cap) {
+  f->nodes = calloc(cap, sizeof(qr_node_t *));
+  f->cap = cap;
+  return f->nodes ? QR_OK : QR_ERR_NOMEM;
+}
+
+int qr_chain_exec_init(qr_chain_tile_t *t) {
+  int err = fifo_init(&t->model_fifo, t->chain->p.witness_window + SPARE_CNT);
+  for (uint32_t i = 0; i < t->chain->p.task_cnt && !err; i++) {
+    err = fifo_init(&t->segment_fifo[i], window_of(t) + SPARE_CNT);
+  }
+  return err;
+}
+
+static void release_models(qr_exec_t *e) {
+  qr_pool_unref(e->model_in);
+  qr_pool_unref(e->model_out);
+  e->model_in = e->model_out = NULL;
+}
+
+static void release_segment(qr_exec_t *e) {
+  qr_pool_unref(e->segment);
+  e->segment = NULL;
+}
+
+void qr_chain_exec_free(qr_exec_t *e) {
+  if (!e) return;
+  release_models(e);
+  release_segment(e);
+  free(e->undo);
+  free(e);
+}
+
+void qr_chain_exec_fini(qr_chain_tile_t *t) {
+  free(t->model_fifo.nodes);
+  for (uint32_t i = 0; i < QR_TASK_MAX_CNT; i++) free(t->segment_fifo[i].nodes);
+}
+
+/* Appends a node; returns the one that had to leave, or NULL. */
+static qr_node_t *fifo_push(qr_fifo_t *f, qr_node_t *n) {
+  qr_node_t *gone = NULL;
+  if (f->cnt == f->cap) {
+    gone = f->nodes[f->head];
+    f->head = (f->head + 1) % f->cap;
+    f->cnt--;
+  }
+  f->nodes[(f->head + f->cnt++) % f->cap] = n;
+  return gone;
+}
+
+void qr_chain_keep_segment(qr_chain_tile_t *t, qr_node_t *n) {
+  qr_node_t *gone = fifo_push(&t->segment_fifo[n->header.task], n);
+  if (gone && gone != n) release_segment(gone->user);
+}
+
+void qr_chain_keep_models(qr_chain_tile_t *t, qr_node_t *n) {
+  qr_node_t *gone = fifo_push(&t->model_fifo, n);
+  if (gone && gone != n) release_models(gone->user);
+}
+
+void qr_chain_exec_encode(const qr_exec_facts_t *f, const uint8_t *start_states, uint8_t out[QR_EXEC_RECORD_SZ]) {
+  qr_st32(out, f->task);
+  qr_st64(out + 4, f->td_abs_sum);
+  out[12] = f->eligible;
+  qr_st64(out + 13, (uint64_t)f->model_return);
+  qr_st64(out + 21, (uint64_t)f->rule_return);
+  memcpy(out + 29, start_states, QR_SEGMENT_INSTANCE_CNT * QR_ENV_STATE_SZ);
+}
+
+bool qr_chain_exec_decode(const uint8_t *in, size_t sz, qr_exec_facts_t *f, const uint8_t **start_states) {
+  if (sz != QR_EXEC_RECORD_SZ || in[12] > 1) return false;
+  *f = (qr_exec_facts_t){ .task = qr_ld32(in), .td_abs_sum = qr_ld64(in + 4), .eligible = in[12],
+                          .model_return = (int64_t)qr_ld64(in + 13), .rule_return = (int64_t)qr_ld64(in + 21) };
+  *start_states = in + 29;
+  return true;
+}
+
+static int64_t load(qr_chain_tile_t *t, enum qr_store_table table, const qr_hash_t *key) {
+  return t->cfg.store_ops->get(t->cfg.store, table, key, sizeof *key, t->io_buf, QR_STORE_VALUE_MAX_SZ);
+}
+
+qr_exec_t *qr_chain_exec(qr_chain_tile_t *t, qr_node_t *n) {
+  if (n->user) return n->user;
+  const uint8_t *states;
+  qr_exec_t *e = calloc(1, sizeof *e);
+  int64_t sz = load(t, QR_STORE_EXEC, &n->hash);
+  if (!e || sz < 0 || !qr_chain_exec_decode(t->io_buf, (size_t)sz, &e->facts, &states)) {
+    free(e);
+    qr_chain_fail(t, "read execution record", sz < 0 ? (int)sz : QR_ERR_CORRUPT);
+    return NULL;
+  }
+  n->user = e;
+  return e;
+}
+
+int qr_chain_resident_segment(qr_chain_tile_t *t, qr_node_t *n) {
+  qr_exec_t *e = qr_chain_exec(t, n);
+  if (!e) return QR_ERR_IO;
+  if (e->segment) return QR_OK;
+  uint8_t start[QR_SEGMENT_INSTANCE_CNT * QR_ENV_STATE_SZ];
+  const uint8_t *states;
+  qr_exec_facts_t facts;
+  qr_body_t body;
+  int64_t sz = load(t, QR_STORE_EXEC, &n->hash);
+  if (sz < 0 || !qr_chain_exec_decode(t->io_buf, (size_t)sz, &facts, &states)) return QR_ERR_CORRUPT;
+  memcpy(start, states, sizeof start);
+  sz = load(t, QR_STORE_BLOCK, &n->hash);
+  if (sz < (int64_t)QR_HEADER_SZ ||
+      qr_body_decode(t->io_buf + QR_HEADER_SZ, (size_t)sz - QR_HEADER_SZ, &body) != QR_VERDICT_OK) {
+    return QR_ERR_CORRUPT;
+  }
+  qr_segment_obj_t *s = qr_objects_segment(t->cfg.objects, n->header.task);
+  if (!s) return QR_ERR_NOMEM;
+  qr_view_rebuild_segment(s, &n->header.parent, n->header.task, start, body.actions);
+  e->segment = s;
+  qr_chain_keep_segment(t, n);
+  return QR_OK;
+}
+
+int qr_chain_resident_model(qr_chain_tile_t *t, qr_node_t *n) {
+  qr_exec_t *e = qr_chain_exec(t, n);
+  if (!e) return QR_ERR_IO;
+  if (e->model_out) return QR_OK;
+  int64_t sz = load(t, QR_STORE_MODEL, &n->header.model_out);
+  if (sz != (int64_t)t->chain->nets[n->header.task].model_sz) return sz < 0 ? (int)sz : QR_ERR_CORRUPT;
+  qr_model_obj_t *m = qr_objects_model(t->cfg.objects, n->header.task);
+  if (!m) return QR_ERR_NOMEM;
+  memcpy(m->bytes, t->io_buf, m->sz);
+  m->root = n->header.model_out;
+  e->model_out = m;
+  qr_chain_keep_models(t, n);
+  return QR_OK;
+}
+
+qr_model_obj_t *qr_chain_find_model(qr_chain_tile_t *t, const qr_hash_t *root) {
+  for (uint32_t i = 0; i < t->chain->p.task_cnt; i++) {
+    if (qr_hash_eq(&t->genesis[i].model->root, root)) return t->genesis[i].model;
+  }
+  const qr_fifo_t *f = &t->model_fifo;
+  for (uint32_t i = 0; i < f->cnt; i++) {
+    const qr_exec_t *e = f->nodes[(f->head + i) % f->cap]->user;
+    if (e->model_out && qr_hash_eq(&e->model_out->root, root)) return e->model_out;
+    if (e->model_in && qr_hash_eq(&e->model_in->root, root)) return e->model_in;
+  }
+  return NULL;
+}
+
+qr_node_t *qr_chain_task_tip(qr_node_t *parent, uint32_t task) {
+  while (parent && parent->parent && parent->header.task != task) parent = parent->parent;
+  return parent && parent->parent ? parent : NULL;
+}
+
+/* The target model: the outgoing one of the highest-R eligible block of the window, latest on ties. */
+static int choose_target(qr_chain_tile_t *t, qr_view_t *v, qr_node_t *newest) {
+  qr_node_t *best = NULL, *n = newest;
+  for (uint32_t i = 0; n && i < t->chain->p.target_window; i++, n = n->task_parent) {
+    const qr_exec_t *e = qr_chain_exec(t, n);
+    if (!e) return QR_ERR_IO;
+    if (!e->facts.eligible) continue;
+    if (!v->has_td_limit) {
+      v->has_td_limit = true;
+      v->td_limit = 2 * e->facts.td_abs_sum;
+    }
+    if (!best || n->header.reward > best->header.reward) best = n;
+  }
+  if (!best) best = newest;
+  if (!best) {
+    v->target = qr_pool_ref(t->genesis[v->task].model);
+    return QR_OK;
+  }
+  int err = qr_chain_resident_model(t, best);
+  if (!err) v->target = qr_pool_ref(((qr_exec_t *)best->user)->model_out);
+  return err;
+}
+
+static int collect_segments(qr_chain_tile_t *t, qr_view_t *v, qr_node_t *newest) {
+  uint32_t window = window_of(t), cnt = 0;
+  const qr_task_genesis_t *g = &t->genesis[v->task];
+  qr_segment_obj_t *back[QR_VIEW_SEGMENT_MAX_CNT]; /* newest first */
+  int err = QR_OK;
+  for (qr_node_t *n = newest; n && cnt < window && !err; n = n->task_parent) {
+    err = qr_chain_resident_segment(t, n);
+    if (!err) back[cnt++] = qr_pool_ref(((qr_exec_t *)n->user)->segment);
+  }
+  for (uint32_t i = g->segment_cnt; i-- > 0 && cnt < window && !err;) back[cnt++] = qr_pool_ref(g->segments[i]);
+  for (uint32_t i = 0; i < cnt; i++) v->segments[i] = back[cnt - 1 - i];
+  v->segment_cnt = cnt;
+  return err;
+}
+
+qr_view_t *qr_chain_view(qr_chain_tile_t *t, qr_node_t *parent, uint32_t task) {
+  qr_view_t *v = qr_pool_get(t->views);
+  if (!v) return NULL;
+  qr_node_t *newest = qr_chain_task_tip(parent, task);
+  memset(v, 0, sizeof *v);
+  v->cfg = t->chain;
+  v->task = task;
+  v->task_idx = newest ? newest->task_idx + 1 : 0;
+  v->parent = parent->hash;
+  v->replay_root = newest ? newest->header.replay_root : t->genesis[task].replay_root;
+  int err = collect_segments(t, v, newest);
+  if (!err) err = choose_target(t, v, newest);
+  if (!err) return v;
+  qr_pool_unref(v);
+  if (err != QR_ERR_NOMEM) qr_chain_fail(t, "rebuild the replay from the store", err);
+  return NULL;
+}

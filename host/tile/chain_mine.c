@@ -1,0 +1,144 @@
+#include "tile/chain_int.h"
+
+#include "base/assert.h"
+#include "base/err.h"
+
+#define TEMPLATE_TX_MAX_CNT 256u
+
+static bool same_sender_and_seq(const qr_tx_t *a, const qr_tx_t *b) {
+  return a->seq == b->seq && qr_pubkey_eq(&a->from, &b->from);
+}
+
+enum qr_verdict qr_chain_mempool_add(qr_chain_tile_t *t, const uint8_t *encoded, qr_hash_t *txid) {
+  qr_tx_t tx;
+  enum qr_verdict v = qr_tx_decode(encoded, &tx);
+  if (v) return v;
+  *txid = qr_tx_hash(&tx);
+  /* The sender's account as it would stand after what is pending already. */
+  qr_account_t from;
+  qr_ledger_get(t->ledger, &tx.from, &from);
+  from.pk = tx.from;
+  for (uint32_t i = 0; i < t->mempool_cnt; i++) {
+    const qr_tx_t *m = &t->mempool[i];
+    if (!qr_pubkey_eq(&m->from, &tx.from)) continue;
+    if (same_sender_and_seq(m, &tx)) return QR_VERDICT_DUPLICATE;
+    from.seq++;
+    uint64_t spent = m->amount + m->fee;
+    from.balance = from.balance > spent ? from.balance - spent : 0;
+  }
+  v = qr_ledger_check_tx_from(&from, t->chain->p.chain_id, &tx);
+  if (v) return v;
+  if (t->mempool_cnt == QR_MEMPOOL_MAX_CNT) return QR_VERDICT_SIZE;
+  t->mempool[t->mempool_cnt++] = tx;
+  return QR_VERDICT_OK;
+}
+
+void qr_chain_mempool_prune(qr_chain_tile_t *t) {
+  uint32_t kept = 0;
+  for (uint32_t i = 0; i < t->mempool_cnt; i++) {
+    qr_account_t from;
+    if (!qr_ledger_get(t->ledger, &t->mempool[i].from, &from) || from.seq > t->mempool[i].seq) continue;
+    t->mempool[kept++] = t->mempool[i];
+  }
+  t->mempool_cnt = kept;
+}
+
+typedef struct { qr_account_t accounts[TEMPLATE_TX_MAX_CNT]; uint32_t cnt; } senders_t;
+
+static qr_account_t *sender_of(qr_chain_tile_t *t, senders_t *s, const qr_pubkey_t *pk) {
+  for (uint32_t i = 0; i < s->cnt; i++) {
+    if (qr_pubkey_eq(&s->accounts[i].pk, pk)) return &s->accounts[i];
+  }
+  if (s->cnt == TEMPLATE_TX_MAX_CNT) return NULL;
+  qr_account_t *a = &s->accounts[s->cnt];
+  if (!qr_ledger_get(t->ledger, pk, a)) return NULL;
+  s->cnt++;
+  return a;
+}
+
+/* Highest fee first among what each sender may spend next; only coins that stood on the ledger before the block are spent. */
+static uint32_t choose_txs(qr_chain_tile_t *t, uint8_t *out) {
+  static const uint32_t max = TEMPLATE_TX_MAX_CNT;
+  senders_t senders = { .cnt = 0 };
+  bool taken[QR_MEMPOOL_MAX_CNT] = { false };
+  uint32_t cnt = 0;
+  while (cnt < max) {
+    uint32_t best = t->mempool_cnt;
+    for (uint32_t i = 0; i < t->mempool_cnt; i++) {
+      const qr_tx_t *tx = &t->mempool[i];
+      if (taken[i] || (best < t->mempool_cnt && tx->fee <= t->mempool[best].fee)) continue;
+      const qr_account_t *a = sender_of(t, &senders, &tx->from);
+      if (a && a->seq == tx->seq && a->balance >= tx->fee && a->balance - tx->fee >= tx->amount) best = i;
+    }
+    if (best == t->mempool_cnt) break;
+    qr_account_t *a = sender_of(t, &senders, &t->mempool[best].from);
+    a->seq++;
+    a->balance -= t->mempool[best].amount + t->mempool[best].fee;
+    taken[best] = true;
+    qr_tx_encode(&t->mempool[best], out + (size_t)cnt++ * QR_TX_SZ);
+  }
+  return cnt;
+}
+
+static bool may_mine(const qr_chain_tile_t *t, uint64_t now_ns) {
+  if (!t->mining || t->failed) return false;
+  const qr_node_t *tip = qr_tree_tip(t->tree);
+  if (t->cfg.stop_height && tip->header.height >= t->cfg.stop_height) return false;
+  if (!t->cfg.net_stats) return true;
+  if (atomic_load_explicit(&t->cfg.net_stats->syncing, memory_order_relaxed)) return false;
+  bool alone = !atomic_load_explicit(&t->cfg.net_stats->peer_cnt, memory_order_relaxed);
+  return !alone || now_ns - t->start_ns >= (uint64_t)t->cfg.peer_wait_ms * 1000000u;
+}
+
+static void fill_prefix(qr_chain_tile_t *t, qr_mine_order_t *o, qr_node_t *tip) {
+  const qr_params_t *p = &t->chain->p;
+  o->prefix = (qr_header_t){ .version = QR_HEADER_VERSION, .chain_id = p->chain_id, .rules = t->chain->rules,
+                             .height = tip->header.height + 1, .parent = tip->hash };
+  o->prefix.task = qr_params_task_of(p, o->prefix.height);
+  o->prefix.target = qr_tree_next_target(t->tree, tip);
+  o->prefix.state_root = qr_ledger_root(t->ledger);
+  o->prefix.tx_root = qr_body_tx_root(&o->txs->body);
+  o->time_min_ms = qr_tree_median_time(t->tree, tip) + 1;
+}
+
+static int add_best(qr_chain_tile_t *t, qr_mine_order_t *o, qr_node_t *tip) {
+  qr_node_t *n = qr_chain_task_tip(tip, o->prefix.task);
+  if (!n) return QR_OK;
+  int err = qr_chain_resident_model(t, n);
+  if (err) return err;
+  const qr_exec_t *e = n->user;
+  const qr_header_t *h = &n->header;
+  qr_hash_t sigma = qr_header_sigma(h), rho = qr_header_rho(&sigma, &h->model_out, &h->trace_last);
+  o->best = qr_pool_ref(e->model_out);
+  o->best_feed = qr_view_eval_feed(&rho);
+  o->best_return = e->facts.model_return;
+  return QR_OK;
+}
+
+/* NULL view on failure: nothing is held. */
+static bool make_order(qr_chain_tile_t *t, qr_mine_order_t *o) {
+  qr_node_t *tip = qr_tree_tip(t->tree);
+  QR_ASSERT(t->ledger_at == tip);
+  *o = (qr_mine_order_t){ .txs = qr_objects_block(t->cfg.objects) };
+  if (!o->txs) return false;
+  o->txs->body = (qr_body_t){ .txs = o->txs->bytes, .tx_cnt = choose_txs(t, o->txs->bytes) };
+  fill_prefix(t, o, tip);
+  o->view = qr_chain_view(t, tip, o->prefix.task);
+  if (o->view && !add_best(t, o, tip)) return true;
+  qr_pool_unref(o->view);
+  qr_pool_unref(o->txs);
+  return false;
+}
+
+int qr_chain_poll_mine(qr_chain_tile_t *t, uint64_t now_ns) {
+  if (!t->cfg.mine_orders || !qr_ring_room(t->cfg.mine_orders)) return 0;
+  bool pause = !may_mine(t, now_ns);
+  if (pause == t->mine_paused && (pause || !t->mine_dirty)) return 0;
+  qr_mine_order_t o = { .pause = true };
+  if (!pause && !make_order(t, &o)) return 0;
+  bool pushed = qr_ring_push(t->cfg.mine_orders, &o);
+  QR_ASSERT(pushed);
+  t->mine_paused = pause;
+  t->mine_dirty = false;
+  return 1;
+}

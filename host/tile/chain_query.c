@@ -1,0 +1,214 @@
+#include "tile/chain_int.h"
+
+#include <stdio.h>
+
+#include "base/assert.h"
+#include "base/err.h"
+
+#define QUERIES_PER_POLL 8
+
+void qr_chain_reply(qr_chain_tile_t *t, const qr_reply_t *r) {
+  bool pushed = qr_ring_push(t->cfg.replies, r);
+  (void)pushed; /* a front end that does not read its replies times its queries out */
+}
+
+/* Mean R over the last cnt blocks up to and including n. */
+static uint32_t mean_reward(qr_node_t *n, uint64_t cnt) {
+  if (!cnt) return 0;
+  const qr_node_t *before = qr_tree_ancestor(n, n->header.height - cnt);
+  return (uint32_t)((n->reward_sum - before->reward_sum) / cnt);
+}
+
+static void fill_rewards(qr_node_t *tip, qr_status_t *s) {
+  uint64_t height = tip->header.height, tenth = height / 10 ? height / 10 : height ? 1 : 0;
+  s->reward_mean = mean_reward(tip, height);
+  s->reward_last = mean_reward(tip, tenth);
+  s->reward_first = tenth ? mean_reward(qr_tree_ancestor(tip, tenth), tenth) : 0;
+}
+
+static void fill_tasks(qr_chain_tile_t *t, qr_node_t *tip, qr_status_t *s) {
+  const qr_params_t *p = &t->chain->p;
+  s->task_cnt = p->task_cnt;
+  for (uint32_t i = 0; i < p->task_cnt; i++) {
+    qr_status_task_t *out = &s->tasks[i];
+    qr_node_t *n = qr_chain_task_tip(tip, i);
+    snprintf(out->name, sizeof out->name, "%s", p->tasks[i].name);
+    const qr_exec_t *e = n ? qr_chain_exec(t, n) : NULL;
+    if (!e) continue;
+    out->block_cnt = n->task_idx + 1;
+    out->reward_last = n->header.reward;
+    out->score_last_q16 = e->facts.model_return / (int64_t)p->eval_rows;
+    out->baseline_last_q16 = e->facts.rule_return / (int64_t)p->eval_rows;
+    out->td_last_q16 = (int64_t)(e->facts.td_abs_sum / t->chain->nets[i].spec.batch);
+  }
+}
+
+static void fill_counters(const qr_chain_tile_t *t, qr_status_t *s) {
+  const qr_mine_stats_t *m = t->cfg.mine_stats;
+  if (m) {
+    s->attempts = atomic_load(&m->attempts);
+    s->attempts_cancelled = atomic_load(&m->attempts_cancelled);
+    s->steps_done = atomic_load(&m->steps_done);
+    s->steps_kept = atomic_load(&m->steps_kept);
+    s->mining_ns = atomic_load(&m->mining_ns);
+  }
+  if (t->cfg.net_stats) {
+    s->peer_cnt = atomic_load(&t->cfg.net_stats->peer_cnt);
+    s->syncing = atomic_load(&t->cfg.net_stats->syncing);
+  }
+  s->blocks_mined = t->blocks_mined;
+  s->blocks_verified = t->blocks_verified;
+  s->blocks_rejected = t->blocks_rejected;
+  s->reorgs = t->reorgs;
+  s->reorg_depth_max = t->reorg_depth_max;
+  s->mempool_cnt = t->mempool_cnt;
+  s->mining = t->mining && !t->mine_paused;
+}
+
+static void fill_status(qr_chain_tile_t *t, qr_status_t *s, uint64_t now_ns) {
+  qr_node_t *tip = qr_tree_tip(t->tree);
+  snprintf(s->chain, sizeof s->chain, "%s", t->chain->p.name);
+  snprintf(s->accel, sizeof s->accel, "%s", t->cfg.accel_name);
+  qr_hex(s->miner_pk, t->cfg.miner.b, sizeof t->cfg.miner.b);
+  s->genesis = qr_tree_genesis(t->tree)->hash;
+  s->rules = t->chain->rules;
+  s->tip = tip->hash;
+  s->tip_model = tip->header.model_out;
+  s->state_root = qr_ledger_root(t->ledger);
+  s->height = tip->header.height;
+  s->tip_time_ms = tip->header.time_ms;
+  s->tip_task = tip->header.task;
+  s->tip_reward = tip->header.reward;
+  s->supply = qr_ledger_supply(t->ledger);
+  s->uptime_ms = (now_ns - t->start_ns) / 1000000u;
+  fill_rewards(tip, s);
+  fill_tasks(t, tip, s);
+  fill_counters(t, s);
+}
+
+static int fill_block(qr_chain_tile_t *t, uint64_t height, qr_reply_block_t *b) {
+  qr_node_t *tip = qr_tree_tip(t->tree);
+  if (height > tip->header.height) return QR_ERR_NOTFOUND;
+  qr_node_t *n = qr_tree_ancestor(tip, height);
+  b->hash = n->hash;
+  qr_header_encode(&n->header, b->header);
+  b->confirmations = tip->header.height - height + 1;
+  snprintf(b->work, sizeof b->work, "%.6g", qr_u256_to_double(&n->work));
+  if (!height) return QR_OK;
+  int64_t sz = t->cfg.store_ops->get(t->cfg.store, QR_STORE_BLOCK, &n->hash, sizeof n->hash, t->io_buf,
+                                     QR_STORE_VALUE_MAX_SZ);
+  qr_body_t body;
+  if (sz < (int64_t)QR_HEADER_SZ) return sz < 0 ? (int)sz : QR_ERR_CORRUPT;
+  if (qr_body_decode(t->io_buf + QR_HEADER_SZ, (size_t)sz - QR_HEADER_SZ, &body)) return QR_ERR_CORRUPT;
+  b->tx_cnt = body.tx_cnt;
+  b->body_sz = (uint32_t)((size_t)sz - QR_HEADER_SZ);
+  return QR_OK;
+}
+
+static void send_tx(qr_chain_tile_t *t, const qr_query_t *q, qr_reply_t *r) {
+  r->verdict = qr_chain_mempool_add(t, q->tx, &r->txid);
+  if (r->verdict) return;
+  t->mine_dirty = true;
+  qr_outbound_t out = { .kind = QR_OUT_RELAY_TX };
+  memcpy(out.tx, q->tx, QR_TX_SZ);
+  qr_chain_out(t, &out);
+}
+
+/* False if the reply comes later. */
+static bool answer(qr_chain_tile_t *t, const qr_query_t *q, qr_reply_t *r, uint64_t now_ns) {
+  switch (q->kind) {
+  case QR_QUERY_STATUS: fill_status(t, &r->status, now_ns); break;
+  case QR_QUERY_BLOCK: r->err = fill_block(t, q->height, &r->block); break;
+  case QR_QUERY_ACCOUNT: {
+    qr_account_t a;
+    r->account.found = qr_ledger_get(t->ledger, &q->account, &a);
+    r->account.balance = r->account.found ? a.balance : 0;
+    r->account.seq = r->account.found ? a.seq : 0;
+    break;
+  }
+  case QR_QUERY_SEND: send_tx(t, q, r); break;
+  case QR_QUERY_VERIFY: return !qr_chain_verify_query(t, q, now_ns, &r->err);
+  case QR_QUERY_MINING:
+    if (!t->cfg.mine_orders) r->err = QR_ERR_UNSUPPORTED;
+    t->mining = q->enable;
+    t->mine_dirty = true;
+    break;
+  default: r->err = QR_ERR_UNSUPPORTED;
+  }
+  return true;
+}
+
+int qr_chain_poll_queries(qr_chain_tile_t *t, uint64_t now_ns) {
+  int work = 0;
+  qr_query_t q;
+  while (work < QUERIES_PER_POLL && qr_ring_room(t->cfg.replies) && qr_ring_pop(t->cfg.queries, &q)) {
+    qr_reply_t r;
+    memset(&r, 0, sizeof r);
+    r.id = q.id;
+    r.kind = q.kind;
+    if (answer(t, &q, &r, now_ns)) qr_chain_reply(t, &r);
+    work++;
+  }
+  return work;
+}
+
+static bool want_block(qr_chain_tile_t *t, const qr_inbound_t *in, qr_outbound_t *out) {
+  int64_t sz = t->cfg.store_ops->get(t->cfg.store, QR_STORE_BLOCK, &in->hash, sizeof in->hash, t->io_buf,
+                                     QR_STORE_VALUE_MAX_SZ);
+  qr_block_obj_t *b = sz < 0 ? NULL : qr_objects_block(t->cfg.objects);
+  if (!b) return false;
+  if (qr_block_obj_decode(b, t->io_buf, (size_t)sz)) {
+    qr_pool_unref(b);
+    return false;
+  }
+  out->kind = QR_OUT_ANSWER_BLOCK;
+  out->block = b;
+  return true;
+}
+
+static bool want_model(qr_chain_tile_t *t, const qr_inbound_t *in, qr_outbound_t *out) {
+  qr_model_obj_t *m = qr_chain_find_model(t, &in->root);
+  if (m) {
+    qr_pool_ref(m);
+  } else {
+    int64_t sz = t->cfg.store_ops->get(t->cfg.store, QR_STORE_MODEL, &in->root, sizeof in->root, t->io_buf,
+                                       QR_STORE_VALUE_MAX_SZ);
+    const qr_node_t *n = qr_tree_find(t->tree, &in->hash);
+    if (sz < 0 || !n || sz != (int64_t)t->chain->nets[n->header.task].model_sz) return false;
+    m = qr_objects_model(t->cfg.objects, n->header.task);
+    if (!m) return false;
+    memcpy(m->bytes, t->io_buf, m->sz);
+    m->root = in->root;
+  }
+  out->kind = QR_OUT_ANSWER_MODEL;
+  out->model = m;
+  return true;
+}
+
+/* The main chain's hashes after the first locator entry that lies on it. */
+static bool want_hashes(qr_chain_tile_t *t, const qr_inbound_t *in, qr_outbound_t *out) {
+  qr_node_t *tip = qr_tree_tip(t->tree), *fork = NULL;
+  for (uint32_t i = 0; i < in->locator_cnt && !fork; i++) {
+    qr_node_t *n = qr_tree_find(t->tree, &in->locator[i]);
+    if (n && n->header.height <= tip->header.height && qr_tree_ancestor(tip, n->header.height) == n) fork = n;
+  }
+  if (!fork) return false;
+  out->kind = QR_OUT_ANSWER_HASHES;
+  out->height = fork->header.height + 1;
+  uint64_t left = tip->header.height - fork->header.height;
+  out->hash_cnt = in->max_cnt < QR_BUS_HASH_MAX_CNT ? in->max_cnt : QR_BUS_HASH_MAX_CNT;
+  if (left < out->hash_cnt) out->hash_cnt = (uint32_t)left;
+  qr_node_t *n = out->hash_cnt ? qr_tree_ancestor(tip, fork->header.height + out->hash_cnt) : NULL;
+  for (uint32_t i = out->hash_cnt; i-- > 0; n = n->parent) out->hashes[i] = n->hash;
+  return true;
+}
+
+void qr_chain_want(qr_chain_tile_t *t, const qr_inbound_t *in) {
+  qr_outbound_t out = { .kind = QR_OUT_NOT_FOUND, .peer = in->peer, .req = in->req };
+  bool found = false;
+  if (in->want == QR_MSG_WANT_BLOCK) found = want_block(t, in, &out);
+  else if (in->want == QR_MSG_WANT_MODEL) found = want_model(t, in, &out);
+  else if (in->want == QR_MSG_WANT_HASHES) found = want_hashes(t, in, &out);
+  if (!found) out.kind = QR_OUT_NOT_FOUND;
+  qr_chain_out(t, &out);
+}
