@@ -439,17 +439,9 @@ static void test_hex(void **state) {
   assert_memory_equal(in, out, 5);
   assert_string_equal(qr_hex(text, in, 0), "");
   assert_true(qr_unhex(out, 0, ""));
-  static const char *const bad[] = {"",
-                                    "0",
-                                    "000fa5ff8",
-                                    "000fa5ff801",
-                                    "000fa5ff8000",
-                                    "000fa5ff8g",
-                                    " 00fa5ff80",
-                                    "0x0fa5ff80",
-                                    "000fa5ff 80",
-                                    "\xff"
-                                    "00fa5ff80"};
+  static const char *const bad[] = {
+      "",           "0",          "000fa5ff8",  "000fa5ff801", "000fa5ff8000",
+      "000fa5ff8g", " 00fa5ff80", "0x0fa5ff80", "000fa5ff 80", "\37700fa5ff8"};
   for (size_t i = 0; i < QR_ARRAY_CNT(bad); i++) assert_false(qr_unhex(out, 5, bad[i]));
 }
 
