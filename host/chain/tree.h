@@ -1,5 +1,5 @@
-/* The block tree: every known header with its place, its work and what became of it; header rules; fork choice. Pure: time
-   comes in as a parameter, verdicts go out. One owner, not thread-safe. */
+/* The block tree: every known header with its place, its work and what became of it; header rules;
+   fork choice. Pure: time comes in as a parameter, verdicts go out. One owner, not thread-safe. */
 #ifndef QR_CHAIN_TREE_H
 #define QR_CHAIN_TREE_H
 
@@ -17,19 +17,22 @@ typedef struct qr_node qr_node_t;
 struct qr_node {
   qr_hash_t hash;
   qr_header_t header;
-  qr_node_t *parent;       /* NULL for genesis */
-  qr_u256_t work;          /* cumulative, of this block and all before */
-  uint64_t reward_sum;     /* cumulative R */
-  uint64_t task_idx;       /* number of earlier blocks of the same task on this branch */
-  qr_node_t *task_parent;  /* newest earlier block of the same task on this branch, NULL if none */
-  uint64_t arrival_ns;     /* monotonic, when it was inserted */
+  qr_node_t *parent;      /* NULL for genesis */
+  qr_u256_t work;         /* cumulative, of this block and all before */
+  uint64_t reward_sum;    /* cumulative R */
+  uint64_t task_idx;      /* number of earlier blocks of the same task on this branch */
+  qr_node_t *task_parent; /* newest earlier block of the same task on this branch, NULL if none */
+  uint64_t arrival_ns;    /* monotonic, when it was inserted */
   enum qr_node_state state;
-  void *user;              /* the owner's, NULL at first */
+  void *user; /* the owner's, NULL at first */
 };
 
 typedef struct qr_tree qr_tree_t;
 
-/* A tree that holds the genesis block (height 0, executed, hash = qr_genesis_hash). cfg is borrowed. NULL if out of memory. */
+#define QR_TREE_INVALID_MAX_CNT 4096u
+
+/* A tree that holds the genesis block (height 0, executed, hash = qr_genesis_hash). cfg is
+   borrowed. NULL if out of memory. */
 qr_tree_t *qr_tree_init(const qr_chain_cfg_t *cfg);
 void qr_tree_fini(qr_tree_t *t);
 
@@ -39,10 +42,12 @@ const qr_node_t *qr_tree_genesis(const qr_tree_t *t);
 
 qr_node_t *qr_tree_find(const qr_tree_t *t, const qr_hash_t *hash); /* NULL if unknown */
 
-/* All rules that need only headers, in this order: VERSION, CHAIN, DUPLICATE (hash known; a known invalid one gives
-   PARENT_INVALID), PARENT_UNKNOWN, PARENT_INVALID, HEIGHT, TOO_DEEP (below tip height - reorg_limit, on another branch), TASK, TIME (not
-   after the median of the past eleven), TARGET, TICKET, TIME_AHEAD (more than drift_ms after wall_ms). *parent is set when known. */
-enum qr_verdict qr_tree_check(const qr_tree_t *t, const qr_header_t *h, uint64_t wall_ms, qr_node_t **parent) QR_WARN_UNUSED;
+/* All rules that need only headers, in this order: VERSION, CHAIN, DUPLICATE (hash known; a known
+   invalid one gives PARENT_INVALID), PARENT_UNKNOWN, PARENT_INVALID, HEIGHT, TOO_DEEP (below tip
+   height - reorg_limit, on another branch), TASK, TIME (not after the median of the past eleven),
+   TARGET, TICKET, TIME_AHEAD (more than drift_ms after wall_ms). *parent is set when known. */
+enum qr_verdict qr_tree_check(const qr_tree_t *t, const qr_header_t *h, uint64_t wall_ms,
+                              qr_node_t **parent) QR_WARN_UNUSED;
 
 /* Inserts a header that passed qr_tree_check; NULL only if out of memory. */
 qr_node_t *qr_tree_insert(qr_tree_t *t, const qr_header_t *h, uint64_t arrival_ns);
@@ -51,19 +56,24 @@ qr_node_t *qr_tree_insert(qr_tree_t *t, const qr_header_t *h, uint64_t arrival_n
 uint32_t qr_tree_next_target(const qr_tree_t *t, const qr_node_t *parent);
 uint64_t qr_tree_median_time(const qr_tree_t *t, const qr_node_t *parent);
 
-/* Marks a node whose parent is executed as executed; returns true if the tip moves to it (fork choice: more work; at equal
-   work the tie rule of the parameters, only if it arrived within tie_window_ms of the present tip's arrival). */
+/* Marks a node whose parent is executed as executed; returns true if the tip moves to it (fork
+   choice: more work; at equal work the tie rule of the parameters, only if it arrived within
+   tie_window_ms before or after the present tip; never a reorganisation deeper than
+   reorg_limit). */
 bool qr_tree_executed(qr_tree_t *t, qr_node_t *n) QR_WARN_UNUSED;
-/* Marks a node and every descendant invalid. It is not, and has never been, executed (asserted). */
+/* Marks a node and every descendant invalid. It is not, and has never been, executed (asserted).
+   The newest QR_TREE_INVALID_MAX_CNT invalid nodes are remembered: keep no pointer to one. */
 void qr_tree_invalid(qr_tree_t *t, qr_node_t *n);
 
-/* Removes a childless node in state HEADER, as if it had never been seen: its data did not come, and it is not to blame. */
+/* Removes a childless node in state HEADER, as if it had never been seen: its data did not come,
+   and it is not to blame. */
 void qr_tree_forget(qr_tree_t *t, qr_node_t *n);
 
 qr_node_t *qr_tree_tip(const qr_tree_t *t);
 /* Restores the tip at start-up, from a stored chain, without tie windows: n must be executed. */
 void qr_tree_set_tip(qr_tree_t *t, qr_node_t *n);
-/* The executed ancestor (or itself) of n at height, NULL if higher than n. Cost: O(log) by skip links or O(depth). */
+/* The ancestor (or itself) of n at height, NULL if higher than n, and the newest common ancestor.
+   Cost: O(log height). */
 qr_node_t *qr_tree_ancestor(qr_node_t *n, uint64_t height);
 qr_node_t *qr_tree_common(qr_node_t *a, qr_node_t *b);
 uint64_t qr_tree_node_cnt(const qr_tree_t *t);
