@@ -1,0 +1,89 @@
+/* Rates, strikes and bans. */
+#include "peer/internal.h"
+
+#define FORGIVE_NS (6 * QR_PEER_SEC) /* one strike is forgotten every so often */
+
+typedef struct { uint32_t rate, burst; } rate_t; /* messages a second, and how many at once */
+
+static const rate_t rates[QR_PEER_BUCKET_CNT] = {
+  [QR_PEER_BUCKET_CONTROL] = { 1000, 2000 },
+  [QR_PEER_BUCKET_TX] = { 200, 1000 },
+  [QR_PEER_BUCKET_BLOCKS] = { 200, 200 },
+  [QR_PEER_BUCKET_MODELS] = { 10, 20 },
+  [QR_PEER_BUCKET_HASHES] = { 5, 20 },
+};
+
+static uint64_t price_ns(int b) { return QR_PEER_SEC / rates[b].rate; }
+
+void qr_peer_limit_reset(qr_peers_t *p, qr_peer_slot_t *s) {
+  for (int b = 0; b < QR_PEER_BUCKET_CNT; b++) s->credit_ns[b] = price_ns(b) * rates[b].burst;
+  s->credit_at_ns = s->guilt_ns = p->now_ns;
+}
+
+bool qr_peer_spend(qr_peers_t *p, qr_peer_slot_t *s, enum qr_peer_bucket b) {
+  uint64_t elapsed = p->now_ns - s->credit_at_ns;
+  s->credit_at_ns = p->now_ns;
+  for (int i = 0; elapsed && i < QR_PEER_BUCKET_CNT; i++) {
+    uint64_t full = price_ns(i) * rates[i].burst;
+    s->credit_ns[i] = elapsed > full - s->credit_ns[i] ? full : s->credit_ns[i] + elapsed;
+  }
+  if (s->credit_ns[b] < price_ns(b)) return false;
+  s->credit_ns[b] -= price_ns(b);
+  return true;
+}
+
+void qr_peer_unspend(qr_peer_slot_t *s, enum qr_peer_bucket b) { s->credit_ns[b] += price_ns(b); }
+
+/* Guilt is a time: when the last strike will be forgiven. */
+uint32_t qr_peer_strikes(const qr_peers_t *p, const qr_peer_slot_t *s) {
+  return s->guilt_ns <= p->now_ns ? 0 : (uint32_t)((s->guilt_ns - p->now_ns + FORGIVE_NS - 1) / FORGIVE_NS);
+}
+
+void qr_peer_strike(qr_peers_t *p, qr_peer_slot_t *s, uint32_t cost, const char *why) {
+  if (!cost || s->doom) return;
+  if (s->guilt_ns < p->now_ns) s->guilt_ns = p->now_ns;
+  s->guilt_ns += cost * FORGIVE_NS;
+  p->stats.strikes += cost;
+  uint32_t total = qr_peer_strikes(p, s);
+  char hex[17];
+  qr_log_limited(&p->log_offence, QR_LOG_DEBUG, QR_PEER_TILE, "peer.strike peer=%s cost=%u total=%u why=\"%s\"",
+                 qr_hex(hex, s->pk.b, 8), cost, total, why);
+  if (total < QR_PEER_STRIKE_LIMIT) return;
+  qr_log_limited(&p->log_offence, QR_LOG_WARN, QR_PEER_TILE, "peer.ban peer=%s why=\"%s\"", qr_hex(hex, s->pk.b, 8), why);
+  qr_peer_ban(p, &s->pk, &s->addr);
+  qr_peer_doom(p, s, why);
+}
+
+static void ban_key(qr_peers_t *p, bool by_addr, const void *key, size_t sz) {
+  uint8_t full[32] = { 0 };
+  memcpy(full, key, sz);
+  qr_peer_ban_t *b = &p->bans[0]; /* the same key's, or a free one, or the first to expire */
+  for (uint32_t i = 0; i < QR_PEER_BAN_CNT; i++) {
+    qr_peer_ban_t *c = &p->bans[i];
+    if (c->until_ns && c->by_addr == by_addr && !memcmp(c->key, full, sizeof full)) {
+      b = c;
+      break;
+    }
+    if (c->until_ns < b->until_ns) b = c;
+  }
+  b->by_addr = by_addr;
+  memcpy(b->key, full, sizeof full);
+  b->until_ns = p->now_ns + p->cfg.ban_ns;
+}
+
+/* A configured peer's address is never banned: only its identity is. */
+void qr_peer_ban(qr_peers_t *p, const qr_pubkey_t *pk, const qr_link_addr_t *addr) {
+  p->stats.bans++;
+  ban_key(p, false, pk->b, sizeof pk->b);
+  if (!qr_peer_dial_is_static(p, addr)) ban_key(p, true, addr->ip, sizeof addr->ip);
+}
+
+bool qr_peer_banned(const qr_peers_t *p, const qr_pubkey_t *pk, const qr_link_addr_t *addr) {
+  for (uint32_t i = 0; i < QR_PEER_BAN_CNT; i++) {
+    const qr_peer_ban_t *b = &p->bans[i];
+    if (b->until_ns <= p->now_ns) continue;
+    if (!b->by_addr && !memcmp(b->key, pk->b, sizeof pk->b)) return true;
+    if (b->by_addr && addr && !memcmp(b->key, addr->ip, sizeof addr->ip)) return true;
+  }
+  return false;
+}

@@ -1,0 +1,165 @@
+/* What remote peers ask of us: bounded queues, room reserved before a question goes up, answers. */
+#include "peer/internal.h"
+
+#define LAPSE_NS (30 * QR_PEER_SEC)
+#define COST_CROWD 2u
+
+size_t qr_peer_serve_model_sz(uint32_t model_sz) {
+  size_t chunk_cnt = ((size_t)model_sz + QR_MSG_CHUNK_MAX_SZ - 1) / QR_MSG_CHUNK_MAX_SZ;
+  size_t per_chunk = QR_MSG_HEAD_SZ + qr_msg_payload_max(QR_MSG_MODEL) - QR_MSG_CHUNK_MAX_SZ;
+  return model_sz + chunk_cnt * per_chunk;
+}
+
+typedef struct { enum qr_peer_bucket bucket; enum qr_link_class cls; uint32_t limit_cnt; } kind_t;
+
+static const kind_t kinds[] = {
+  [QR_MSG_WANT_BLOCK] = { QR_PEER_BUCKET_BLOCKS, QR_LINK_BLOCK, QR_PEER_WANT_BLOCK_CNT },
+  [QR_MSG_WANT_MODEL] = { QR_PEER_BUCKET_MODELS, QR_LINK_SYNC, QR_PEER_WANT_MODEL_CNT },
+  [QR_MSG_WANT_HASHES] = { QR_PEER_BUCKET_HASHES, QR_LINK_SYNC, 1 },
+};
+
+static uint32_t answer_sz(const qr_peers_t *p, uint8_t kind) {
+  if (kind == QR_MSG_WANT_BLOCK) return QR_MSG_HEAD_SZ + qr_msg_payload_max(QR_MSG_BLOCK);
+  if (kind == QR_MSG_WANT_HASHES) return QR_MSG_HEAD_SZ + qr_msg_payload_max(QR_MSG_HASHES);
+  return (uint32_t)qr_peer_serve_model_sz(p->cfg.model_max_sz);
+}
+
+static void say_not_found(qr_peers_t *p, qr_peer_slot_t *s, uint8_t kind, const qr_hash_t *hash) {
+  qr_msg_t m = { .type = QR_MSG_NOT_FOUND, .not_found = { kind, *hash } };
+  if (!qr_peer_out_msg(p, s, &m)) p->stats.rate_dropped++; /* the asker's timer will tell it */
+}
+
+static void release(const qr_peers_t *p, qr_peer_slot_t *s, qr_peer_want_slot_t *w) {
+  if (w->asked) s->out[kinds[w->kind].cls].reserved -= answer_sz(p, w->kind);
+  w->req = 0;
+}
+
+/* ---- questions ---- */
+
+void qr_peer_serve_ask(qr_peers_t *p, qr_peer_slot_t *s, const qr_msg_t *m) {
+  uint8_t kind = m->type == QR_MSG_GET_BLOCK ? QR_MSG_WANT_BLOCK
+               : m->type == QR_MSG_GET_MODEL ? QR_MSG_WANT_MODEL : QR_MSG_WANT_HASHES;
+  qr_hash_t hash = { { 0 } }, root = { { 0 } };
+  if (kind == QR_MSG_WANT_BLOCK) hash = m->get_block.hash;
+  if (kind == QR_MSG_WANT_MODEL) {
+    hash = m->get_model.block;
+    root = m->get_model.root;
+  }
+  uint32_t same_cnt = 0;
+  qr_peer_want_slot_t *w = NULL;
+  for (uint32_t i = 0; i < QR_PEER_WANT_CNT; i++) {
+    if (!s->wants[i].req) w = w ? w : &s->wants[i];
+    else same_cnt += s->wants[i].kind == kind;
+  }
+  if (same_cnt >= kinds[kind].limit_cnt) {
+    qr_peer_strike(p, s, COST_CROWD, "too many questions at once");
+    say_not_found(p, s, kind, &hash);
+    return;
+  }
+  QR_ASSERT(w); /* the limits of the kinds add up to all places */
+  p->req_seq = p->req_seq + 1 ? p->req_seq + 1 : 1;
+  *w = (qr_peer_want_slot_t){ .req = p->req_seq, .kind = kind, .at_ns = p->now_ns, .hash = hash, .root = root };
+  if (kind != QR_MSG_WANT_HASHES) return;
+  s->locator_cnt = m->get_hashes.cnt;
+  s->locator_max = m->get_hashes.max_cnt;
+  memcpy(s->locator, m->get_hashes.locator, s->locator_cnt * sizeof s->locator[0]);
+}
+
+static bool put_up(qr_peers_t *p, qr_peer_slot_t *s, qr_peer_want_slot_t *w) {
+  const kind_t *k = &kinds[w->kind];
+  uint32_t sz = answer_sz(p, w->kind);
+  if (!qr_peer_out_room(s, k->cls, sz) || !qr_peer_spend(p, s, k->bucket)) return false;
+  qr_peer_want_t want = { .peer = s->id, .req = w->req, .kind = (enum qr_msg_want)w->kind, .hash = w->hash, .root = w->root };
+  if (w->kind == QR_MSG_WANT_HASHES) {
+    want.locator = s->locator;
+    want.locator_cnt = s->locator_cnt;
+    want.max_cnt = s->locator_max;
+  }
+  if (!p->cfg.app->on_want(p->cfg.ctx, &want)) {
+    p->stats.app_full++;
+    qr_peer_unspend(s, k->bucket);
+    return false;
+  }
+  w->asked = true;
+  w->at_ns = p->now_ns;
+  s->out[k->cls].reserved += sz;
+  p->work_cnt++;
+  return true;
+}
+
+static qr_peer_want_slot_t *oldest(qr_peer_slot_t *s, uint8_t kind) {
+  qr_peer_want_slot_t *best = NULL;
+  for (uint32_t i = 0; i < QR_PEER_WANT_CNT; i++) {
+    qr_peer_want_slot_t *w = &s->wants[i];
+    if (w->req && !w->asked && w->kind == kind && (!best || (int32_t)(w->req - best->req) < 0)) best = w;
+  }
+  return best;
+}
+
+void qr_peer_serve_poll(qr_peers_t *p, qr_peer_slot_t *s) {
+  for (uint32_t i = 0; i < QR_PEER_WANT_CNT; i++) {
+    if (s->wants[i].req && p->now_ns - s->wants[i].at_ns >= LAPSE_NS) release(p, s, &s->wants[i]);
+  }
+  for (uint8_t kind = QR_MSG_WANT_BLOCK; kind <= QR_MSG_WANT_HASHES; kind++) {
+    qr_peer_want_slot_t *w = oldest(s, kind);
+    while (w && put_up(p, s, w)) w = oldest(s, kind);
+  }
+}
+
+/* ---- answers ---- */
+
+/* Takes the question off the list and gives its reserved room back; NULL if it lapsed or its session ended. */
+static qr_peer_slot_t *close_want(qr_peers_t *p, qr_peer_id_t peer, uint32_t req, qr_peer_want_slot_t *was) {
+  qr_peer_slot_t *s = qr_peer_find(p, peer);
+  for (uint32_t i = 0; s && req && i < QR_PEER_WANT_CNT; i++) {
+    qr_peer_want_slot_t *w = &s->wants[i];
+    if (w->req != req || !w->asked) continue;
+    *was = *w;
+    release(p, s, w);
+    return s;
+  }
+  return NULL;
+}
+
+static void send_reserved(qr_peers_t *p, qr_peer_slot_t *s, const qr_msg_t *m) {
+  if (!qr_peer_out_msg(p, s, m)) QR_ASSERT(!"room was reserved");
+}
+
+void qr_peers_answer_block(qr_peers_t *p, qr_peer_id_t peer, uint32_t req, const uint8_t *block, size_t sz) {
+  qr_peer_want_slot_t w;
+  QR_ASSERT(sz >= QR_HEADER_SZ && sz <= QR_BLOCK_MAX_SZ);
+  qr_peer_slot_t *s = close_want(p, peer, req, &w);
+  if (!s) return;
+  QR_ASSERT(w.kind == QR_MSG_WANT_BLOCK);
+  send_reserved(p, s, &(qr_msg_t){ .type = QR_MSG_BLOCK, .block = { block, (uint32_t)sz } });
+  qr_inv_add(&s->blocks, &w.hash);
+}
+
+void qr_peers_answer_model(qr_peers_t *p, qr_peer_id_t peer, uint32_t req, const uint8_t *model, size_t sz) {
+  qr_peer_want_slot_t w;
+  QR_ASSERT(sz && sz <= p->cfg.model_max_sz);
+  qr_peer_slot_t *s = close_want(p, peer, req, &w);
+  if (!s) return;
+  QR_ASSERT(w.kind == QR_MSG_WANT_MODEL);
+  for (size_t at = 0; at < sz; at += QR_MSG_CHUNK_MAX_SZ) {
+    uint32_t n = sz - at < QR_MSG_CHUNK_MAX_SZ ? (uint32_t)(sz - at) : QR_MSG_CHUNK_MAX_SZ;
+    qr_msg_t m = { .type = QR_MSG_MODEL, .model = { w.root, (uint32_t)sz, (uint32_t)at, n, model + at } };
+    send_reserved(p, s, &m);
+  }
+}
+
+void qr_peers_answer_hashes(qr_peers_t *p, qr_peer_id_t peer, uint32_t req, uint64_t start_height, const qr_hash_t *hashes,
+                            uint32_t cnt) {
+  qr_peer_want_slot_t w;
+  QR_ASSERT(cnt <= QR_MSG_HASHES_MAX_CNT);
+  qr_peer_slot_t *s = close_want(p, peer, req, &w);
+  if (!s) return;
+  QR_ASSERT(w.kind == QR_MSG_WANT_HASHES);
+  send_reserved(p, s, &(qr_msg_t){ .type = QR_MSG_HASHES, .hashes = { start_height, cnt, hashes } });
+}
+
+void qr_peers_not_found(qr_peers_t *p, qr_peer_id_t peer, uint32_t req) {
+  qr_peer_want_slot_t w;
+  qr_peer_slot_t *s = close_want(p, peer, req, &w);
+  if (s) say_not_found(p, s, w.kind, &w.hash);
+}

@@ -1,0 +1,229 @@
+#include "wire/msg.h"
+
+#include "base/assert.h"
+
+#define HELLO_FIXED_SZ 159u   /* everything but the agent's characters */
+#define HELLO_MAX_SZ 1024u    /* room for what later versions add: the version is judged before the rest is read */
+#define MODEL_FIXED_SZ 40u
+#define GET_HASHES_FIXED_SZ 3u
+#define HASHES_FIXED_SZ 8u
+
+typedef struct { const char *name; enum qr_msg_class cls; uint32_t min_sz, max_sz; } kind_t;
+
+static const kind_t kinds[QR_MSG_TYPE_END] = {
+  [QR_MSG_HELLO] = { "hello", QR_MSG_CONTROL, 4, HELLO_MAX_SZ },
+  [QR_MSG_READY] = { "ready", QR_MSG_CONTROL, 0, 0 },
+  [QR_MSG_PING] = { "ping", QR_MSG_CONTROL, 8, 8 },
+  [QR_MSG_PONG] = { "pong", QR_MSG_CONTROL, 8, 8 },
+  [QR_MSG_ANNOUNCE] = { "announce", QR_MSG_CONTROL, 72, 72 },
+  [QR_MSG_GET_BLOCK] = { "get_block", QR_MSG_CONTROL, 32, 32 },
+  [QR_MSG_BLOCK] = { "block", QR_MSG_BULK_BLOCK, QR_HEADER_SZ, QR_BLOCK_MAX_SZ },
+  [QR_MSG_GET_MODEL] = { "get_model", QR_MSG_CONTROL, 64, 64 },
+  [QR_MSG_MODEL] = { "model", QR_MSG_BULK_SYNC, MODEL_FIXED_SZ + 1, MODEL_FIXED_SZ + QR_MSG_CHUNK_MAX_SZ },
+  [QR_MSG_GET_HASHES] = { "get_hashes", QR_MSG_CONTROL, GET_HASHES_FIXED_SZ + QR_HASH_SZ,
+                          GET_HASHES_FIXED_SZ + QR_MSG_LOCATOR_MAX_CNT * QR_HASH_SZ },
+  [QR_MSG_HASHES] = { "hashes", QR_MSG_BULK_SYNC, HASHES_FIXED_SZ, HASHES_FIXED_SZ + QR_MSG_HASHES_MAX_CNT * QR_HASH_SZ },
+  [QR_MSG_TX] = { "tx", QR_MSG_BULK_TX, QR_TX_SZ, QR_TX_SZ },
+  [QR_MSG_NOT_FOUND] = { "not_found", QR_MSG_CONTROL, 33, 33 },
+};
+
+bool qr_msg_known(uint8_t type) { return type < QR_MSG_TYPE_END && kinds[type].name; }
+
+static const kind_t *kind_of(uint8_t type) {
+  QR_ASSERT(qr_msg_known(type));
+  return &kinds[type];
+}
+
+enum qr_msg_class qr_msg_class_of(uint8_t type) { return kind_of(type)->cls; }
+
+uint32_t qr_msg_payload_max(uint8_t type) { return kind_of(type)->max_sz; }
+
+const char *qr_msg_str(uint8_t type) { return qr_msg_known(type) ? kinds[type].name : "unknown"; }
+
+static bool in_bounds(const kind_t *k, size_t sz) { return sz >= k->min_sz && sz <= k->max_sz; }
+
+enum qr_verdict qr_msg_head(const uint8_t head[QR_MSG_HEAD_SZ], uint32_t *payload_sz, uint8_t *type) {
+  *payload_sz = qr_ld32(head);
+  *type = head[4];
+  bool ok = qr_msg_known(*type) ? in_bounds(&kinds[*type], *payload_sz)
+                                : *payload_sz <= QR_MSG_FRAME_MAX_SZ - QR_MSG_HEAD_SZ;
+  return ok ? QR_VERDICT_OK : QR_VERDICT_SIZE;
+}
+
+/* ---- reading ---- */
+
+static qr_hash_t ld_hash(const uint8_t *p) {
+  qr_hash_t h;
+  memcpy(h.b, p, QR_HASH_SZ);
+  return h;
+}
+
+static enum qr_verdict decode_hello(const uint8_t *p, size_t sz, qr_msg_hello_t *h) {
+  h->version = qr_ld32(p);
+  if (h->version != QR_MSG_VERSION) return QR_VERDICT_OK; /* its other fields may lie elsewhere: they stay zero */
+  if (sz < HELLO_FIXED_SZ) return QR_VERDICT_SYNTAX;
+  h->chain_id = qr_ld64(p + 4);
+  h->rules = ld_hash(p + 12);
+  h->genesis = ld_hash(p + 44);
+  h->tip = ld_hash(p + 76);
+  h->height = qr_ld64(p + 108);
+  h->work = qr_u256_from_le(p + 116);
+  h->listen_port = qr_ld16(p + 148);
+  h->features = qr_ld64(p + 150);
+  h->agent_sz = p[158];
+  if (h->agent_sz > QR_MSG_AGENT_MAX_SZ || sz != HELLO_FIXED_SZ + h->agent_sz) return QR_VERDICT_SYNTAX;
+  memcpy(h->agent, p + HELLO_FIXED_SZ, h->agent_sz);
+  for (uint32_t i = 0; i < h->agent_sz; i++) {
+    if (h->agent[i] < 0x20 || h->agent[i] > 0x7e) return QR_VERDICT_SYNTAX; /* it ends up on operators' terminals */
+  }
+  return QR_VERDICT_OK;
+}
+
+static enum qr_verdict decode_model(const uint8_t *p, size_t sz, qr_msg_model_t *m) {
+  m->root = ld_hash(p);
+  m->total_sz = qr_ld32(p + 32);
+  m->offset = qr_ld32(p + 36);
+  m->chunk = p + MODEL_FIXED_SZ;
+  m->chunk_sz = (uint32_t)(sz - MODEL_FIXED_SZ);
+  bool inside = m->offset <= m->total_sz && m->chunk_sz <= m->total_sz - m->offset;
+  return inside ? QR_VERDICT_OK : QR_VERDICT_SYNTAX;
+}
+
+static enum qr_verdict decode_get_hashes(const uint8_t *p, size_t sz, qr_msg_get_hashes_t *g) {
+  g->max_cnt = qr_ld16(p);
+  g->cnt = p[2];
+  g->locator = (const qr_hash_t *)(p + GET_HASHES_FIXED_SZ);
+  bool ok = g->max_cnt && g->max_cnt <= QR_MSG_HASHES_MAX_CNT && sz == GET_HASHES_FIXED_SZ + (size_t)g->cnt * QR_HASH_SZ;
+  return ok ? QR_VERDICT_OK : QR_VERDICT_SYNTAX;
+}
+
+static enum qr_verdict decode_hashes(const uint8_t *p, size_t sz, qr_msg_hashes_t *h) {
+  h->start_height = qr_ld64(p);
+  h->cnt = (uint32_t)((sz - HASHES_FIXED_SZ) / QR_HASH_SZ);
+  h->hashes = (const qr_hash_t *)(p + HASHES_FIXED_SZ);
+  return (sz - HASHES_FIXED_SZ) % QR_HASH_SZ ? QR_VERDICT_SYNTAX : QR_VERDICT_OK;
+}
+
+static enum qr_verdict decode_not_found(const uint8_t *p, qr_msg_not_found_t *n) {
+  n->kind = p[0];
+  n->hash = ld_hash(p + 1);
+  return n->kind >= QR_MSG_WANT_BLOCK && n->kind <= QR_MSG_WANT_HASHES ? QR_VERDICT_OK : QR_VERDICT_SYNTAX;
+}
+
+enum qr_verdict qr_msg_decode(uint8_t type, const uint8_t *payload, size_t sz, qr_msg_t *m) {
+  memset(m, 0, sizeof *m);
+  m->type = type;
+  if (!in_bounds(kind_of(type), sz)) return QR_VERDICT_SIZE;
+  switch (type) {
+  case QR_MSG_HELLO: return decode_hello(payload, sz, &m->hello);
+  case QR_MSG_PING:
+  case QR_MSG_PONG: m->ping.nonce = qr_ld64(payload); break;
+  case QR_MSG_ANNOUNCE:
+    m->announce.hash = ld_hash(payload);
+    m->announce.height = qr_ld64(payload + 32);
+    m->announce.work = qr_u256_from_le(payload + 40);
+    break;
+  case QR_MSG_GET_BLOCK: m->get_block.hash = ld_hash(payload); break;
+  case QR_MSG_BLOCK: m->block = (qr_msg_block_t){ payload, (uint32_t)sz }; break;
+  case QR_MSG_GET_MODEL:
+    m->get_model.block = ld_hash(payload);
+    m->get_model.root = ld_hash(payload + 32);
+    break;
+  case QR_MSG_MODEL: return decode_model(payload, sz, &m->model);
+  case QR_MSG_GET_HASHES: return decode_get_hashes(payload, sz, &m->get_hashes);
+  case QR_MSG_HASHES: return decode_hashes(payload, sz, &m->hashes);
+  case QR_MSG_TX: m->tx.tx = payload; break;
+  case QR_MSG_NOT_FOUND: return decode_not_found(payload, &m->not_found);
+  default: break; /* READY has no payload */
+  }
+  return QR_VERDICT_OK;
+}
+
+/* ---- writing ---- */
+
+static size_t payload_sz(const qr_msg_t *m) {
+  switch (m->type) {
+  case QR_MSG_HELLO: return HELLO_FIXED_SZ + m->hello.agent_sz;
+  case QR_MSG_BLOCK: return m->block.sz;
+  case QR_MSG_MODEL: return MODEL_FIXED_SZ + m->model.chunk_sz;
+  case QR_MSG_GET_HASHES: return GET_HASHES_FIXED_SZ + (size_t)m->get_hashes.cnt * QR_HASH_SZ;
+  case QR_MSG_HASHES: return HASHES_FIXED_SZ + (size_t)m->hashes.cnt * QR_HASH_SZ;
+  default: return kind_of(m->type)->max_sz; /* all others have one size */
+  }
+}
+
+size_t qr_msg_sz(const qr_msg_t *m) {
+  size_t sz = payload_sz(m);
+  QR_ASSERT(in_bounds(kind_of(m->type), sz));
+  return QR_MSG_HEAD_SZ + sz;
+}
+
+void qr_msg_encode_head(uint8_t type, uint32_t sz, uint8_t out[QR_MSG_HEAD_SZ]) {
+  qr_st32(out, sz);
+  out[4] = type;
+}
+
+static uint8_t *st_hash(uint8_t *p, const qr_hash_t *h) {
+  memcpy(p, h->b, QR_HASH_SZ);
+  return p + QR_HASH_SZ;
+}
+
+static void encode_hello(const qr_msg_hello_t *h, uint8_t *p) {
+  QR_ASSERT(h->agent_sz <= QR_MSG_AGENT_MAX_SZ);
+  qr_st32(p, h->version);
+  qr_st64(p + 4, h->chain_id);
+  st_hash(st_hash(st_hash(p + 12, &h->rules), &h->genesis), &h->tip);
+  qr_st64(p + 108, h->height);
+  qr_u256_to_le(&h->work, p + 116);
+  qr_st16(p + 148, h->listen_port);
+  qr_st64(p + 150, h->features);
+  p[158] = h->agent_sz;
+  memcpy(p + HELLO_FIXED_SZ, h->agent, h->agent_sz);
+}
+
+static void encode_model(const qr_msg_model_t *m, uint8_t *p) {
+  QR_ASSERT(m->offset <= m->total_sz && m->chunk_sz <= m->total_sz - m->offset);
+  p = st_hash(p, &m->root);
+  qr_st32(p, m->total_sz);
+  qr_st32(p + 4, m->offset);
+  memcpy(p + 8, m->chunk, m->chunk_sz);
+}
+
+static void encode_get_hashes(const qr_msg_get_hashes_t *g, uint8_t *p) {
+  QR_ASSERT(g->max_cnt && g->max_cnt <= QR_MSG_HASHES_MAX_CNT);
+  qr_st16(p, g->max_cnt);
+  p[2] = (uint8_t)g->cnt;
+  memcpy(p + GET_HASHES_FIXED_SZ, g->locator, g->cnt * sizeof *g->locator);
+}
+
+size_t qr_msg_encode(const qr_msg_t *m, uint8_t *out) {
+  size_t sz = qr_msg_sz(m);
+  qr_msg_encode_head(m->type, (uint32_t)(sz - QR_MSG_HEAD_SZ), out);
+  uint8_t *p = out + QR_MSG_HEAD_SZ;
+  switch (m->type) {
+  case QR_MSG_HELLO: encode_hello(&m->hello, p); break;
+  case QR_MSG_PING:
+  case QR_MSG_PONG: qr_st64(p, m->ping.nonce); break;
+  case QR_MSG_ANNOUNCE:
+    p = st_hash(p, &m->announce.hash);
+    qr_st64(p, m->announce.height);
+    qr_u256_to_le(&m->announce.work, p + 8);
+    break;
+  case QR_MSG_GET_BLOCK: st_hash(p, &m->get_block.hash); break;
+  case QR_MSG_BLOCK: memcpy(p, m->block.block, m->block.sz); break;
+  case QR_MSG_GET_MODEL: st_hash(st_hash(p, &m->get_model.block), &m->get_model.root); break;
+  case QR_MSG_MODEL: encode_model(&m->model, p); break;
+  case QR_MSG_GET_HASHES: encode_get_hashes(&m->get_hashes, p); break;
+  case QR_MSG_HASHES:
+    qr_st64(p, m->hashes.start_height);
+    if (m->hashes.cnt) memcpy(p + HASHES_FIXED_SZ, m->hashes.hashes, m->hashes.cnt * sizeof *m->hashes.hashes);
+    break;
+  case QR_MSG_TX: memcpy(p, m->tx.tx, QR_TX_SZ); break;
+  case QR_MSG_NOT_FOUND:
+    p[0] = m->not_found.kind;
+    st_hash(p + 1, &m->not_found.hash);
+    break;
+  default: break;
+  }
+  return sz;
+}
