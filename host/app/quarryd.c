@@ -1,0 +1,147 @@
+/* quarryd: opens the drivers that the configuration names, runs the node, closes everything in order. */
+#include <errno.h>
+#include <signal.h>
+#include <sodium.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "app/genesis.h"
+#include "app/topology.h"
+#include "base/err.h"
+#include "crypto/hash.h"
+#include "port/drivers.h"
+
+static atomic_bool g_stop;
+
+static void on_signal(int sig) {
+  (void)sig;
+  atomic_store(&g_stop, true);
+}
+
+typedef struct {
+  qr_config_t config;
+  qr_params_t params;
+  qr_chain_cfg_t chain;
+  qr_key_t key;
+  qr_clock_t clock;
+  const qr_link_ops_t *link_ops;
+  qr_link_t *link;
+  const qr_store_ops_t *store_ops;
+  qr_store_t *store;
+  const qr_accel_ops_t *accel_ops;
+  qr_accel_t *accel;
+  qr_topology_t *topology;
+  char rpc_path[QR_CONFIG_PATH_SZ];
+  char why[512];
+} daemon_t;
+
+static int make_dir(daemon_t *d) {
+  if (!mkdir(d->config.dir, 0700) || errno == EEXIST) return QR_OK;
+  snprintf(d->why, sizeof d->why, "cannot make the data directory %.400s: %s", d->config.dir, strerror(errno));
+  return QR_ERR_IO;
+}
+
+/* The node's identity and the account that mined coins go to: made at first start. */
+static int load_key(daemon_t *d) {
+  char path[QR_CONFIG_PATH_SZ + 16];
+  snprintf(path, sizeof path, "%s/node.key", d->config.dir);
+  int err = qr_key_load(path, &d->key);
+  if (err == QR_ERR_NOTFOUND) {
+    qr_key_generate(&d->key);
+    err = qr_key_save(path, &d->key);
+    if (!err) qr_log(QR_LOG_INFO, "main", "event=key-made file=%s", path);
+  }
+  if (err) {
+    snprintf(d->why, sizeof d->why, "cannot use the key %.400s (%s): it must be 64 hex digits, readable by you alone (chmod 600)",
+             path, qr_err_str(err));
+  }
+  return err;
+}
+
+static int open_drivers(daemon_t *d) {
+  const qr_config_t *c = &d->config;
+  char dir[QR_CONFIG_PATH_SZ + 16];
+  snprintf(dir, sizeof dir, "%s/store", c->dir);
+  d->store_ops = qr_store_driver(c->store);
+  d->accel_ops = qr_accel_driver(c->accel);
+  const qr_link_ops_t *link = *c->link ? qr_link_driver(c->link) : NULL;
+  int err = d->store_ops->open(dir, c->store_options, &d->store, d->why, sizeof d->why);
+  if (!err) err = d->accel_ops->open(c->accel_options, &d->accel, d->why, sizeof d->why);
+  if (!err && link) {
+    qr_link_cfg_t cfg = { .options = c->link_options, .local = c->listen, .identity = &d->key,
+                          .conn_max_cnt = c->peer_max_cnt };
+    err = link->open(&cfg, &d->link, d->why, sizeof d->why);
+    if (!err) d->link_ops = link;
+  }
+  return err;
+}
+
+static int start(daemon_t *d) {
+  const qr_config_t *c = &d->config;
+  int err = qr_genesis_read(c->genesis, &d->params, d->why, sizeof d->why);
+  if (!err) err = qr_params_init(&d->params, &d->chain, d->why, sizeof d->why);
+  if (!err) err = make_dir(d);
+  if (!err) err = load_key(d);
+  if (!err) err = open_drivers(d);
+  if (err) return err;
+  int n = *c->rpc_socket ? snprintf(d->rpc_path, sizeof d->rpc_path, "%s", c->rpc_socket)
+                         : snprintf(d->rpc_path, sizeof d->rpc_path, "%s/quarryd.sock", c->dir);
+  if (n < 0 || (size_t)n >= sizeof d->rpc_path) {
+    snprintf(d->why, sizeof d->why, "the path of the control socket is too long: set rpc.socket");
+    return QR_ERR_ARG;
+  }
+  qr_topology_cfg_t cfg = {
+    .chain = &d->chain, .config = c, .key = &d->key, .link_ops = d->link_ops, .link = d->link, .store_ops = d->store_ops,
+    .store = d->store, .accel_ops = d->accel_ops, .accel = d->accel, .clock = &d->clock, .rpc_path = d->rpc_path,
+  };
+  randombytes_buf(&cfg.seed, sizeof cfg.seed);
+  return qr_topology_init(&cfg, &d->topology, d->why, sizeof d->why);
+}
+
+static void shut(daemon_t *d) {
+  qr_topology_fini(d->topology);
+  if (d->link) d->link_ops->close(d->link);
+  if (d->accel) d->accel_ops->close(d->accel);
+  if (d->store) d->store_ops->close(d->store);
+  sodium_memzero(&d->key, sizeof d->key);
+}
+
+static void announce(const daemon_t *d) {
+  char hex[17], pk[65], addr[56];
+  qr_log(QR_LOG_INFO, "main", "event=ready chain=%s rules=%s identity=%s listen=%s height=%llu socket=%s",
+         d->params.name, qr_hex(hex, d->chain.rules.b, 8), qr_hex(pk, d->key.pk.b, 32),
+         qr_link_addr_str(&d->config.listen, addr),
+         (unsigned long long)qr_chain_tile_tip(qr_topology_chain(d->topology))->header.height, d->rpc_path);
+}
+
+int main(int argc, char **argv) {
+  static daemon_t d;
+  qr_config_defaults(&d.config);
+  int err = qr_config_args(argc, argv, &d.config, d.why, sizeof d.why);
+  if (err > 0) return 0;
+  if (err) {
+    fprintf(stderr, "quarryd: %s\n", d.why);
+    return 2;
+  }
+  qr_log_init(d.config.log_level, 2);
+  d.clock = qr_clock_system();
+  struct sigaction sa = { .sa_handler = on_signal };
+  sigaction(SIGINT, &sa, NULL);
+  sigaction(SIGTERM, &sa, NULL);
+  sa.sa_handler = SIG_IGN;
+  sigaction(SIGPIPE, &sa, NULL);
+  err = qr_crypto_init();
+  if (err) snprintf(d.why, sizeof d.why, "libsodium cannot be initialised");
+  else err = start(&d);
+  if (err) {
+    fprintf(stderr, "quarryd: %s\n", d.why);
+    shut(&d);
+    return 1;
+  }
+  announce(&d);
+  err = qr_topology_run(d.topology, &g_stop);
+  qr_log(QR_LOG_INFO, "main", "event=stopping cause=%s", err ? "failure" : "asked");
+  shut(&d);
+  return err ? 1 : 0;
+}
