@@ -30,10 +30,11 @@ static bool check_buf(const qr_step_prog_t *p, const qr_step_buf_t *b) {
   }
 }
 
-/* Rows and columns of a convolution's row matrix. The kernels copy channels in eights. */
+/* Rows and columns of a convolution's row matrix. The kernels copy channels in eights and wrap an index once. */
 static bool check_geo(const qr_step_geo_t *g, uint32_t rows, uint32_t cols) {
   uint32_t pos = (uint32_t)g->out_h * g->out_w;
-  return pos && g->h && g->w && g->c && g->c % 8 == 0 && rows % pos == 0 && cols == 9u * g->c;
+  return pos && g->sy && g->sx && (uint32_t)g->out_h * g->sy <= g->h && (uint32_t)g->out_w * g->sx <= g->w && g->c &&
+         g->c % 8 == 0 && rows % pos == 0 && cols == 9u * g->c;
 }
 
 static uint64_t image_cnt(const qr_step_geo_t *g, uint32_t rows) {

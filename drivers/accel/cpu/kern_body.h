@@ -265,41 +265,54 @@ static void kern_update_i16(int16_t *w, const int32_t *x, size_t cnt, int s, con
   }
 }
 
+/* v in -1 .. n, wrapped to 0 .. n-1. */
+static inline uint32_t wrap(int32_t v, uint32_t n) {
+  return v < 0 ? n - 1 : (uint32_t)v >= n ? (uint32_t)v - n : (uint32_t)v;
+}
+
 /* Offsets in a sample's input of the nine taps of output position (y, x). */
-static inline void taps(const qr_step_geo_t *g, uint32_t y, uint32_t x, size_t at[9]) {
+static inline void taps(const qr_step_geo_t *g, uint32_t y, uint32_t x, uint32_t at[9]) {
+  uint32_t col[3];
+  for (uint32_t j = 0; j < 3; j++) col[j] = wrap((int32_t)(x * g->sx + j) - 1, g->w);
   for (uint32_t i = 0; i < 3; i++) {
-    uint32_t iy = (y * g->sy + i + g->h - 1) % g->h;
-    for (uint32_t j = 0; j < 3; j++) at[i * 3 + j] = ((size_t)iy * g->w + (x * g->sx + j + g->w - 1) % g->w) * g->c;
+    uint32_t row = wrap((int32_t)(y * g->sy + i) - 1, g->h) * g->w;
+    for (uint32_t j = 0; j < 3; j++) at[i * 3 + j] = (row + col[j]) * g->c;
   }
 }
 
-/* Positions outside, samples inside: the taps of a position are found once for the whole batch. */
+/* Channels come in eights: fixed-size copies become register moves. */
+static inline void copy_channels(int8_t *dst, const int8_t *src, uint32_t c) {
+  uint32_t q = 0;
+  for (; q + 32 <= c; q += 32) memcpy(dst + q, src + q, 32);
+  for (; q < c; q += 8) memcpy(dst + q, src + q, 8);
+}
+
 static void kern_im2col(int8_t *dst, const int8_t *src, uint32_t batch, const qr_step_geo_t *g) {
-  size_t in = (size_t)g->h * g->w * g->c, pos = (size_t)g->out_h * g->out_w, row = 9 * (size_t)g->c, at[9];
-  for (uint32_t p = 0; p < pos; p++) {
-    taps(g, p / g->out_w, p % g->out_w, at);
-    for (uint32_t b = 0; b < batch; b++) {
-      int8_t *d = dst + (b * pos + p) * row;
-      const int8_t *s = src + b * in;
-      for (uint32_t t = 0; t < 9; t++) {
-        /* Channels come in eights: fixed-size copies become register moves. */
-        for (uint32_t q = 0; q < g->c; q += 8) memcpy(d + t * (size_t)g->c + q, s + at[t] + q, 8);
+  size_t in = (size_t)g->h * g->w * g->c;
+  uint32_t at[9];
+  for (uint32_t b = 0; b < batch; b++, src += in) {
+    for (uint32_t y = 0; y < g->out_h; y++) {
+      for (uint32_t x = 0; x < g->out_w; x++) {
+        taps(g, y, x, at);
+        for (uint32_t t = 0; t < 9; t++, dst += g->c) copy_channels(dst, src + at[t], g->c);
       }
     }
   }
 }
 
 static void kern_col2im(int32_t *dst, const int32_t *src, uint32_t batch, const qr_step_geo_t *g) {
-  size_t in = (size_t)g->h * g->w * g->c, pos = (size_t)g->out_h * g->out_w, row = 9 * (size_t)g->c, at[9];
+  size_t in = (size_t)g->h * g->w * g->c;
+  uint32_t at[9];
   memset(dst, 0, batch * in * sizeof *dst);
-  for (uint32_t p = 0; p < pos; p++) {
-    taps(g, p / g->out_w, p % g->out_w, at);
-    for (uint32_t b = 0; b < batch; b++) {
-      const int32_t *s = src + (b * pos + p) * row;
-      for (uint32_t t = 0; t < 9; t++) {
-        int32_t *restrict d = dst + b * in + at[t];
-        const int32_t *restrict a = s + t * (size_t)g->c;
-        for (uint32_t q = 0; q < g->c; q++) d[q] += a[q];
+  for (uint32_t b = 0; b < batch; b++, dst += in) {
+    for (uint32_t y = 0; y < g->out_h; y++) {
+      for (uint32_t x = 0; x < g->out_w; x++) {
+        taps(g, y, x, at);
+        for (uint32_t t = 0; t < 9; t++, src += g->c) {
+          int32_t *restrict d = dst + at[t];
+          const int32_t *restrict a = src;
+          for (uint32_t q = 0; q < g->c; q++) d[q] += a[q];
+        }
       }
     }
   }

@@ -10,21 +10,27 @@ static void kern_words(const qr_philox_t *p, uint32_t block, uint32_t cnt, uint3
   for (uint32_t i = 0; i < cnt; i++) qr_philox_block(p, block + i, out + 4 * (size_t)i);
 }
 
+/* Both operands as 16-bit runs along k: a dot product that compilers turn into multiply-add instructions. */
 static void kern_tile(const int8_t *a, size_t row, size_t k4, const uint8_t *b, size_t panel, uint32_t panel_cnt,
                       uint32_t k4_cnt, const int32_t *init, int32_t *c, size_t ldc) {
-  for (uint32_t i = 0; i < 8; i++) {
-    for (uint32_t p = 0; p < panel_cnt; p++) {
-      int32_t acc[QR_CPU_PANEL], *to = c + i * ldc + p * QR_CPU_PANEL;
-      for (uint32_t j = 0; j < QR_CPU_PANEL; j++) acc[j] = init ? init[i] : to[j];
-      for (uint32_t g = 0; g < k4_cnt; g++) {
-        const int8_t *x = a + i * row + g * k4;
-        const uint8_t *y = b + p * panel + (size_t)g * QR_CPU_PANEL * 4;
-        int32_t x0 = x[0], x1 = x[1], x2 = x[2], x3 = x[3];
-        for (uint32_t j = 0; j < QR_CPU_PANEL; j++) {
-          acc[j] += x0 * y[4 * j] + x1 * y[4 * j + 1] + x2 * y[4 * j + 2] + x3 * y[4 * j + 3];
-        }
+  enum { ROWS = 8, K_MAX = 512 };
+  int16_t x[ROWS][K_MAX], y[QR_CPU_PANEL][K_MAX];
+  uint32_t k = 4 * k4_cnt;
+  for (uint32_t i = 0; i < ROWS; i++) {
+    for (uint32_t q = 0; q < k; q++) x[i][q] = a[i * row + q / 4 * k4 + q % 4];
+  }
+  for (uint32_t p = 0; p < panel_cnt; p++) {
+    for (uint32_t q = 0; q < k; q++) {
+      const uint8_t *from = b + p * panel + (size_t)(q / 4) * QR_CPU_PANEL * 4 + q % 4;
+      for (uint32_t j = 0; j < QR_CPU_PANEL; j++) y[j][q] = from[4 * j];
+    }
+    for (uint32_t i = 0; i < ROWS; i++) {
+      int32_t *to = c + i * ldc + p * QR_CPU_PANEL;
+      for (uint32_t j = 0; j < QR_CPU_PANEL; j++) {
+        int32_t sum = init ? init[i] : to[j];
+        for (uint32_t q = 0; q < k; q++) sum += x[i][q] * y[j][q];
+        to[j] = sum;
       }
-      memcpy(to, acc, sizeof acc);
     }
   }
 }
