@@ -1,0 +1,186 @@
+/* A world of whole nodes on one thread: the product's own tiles over an in-process link and an in-memory store, with a clock that
+   the test moves. Nothing here is random but by seed. */
+#ifndef TEST_SIM_WORLD_H
+#define TEST_SIM_WORLD_H
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include <cmocka.h>
+
+#include "../drivers/link/mem/mem.h"
+#include "app/topology.h"
+#include "base/err.h"
+#include "crypto/hash.h"
+#include "port/drivers.h"
+
+#define WORLD_NODE_MAX_CNT 6
+#define WORLD_ROUND_NS 200000u
+
+typedef struct {
+  qr_config_t config;
+  qr_key_t key;
+  qr_link_t *link;
+  qr_store_t *store;
+  qr_accel_t *accel;
+  qr_topology_t *topology;
+  uint64_t query_id;
+} world_node_t;
+
+typedef struct {
+  qr_chain_cfg_t chain;
+  qr_clock_t clock;
+  uint64_t now_ns;
+  char hub[32];
+  uint32_t node_cnt;
+  world_node_t nodes[WORLD_NODE_MAX_CNT];
+} world_t;
+
+static uint64_t world_mono_ns(void *ctx) { return ((world_t *)ctx)->now_ns; }
+static uint64_t world_wall_ms(void *ctx) { return UINT64_C(1735689600000) + ((world_t *)ctx)->now_ns / 1000000u; }
+
+/* Small networks of both kinds under the rules of regtest: an attempt costs a fraction of a millisecond. win_shift: one attempt
+   in 2^win_shift wins. */
+static void world_params(qr_params_t *p, unsigned win_shift) {
+  assert_true(qr_params_profile("regtest", p));
+  p->genesis_time_ms = UINT64_C(1735689600000);
+  qr_net_spec_t *dense = &p->tasks[0].net, *map = &p->tasks[1].net;
+  dense->layers[0].out = 32;
+  dense->layers[1].out = 16;
+  dense->batch = 16;
+  map->layers[0].out = 16;
+  map->layers[1].out = 16;
+  map->layers[2].out = 16;
+  map->batch = 16;
+  p->step_cnt = 2;
+  p->segment_rows = 64;
+  p->eval_rows = 64;
+  p->replay_rows = 512;
+  p->warmup_segments = 2;
+  p->tie_window_ms = 600000;
+  if (win_shift) {
+    qr_u256_t t = qr_u256_from_u64(1);
+    t = qr_u256_shl_sat(&t, 255 - win_shift);
+    p->max_target = qr_target_compact(&t);
+    p->tasks[0].work_q16 = p->tasks[1].work_q16 = 65536;
+  }
+}
+
+static void world_init(world_t *w, const char *name, const qr_params_t *p) {
+  char why[256];
+  memset(w, 0, sizeof *w);
+  assert_int_equal(qr_crypto_init(), 0);
+  qr_log_init(QR_LOG_ERROR, 2);
+  if (qr_params_init(p, &w->chain, why, sizeof why)) fail_msg("%s", why);
+  w->clock = (qr_clock_t){ world_mono_ns, world_wall_ms, w };
+  w->now_ns = 1000000000u;
+  snprintf(w->hub, sizeof w->hub, "%s", name);
+}
+
+static void world_addr(uint32_t i, qr_link_addr_t *out) {
+  char text[32];
+  snprintf(text, sizeof text, "10.0.0.%u:4000", i + 1);
+  assert_true(qr_link_addr_parse(text, 0, out));
+}
+
+/* Adds a node that dials all earlier ones. */
+static world_node_t *world_add(world_t *w, bool mine) {
+  char why[256], options[64];
+  uint32_t i = w->node_cnt++;
+  world_node_t *n = &w->nodes[i];
+  uint8_t seed[32] = { (uint8_t)(i + 1), 7 };
+  qr_key_from_seed(seed, &n->key);
+  qr_config_defaults(&n->config);
+  n->config.mine = mine;
+  n->config.peer_cnt = i;
+  for (uint32_t j = 0; j < i; j++) world_addr(j, &n->config.peers[j]);
+  world_addr(i, &n->config.listen);
+  snprintf(options, sizeof options, "hub=%s;delay_us=1000", w->hub);
+  qr_link_cfg_t link = { .options = options, .local = n->config.listen, .identity = &n->key, .conn_max_cnt = 16 };
+  if (qr_link_mem_ops.open(&link, &n->link, why, sizeof why)) fail_msg("%s", why);
+  const qr_store_ops_t *store = qr_store_driver("mem");
+  const qr_accel_ops_t *accel = qr_accel_driver("cpu");
+  if (store->open("", "", &n->store, why, sizeof why)) fail_msg("%s", why);
+  if (accel->open("", &n->accel, why, sizeof why)) fail_msg("%s", why);
+  qr_topology_cfg_t cfg = {
+    .chain = &w->chain, .config = &n->config, .key = &n->key, .link_ops = &qr_link_mem_ops, .link = n->link,
+    .store_ops = store, .store = n->store, .accel_ops = accel, .accel = n->accel, .clock = &w->clock,
+    .seed = 1000 + i,
+  };
+  if (qr_topology_init(&cfg, &n->topology, why, sizeof why)) fail_msg("%s", why);
+  return n;
+}
+
+static void world_fini(world_t *w) {
+  for (uint32_t i = 0; i < w->node_cnt; i++) {
+    world_node_t *n = &w->nodes[i];
+    qr_topology_fini(n->topology);
+    qr_link_mem_ops.close(n->link);
+    qr_accel_driver("cpu")->close(n->accel);
+    qr_store_driver("mem")->close(n->store);
+  }
+}
+
+static void world_rounds(world_t *w, uint32_t cnt) {
+  for (uint32_t r = 0; r < cnt; r++) {
+    for (uint32_t i = 0; i < w->node_cnt; i++) qr_topology_round(w->nodes[i].topology);
+    w->now_ns += WORLD_ROUND_NS;
+  }
+}
+
+static const qr_node_t *world_tip(const world_node_t *n) { return qr_chain_tile_tip(qr_topology_chain(n->topology)); }
+static uint64_t world_height(const world_node_t *n) { return world_tip(n)->header.height; }
+
+/* Asks a node as an operator would and waits for the answer. */
+static qr_reply_t world_ask(world_t *w, world_node_t *n, qr_query_t q) {
+  qr_reply_t r;
+  q.id = ++n->query_id;
+  assert_true(qr_ring_push(qr_topology_queries(n->topology), &q));
+  for (int i = 0; i < 20000; i++) {
+    world_rounds(w, 1);
+    if (qr_ring_pop(qr_topology_replies(n->topology), &r) && r.id == q.id) return r;
+  }
+  fail_msg("no answer");
+  return r;
+}
+
+static void world_mine(world_t *w, world_node_t *n, bool on) {
+  qr_reply_t r = world_ask(w, n, (qr_query_t){ .kind = QR_QUERY_MINING, .enable = on });
+  assert_int_equal(r.err, 0);
+}
+
+static qr_status_t world_status(world_t *w, world_node_t *n) {
+  return world_ask(w, n, (qr_query_t){ .kind = QR_QUERY_STATUS }).status;
+}
+
+/* Runs until the node stands at height or higher. */
+static void world_until_height(world_t *w, world_node_t *n, uint64_t height, uint32_t max_rounds) {
+  for (uint32_t i = 0; i < max_rounds && world_height(n) < height; i++) world_rounds(w, 1);
+  if (world_height(n) < height) {
+    fail_msg("height %llu instead of %llu", (unsigned long long)world_height(n), (unsigned long long)height);
+  }
+}
+
+static bool world_agree(const world_t *w) {
+  for (uint32_t i = 1; i < w->node_cnt; i++) {
+    if (!qr_hash_eq(&world_tip(&w->nodes[0])->hash, &world_tip(&w->nodes[i])->hash)) return false;
+  }
+  return true;
+}
+
+/* Runs until all tips are the same, and checks that all that hangs on a tip is the same too. */
+static void world_until_agree(world_t *w, uint32_t max_rounds) {
+  for (uint32_t i = 0; i < max_rounds && !world_agree(w); i++) world_rounds(w, 1);
+  assert_true(world_agree(w));
+  qr_hash_t first = qr_chain_tile_state_digest(qr_topology_chain(w->nodes[0].topology));
+  for (uint32_t i = 1; i < w->node_cnt; i++) {
+    qr_hash_t d = qr_chain_tile_state_digest(qr_topology_chain(w->nodes[i].topology));
+    assert_memory_equal(&d, &first, sizeof d);
+  }
+}
+
+#endif
