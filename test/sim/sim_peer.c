@@ -1,0 +1,276 @@
+/* Peer sessions among honest nodes: relay, sync, models, partition, sessions' beginnings and ends, determinism. */
+#include "peer_sim.h"
+
+static void test_relay(void **state) {
+  (void)state;
+  sim_t s;
+  sim_init(&s, 1);
+  /* a line 0 - 1 - 2 - 3: what arrives at the end went through everybody */
+  for (uint32_t i = 0; i < 4; i++) sim_node(&s, i ? 1u << (i - 1) : 0);
+  sim_run(&s, 100);
+  assert_int_equal(sim_peer_cnt(s.nodes[1]), 2);
+  for (uint32_t i = 0; i < 10; i++) {
+    sim_mine(s.nodes[i % 4], i, i == 5);
+    uint64_t ms = sim_until(&s, 0xf, i + 1, 2000);
+    if (i != 5) assert_in_range(ms, 1, 100); /* three hops of announce, ask, block: about nine trips of 2 to 5 ms */
+    assert_int_equal(qr_peers_progress(s.nodes[i % 4]->peers).syncing, false);
+  }
+  uint8_t tx[QR_TX_SZ] = { 1, 2, 3 };
+  for (uint32_t i = 0; i < 5; i++) {
+    tx[5] = (uint8_t)i;
+    qr_peers_relay_tx(s.nodes[0]->peers, 0, tx);
+    qr_peers_relay_tx(s.nodes[0]->peers, 0, tx);
+  }
+  sim_run(&s, 100);
+  for (uint32_t i = 1; i < 4; i++) assert_int_equal(s.nodes[i]->tx_cnt, 5);
+  assert_int_equal(s.nodes[0]->tx_cnt, 0);
+  for (uint32_t i = 0; i < 4; i++) {
+    qr_peers_stats_t st;
+    qr_peers_stats(s.nodes[i]->peers, &st);
+    assert_int_equal(st.strikes, 0); /* honest nodes never blame each other */
+    assert_int_equal(st.unsolicited, 0);
+  }
+  sim_end(&s);
+}
+
+/* Everybody, and a node that comes late to 200 blocks; every seventh block needs its model, the application often has no room. */
+static qr_hash_t late_joiner(uint64_t seed, uint64_t *full_cnt) {
+  sim_t s;
+  sim_init(&s, seed);
+  sim_node(&s, 0);
+  sim_node(&s, 1);
+  for (uint32_t i = 0; i < 200; i++) sim_mine(s.nodes[0], i, i % 7 == 3);
+  sim_until(&s, 3, 200, 60000);
+  sim_node_t *late = sim_node(&s, 3);
+  late->exec_ms = 3;
+  bool was_syncing = false;
+  for (int i = 0; i < 60000 && sim_height(late) < 200; i++) {
+    sim_step(&s);
+    qr_peers_progress_t pr = qr_peers_progress(late->peers);
+    if (pr.syncing && sim_height(late) == 100) was_syncing = pr.target_height == 200;
+    if (i % 97 == 0 && sim_height(s.nodes[1]) == 200) sim_run(&s, 1);
+  }
+  assert_int_equal(sim_height(late), 200);
+  assert_true(was_syncing);
+  assert_int_equal(late->block_cnt, 201);   /* each block once */
+  assert_int_equal(late->parent_unknown_cnt, 0); /* in order */
+  assert_int_equal(late->model_cnt, 29);
+  for (uint32_t i = 1; i < late->block_cnt; i++) assert_int_equal(late->blocks[i].height, i);
+  sim_run(&s, 100);
+  assert_false(qr_peers_progress(late->peers).syncing);
+  assert_int_equal(qr_peers_progress(late->peers).target_height, 200);
+  sim_mine(late, 1000, false); /* it is a full member now */
+  sim_until(&s, 7, 201, 2000);
+  for (uint32_t i = 0; i < 3; i++) {
+    qr_peers_stats_t st;
+    qr_peers_stats(s.nodes[i]->peers, &st);
+    assert_int_equal(st.strikes, 0);
+  }
+  *full_cnt = late->full_cnt;
+  return sim_end(&s);
+}
+
+static void test_late_joiner(void **state) {
+  (void)state;
+  uint64_t full_cnt;
+  late_joiner(2, &full_cnt);
+  assert_true(full_cnt > 100);
+}
+
+static void test_deterministic(void **state) {
+  (void)state;
+  uint64_t full_cnt;
+  qr_hash_t a = late_joiner(3, &full_cnt), b = late_joiner(3, &full_cnt), c = late_joiner(4, &full_cnt);
+  assert_memory_equal(a.b, b.b, 32);
+  assert_memory_not_equal(a.b, c.b, 32);
+}
+
+static void test_long_chain(void **state) {
+  (void)state;
+  sim_t s;
+  sim_init(&s, 5);
+  sim_node(&s, 0);
+  sim_block_t *tip = &s.nodes[0]->blocks[0];
+  for (uint32_t i = 0; i < 1000; i++) { /* more than one answer of hashes; no peer yet, so nothing is announced */
+    const sim_block_t *b = &s.nodes[0]->blocks[s.nodes[0]->tip];
+    sim_accept(s.nodes[0], sim_block_make(&b->hash, b->height + 1, i, 0, false, 20));
+  }
+  assert_int_equal(tip->height, 0);
+  sim_node(&s, 1);
+  sim_until(&s, 3, 1000, 20000);
+  assert_int_equal(s.nodes[1]->block_cnt, 1001);
+  sim_end(&s);
+}
+
+static void test_partition(void **state) {
+  (void)state;
+  sim_t s;
+  sim_init(&s, 6);
+  for (uint32_t i = 0; i < 4; i++) sim_node(&s, (1u << i) - 1);
+  sim_run(&s, 100);
+  for (uint32_t i = 0; i < 3; i++) sim_mine(s.nodes[0], i, false);
+  sim_until(&s, 0xf, 3, 2000);
+  qr_link_mem_group(s.nodes[2]->link, 1);
+  qr_link_mem_group(s.nodes[3]->link, 1);
+  for (uint32_t i = 0; i < 40; i++) {
+    if (i < 20) sim_mine(s.nodes[0], 100 + i, false);
+    sim_mine(s.nodes[2], 200 + i, i == 30);
+    sim_run(&s, 1000);
+  }
+  assert_int_equal(sim_height(s.nodes[1]), 23);
+  assert_int_equal(sim_height(s.nodes[3]), 43);
+  assert_true(s.nodes[0]->down_cnt >= 2); /* the silence was noticed */
+  assert_int_equal(sim_peer_cnt(s.nodes[0]), 1);
+  qr_link_mem_heal(s.nodes[0]->link);
+  sim_until(&s, 0xf, 43, 120000); /* redial pauses are up to a minute and a quarter */
+  sim_run(&s, 90000);
+  for (uint32_t i = 0; i < 4; i++) {
+    qr_peers_stats_t st;
+    qr_peers_stats(s.nodes[i]->peers, &st);
+    assert_int_equal(sim_peer_cnt(s.nodes[i]), 3);
+    assert_int_equal(st.bans, 0);
+  }
+  sim_end(&s);
+}
+
+static void test_model_elsewhere(void **state) {
+  (void)state;
+  sim_t s;
+  sim_init(&s, 7);
+  sim_node(&s, 0);
+  s.nodes[0]->no_models = true;
+  sim_node(&s, 1);
+  sim_node(&s, 3);
+  sim_run(&s, 100);
+  sim_block_t *g = &s.nodes[0]->blocks[0];
+  sim_block_t b = sim_block_make(&g->hash, 1, 77, 0, true, 10);
+  sim_accept(s.nodes[1], sim_block_parse(b.bytes, b.sz)); /* node 1 has block and model */
+  sim_run(&s, 1);
+  sim_accept(s.nodes[0], b); /* node 0 has both too but does not give the model */
+  sim_until(&s, 7, 1, 60000);
+  assert_int_equal(s.nodes[2]->model_cnt, 1);
+  sim_end(&s);
+
+  sim_init(&s, 8); /* nobody gives it: the late one keeps asking now and then, is not stuck, and takes it once somebody does */
+  sim_node(&s, 0);
+  s.nodes[0]->no_models = true;
+  for (uint32_t i = 0; i < 5; i++) sim_mine(s.nodes[0], i, i == 2);
+  sim_node(&s, 1);
+  sim_run(&s, 20000);
+  assert_int_equal(sim_height(s.nodes[1]), 2);
+  assert_true(s.nodes[1]->model_failed_cnt >= 1);
+  s.nodes[0]->no_models = false;
+  sim_until(&s, 3, 5, 60000);
+  sim_end(&s);
+}
+
+static void test_redial(void **state) {
+  (void)state;
+  sim_t s;
+  sim_init(&s, 9);
+  sim_node(&s, 0);
+  sim_node(&s, 1 | 1u << 5); /* and an address where nobody answers */
+  sim_run(&s, 100);
+  for (int k = 0; k < 3; k++) {
+    qr_peer_info_t info[4];
+    assert_int_equal(qr_peers_list(s.nodes[0]->peers, info, 4), 1);
+    assert_memory_equal(info[0].identity.b, s.nodes[1]->key.pk.b, 32);
+    assert_true(info[0].inbound && info[0].rtt_ns >= 4 * SIM_MS && info[0].rtt_ns < 20 * SIM_MS);
+    assert_string_equal(info[0].agent, "sim/1");
+    for (qr_link_conn_t c = 1; c < 200; c++) qr_link_mem_kill(s.nodes[0]->link, c);
+    sim_run(&s, 10);
+    assert_int_equal(sim_peer_cnt(s.nodes[0]), 0);
+    sim_run(&s, 10000);
+    assert_int_equal(sim_peer_cnt(s.nodes[0]), 1);
+  }
+  qr_peers_stats_t st;
+  qr_peers_stats(s.nodes[1]->peers, &st);
+  assert_in_range(st.dials, 5, 14); /* the pauses grow */
+  sim_end(&s);
+}
+
+static void test_duplicate_and_self(void **state) {
+  (void)state;
+  sim_t s;
+  for (uint64_t seed = 10; seed < 16; seed++) { /* who comes first varies */
+    sim_init(&s, seed);
+    sim_node(&s, 1u << 1);
+    sim_node(&s, 1u << 0 | 1u << 2);
+    sim_node(&s, 1u << 0 | 1u << 1 | 1u << 2); /* dials itself too */
+    sim_run(&s, 3000);
+    uint32_t up = s.nodes[0]->up_cnt;
+    sim_run(&s, 5000);
+    assert_int_equal(s.nodes[0]->up_cnt, up); /* it came to rest */
+    for (uint32_t i = 0; i < 3; i++) assert_int_equal(sim_peer_cnt(s.nodes[i]), 2);
+    sim_end(&s);
+  }
+}
+
+static void test_mismatch(void **state) {
+  (void)state;
+  static const char *const reasons[] = { "chain id", "genesis", "rules" };
+  for (int k = 0; k < 3; k++) {
+    sim_t s;
+    sim_init(&s, 20 + (uint64_t)k);
+    sim_node(&s, 0);
+    sim_node_t *n = sim_node_bare(&s);
+    qr_link_addr_t to = sim_addr(0);
+    qr_peers_cfg_t cfg = sim_cfg(n, &to, 1);
+    if (k == 0) cfg.chain_id++;
+    if (k == 1) cfg.genesis.b[31] ^= 1;
+    if (k == 2) cfg.rules.b[0] ^= 1;
+    sim_start(n, &cfg);
+    sim_run(&s, 20000);
+    for (uint32_t i = 0; i < 2; i++) {
+      qr_peers_stats_t st;
+      qr_peers_stats(s.nodes[i]->peers, &st);
+      assert_int_equal(s.nodes[i]->up_cnt, 0);
+      assert_true(st.handshakes_refused >= 1); /* both ends know why */
+      assert_int_equal(st.bans, 0);            /* a mistake of configuration is no attack */
+    }
+    assert_non_null(reasons[k]);
+    sim_end(&s);
+  }
+}
+
+static void test_config(void **state) {
+  (void)state;
+  sim_t s;
+  sim_init(&s, 30);
+  sim_node_t *n = sim_node(&s, 0);
+  qr_peers_cfg_t good = sim_cfg(n, NULL, 0), bad = good;
+  size_t sz = qr_peers_footprint(&good);
+  assert_in_range(sz, 8u << 20, 24u << 20);
+  bad.peer_max_cnt = 0;
+  assert_int_equal(qr_peers_footprint(&bad), 0);
+  bad.peer_max_cnt = QR_PEERS_MAX_CNT + 1;
+  assert_int_equal(qr_peers_footprint(&bad), 0);
+  bad = good;
+  bad.model_max_sz = QR_PEERS_MODEL_MAX_SZ + 1;
+  assert_int_equal(qr_peers_footprint(&bad), 0);
+  bad = good;
+  bad.agent = "12345678901234567890123456789012345678901234567890123456789012345";
+  assert_int_equal(qr_peers_footprint(&bad), 0);
+  qr_hash_t h = { { 1 } };
+  assert_int_equal(qr_peers_fetch_model(n->peers, 1, &h, &h, SIM_MODEL_SZ + 1), QR_ERR_ARG);
+  assert_int_equal(qr_peers_fetch_model(n->peers, 1, &h, &h, 1), QR_ERR_NOTFOUND);
+  qr_peers_not_found(n->peers, 1, 1); /* late answers are nobody's */
+  qr_peers_ban(n->peers, 1, "x");
+  sim_end(&s);
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+    cmocka_unit_test(test_relay),
+    cmocka_unit_test(test_late_joiner),
+    cmocka_unit_test(test_deterministic),
+    cmocka_unit_test(test_long_chain),
+    cmocka_unit_test(test_partition),
+    cmocka_unit_test(test_model_elsewhere),
+    cmocka_unit_test(test_redial),
+    cmocka_unit_test(test_duplicate_and_self),
+    cmocka_unit_test(test_mismatch),
+    cmocka_unit_test(test_config),
+  };
+  return cmocka_run_group_tests(tests, sim_setup, NULL);
+}
