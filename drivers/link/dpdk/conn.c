@@ -1,0 +1,462 @@
+/* One QUIC connection over ngtcp2 and GnuTLS. The client opens one bidirectional stream per class, in class order, and begins
+   each with one byte, the class: a stream exists for its peer only once something was sent on it. */
+#include "drivers/link/dpdk/quic_conn.h"
+
+#include "base/err.h"
+
+#define STREAM_ID_STEP 4 /* client-initiated bidirectional streams are 0, 4, 8, ... */
+#define PACKETS_MAX_CNT 64u /* of one connection in one go, whatever the pacing allows */
+
+static qr_quic_conn_t *conn_of(void *user) { return user; }
+
+static int class_of(int64_t stream_id) {
+  return stream_id >= 0 && stream_id % STREAM_ID_STEP == 0 && stream_id / STREAM_ID_STEP < QR_LINK_CLASS_CNT
+           ? (int)(stream_id / STREAM_ID_STEP) : -1;
+}
+
+/* ---- callbacks of ngtcp2 and GnuTLS ---- */
+
+static int fail(qr_quic_conn_t *c, const char *reason) {
+  if (!c->reason) c->reason = reason;
+  return NGTCP2_ERR_CALLBACK_FAILURE;
+}
+
+static ngtcp2_conn *on_get_conn(ngtcp2_crypto_conn_ref *ref) { return conn_of(ref->user_data)->conn; }
+
+static void on_rand(uint8_t *p, size_t sz, const ngtcp2_rand_ctx *ctx) {
+  (void)ctx;
+  qr_quic_random(p, sz);
+}
+
+static int on_new_cid(ngtcp2_conn *conn, ngtcp2_cid *cid, uint8_t *token, size_t sz, void *user) {
+  (void)conn;
+  qr_quic_conn_t *c = conn_of(user);
+  qr_quic_t *q = c->quic;
+  qr_quic_random(cid->data, sz);
+  cid->datalen = sz;
+  if (ngtcp2_crypto_generate_stateless_reset_token(token, q->reset_secret, sizeof q->reset_secret, cid) ||
+      !qr_cidmap_put(&q->cids, cid->data, sz, c->idx + 1)) return fail(c, "no room for connection IDs");
+  return 0;
+}
+
+static int on_remove_cid(ngtcp2_conn *conn, const ngtcp2_cid *cid, void *user) {
+  (void)conn;
+  qr_quic_conn_t *c = conn_of(user);
+  qr_cidmap_del(&c->quic->cids, cid->data, cid->datalen, c->idx + 1);
+  return 0;
+}
+
+static int on_handshake_completed(ngtcp2_conn *conn, void *user) {
+  /* A client waits for more: only the server's confirmation says that our certificate was accepted, too. */
+  if (ngtcp2_conn_is_server(conn)) conn_of(user)->finished_handshake = true;
+  return 0;
+}
+
+static int on_handshake_confirmed(ngtcp2_conn *conn, void *user) {
+  (void)conn;
+  conn_of(user)->finished_handshake = true;
+  return 0;
+}
+
+static int on_stream_open(ngtcp2_conn *conn, int64_t stream_id, void *user) {
+  (void)conn;
+  qr_quic_conn_t *c = conn_of(user);
+  int cls = class_of(stream_id);
+  if (cls < 0) return fail(c, "protocol error: unknown stream");
+  c->stream_open[cls] = true;
+  return 0;
+}
+
+static int on_stream_data(ngtcp2_conn *conn, uint32_t flags, int64_t stream_id, uint64_t offset, const uint8_t *p, size_t sz,
+                          void *user, void *stream_user) {
+  (void)stream_user;
+  (void)offset;
+  qr_quic_conn_t *c = conn_of(user);
+  int cls = class_of(stream_id);
+  if (cls < 0 || flags & NGTCP2_STREAM_DATA_FLAG_FIN) return fail(c, "protocol error: stream ended");
+  if (sz && c->inbound && !c->preamble_seen[cls]) {
+    if (p[0] != cls) return fail(c, "protocol error: stream of another class");
+    c->preamble_seen[cls] = true;
+    ngtcp2_conn_extend_max_stream_offset(conn, stream_id, 1);
+    ngtcp2_conn_extend_max_offset(conn, 1);
+    p++;
+    sz--;
+  }
+  if (sz && !qr_inq_put(&c->in[cls], p, sz)) return fail(c, "protocol error: more data than permitted");
+  c->stats.rx_bytes += sz;
+  return 0;
+}
+
+static int on_acked(ngtcp2_conn *conn, int64_t stream_id, uint64_t offset, uint64_t sz, void *user, void *stream_user) {
+  (void)conn;
+  (void)stream_user;
+  qr_quic_conn_t *c = conn_of(user);
+  int cls = class_of(stream_id);
+  if (cls >= 0) qr_outq_ack(&c->out[cls], offset + sz);
+  return 0;
+}
+
+static int on_stream_close(ngtcp2_conn *conn, uint32_t flags, int64_t stream_id, uint64_t error, void *user, void *stream_user) {
+  (void)conn;
+  (void)flags;
+  (void)stream_id;
+  (void)error;
+  (void)stream_user;
+  return fail(conn_of(user), "protocol error: stream ended");
+}
+
+static int on_stream_reset(ngtcp2_conn *conn, int64_t stream_id, uint64_t final_sz, uint64_t error, void *user,
+                           void *stream_user) {
+  (void)final_sz;
+  return on_stream_close(conn, 0, stream_id, error, user, stream_user);
+}
+
+static int on_stop_sending(ngtcp2_conn *conn, int64_t stream_id, uint64_t error, void *user, void *stream_user) {
+  return on_stream_close(conn, 0, stream_id, error, user, stream_user);
+}
+
+static int on_reset(ngtcp2_conn *conn, const ngtcp2_pkt_stateless_reset *sr, void *user) {
+  (void)conn;
+  (void)sr;
+  conn_of(user)->was_reset = true;
+  return 0;
+}
+
+int qr_quic_check_peer(gnutls_session_t session) {
+  ngtcp2_crypto_conn_ref *ref = gnutls_session_get_ptr(session);
+  qr_quic_conn_t *c = conn_of(ref->user_data);
+  const char *fault = NULL;
+  if (!qr_tls_peer(session, &c->peer)) fault = "peer's certificate is not an Ed25519 identity";
+  else if (qr_pubkey_eq(&c->peer, &c->quic->cfg.identity->pk)) fault = "peer has our own identity";
+  else if (c->has_expect && !qr_pubkey_eq(&c->peer, &c->expect)) fault = "peer has another identity than expected";
+  c->peer_known = !fault;
+  if (!fault) return 0;
+  c->reason = fault;
+  return GNUTLS_E_CERTIFICATE_ERROR;
+}
+
+static const ngtcp2_callbacks callbacks = {
+  .client_initial = ngtcp2_crypto_client_initial_cb,
+  .recv_client_initial = ngtcp2_crypto_recv_client_initial_cb,
+  .recv_crypto_data = ngtcp2_crypto_recv_crypto_data_cb,
+  .handshake_completed = on_handshake_completed,
+  .handshake_confirmed = on_handshake_confirmed,
+  .encrypt = ngtcp2_crypto_encrypt_cb,
+  .decrypt = ngtcp2_crypto_decrypt_cb,
+  .hp_mask = ngtcp2_crypto_hp_mask_cb,
+  .recv_stream_data = on_stream_data,
+  .acked_stream_data_offset = on_acked,
+  .stream_open = on_stream_open,
+  .stream_close = on_stream_close,
+  .recv_stateless_reset = on_reset,
+  .recv_retry = ngtcp2_crypto_recv_retry_cb,
+  .rand = on_rand,
+  .get_new_connection_id = on_new_cid,
+  .remove_connection_id = on_remove_cid,
+  .update_key = ngtcp2_crypto_update_key_cb,
+  .stream_reset = on_stream_reset,
+  .delete_crypto_aead_ctx = ngtcp2_crypto_delete_crypto_aead_ctx_cb,
+  .delete_crypto_cipher_ctx = ngtcp2_crypto_delete_crypto_cipher_ctx_cb,
+  .get_path_challenge_data = ngtcp2_crypto_get_path_challenge_data_cb,
+  .stream_stop_sending = on_stop_sending,
+  .version_negotiation = ngtcp2_crypto_version_negotiation_cb,
+};
+
+/* ---- making ---- */
+
+static void make_settings(const qr_quic_t *q, ngtcp2_settings *s, ngtcp2_transport_params *p, bool server) {
+  ngtcp2_settings_default(s);
+  s->cc_algo = NGTCP2_CC_ALGO_BBR; /* others take seconds per megabyte on a lossy long path */
+  s->initial_ts = q->now;
+  s->initial_rtt = 100 * NGTCP2_MILLISECONDS;
+  s->max_tx_udp_payload_size = QR_QUIC_DATAGRAM_MAX_SZ;
+  s->handshake_timeout = q->cfg.handshake_ns;
+  ngtcp2_transport_params_default(p);
+  p->initial_max_stream_data_bidi_local = q->cfg.window_sz;
+  p->initial_max_stream_data_bidi_remote = q->cfg.window_sz;
+  p->initial_max_data = q->cfg.window_sz * QR_LINK_CLASS_CNT;
+  p->initial_max_streams_bidi = server ? QR_LINK_CLASS_CNT : 0;
+  p->max_idle_timeout = q->cfg.idle_ns;
+  p->max_udp_payload_size = QR_QUIC_DATAGRAM_MAX_SZ;
+  p->max_ack_delay = 5 * NGTCP2_MILLISECONDS;
+  p->active_connection_id_limit = 2;
+  p->disable_active_migration = 1;
+}
+
+static ngtcp2_path make_path(qr_quic_t *q, struct sockaddr_in *remote) {
+  return (ngtcp2_path){ .local = { (ngtcp2_sockaddr *)&q->local, sizeof q->local },
+                        .remote = { (ngtcp2_sockaddr *)remote, sizeof *remote } };
+}
+
+static struct sockaddr_in remote_of(const qr_quic_conn_t *c) {
+  const uint8_t *ip = c->addr.ip + 12;
+  return qr_quic_sockaddr((uint32_t)ip[0] << 24 | (uint32_t)ip[1] << 16 | (uint32_t)ip[2] << 8 | ip[3], c->addr.port);
+}
+
+static int conn_made(qr_quic_conn_t *c, bool server) {
+  qr_quic_t *q = c->quic;
+  c->state = QR_QUIC_HANDSHAKE;
+  if (server) q->half_open_cnt++;
+  c->tls = qr_tls_session(q->tls, server);
+  if (!c->tls) return QR_ERR_NOMEM;
+  c->ref = (ngtcp2_crypto_conn_ref){ on_get_conn, c };
+  gnutls_session_set_ptr(c->tls, &c->ref);
+  ngtcp2_conn_set_tls_native_handle(c->conn, c->tls);
+  ngtcp2_conn_set_keep_alive_timeout(c->conn, q->cfg.idle_ns / 3);
+  c->dirty = true;
+  return QR_OK;
+}
+
+static bool make_scid(qr_quic_conn_t *c, ngtcp2_cid *scid) {
+  scid->datalen = QR_QUIC_CID_SZ;
+  qr_quic_random(scid->data, scid->datalen);
+  return qr_cidmap_put(&c->quic->cids, scid->data, scid->datalen, c->idx + 1);
+}
+
+int qr_quic_conn_start_client(qr_quic_conn_t *c) {
+  qr_quic_t *q = c->quic;
+  ngtcp2_settings s;
+  ngtcp2_transport_params p;
+  ngtcp2_cid dcid = { .datalen = 16 }, scid;
+  struct sockaddr_in remote = remote_of(c);
+  ngtcp2_path path = make_path(q, &remote);
+  make_settings(q, &s, &p, false);
+  qr_quic_random(dcid.data, dcid.datalen);
+  if (!make_scid(c, &scid)) return QR_ERR_FULL;
+  if (ngtcp2_conn_client_new(&c->conn, &dcid, &scid, &path, NGTCP2_PROTO_VER_V1, &callbacks, &s, &p, NULL, c)) {
+    qr_cidmap_del(&q->cids, scid.data, scid.datalen, c->idx + 1);
+    return QR_ERR_NOMEM;
+  }
+  return conn_made(c, false);
+}
+
+int qr_quic_conn_start_server(qr_quic_conn_t *c, const ngtcp2_pkt_hd *hd, const ngtcp2_cid *odcid) {
+  qr_quic_t *q = c->quic;
+  ngtcp2_settings s;
+  ngtcp2_transport_params p;
+  ngtcp2_cid scid;
+  struct sockaddr_in remote = remote_of(c);
+  ngtcp2_path path = make_path(q, &remote);
+  make_settings(q, &s, &p, true);
+  p.original_dcid = odcid ? *odcid : hd->dcid;
+  if (odcid) {
+    p.retry_scid = hd->dcid;
+    p.retry_scid_present = 1;
+    s.token = hd->token;
+  }
+  if (!make_scid(c, &scid)) return QR_ERR_FULL;
+  if (!qr_cidmap_put(&q->cids, hd->dcid.data, hd->dcid.datalen, c->idx + 1) ||
+      ngtcp2_conn_server_new(&c->conn, &hd->scid, &scid, &path, hd->version, &callbacks, &s, &p, NULL, c)) {
+    qr_cidmap_del(&q->cids, scid.data, scid.datalen, c->idx + 1);
+    qr_cidmap_del(&q->cids, hd->dcid.data, hd->dcid.datalen, c->idx + 1);
+    return QR_ERR_NOMEM;
+  }
+  c->first_dcid = hd->dcid;
+  return conn_made(c, true);
+}
+
+/* ---- unmaking ---- */
+
+static void forget_cids(qr_quic_conn_t *c) {
+  ngtcp2_cid cids[32];
+  qr_cidmap_t *m = &c->quic->cids;
+  if (ngtcp2_conn_get_num_scid(c->conn) <= QR_ARRAY_CNT(cids)) {
+    size_t cnt = ngtcp2_conn_get_scid(c->conn, cids);
+    for (size_t i = 0; i < cnt; i++) qr_cidmap_del(m, cids[i].data, cids[i].datalen, c->idx + 1);
+  }
+  if (c->first_dcid.datalen) qr_cidmap_del(m, c->first_dcid.data, c->first_dcid.datalen, c->idx + 1);
+}
+
+void qr_quic_conn_drop(qr_quic_conn_t *c, const char *reason) {
+  qr_quic_t *q = c->quic;
+  if (c->state == QR_QUIC_FREE || c->state == QR_QUIC_GONE) return;
+  if (c->state != QR_QUIC_OPEN) q->stats.handshakes_failed++;
+  if (c->state == QR_QUIC_HANDSHAKE && c->inbound) q->half_open_cnt--;
+  if (c->conn) {
+    forget_cids(c);
+    ngtcp2_conn_del(c->conn);
+    c->conn = NULL;
+  }
+  if (c->tls) {
+    gnutls_deinit(c->tls);
+    c->tls = NULL;
+  }
+  if (!c->reason) c->reason = reason;
+  c->expiry = QR_QUIC_NEVER;
+  c->dirty = false;
+  /* Nobody was told of an inbound connection that failed before it was up. */
+  c->state = c->inbound && !c->announced && !c->up ? QR_QUIC_FREE : QR_QUIC_GONE;
+}
+
+static void count_tx(qr_quic_conn_t *c, size_t sz) {
+  c->stats.tx_pkts++;
+  c->quic->stats.tx_pkts++;
+  c->quic->stats.tx_bytes += sz;
+}
+
+static void commit(qr_quic_conn_t *c, const ngtcp2_path *path, ngtcp2_ssize sz) {
+  const qr_quic_out_t *out = &c->quic->cfg.out;
+  const struct sockaddr_in *to = (const struct sockaddr_in *)path->remote.addr;
+  if (sz > 0) count_tx(c, (size_t)sz);
+  out->commit(out->ctx, ntohl(to->sin_addr.s_addr), ntohs(to->sin_port), sz > 0 ? (size_t)sz : 0);
+}
+
+static void say_close(qr_quic_conn_t *c, const ngtcp2_connection_close_error *error) {
+  const qr_quic_out_t *out = &c->quic->cfg.out;
+  ngtcp2_path_storage ps;
+  ngtcp2_pkt_info pi;
+  uint8_t *p = out->room(out->ctx);
+  if (!p) return;
+  ngtcp2_path_storage_zero(&ps);
+  commit(c, &ps.path, ngtcp2_conn_write_connection_close(c->conn, &ps.path, &pi, p, QR_QUIC_DATAGRAM_MAX_SZ, error, c->quic->now));
+}
+
+void qr_quic_conn_close(qr_quic_conn_t *c) {
+  ngtcp2_connection_close_error error;
+  if (c->conn) {
+    ngtcp2_connection_close_error_default(&error);
+    ngtcp2_connection_close_error_set_application_error(&error, 0, NULL, 0);
+    say_close(c, &error);
+  }
+  qr_quic_conn_drop(c, "closed");
+}
+
+static const char *drain_reason(qr_quic_conn_t *c) {
+  ngtcp2_connection_close_error error;
+  if (c->was_reset) return "reset by the peer";
+  ngtcp2_conn_get_connection_close_error(c->conn, &error);
+  if (error.type == NGTCP2_CONNECTION_CLOSE_ERROR_CODE_TYPE_TRANSPORT) {
+    if (error.error_code == NGTCP2_CONNECTION_REFUSED) return "refused by the peer";
+    if (error.error_code >= NGTCP2_CRYPTO_ERROR && error.error_code < NGTCP2_CRYPTO_ERROR + 256)
+      return "peer did not accept our identity";
+    if (error.error_code) return "peer found a protocol error";
+  }
+  return "closed by the peer";
+}
+
+/* What an error of ngtcp2 means for the connection. */
+static void conn_failed(qr_quic_conn_t *c, int rv) {
+  ngtcp2_connection_close_error error;
+  switch (rv) {
+  case NGTCP2_ERR_DRAINING: qr_quic_conn_drop(c, drain_reason(c)); return;
+  case NGTCP2_ERR_IDLE_CLOSE: qr_quic_conn_drop(c, "idle timeout"); return;
+  case NGTCP2_ERR_HANDSHAKE_TIMEOUT: qr_quic_conn_drop(c, "handshake timed out"); return;
+  case NGTCP2_ERR_DROP_CONN: qr_quic_conn_drop(c, "handshake failed"); return;
+  default: break;
+  }
+  ngtcp2_connection_close_error_default(&error);
+  uint8_t alert = ngtcp2_conn_get_tls_alert(c->conn);
+  if (alert) ngtcp2_connection_close_error_set_transport_error_tls_alert(&error, alert, NULL, 0);
+  else ngtcp2_connection_close_error_set_transport_error_liberr(&error, rv, NULL, 0);
+  say_close(c, &error);
+  qr_quic_conn_drop(c, alert ? "TLS handshake failed" : ngtcp2_strerror(rv));
+}
+
+/* ---- running ---- */
+
+static int open_streams(qr_quic_conn_t *c) {
+  for (int k = 0; k < QR_LINK_CLASS_CNT; k++) {
+    int64_t stream_id;
+    uint8_t preamble = (uint8_t)k;
+    if (ngtcp2_conn_open_bidi_stream(c->conn, &stream_id, NULL) || class_of(stream_id) != k) return QR_ERR_FULL;
+    c->stream_open[k] = true;
+    qr_outq_put(&c->out[k], &preamble, 1);
+  }
+  return QR_OK;
+}
+
+static void finish_handshake(qr_quic_conn_t *c) {
+  if (!c->peer_known) {
+    conn_failed(c, NGTCP2_ERR_CRYPTO);
+    return;
+  }
+  if (c->inbound) c->quic->half_open_cnt--;
+  c->state = QR_QUIC_OPEN;
+  c->up = true;
+  if (!c->inbound && open_streams(c)) {
+    c->reason = "protocol error: peer permits too few streams";
+    conn_failed(c, NGTCP2_ERR_PROTO);
+  }
+}
+
+void qr_quic_conn_read(qr_quic_conn_t *c, uint32_t ip, uint16_t port, const uint8_t *p, size_t sz) {
+  struct sockaddr_in remote = qr_quic_sockaddr(ip, port);
+  ngtcp2_path path = make_path(c->quic, &remote);
+  ngtcp2_pkt_info pi = { 0 };
+  c->stats.rx_pkts++;
+  int rv = ngtcp2_conn_read_pkt(c->conn, &path, &pi, p, sz, c->quic->now);
+  if (rv == NGTCP2_ERR_RETRY) {
+    ngtcp2_pkt_hd hd;
+    if (!ngtcp2_accept(&hd, p, sz)) qr_quic_send_retry(c->quic, ip, port, &hd);
+    rv = NGTCP2_ERR_DROP_CONN;
+  }
+  if (rv) {
+    conn_failed(c, rv);
+    return;
+  }
+  c->dirty = true;
+  if (c->state == QR_QUIC_HANDSHAKE && c->finished_handshake) finish_handshake(c);
+}
+
+void qr_quic_conn_timeout(qr_quic_conn_t *c) {
+  int rv = ngtcp2_conn_handle_expiry(c->conn, c->quic->now);
+  if (rv) conn_failed(c, rv);
+  else c->dirty = true;
+}
+
+/* The next class with bytes to send that is not blocked: control first, the others in turn. -1 if there is none. */
+static int next_class(qr_quic_conn_t *c, unsigned blocked) {
+  for (uint32_t i = 0; i <= QR_LINK_CLASS_CNT; i++) {
+    uint32_t k = i ? (c->next_class + i) % QR_LINK_CLASS_CNT : QR_LINK_CONTROL;
+    if (c->stream_open[k] && !(blocked >> k & 1) && c->out[k].sent != c->out[k].wr) return (int)k;
+  }
+  return -1;
+}
+
+/* Fills one datagram; returns its size, 0 if there is nothing to send or not now, or ngtcp2's error. */
+static ngtcp2_ssize fill(qr_quic_conn_t *c, ngtcp2_path *path, uint8_t *p, unsigned *blocked) {
+  ngtcp2_pkt_info pi;
+  for (;;) {
+    qr_span_t span[2];
+    ngtcp2_vec vec[2];
+    int k = c->state == QR_QUIC_OPEN ? next_class(c, *blocked) : -1, cnt = k >= 0 ? qr_outq_unsent(&c->out[k], span) : 0;
+    for (int i = 0; i < cnt; i++) vec[i] = (ngtcp2_vec){ (uint8_t *)span[i].p, span[i].sz };
+    ngtcp2_ssize taken = -1;
+    ngtcp2_ssize n = ngtcp2_conn_writev_stream(c->conn, path, &pi, p, QR_QUIC_DATAGRAM_MAX_SZ, &taken,
+                                               k >= 0 ? NGTCP2_WRITE_STREAM_FLAG_MORE : NGTCP2_WRITE_STREAM_FLAG_NONE,
+                                               k >= 0 ? k * STREAM_ID_STEP : -1, vec, (size_t)cnt, c->quic->now);
+    if (k >= 0 && taken > 0) {
+      c->out[k].sent += (uint64_t)taken;
+      c->stats.tx_bytes += (uint64_t)taken;
+      if (k != QR_LINK_CONTROL) c->next_class = (uint32_t)k;
+    }
+    if (n == NGTCP2_ERR_STREAM_DATA_BLOCKED) *blocked |= 1u << k;
+    else if (n != NGTCP2_ERR_WRITE_MORE) return n;
+  }
+}
+
+void qr_quic_conn_write(qr_quic_conn_t *c) {
+  const qr_quic_out_t *out = &c->quic->cfg.out;
+  size_t quantum = ngtcp2_conn_get_send_quantum(c->conn), sent = 0;
+  unsigned blocked = 0;
+  c->dirty = false;
+  for (uint32_t i = 0; i < PACKETS_MAX_CNT && sent <= quantum; i++) {
+    ngtcp2_path_storage ps;
+    uint8_t *p = out->room(out->ctx);
+    if (!p) {
+      c->dirty = true;
+      break;
+    }
+    ngtcp2_path_storage_zero(&ps);
+    ngtcp2_ssize n = fill(c, &ps.path, p, &blocked);
+    commit(c, &ps.path, n);
+    if (n < 0) {
+      conn_failed(c, (int)n);
+      return;
+    }
+    if (!n) break;
+    sent += (size_t)n;
+  }
+  ngtcp2_conn_update_pkt_tx_time(c->conn, c->quic->now);
+  c->expiry = ngtcp2_conn_get_expiry(c->conn);
+}
