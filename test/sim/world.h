@@ -40,12 +40,12 @@ typedef struct {
   world_node_t nodes[WORLD_NODE_MAX_CNT];
 } world_t;
 
-static uint64_t world_mono_ns(void *ctx) { return ((world_t *)ctx)->now_ns; }
-static uint64_t world_wall_ms(void *ctx) { return UINT64_C(1735689600000) + ((world_t *)ctx)->now_ns / 1000000u; }
+static inline uint64_t world_mono_ns(void *ctx) { return ((world_t *)ctx)->now_ns; }
+static inline uint64_t world_wall_ms(void *ctx) { return UINT64_C(1735689600000) + ((world_t *)ctx)->now_ns / 1000000u; }
 
 /* Small networks of both kinds under the rules of regtest: an attempt costs a fraction of a millisecond. win_shift: one attempt
    in 2^win_shift wins. */
-static void world_params(qr_params_t *p, unsigned win_shift) {
+static inline void world_params(qr_params_t *p, unsigned win_shift) {
   assert_true(qr_params_profile("regtest", p));
   p->genesis_time_ms = UINT64_C(1735689600000);
   qr_net_spec_t *dense = &p->tasks[0].net, *map = &p->tasks[1].net;
@@ -70,7 +70,7 @@ static void world_params(qr_params_t *p, unsigned win_shift) {
   }
 }
 
-static void world_init(world_t *w, const char *name, const qr_params_t *p) {
+static inline void world_init(world_t *w, const char *name, const qr_params_t *p) {
   char why[256];
   memset(w, 0, sizeof *w);
   assert_int_equal(qr_crypto_init(), 0);
@@ -81,14 +81,14 @@ static void world_init(world_t *w, const char *name, const qr_params_t *p) {
   snprintf(w->hub, sizeof w->hub, "%s", name);
 }
 
-static void world_addr(uint32_t i, qr_link_addr_t *out) {
+static inline void world_addr(uint32_t i, qr_link_addr_t *out) {
   char text[32];
   snprintf(text, sizeof text, "10.0.0.%u:4000", i + 1);
   assert_true(qr_link_addr_parse(text, 0, out));
 }
 
 /* Adds a node that dials all earlier ones. */
-static world_node_t *world_add(world_t *w, bool mine) {
+static inline world_node_t *world_add(world_t *w, bool mine) {
   char why[256], options[64];
   uint32_t i = w->node_cnt++;
   world_node_t *n = &w->nodes[i];
@@ -115,7 +115,7 @@ static world_node_t *world_add(world_t *w, bool mine) {
   return n;
 }
 
-static void world_fini(world_t *w) {
+static inline void world_fini(world_t *w) {
   for (uint32_t i = 0; i < w->node_cnt; i++) {
     world_node_t *n = &w->nodes[i];
     qr_topology_fini(n->topology);
@@ -125,18 +125,18 @@ static void world_fini(world_t *w) {
   }
 }
 
-static void world_rounds(world_t *w, uint32_t cnt) {
+static inline void world_rounds(world_t *w, uint32_t cnt) {
   for (uint32_t r = 0; r < cnt; r++) {
     for (uint32_t i = 0; i < w->node_cnt; i++) qr_topology_round(w->nodes[i].topology);
     w->now_ns += WORLD_ROUND_NS;
   }
 }
 
-static const qr_node_t *world_tip(const world_node_t *n) { return qr_chain_tile_tip(qr_topology_chain(n->topology)); }
-static uint64_t world_height(const world_node_t *n) { return world_tip(n)->header.height; }
+static inline const qr_node_t *world_tip(const world_node_t *n) { return qr_chain_tile_tip(qr_topology_chain(n->topology)); }
+static inline uint64_t world_height(const world_node_t *n) { return world_tip(n)->header.height; }
 
 /* Asks a node as an operator would and waits for the answer. */
-static qr_reply_t world_ask(world_t *w, world_node_t *n, qr_query_t q) {
+static inline qr_reply_t world_ask(world_t *w, world_node_t *n, qr_query_t q) {
   qr_reply_t r;
   q.id = ++n->query_id;
   assert_true(qr_ring_push(qr_topology_queries(n->topology), &q));
@@ -148,24 +148,24 @@ static qr_reply_t world_ask(world_t *w, world_node_t *n, qr_query_t q) {
   return r;
 }
 
-static void world_mine(world_t *w, world_node_t *n, bool on) {
+static inline void world_mine(world_t *w, world_node_t *n, bool on) {
   qr_reply_t r = world_ask(w, n, (qr_query_t){ .kind = QR_QUERY_MINING, .enable = on });
   assert_int_equal(r.err, 0);
 }
 
-static qr_status_t world_status(world_t *w, world_node_t *n) {
+static inline qr_status_t world_status(world_t *w, world_node_t *n) {
   return world_ask(w, n, (qr_query_t){ .kind = QR_QUERY_STATUS }).status;
 }
 
 /* Runs until the node stands at height or higher. */
-static void world_until_height(world_t *w, world_node_t *n, uint64_t height, uint32_t max_rounds) {
+static inline void world_until_height(world_t *w, world_node_t *n, uint64_t height, uint32_t max_rounds) {
   for (uint32_t i = 0; i < max_rounds && world_height(n) < height; i++) world_rounds(w, 1);
   if (world_height(n) < height) {
     fail_msg("height %llu instead of %llu", (unsigned long long)world_height(n), (unsigned long long)height);
   }
 }
 
-static bool world_agree(const world_t *w) {
+static inline bool world_agree(const world_t *w) {
   for (uint32_t i = 1; i < w->node_cnt; i++) {
     if (!qr_hash_eq(&world_tip(&w->nodes[0])->hash, &world_tip(&w->nodes[i])->hash)) return false;
   }
@@ -173,7 +173,7 @@ static bool world_agree(const world_t *w) {
 }
 
 /* Runs until all tips are the same, and checks that all that hangs on a tip is the same too. */
-static void world_until_agree(world_t *w, uint32_t max_rounds) {
+static inline void world_until_agree(world_t *w, uint32_t max_rounds) {
   for (uint32_t i = 0; i < max_rounds && !world_agree(w); i++) world_rounds(w, 1);
   assert_true(world_agree(w));
   qr_hash_t first = qr_chain_tile_state_digest(qr_topology_chain(w->nodes[0].topology));
