@@ -297,7 +297,7 @@ static bool conform_all(const qr_accel_ops_t *ops, const char *options, uint64_t
   conform_dev_t d;
   bool runs = conform_dev_open(&d, ops, options, nets, NET_CNT);
   if (runs) {
-    for (uint32_t i = 0; i < NET_CNT; i++) conform_results(&d, &nets[i], &g, i < 2 ? 0 : 5);
+    for (uint32_t i = 0; i < NET_CNT; i++) conform_results(&d, &nets[i], &g, i < 2 ? 0 : 4);
     conform_in_place(&d, &nets[2], &g);
     for (uint32_t polls = 0; polls < 4; polls++) conform_cancel(&d, &nets[3], &g, polls);
     conform_queue(&d, nets + 2, NET_CNT - 2, &g);

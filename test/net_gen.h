@@ -79,6 +79,7 @@ enum gen_mode {
   GEN_EXTREME, /* only the ends of every range */
   GEN_CONST,   /* every element of a tensor the same end of its range */
   GEN_ZERO,    /* all zero */
+  GEN_ALIEN,   /* as GEN_UNIFORM, with biases that no update leaves but a peer's model may hold */
   GEN_MODE_CNT
 };
 
@@ -91,7 +92,7 @@ static inline int64_t gen_value(gen_t *g, enum gen_mode m, int64_t lo, int64_t h
   }
 }
 
-/* The weights of a layer in the canonical bytes of a model; 4-byte aligned with the model. */
+/* The canonical bytes of a model of that kind. */
 static inline void gen_model(gen_t *g, enum gen_mode m, const qr_net_t *net, uint8_t *model) {
   if (m == GEN_INIT) {
     qr_hash_t seed = gen_hash(g);
@@ -100,12 +101,12 @@ static inline void gen_model(gen_t *g, enum gen_mode m, const qr_net_t *net, uin
   }
   for (uint32_t l = 0; l < net->layer_cnt; l++) {
     const qr_layer_t *y = &net->layers[l];
-    int64_t lim = l + 1 == net->layer_cnt ? 1 << 23 : 1 << 20;
+    int64_t lim = m == GEN_ALIEN ? INT32_MAX : l + 1 == net->layer_cnt ? 1 << 23 : 1 << 20;
     for (uint32_t i = 0; i < y->k * y->n; i++) {
       qr_st16(model + y->w_off + 2 * i, (uint16_t)gen_value(g, m, -32768, 32767));
     }
     for (uint32_t j = 0; j < y->n; j++) {
-      qr_st32(model + y->b_off + 4 * j, (uint32_t)gen_value(g, m, -lim, lim));
+      qr_st32(model + y->b_off + 4 * j, (uint32_t)gen_value(g, m == GEN_ALIEN ? GEN_EXTREME : m, -lim, lim));
     }
   }
 }

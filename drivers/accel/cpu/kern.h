@@ -13,6 +13,7 @@
 
 #define QR_CPU_PANEL 16u /* columns of a panel */
 #define QR_CPU_CHUNK 1024u /* random words made at a time */
+#define QR_CPU_WORDS_BLOCKS 32u   /* which are whole runs of this many blocks */
 #define QR_CPU_DIGEST_ROWS 256u /* rows that share a multiplier */
 
 typedef struct {

@@ -36,6 +36,20 @@ static void kern_words(const qr_philox_t *p, uint32_t block, uint32_t cnt, uint3
   for (uint32_t i = 0; i < cnt; i += 4) words4(p, block + i, out + 4 * (size_t)i);
 }
 
+/* Bytes plus 128 are unsigned and add up eight at a time. */
+static int32_t kern_sum(const int8_t *x, uint32_t cnt) {
+  __m256i sum = _mm256_setzero_si256(), flip = _mm256_set1_epi8(-128);
+  uint32_t i = 0;
+  for (; i + 32 <= cnt; i += 32) {
+    sum = _mm256_add_epi64(sum, _mm256_sad_epu8(_mm256_xor_si256(load(x + i), flip), _mm256_setzero_si256()));
+  }
+  uint64_t lane[4];
+  store(lane, sum);
+  int32_t s = (int32_t)(lane[0] + lane[1] + lane[2] + lane[3]) - 128 * (int32_t)i;
+  for (; i < cnt; i++) s += x[i];
+  return s;
+}
+
 #define ROWS(F) F(0) F(1) F(2) F(3)
 
 /* Four rows by one panel: eight accumulators. Pair sums are at most 127 * 128 * 2 in magnitude, so the saturating

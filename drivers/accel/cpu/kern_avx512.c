@@ -11,37 +11,50 @@ static bool kern_supported(void) {
          __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512vnni");
 }
 
-/* Eight blocks in the 64-bit lanes: the multiply reads the low halves and ignores what lies above them. */
-static inline void words8(const qr_philox_t *p, __m512i idx, __m512i *lo, __m512i *hi) {
-  __m512i c0 = idx, c1 = _mm512_set1_epi64(p->stream), c2 = _mm512_set1_epi64(p->ctr2), c3 = _mm512_set1_epi64(p->ctr3);
-  uint32_t k0 = p->key[0], k1 = p->key[1];
-  for (int r = 0; r < 10; r++) {
-    __m512i a = _mm512_mul_epu32(c0, _mm512_set1_epi64(0xD2511F53)), b = _mm512_mul_epu32(c2, _mm512_set1_epi64(0xCD9E8D57));
-    c0 = _mm512_ternarylogic_epi64(_mm512_srli_epi64(b, 32), c1, _mm512_set1_epi64(k0), 0x96);
-    c2 = _mm512_ternarylogic_epi64(_mm512_srli_epi64(a, 32), c3, _mm512_set1_epi64(k1), 0x96);
-    c1 = b;
-    c3 = a;
-    k0 += 0x9E3779B9u;
-    k1 += 0xBB67AE85u;
+/* Eight blocks in the 64-bit lanes of a register: the multiply reads the low halves and ignores what lies above them. Four
+   registers at once hide its latency. Lanes are numbered so that unpacking leaves the blocks in order. */
+static void kern_words(const qr_philox_t *p, uint32_t block, uint32_t cnt, uint32_t *out) {
+  enum { SETS = 4 };
+  const __m512i lane = _mm512_setr_epi64(0, 4, 1, 5, 2, 6, 3, 7);
+  const __m512i m0 = _mm512_set1_epi64(0xD2511F53), m1 = _mm512_set1_epi64(0xCD9E8D57);
+  for (uint32_t i = 0; i < cnt; i += 8 * SETS) {
+    __m512i c0[SETS], c1[SETS], c2[SETS], c3[SETS];
+    __m512i k0 = _mm512_set1_epi32((int)p->key[0]), k1 = _mm512_set1_epi32((int)p->key[1]);
+    for (uint32_t s = 0; s < SETS; s++) {
+      c0[s] = _mm512_add_epi64(lane, _mm512_set1_epi64(block + i + 8 * s));
+      c1[s] = _mm512_set1_epi64(p->stream);
+      c2[s] = _mm512_set1_epi64(p->ctr2);
+      c3[s] = _mm512_set1_epi64(p->ctr3);
+    }
+    for (int r = 0; r < 10; r++) {
+      for (uint32_t s = 0; s < SETS; s++) {
+        __m512i a = _mm512_mul_epu32(c0[s], m0), b = _mm512_mul_epu32(c2[s], m1);
+        c0[s] = _mm512_ternarylogic_epi64(_mm512_srli_epi64(b, 32), c1[s], k0, 0x96);
+        c2[s] = _mm512_ternarylogic_epi64(_mm512_srli_epi64(a, 32), c3[s], k1, 0x96);
+        c1[s] = b;
+        c3[s] = a;
+      }
+      k0 = _mm512_add_epi32(k0, _mm512_set1_epi32((int)0x9E3779B9));
+      k1 = _mm512_add_epi32(k1, _mm512_set1_epi32((int)0xBB67AE85));
+    }
+    for (uint32_t s = 0; s < SETS; s++) {
+      __m512i w01 = _mm512_mask_blend_epi32(0xaaaa, c0[s], _mm512_slli_epi64(c1[s], 32));
+      __m512i w23 = _mm512_mask_blend_epi32(0xaaaa, c2[s], _mm512_slli_epi64(c3[s], 32));
+      _mm512_storeu_si512(out + 4 * (size_t)i + 32 * s, _mm512_unpacklo_epi64(w01, w23));
+      _mm512_storeu_si512(out + 4 * (size_t)i + 32 * s + 16, _mm512_unpackhi_epi64(w01, w23));
+    }
   }
-  __m512i w01 = _mm512_mask_blend_epi32(0xaaaa, c0, _mm512_slli_epi64(c1, 32));
-  __m512i w23 = _mm512_mask_blend_epi32(0xaaaa, c2, _mm512_slli_epi64(c3, 32));
-  *lo = _mm512_unpacklo_epi64(w01, w23);
-  *hi = _mm512_unpackhi_epi64(w01, w23);
 }
 
-/* Lanes are numbered so that the unpacked halves hold blocks 0..3 and 4..7 in order. */
-static void kern_words(const qr_philox_t *p, uint32_t block, uint32_t cnt, uint32_t *out) {
-  const __m512i lane = _mm512_setr_epi64(0, 4, 1, 5, 2, 6, 3, 7);
-  for (uint32_t i = 0; i < cnt; i += 16) {
-    __m512i a, b, c, d;
-    words8(p, _mm512_add_epi64(lane, _mm512_set1_epi64(block + i)), &a, &b);
-    words8(p, _mm512_add_epi64(lane, _mm512_set1_epi64(block + i + 8)), &c, &d);
-    _mm512_storeu_si512(out + 4 * (size_t)i, a);
-    _mm512_storeu_si512(out + 4 * (size_t)i + 16, b);
-    _mm512_storeu_si512(out + 4 * (size_t)i + 32, c);
-    _mm512_storeu_si512(out + 4 * (size_t)i + 48, d);
+/* Bytes plus 128 are unsigned and add up eight at a time. */
+static int32_t kern_sum(const int8_t *x, uint32_t cnt) {
+  __m512i sum = _mm512_setzero_si512(), flip = _mm512_set1_epi8(-128);
+  for (uint32_t i = 0; i < cnt; i += 64) {
+    __mmask64 in = cnt - i < 64 ? ((__mmask64)1 << (cnt - i)) - 1 : ~(__mmask64)0;
+    __m512i v = _mm512_xor_si512(_mm512_mask_loadu_epi8(flip, in, x + i), flip);
+    sum = _mm512_add_epi64(sum, _mm512_sad_epu8(v, _mm512_setzero_si512()));
   }
+  return (int32_t)(_mm512_reduce_add_epi64(sum) - 128 * (int64_t)cnt);
 }
 
 #define ROWS(F) F(0) F(1) F(2) F(3) F(4) F(5) F(6) F(7)

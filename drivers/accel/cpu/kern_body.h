@@ -2,7 +2,8 @@
      KERN_TABLE, KERN_NAME
      static bool kern_supported(void)
      static void kern_words(const qr_philox_t *p, uint32_t block, uint32_t cnt, uint32_t *out)
-       words of cnt blocks from block; cnt is a multiple of 16
+       words of cnt blocks from block; cnt is a multiple of QR_CPU_WORDS_BLOCKS
+     static int32_t kern_sum(const int8_t *x, uint32_t cnt)
      static void kern_tile(const int8_t *a, size_t row, size_t k4, const uint8_t *b, size_t panel, uint32_t panel_cnt,
                            uint32_t k4_cnt, const int32_t *init, int32_t *c, size_t ldc)
        8 rows by panel_cnt (1 or 2) panels of a product; accumulators start at init[row], or at c if init is NULL
@@ -38,7 +39,7 @@ static void kern_dither(int8_t *dst, const int8_t *src, size_t cnt, int d, const
   _Alignas(64) uint32_t r[QR_CPU_CHUNK];
   for (size_t at = 0; at < cnt; at += sizeof r) {
     size_t n = cnt - at < sizeof r ? cnt - at : sizeof r;
-    kern_words(p, (uint32_t)(at / 16), (uint32_t)qr_align_up((n + 15) / 16, 16), r);
+    kern_words(p, (uint32_t)(at / 16), (uint32_t)qr_align_up((n + 15) / 16, QR_CPU_WORDS_BLOCKS), r);
     dither_run(dst + at, src + at, (const uint8_t *)r, n, d);
   }
 }
@@ -90,11 +91,7 @@ static void kern_pack_trans(uint8_t *dst, const int8_t *src, uint32_t k, uint32_
 }
 
 static void kern_row_sum(int32_t *sum, const int8_t *src, uint32_t rows, uint32_t cols) {
-  for (uint32_t i = 0; i < rows; i++) {
-    int32_t s = 0;
-    for (uint32_t j = 0; j < cols; j++) s += src[(size_t)i * cols + j];
-    sum[i] = s;
-  }
+  for (uint32_t i = 0; i < rows; i++) sum[i] = kern_sum(src + (size_t)i * cols, cols);
 }
 
 /* 16-bit partial sums: 256 rows of at most 128 in magnitude fit. */
@@ -180,7 +177,7 @@ static uint64_t kern_digest(const int32_t *x, uint32_t m, uint32_t n, const qr_p
   uint64_t total = 0;
   for (uint32_t j = 0; j < n; j += SPAN) {
     uint32_t w = n - j < SPAN ? n - j : SPAN, rows = m < QR_CPU_DIGEST_ROWS ? m : QR_CPU_DIGEST_ROWS;
-    kern_words(key, j / 4, (uint32_t)qr_align_up((8 * (rows - 1) + w + 3) / 4, 16), k);
+    kern_words(key, j / 4, (uint32_t)qr_align_up((8 * (rows - 1) + w + 3) / 4, QR_CPU_WORDS_BLOCKS), k);
     for (uint32_t i = 0; i < m; i += QR_CPU_DIGEST_ROWS) {
       uint32_t end = m - i < QR_CPU_DIGEST_ROWS ? m : i + QR_CPU_DIGEST_ROWS, grp = i / QR_CPU_DIGEST_ROWS;
       uint64_t sum = 0, lo = qr_philox_word(rho, 2 * grp), hi = qr_philox_word(rho, 2 * grp + 1);
@@ -241,7 +238,7 @@ static void kern_round_i8(int8_t *dst, const int32_t *x, size_t cnt, int s, cons
   _Alignas(64) int32_t v[QR_CPU_CHUNK];
   for (size_t at = 0; at < cnt; at += QR_CPU_CHUNK) {
     size_t n = cnt - at < QR_CPU_CHUNK ? cnt - at : QR_CPU_CHUNK;
-    kern_words(p, (uint32_t)(at / 4), (uint32_t)qr_align_up((n + 3) / 4, 16), r);
+    kern_words(p, (uint32_t)(at / 4), (uint32_t)qr_align_up((n + 3) / 4, QR_CPU_WORDS_BLOCKS), r);
     sr_run(v, x + at, r, n, s);
     int8_t *restrict d = dst + at;
     for (size_t i = 0; i < n; i++) {
@@ -255,7 +252,7 @@ static void kern_update_i16(int16_t *w, const int32_t *x, size_t cnt, int s, con
   _Alignas(64) int32_t v[QR_CPU_CHUNK];
   for (size_t at = 0; at < cnt; at += QR_CPU_CHUNK) {
     size_t n = cnt - at < QR_CPU_CHUNK ? cnt - at : QR_CPU_CHUNK;
-    kern_words(p, (uint32_t)(at / 4), (uint32_t)qr_align_up((n + 3) / 4, 16), r);
+    kern_words(p, (uint32_t)(at / 4), (uint32_t)qr_align_up((n + 3) / 4, QR_CPU_WORDS_BLOCKS), r);
     sr_run(v, x + at, r, n, s);
     int16_t *restrict d = w + at;
     for (size_t i = 0; i < n; i++) {
@@ -281,41 +278,57 @@ static inline void taps(const qr_step_geo_t *g, uint32_t y, uint32_t x, uint32_t
 }
 
 /* Channels come in eights: fixed-size copies become register moves. */
-static inline void copy_channels(int8_t *dst, const int8_t *src, uint32_t c) {
+static inline void copy_channels(int8_t *restrict dst, const int8_t *restrict src, uint32_t c) {
   uint32_t q = 0;
   for (; q + 32 <= c; q += 32) memcpy(dst + q, src + q, 32);
   for (; q < c; q += 8) memcpy(dst + q, src + q, 8);
 }
 
-static void kern_im2col(int8_t *dst, const int8_t *src, uint32_t batch, const qr_step_geo_t *g) {
-  size_t in = (size_t)g->h * g->w * g->c;
+static inline void add_channels(int32_t *restrict dst, const int32_t *restrict src, uint32_t c) {
+  for (uint32_t q = 0; q < c; q += 8) {
+    for (uint32_t e = 0; e < 8; e++) dst[q + e] += src[q + e];
+  }
+}
+
+#define ALWAYS_INLINE static inline __attribute__((always_inline))
+
+/* c is g->c, given apart so that common counts become constants. */
+ALWAYS_INLINE void im2col_of(int8_t *dst, const int8_t *src, uint32_t batch, const qr_step_geo_t *g, uint32_t c) {
+  size_t in = (size_t)g->h * g->w * c;
   uint32_t at[9];
   for (uint32_t b = 0; b < batch; b++, src += in) {
     for (uint32_t y = 0; y < g->out_h; y++) {
       for (uint32_t x = 0; x < g->out_w; x++) {
         taps(g, y, x, at);
-        for (uint32_t t = 0; t < 9; t++, dst += g->c) copy_channels(dst, src + at[t], g->c);
+        for (uint32_t t = 0; t < 9; t++, dst += c) copy_channels(dst, src + at[t], c);
       }
     }
   }
 }
 
-static void kern_col2im(int32_t *dst, const int32_t *src, uint32_t batch, const qr_step_geo_t *g) {
-  size_t in = (size_t)g->h * g->w * g->c;
+ALWAYS_INLINE void col2im_of(int32_t *dst, const int32_t *src, uint32_t batch, const qr_step_geo_t *g, uint32_t c) {
+  size_t in = (size_t)g->h * g->w * c;
   uint32_t at[9];
   memset(dst, 0, batch * in * sizeof *dst);
   for (uint32_t b = 0; b < batch; b++, dst += in) {
     for (uint32_t y = 0; y < g->out_h; y++) {
       for (uint32_t x = 0; x < g->out_w; x++) {
         taps(g, y, x, at);
-        for (uint32_t t = 0; t < 9; t++, src += g->c) {
-          int32_t *restrict d = dst + at[t];
-          const int32_t *restrict a = src;
-          for (uint32_t q = 0; q < g->c; q++) d[q] += a[q];
-        }
+        for (uint32_t t = 0; t < 9; t++, src += c) add_channels(dst + at[t], src, c);
       }
     }
   }
+}
+
+static void kern_im2col(int8_t *dst, const int8_t *src, uint32_t batch, const qr_step_geo_t *g) {
+  if (g->c == 8) im2col_of(dst, src, batch, g, 8);
+  else if (g->c == 32) im2col_of(dst, src, batch, g, 32);
+  else im2col_of(dst, src, batch, g, g->c);
+}
+
+static void kern_col2im(int32_t *dst, const int32_t *src, uint32_t batch, const qr_step_geo_t *g) {
+  if (g->c == 32) col2im_of(dst, src, batch, g, 32);
+  else col2im_of(dst, src, batch, g, g->c);
 }
 
 const qr_cpu_kern_t KERN_TABLE = {

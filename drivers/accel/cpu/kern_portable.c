@@ -10,6 +10,12 @@ static void kern_words(const qr_philox_t *p, uint32_t block, uint32_t cnt, uint3
   for (uint32_t i = 0; i < cnt; i++) qr_philox_block(p, block + i, out + 4 * (size_t)i);
 }
 
+static int32_t kern_sum(const int8_t *x, uint32_t cnt) {
+  int32_t s = 0;
+  for (uint32_t i = 0; i < cnt; i++) s += x[i];
+  return s;
+}
+
 /* Both operands as 16-bit runs along k: a dot product that compilers turn into multiply-add instructions. */
 static void kern_tile(const int8_t *a, size_t row, size_t k4, const uint8_t *b, size_t panel, uint32_t panel_cnt,
                       uint32_t k4_cnt, const int32_t *init, int32_t *c, size_t ldc) {
