@@ -7,9 +7,10 @@
 #define VERDICT_NS (300 * QR_PEER_SEC) /* the application says nothing of what it has */
 #define PENALTY_NS (15 * QR_PEER_SEC)  /* without the role after a failure, doubled each time in a row */
 #define SHORT_NS (10 * QR_PEER_SEC)    /* without the role after something that may be nobody's fault */
+#define NO_ROOM_NS (1 * QR_PEER_SEC)   /* after the application dropped a block for want of room or of its model */
 #define LONG_NS (600 * QR_PEER_SEC)
 #define FAIL_MAX_CNT 3u                /* in a row; then the connection ends */
-#define UNJUDGED_MAX_CNT 256u          /* blocks with the application, verdict awaited */
+#define UNDER_WAY_MAX_CNT 48u          /* blocks between question and verdict: the application holds so many candidates */
 #define COST_TIMEOUT 25u
 #define COST_FALSE_CLAIM 10u
 #define COST_BAD_CHAIN 50u
@@ -116,7 +117,7 @@ void qr_peer_sync_hashes(qr_peers_t *p, qr_peer_slot_t *s, const qr_msg_hashes_t
   }
   y->hashes_asked = false;
   y->deadline_ns = p->now_ns + GRACE_NS;
-  y->end = h->cnt < QR_MSG_HASHES_MAX_CNT;
+  y->end = !h->cnt || h->start_height + h->cnt > s->claim.height; /* a short answer alone says nothing */
   if (!h->cnt) return;
   bool first = y->tail == y->head;
   if (first ? h->start_height > p->tip.height + 1 : h->start_height != at(p, y->tail - 1)->height + 1) {
@@ -138,7 +139,7 @@ void qr_peer_sync_hashes(qr_peers_t *p, qr_peer_slot_t *s, const qr_msg_hashes_t
 
 static void ask_blocks(qr_peers_t *p, qr_peer_slot_t *s) {
   qr_peer_sync_t *y = &p->sync;
-  while (y->asked < y->tail && y->asked - y->given < p->cfg.window_cnt && y->asked - y->head < UNJUDGED_MAX_CNT) {
+  while (y->asked < y->tail && y->asked - y->given < p->cfg.window_cnt && y->asked - y->head < UNDER_WAY_MAX_CNT) {
     qr_peer_entry_t *e = at(p, y->asked);
     if (qr_inv_has(&p->known, &e->hash)) e->arrived = e->skip = true;
     else {
@@ -224,6 +225,7 @@ bool qr_peer_sync_verdict(qr_peers_t *p, qr_peer_id_t from, const qr_hash_t *h, 
     break;
   case QR_VERDICT_DUPLICATE: break;
   case QR_VERDICT_PARENT_UNKNOWN: lose(p, SHORT_NS, COST_DISCONNECTED, "its blocks do not follow from each other"); break;
+  case QR_VERDICT_WITNESS_MISSING: lose(p, NO_ROOM_NS, 0, NULL); break;
   case QR_VERDICT_TOO_DEEP: lose(p, LONG_NS, COST_FALSE_CLAIM, "its chain forks off too deep"); break;
   default: lose(p, SHORT_NS, 0, NULL); break; /* who sent an invalid block is blamed by the caller */
   }

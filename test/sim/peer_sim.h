@@ -1,6 +1,6 @@
 /* A network of peer modules in one thread, under one fake clock, over link/mem: each node holds a toy chain. A toy block is a
-   real header followed by filler; the toy rules are: its parent must be known, reward 0xbad makes it invalid, a model_in that is
-   not zero needs that model's bytes. Work of a block is 1. */
+   real header followed by filler; the toy rules are: tx_root names the filler, the parent must be known, reward 0xbad makes it
+   invalid, a model_in that is not zero needs that model's bytes. Work of a block is 1. */
 #ifndef QR_TEST_PEER_SIM_H
 #define QR_TEST_PEER_SIM_H
 
@@ -85,8 +85,9 @@ static sim_block_t sim_block_make(const qr_hash_t *parent, uint64_t height, uint
   if (model) b.model = qr_hash("toy.model", &nonce, sizeof nonce);
   qr_header_t h = { .version = 1, .height = height, .parent = *parent, .nonce = nonce, .reward = reward, .model_in = b.model };
   b.bytes = malloc(b.sz);
-  qr_header_encode(&h, b.bytes);
   memset(b.bytes + QR_HEADER_SZ, (int)(nonce & 0xff), body_sz);
+  h.tx_root = qr_hash("toy.body", b.bytes + QR_HEADER_SZ, body_sz);
+  qr_header_encode(&h, b.bytes);
   b.hash = qr_header_hash(&h);
   return b;
 }
@@ -246,7 +247,9 @@ static void sim_work(sim_node_t *n) {
   for (uint32_t i = 0; i < n->job_cnt; i++) {
     sim_job_t *j = &n->jobs[i];
     if (j->waits) return;
-    if (qr_ld32(j->block.bytes + 364) == SIM_BAD) sim_reject(n, i, QR_VERDICT_REWARD);
+    qr_hash_t body = qr_hash("toy.body", j->block.bytes + QR_HEADER_SZ, j->block.sz - QR_HEADER_SZ);
+    if (memcmp(j->block.bytes + 164, body.b, sizeof body.b)) sim_reject(n, i, QR_VERDICT_TX_ROOT);
+    else if (qr_ld32(j->block.bytes + 364) == SIM_BAD) sim_reject(n, i, QR_VERDICT_REWARD);
     else if (sim_find(n, &j->block.hash)) sim_reject(n, i, QR_VERDICT_DUPLICATE);
     else if (!sim_find(n, &j->block.parent)) sim_reject(n, i, QR_VERDICT_PARENT_UNKNOWN);
     else if (qr_ld64(j->block.model.b)) {
@@ -271,7 +274,8 @@ static void sim_answer_hashes(sim_node_t *n, const sim_want_t *w) {
     from = b;
     break;
   }
-  uint32_t cnt = tip->height - from->height > w->max ? w->max : (uint32_t)(tip->height - from->height);
+  uint32_t max = w->max < 100 ? w->max : 100; /* the application may give fewer than were asked for */
+  uint32_t cnt = tip->height - from->height > max ? max : (uint32_t)(tip->height - from->height);
   const sim_block_t *b = sim_ancestor(n, tip, from->height + cnt);
   for (uint32_t i = cnt; i-- > 0; b = sim_find(n, &b->parent)) out[i] = b->hash;
   qr_peers_answer_hashes(n->peers, w->peer, w->req, from->height + 1, out, cnt);
@@ -380,7 +384,7 @@ static void sim_step(sim_t *s) {
   }
 }
 
-static void sim_run(sim_t *s, uint64_t ms) {
+static inline void sim_run(sim_t *s, uint64_t ms) {
   for (uint64_t i = 0; i < ms; i++) sim_step(s);
 }
 

@@ -1,0 +1,416 @@
+/* Peer sessions among hostile peers: whatever one sends or withholds, it loses its connection and the honest ones go on. The
+   hostile end speaks through the bare link, byte by byte. */
+#include "peer_sim.h"
+
+typedef struct { sim_t *sim; qr_link_t *link; qr_key_t key; qr_link_conn_t conn; bool up, down; uint8_t in[1 << 21]; size_t in_sz; } foe_t;
+
+static foe_t foe; /* one at a time; its inbox is large */
+static sim_t sim;
+
+static void foe_send(enum qr_link_class cls, const void *p, size_t sz) {
+  int64_t n = qr_link_mem_ops.send(foe.link, foe.conn, cls, p, sz);
+  if (n == QR_ERR_CLOSED) foe.down = true;
+  else assert_int_equal(n, sz);
+}
+
+static void foe_msg(const qr_msg_t *m) {
+  static uint8_t frame[QR_MSG_FRAME_MAX_SZ];
+  foe_send((enum qr_link_class)qr_msg_class_of(m->type), frame, qr_msg_encode(m, frame));
+}
+
+static void foe_poll(void) {
+  qr_link_event_t ev[32];
+  int n = qr_link_mem_ops.poll(foe.link, sim.now, ev, 32);
+  for (int i = 0; i < n; i++) {
+    if (ev[i].kind == QR_LINK_UP) foe.up = true;
+    if (ev[i].kind == QR_LINK_DOWN) foe.down = true;
+    if (ev[i].kind != QR_LINK_DATA || ev[i].cls != QR_LINK_CONTROL) continue;
+    assert_true(foe.in_sz + ev[i].sz <= sizeof foe.in);
+    memcpy(foe.in + foe.in_sz, ev[i].data, ev[i].sz);
+    foe.in_sz += ev[i].sz;
+  }
+}
+
+/* Next control message from the node, if one is complete. The message borrows a buffer until the next call. */
+static bool foe_next(qr_msg_t *m) {
+  static uint8_t payload[4096];
+  uint32_t sz;
+  uint8_t type;
+  if (foe.in_sz < QR_MSG_HEAD_SZ) return false;
+  assert_int_equal(qr_msg_head(foe.in, &sz, &type), QR_VERDICT_OK);
+  if (foe.in_sz < QR_MSG_HEAD_SZ + sz) return false;
+  memcpy(payload, foe.in + QR_MSG_HEAD_SZ, sz);
+  foe.in_sz -= QR_MSG_HEAD_SZ + sz;
+  memmove(foe.in, foe.in + QR_MSG_HEAD_SZ + sz, foe.in_sz);
+  assert_int_equal(qr_msg_decode(type, payload, sz, m), QR_VERDICT_OK);
+  return true;
+}
+
+static void run(uint64_t ms) {
+  for (uint64_t i = 0; i < ms; i++) {
+    sim_step(&sim);
+    foe_poll();
+  }
+}
+
+static void foe_connect(void) {
+  qr_link_addr_t to = sim_addr(0);
+  foe.up = foe.down = false;
+  foe.in_sz = 0;
+  assert_int_equal(qr_link_mem_ops.connect(foe.link, &to, NULL, &foe.conn), QR_OK);
+  for (int i = 0; i < 100 && !foe.up; i++) run(1);
+  assert_true(foe.up);
+}
+
+static qr_msg_t foe_hello(uint64_t height, uint64_t work) {
+  qr_msg_t m = { .type = QR_MSG_HELLO };
+  m.hello = (qr_msg_hello_t){ .version = QR_MSG_VERSION, .chain_id = 7, .genesis = sim_genesis(), .height = height,
+                              .work = qr_u256_from_u64(work), .agent_sz = 3, .agent = "foe" };
+  m.hello.tip = qr_hash("foe.tip", &height, 8);
+  return m;
+}
+
+static void foe_join(uint64_t height, uint64_t work) {
+  foe_connect();
+  qr_msg_t m = foe_hello(height, work);
+  foe_msg(&m);
+  foe_msg(&(qr_msg_t){ .type = QR_MSG_READY });
+  run(20);
+  assert_false(foe.down);
+  assert_int_equal(sim_peer_cnt(sim.nodes[0]), 3);
+}
+
+/* Node 0 among three honest nodes; the foe is a fourth link. */
+static void begin(uint64_t seed) {
+  sim_init(&sim, seed);
+  for (uint32_t i = 0; i < 3; i++) sim_node(&sim, (1u << i) - 1);
+  memset(&foe, 0, sizeof foe);
+  foe.sim = &sim;
+  foe.link = sim_link(&sim, 6, &foe.key);
+  run(100);
+  for (uint32_t i = 0; i < 3; i++) sim_mine(sim.nodes[i], i, false), sim_until(&sim, 7, i + 1, 1000);
+}
+
+static qr_peers_stats_t stats(void) {
+  qr_peers_stats_t st;
+  qr_peers_stats(sim.nodes[0]->peers, &st);
+  return st;
+}
+
+/* The honest ones still have each other, still relay, and the foe is refused when it comes again, if banned. */
+static void end(bool banned) {
+  assert_true(foe.down);
+  assert_int_equal(sim_peer_cnt(sim.nodes[0]), 2);
+  uint64_t h = sim_height(sim.nodes[0]);
+  sim_mine(sim.nodes[1], 500, true);
+  sim_until(&sim, 7, h + 1, 2000);
+  assert_int_equal(stats().bans, banned);
+  foe_connect();
+  run(50);
+  assert_int_equal(foe.down, banned);
+  for (uint32_t i = 1; i < 3; i++) {
+    qr_peers_stats_t st;
+    qr_peers_stats(sim.nodes[i]->peers, &st);
+    assert_int_equal(st.strikes, 0);
+  }
+  qr_link_mem_ops.close(foe.link);
+  sim_end(&sim);
+}
+
+static void test_garbage(void **state) {
+  (void)state;
+  for (uint64_t seed = 1; seed <= 20; seed++) {
+    begin(seed);
+    if (seed % 2) foe_join(0, 0);
+    else foe_connect();
+    uint8_t junk[3000];
+    qr_hash_t key = qr_hash("foe.junk", &seed, 8);
+    qr_philox_t ph = qr_philox_init(&key, 0);
+    for (uint32_t i = 0; i < sizeof junk; i++) junk[i] = qr_philox_byte(&ph, i);
+    foe_send((enum qr_link_class)(seed / 2 % 4), junk, sizeof junk);
+    run(50);
+    end(true);
+  }
+}
+
+static void test_oversize(void **state) {
+  (void)state;
+  static const struct { uint8_t type; enum qr_link_class cls; uint32_t sz; } cases[] = {
+    { QR_MSG_BLOCK, QR_LINK_BLOCK, QR_BLOCK_MAX_SZ + 1 }, { QR_MSG_BLOCK, QR_LINK_BLOCK, QR_HEADER_SZ - 1 },
+    { QR_MSG_PING, QR_LINK_CONTROL, 9 }, { QR_MSG_HASHES, QR_LINK_SYNC, 8 + 513 * 32 },
+    { QR_MSG_TX, QR_LINK_TX, QR_TX_SZ + 1 }, { 200, QR_LINK_CONTROL, QR_MSG_FRAME_MAX_SZ },
+    { QR_MSG_BLOCK, QR_LINK_CONTROL, 1000 }, { QR_MSG_PING, QR_LINK_BLOCK, 8 }, { QR_MSG_MODEL, QR_LINK_SYNC, 0xffffffff },
+  };
+  for (size_t i = 0; i < QR_ARRAY_CNT(cases); i++) {
+    begin(40 + i);
+    foe_join(0, 0);
+    uint8_t head[QR_MSG_HEAD_SZ];
+    qr_msg_encode_head(cases[i].type, cases[i].sz, head);
+    for (uint32_t k = 0; k < sizeof head; k++) foe_send(cases[i].cls, head + k, 1); /* the head alone is enough */
+    run(20);
+    end(true);
+  }
+}
+
+static void test_unknown_types(void **state) {
+  (void)state;
+  begin(60);
+  foe_join(0, 0);
+  static uint8_t big[100000];
+  for (uint32_t k = 0; k < 20; k++) { /* a few are forgiven: a later version may know more types */
+    uint8_t head[QR_MSG_HEAD_SZ];
+    qr_msg_encode_head((uint8_t)(100 + k), sizeof big, head);
+    foe_send(QR_LINK_BLOCK, head, sizeof head);
+    foe_send(QR_LINK_BLOCK, big, sizeof big);
+    run(20);
+  }
+  foe_msg(&(qr_msg_t){ .type = QR_MSG_PING, .ping = { 77 } });
+  run(20);
+  bool ponged = false;
+  qr_msg_t m;
+  while (foe_next(&m)) ponged |= m.type == QR_MSG_PONG && m.ping.nonce == 77;
+  assert_true(ponged);
+  for (uint32_t k = 0; k < 100; k++) {
+    uint8_t head[QR_MSG_HEAD_SZ];
+    qr_msg_encode_head(100, 0, head);
+    foe_send(QR_LINK_TX, head, sizeof head);
+  }
+  run(20);
+  end(true);
+}
+
+static void test_handshake(void **state) {
+  (void)state;
+  begin(70); /* says nothing */
+  foe_connect();
+  run(10100);
+  end(false);
+  begin(71); /* does not begin with HELLO */
+  foe_connect();
+  foe_msg(&(qr_msg_t){ .type = QR_MSG_PING });
+  run(20);
+  end(true);
+  begin(72); /* says HELLO twice */
+  foe_connect();
+  qr_msg_t m = foe_hello(0, 0);
+  foe_msg(&m);
+  foe_msg(&m);
+  run(20);
+  end(true);
+  begin(73); /* another version, shaped otherwise: read, refused, not banned */
+  foe_connect();
+  uint8_t other[] = { 6, 0, 0, 0, QR_MSG_HELLO, 2, 0, 0, 0, 9, 9, 200, 1, 1, 1, 1, 1 };
+  foe_send(QR_LINK_CONTROL, other, sizeof other);
+  run(20);
+  assert_true(foe_next(&m) && m.type == QR_MSG_HELLO); /* it can read what we are */
+  run(1100);
+  end(false);
+}
+
+static void test_never_answers(void **state) {
+  (void)state;
+  begin(80);
+  foe_join(5000, 1000000); /* far ahead, if it were true */
+  uint64_t start = sim.now;
+  for (int i = 0; i < 300000 && !foe.down; i++) {
+    run(1);
+    qr_msg_t m;
+    while (foe_next(&m)) { /* it does answer pings */
+      if (m.type == QR_MSG_PING) foe_msg(&(qr_msg_t){ .type = QR_MSG_PONG, .ping = m.ping });
+    }
+    if (i == 1000) sim_mine(sim.nodes[1], 900, false); /* the sync role that it holds hinders nobody else's blocks */
+    if (i == 1200) assert_int_equal(sim_height(sim.nodes[0]), 4);
+  }
+  assert_true(stats().sync_failures >= 3);
+  assert_true((sim.now - start) / SIM_SEC < 200);
+  end(true);
+  begin(81);
+  foe_join(0, 0); /* does not even answer pings */
+  run(21000);
+  end(false);
+}
+
+/* Serves what it is asked for out of three blocks, one of them invalid. */
+static void test_invalid_block(void **state) {
+  (void)state;
+  for (int where = 0; where < 3; where++) {
+    begin(90 + (uint64_t)where);
+    foe_join(0, 0);
+    const sim_block_t *tip = &sim.nodes[0]->blocks[sim.nodes[0]->tip];
+    sim_block_t chain[3];
+    for (uint32_t i = 0; i < 3; i++) {
+      qr_hash_t parent = i ? chain[i - 1].hash : tip->hash;
+      chain[i] = sim_block_make(&parent, 4 + i, 700 + i, where == (int)i ? SIM_BAD : 0, false, 5000);
+    }
+    uint32_t last = where ? 2 : 0; /* one block announced, or a chain to sync */
+    qr_msg_t m = { .type = QR_MSG_ANNOUNCE, .announce = { chain[last].hash, 4 + last, qr_u256_from_u64(100) } };
+    foe_msg(&m);
+    for (int i = 0; i < 500 && !foe.down; i++) {
+      run(1);
+      while (foe_next(&m)) {
+        if (m.type == QR_MSG_GET_HASHES) {
+          qr_hash_t h[3] = { chain[0].hash, chain[1].hash, chain[2].hash };
+          foe_msg(&(qr_msg_t){ .type = QR_MSG_HASHES, .hashes = { 4, 3, h } });
+        }
+        for (uint32_t k = 0; k < 3 && m.type == QR_MSG_GET_BLOCK; k++) {
+          if (!qr_hash_eq(&m.get_block.hash, &chain[k].hash)) continue;
+          foe_msg(&(qr_msg_t){ .type = QR_MSG_BLOCK, .block = { chain[k].bytes, (uint32_t)chain[k].sz } });
+        }
+      }
+    }
+    for (uint32_t i = 0; i < 3; i++) free(chain[i].bytes);
+    assert_true(foe.down);
+    assert_int_equal(sim_height(sim.nodes[0]), 3u + (uint32_t)where); /* what was right before it stays */
+    sim_until(&sim, 7, 3u + (uint32_t)where, 2000);
+    end(true);
+  }
+}
+
+/* Announces, sends an invalid block, and is gone before the verdict: banned all the same. */
+static void test_invalid_and_gone(void **state) {
+  (void)state;
+  begin(100);
+  foe_join(0, 0);
+  sim.nodes[0]->exec_ms = 1000;
+  const sim_block_t *tip = &sim.nodes[0]->blocks[sim.nodes[0]->tip];
+  sim_block_t b = sim_block_make(&tip->hash, 4, 1, SIM_BAD, false, 10);
+  foe_msg(&(qr_msg_t){ .type = QR_MSG_ANNOUNCE, .announce = { b.hash, 4, qr_u256_from_u64(4) } });
+  run(20);
+  foe_msg(&(qr_msg_t){ .type = QR_MSG_BLOCK, .block = { b.bytes, (uint32_t)b.sz } });
+  run(10);
+  qr_link_mem_ops.disconnect(foe.link, foe.conn);
+  foe.down = true;
+  free(b.bytes);
+  run(2000);
+  sim.nodes[0]->exec_ms = 1;
+  assert_int_equal(sim.nodes[0]->rejected_cnt, 1);
+  end(true);
+}
+
+/* A header that is right with a body that is not: the liar goes, the block comes from another. */
+static void test_spoiled_body(void **state) {
+  (void)state;
+  begin(110);
+  foe_join(0, 0);
+  sim_block_t b = sim_block_make(&sim.nodes[0]->blocks[3].hash, 4, 42, 0, false, 100);
+  foe_msg(&(qr_msg_t){ .type = QR_MSG_ANNOUNCE, .announce = { b.hash, 4, qr_u256_from_u64(4) } });
+  run(20);
+  b.bytes[QR_HEADER_SZ + 50] ^= 1;
+  foe_msg(&(qr_msg_t){ .type = QR_MSG_BLOCK, .block = { b.bytes, (uint32_t)b.sz } });
+  run(20);
+  assert_true(foe.down);
+  assert_int_equal(sim_height(sim.nodes[0]), 3);
+  b.bytes[QR_HEADER_SZ + 50] ^= 1;
+  sim_accept(sim.nodes[1], b);
+  sim_until(&sim, 7, 4, 1000);
+  end(true);
+}
+
+static void test_floods(void **state) {
+  (void)state;
+  for (int kind = 0; kind < 5; kind++) {
+    begin(120 + (uint64_t)kind);
+    foe_join(0, 0);
+    sim.nodes[0]->mute = kind == 1; /* questions that pile up */
+    static const qr_hash_t hash = { { 9 } };
+    for (uint32_t i = 0; i < 5000 && !foe.down; i++) {
+      qr_msg_t m = { .type = QR_MSG_PING, .ping = { i } };
+      qr_hash_t any = qr_hash("foe.flood", &i, 4);
+      if (kind == 1) m = (qr_msg_t){ .type = QR_MSG_GET_BLOCK, .get_block = { any } };
+      if (kind == 2) m = (qr_msg_t){ .type = QR_MSG_HASHES, .hashes = { 1, 1, &any } };
+      if (kind == 3) m = (qr_msg_t){ .type = QR_MSG_MODEL, .model = { any, 100, 0, 32, any.b } };
+      if (kind == 4) m = (qr_msg_t){ .type = QR_MSG_NOT_FOUND, .not_found = { QR_MSG_WANT_BLOCK, hash } };
+      foe_msg(&m);
+      if (i % 64 == 63) run(1);
+    }
+    run(20);
+    sim.nodes[0]->mute = false;
+    end(true);
+  }
+}
+
+/* Transactions beyond the rate are not looked at, and that is all: bursts are no crime. */
+static void test_tx_flood(void **state) {
+  (void)state;
+  begin(130);
+  foe_join(0, 0);
+  uint8_t tx[QR_TX_SZ] = { 1 };
+  for (uint32_t i = 0; i < 3000; i++) {
+    qr_st32(tx + 1, i % 40);
+    foe_msg(&(qr_msg_t){ .type = QR_MSG_TX, .tx = { tx } });
+    if (i % 50 == 49) run(1);
+  }
+  run(20);
+  assert_false(foe.down);
+  assert_int_equal(sim.nodes[2]->tx_cnt, 40);
+  assert_true(stats().rate_dropped > 1500);
+  foe_send(QR_LINK_CONTROL, "\xff\xff\xff\xff\xff", 5);
+  run(20);
+  end(true);
+}
+
+/* Claims more, gives hashes, then trickles or gives hashes that lead nowhere. */
+static void test_false_chain(void **state) {
+  (void)state;
+  for (int kind = 0; kind < 2; kind++) {
+    begin(140 + (uint64_t)kind);
+    foe_join(400, 4000);
+    for (int i = 0; i < 2000000 && !foe.down; i++) {
+      run(1);
+      qr_msg_t m;
+      while (!foe.down && foe_next(&m)) {
+        if (m.type == QR_MSG_PING) foe_msg(&(qr_msg_t){ .type = QR_MSG_PONG, .ping = m.ping });
+        if (m.type == QR_MSG_GET_BLOCK) foe_msg(&(qr_msg_t){ .type = QR_MSG_NOT_FOUND, .not_found = { QR_MSG_WANT_BLOCK, m.get_block.hash } });
+        if (m.type != QR_MSG_GET_HASHES) continue;
+        qr_hash_t h[512];
+        for (uint32_t k = 0; k < 512; k++) h[k] = qr_hash("foe.chain", &k, 4);
+        foe_msg(&(qr_msg_t){ .type = QR_MSG_HASHES, .hashes = { kind ? 900 : 4, 512, h } });
+        qr_msg_t a = { .type = QR_MSG_ANNOUNCE, .announce = { h[0], 500, qr_u256_from_u64(5000 + (uint64_t)i) } };
+        foe_msg(&a);
+      }
+      if (i == 60000) break;
+    }
+    assert_true(stats().sync_failures >= 3);
+    if (!foe.down) foe_send(QR_LINK_CONTROL, "\xff\xff\xff\xff\xff", 5);
+    run(20);
+    end(true);
+  }
+}
+
+/* Reads nothing: what waits for it is bounded, and it goes. */
+static void test_reads_nothing(void **state) {
+  (void)state;
+  begin(150);
+  foe_join(0, 0);
+  for (uint32_t i = 0; i < 40; i++) {
+    const sim_block_t *b = &sim.nodes[0]->blocks[1];
+    foe_msg(&(qr_msg_t){ .type = QR_MSG_GET_BLOCK, .get_block = { b->hash } });
+  }
+  for (uint32_t i = 0; i < 70000 && sim_peer_cnt(sim.nodes[0]) == 3; i++) {
+    sim_step(&sim); /* the foe's link is not polled */
+    if (i % 1000 == 0) sim_mine(sim.nodes[0], 2000 + i, false);
+  }
+  assert_int_equal(sim_peer_cnt(sim.nodes[0]), 2);
+  run(20);
+  sim_until(&sim, 7, sim_height(sim.nodes[0]), 2000);
+  foe.down = true;
+  end(false);
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+    cmocka_unit_test(test_garbage),
+    cmocka_unit_test(test_oversize),
+    cmocka_unit_test(test_unknown_types),
+    cmocka_unit_test(test_handshake),
+    cmocka_unit_test(test_never_answers),
+    cmocka_unit_test(test_invalid_block),
+    cmocka_unit_test(test_invalid_and_gone),
+    cmocka_unit_test(test_spoiled_body),
+    cmocka_unit_test(test_floods),
+    cmocka_unit_test(test_tx_flood),
+    cmocka_unit_test(test_false_chain),
+    cmocka_unit_test(test_reads_nothing),
+  };
+  return cmocka_run_group_tests(tests, sim_setup, NULL);
+}
