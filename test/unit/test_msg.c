@@ -1,0 +1,274 @@
+/* wire/msg: bytes as the specification lists them, round trips, every truncation and excess refused, hostile fields. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+#include <stdlib.h>
+
+#include "net_gen.h"
+#include "port/link.h"
+#include "wire/msg.h"
+
+static uint8_t bulk[QR_BLOCK_MAX_SZ];
+static qr_hash_t hashes[QR_MSG_HASHES_MAX_CNT];
+
+static void gen_bytes(gen_t *g, void *p, size_t sz) {
+  for (size_t i = 0; i < sz; i++) ((uint8_t *)p)[i] = (uint8_t)gen_u64(g);
+}
+
+static uint32_t gen_in(gen_t *g, uint32_t lo, uint32_t hi) { return lo + (uint32_t)(gen_u64(g) % (hi - lo + 1)); }
+
+/* A message of a type with random content within its limits. */
+static qr_msg_t gen_msg(gen_t *g, uint8_t type) {
+  qr_msg_t m = { .type = type };
+  gen_bytes(g, bulk, 1000);
+  gen_bytes(g, hashes, sizeof hashes);
+  switch (type) {
+  case QR_MSG_HELLO:
+    gen_bytes(g, &m.hello, sizeof m.hello);
+    m.hello.version = QR_MSG_VERSION;
+    m.hello.agent_sz = (uint8_t)gen_in(g, 0, QR_MSG_AGENT_MAX_SZ);
+    memset(m.hello.agent, 0, sizeof m.hello.agent);
+    for (uint32_t i = 0; i < m.hello.agent_sz; i++) m.hello.agent[i] = (char)gen_in(g, 0x20, 0x7e);
+    break;
+  case QR_MSG_PING:
+  case QR_MSG_PONG: m.ping.nonce = gen_u64(g); break;
+  case QR_MSG_ANNOUNCE: gen_bytes(g, &m.announce, sizeof m.announce); break;
+  case QR_MSG_GET_BLOCK: gen_bytes(g, &m.get_block, sizeof m.get_block); break;
+  case QR_MSG_BLOCK: m.block = (qr_msg_block_t){ bulk, gen_in(g, QR_HEADER_SZ, QR_BLOCK_MAX_SZ) }; break;
+  case QR_MSG_GET_MODEL: gen_bytes(g, &m.get_model, sizeof m.get_model); break;
+  case QR_MSG_MODEL:
+    m.model = (qr_msg_model_t){ .root = hashes[0], .chunk_sz = gen_in(g, 1, QR_MSG_CHUNK_MAX_SZ), .chunk = bulk };
+    m.model.offset = gen_in(g, 0, 1u << 30);
+    m.model.total_sz = m.model.offset + m.model.chunk_sz + gen_in(g, 0, 5);
+    break;
+  case QR_MSG_GET_HASHES:
+    m.get_hashes = (qr_msg_get_hashes_t){ gen_in(g, 1, QR_MSG_LOCATOR_MAX_CNT), hashes, (uint16_t)gen_in(g, 1, QR_MSG_HASHES_MAX_CNT) };
+    break;
+  case QR_MSG_HASHES: m.hashes = (qr_msg_hashes_t){ gen_u64(g), gen_in(g, 0, QR_MSG_HASHES_MAX_CNT), hashes }; break;
+  case QR_MSG_TX: m.tx.tx = bulk; break;
+  case QR_MSG_NOT_FOUND: m.not_found = (qr_msg_not_found_t){ (uint8_t)gen_in(g, 1, 3), hashes[1] }; break;
+  default: break;
+  }
+  return m;
+}
+
+/* Decodes a copy of exactly sz bytes, so that a sanitizer sees every step beyond it. */
+static enum qr_verdict decode_exact(uint8_t type, const uint8_t *payload, size_t sz, qr_msg_t *m, uint8_t **copy) {
+  *copy = malloc(sz ? sz : 1);
+  memcpy(*copy, payload, sz);
+  return qr_msg_decode(type, *copy, sz, m);
+}
+
+static void test_round_trip(void **state) {
+  (void)state;
+  static uint8_t frame[QR_MSG_FRAME_MAX_SZ], again[QR_MSG_FRAME_MAX_SZ];
+  gen_t g = { 1 };
+  for (uint8_t type = 1; type < QR_MSG_TYPE_END; type++) {
+    for (int k = 0; k < 30; k++) {
+      qr_msg_t m = gen_msg(&g, type), d;
+      uint8_t *copy, read_type;
+      uint32_t payload_sz;
+      size_t sz = qr_msg_encode(&m, frame);
+      assert_int_equal(sz, qr_msg_sz(&m));
+      assert_in_range(sz, QR_MSG_HEAD_SZ, QR_MSG_FRAME_MAX_SZ);
+      assert_int_equal(qr_msg_head(frame, &payload_sz, &read_type), QR_VERDICT_OK);
+      assert_int_equal(payload_sz, sz - QR_MSG_HEAD_SZ);
+      assert_int_equal(read_type, type);
+      assert_int_equal(decode_exact(type, frame + QR_MSG_HEAD_SZ, payload_sz, &d, &copy), QR_VERDICT_OK);
+      assert_int_equal(d.type, type);
+      assert_int_equal(qr_msg_encode(&d, again), sz); /* what was read says the same as what was written */
+      assert_memory_equal(again, frame, sz);
+      free(copy);
+    }
+  }
+}
+
+/* Bytes at fixed places, written here from the table in host/peer/README.md. */
+static void test_layout(void **state) {
+  (void)state;
+  uint8_t f[2048];
+  gen_t g = { 2 };
+  qr_msg_t m = gen_msg(&g, QR_MSG_HELLO);
+  m.hello.agent_sz = 4;
+  memcpy(m.hello.agent, "abcd", 4);
+  assert_int_equal(qr_msg_encode(&m, f), 5 + 163);
+  const uint8_t *p = f + 5;
+  assert_int_equal(qr_ld32(f), 163);
+  assert_int_equal(f[4], 1);
+  assert_int_equal(qr_ld32(p), 1);
+  assert_int_equal(qr_ld64(p + 4), m.hello.chain_id);
+  assert_memory_equal(p + 12, m.hello.rules.b, 32);
+  assert_memory_equal(p + 44, m.hello.genesis.b, 32);
+  assert_memory_equal(p + 76, m.hello.tip.b, 32);
+  assert_int_equal(qr_ld64(p + 108), m.hello.height);
+  for (int i = 0; i < 4; i++) assert_int_equal(qr_ld64(p + 116 + 8 * i), m.hello.work.w[i]);
+  assert_int_equal(qr_ld16(p + 148), m.hello.listen_port);
+  assert_int_equal(qr_ld64(p + 150), m.hello.features);
+  assert_int_equal(p[158], 4);
+  assert_memory_equal(p + 159, "abcd", 4);
+
+  m = gen_msg(&g, QR_MSG_ANNOUNCE);
+  assert_int_equal(qr_msg_encode(&m, f), 5 + 72);
+  assert_int_equal(f[4], 5);
+  assert_memory_equal(p, m.announce.hash.b, 32);
+  assert_int_equal(qr_ld64(p + 32), m.announce.height);
+  assert_int_equal(qr_ld64(p + 40 + 24), m.announce.work.w[3]);
+
+  m = gen_msg(&g, QR_MSG_GET_HASHES);
+  m.get_hashes.cnt = 2;
+  m.get_hashes.max_cnt = 0x123;
+  assert_int_equal(qr_msg_encode(&m, f), 5 + 3 + 64);
+  assert_int_equal(f[4], 10);
+  assert_int_equal(qr_ld16(p), 0x123);
+  assert_int_equal(p[2], 2);
+  assert_memory_equal(p + 3, hashes, 64);
+
+  m = (qr_msg_t){ .type = QR_MSG_HASHES, .hashes = { 0x1122334455667788, 3, hashes } };
+  assert_int_equal(qr_msg_encode(&m, f), 5 + 8 + 96);
+  assert_int_equal(qr_ld64(p), 0x1122334455667788);
+  assert_memory_equal(p + 8, hashes, 96);
+
+  m = (qr_msg_t){ .type = QR_MSG_MODEL, .model = { hashes[0], 1000, 300, 7, bulk } };
+  assert_int_equal(qr_msg_encode(&m, f), 5 + 40 + 7);
+  assert_memory_equal(p, hashes, 32);
+  assert_int_equal(qr_ld32(p + 32), 1000);
+  assert_int_equal(qr_ld32(p + 36), 300);
+  assert_memory_equal(p + 40, bulk, 7);
+
+  m = (qr_msg_t){ .type = QR_MSG_NOT_FOUND, .not_found = { QR_MSG_WANT_MODEL, hashes[5] } };
+  assert_int_equal(qr_msg_encode(&m, f), 5 + 33);
+  assert_int_equal(f[4], 13);
+  assert_int_equal(p[0], 2);
+  assert_memory_equal(p + 1, hashes[5].b, 32);
+
+  m = (qr_msg_t){ .type = QR_MSG_READY };
+  assert_int_equal(qr_msg_encode(&m, f), 5);
+  assert_int_equal(qr_ld32(f), 0);
+  assert_int_equal(f[4], 2);
+}
+
+/* Every shorter and every slightly longer payload of a message is refused, or is itself a whole message. */
+static void test_truncation(void **state) {
+  (void)state;
+  static uint8_t frame[QR_MSG_FRAME_MAX_SZ];
+  gen_t g = { 3 };
+  for (uint8_t type = 1; type < QR_MSG_TYPE_END; type++) {
+    qr_msg_t m = gen_msg(&g, type), d;
+    if (type == QR_MSG_BLOCK) m.block.sz = 2000;
+    if (type == QR_MSG_MODEL) {
+      m.model.chunk_sz = 500;
+      m.model.total_sz = m.model.offset + 500;
+    }
+    if (type == QR_MSG_HASHES) m.hashes.cnt = 20;
+    uint32_t sz = (uint32_t)qr_msg_encode(&m, frame) - QR_MSG_HEAD_SZ;
+    for (uint32_t n = 0; n <= sz + 3; n++) {
+      uint8_t *copy;
+      enum qr_verdict v = decode_exact(type, frame + QR_MSG_HEAD_SZ, n, &d, &copy);
+      bool whole = n == sz;
+      if (type == QR_MSG_BLOCK) whole = n >= QR_HEADER_SZ;
+      if (type == QR_MSG_MODEL) whole = n > 40 && n <= sz; /* a shorter chunk */
+      if (type == QR_MSG_HASHES) whole = n >= 8 && (n - 8) % 32 == 0;
+      assert_int_equal(v == QR_VERDICT_OK, whole);
+      free(copy);
+    }
+  }
+}
+
+static void test_head_limits(void **state) {
+  (void)state;
+  uint8_t head[QR_MSG_HEAD_SZ], type;
+  uint32_t sz;
+  static const struct { uint8_t type; uint32_t min, max; enum qr_link_class cls; } want[] = {
+    { QR_MSG_HELLO, 4, 1024, QR_LINK_CONTROL },     { QR_MSG_READY, 0, 0, QR_LINK_CONTROL },
+    { QR_MSG_PING, 8, 8, QR_LINK_CONTROL },         { QR_MSG_PONG, 8, 8, QR_LINK_CONTROL },
+    { QR_MSG_ANNOUNCE, 72, 72, QR_LINK_CONTROL },   { QR_MSG_GET_BLOCK, 32, 32, QR_LINK_CONTROL },
+    { QR_MSG_BLOCK, QR_HEADER_SZ, QR_BLOCK_MAX_SZ, QR_LINK_BLOCK }, { QR_MSG_GET_MODEL, 64, 64, QR_LINK_CONTROL },
+    { QR_MSG_MODEL, 41, 40 + 65536, QR_LINK_SYNC }, { QR_MSG_GET_HASHES, 35, 3 + 32 * 32, QR_LINK_CONTROL },
+    { QR_MSG_HASHES, 8, 8 + 512 * 32, QR_LINK_SYNC }, { QR_MSG_TX, QR_TX_SZ, QR_TX_SZ, QR_LINK_TX },
+    { QR_MSG_NOT_FOUND, 33, 33, QR_LINK_CONTROL },
+  };
+  assert_int_equal(QR_ARRAY_CNT(want), QR_MSG_TYPE_END - 1);
+  for (size_t i = 0; i < QR_ARRAY_CNT(want); i++) {
+    assert_true(qr_msg_known(want[i].type));
+    assert_int_equal(qr_msg_class_of(want[i].type), want[i].cls);
+    assert_int_equal(qr_msg_payload_max(want[i].type), want[i].max);
+    assert_true(want[i].max + QR_MSG_HEAD_SZ <= QR_MSG_FRAME_MAX_SZ);
+    const uint32_t sizes[] = { want[i].min - 1, want[i].min, want[i].max, want[i].max + 1, 0xffffffff };
+    for (int k = 0; k < 5; k++) {
+      qr_msg_encode_head(want[i].type, sizes[k], head);
+      assert_int_equal(qr_msg_head(head, &sz, &type) == QR_VERDICT_OK, k == 1 || k == 2);
+      assert_int_equal(sz, sizes[k]);
+      assert_int_equal(type, want[i].type);
+    }
+  }
+  for (uint32_t t = 0; t < 256; t++) {
+    bool known = t >= 1 && t < QR_MSG_TYPE_END;
+    assert_int_equal(qr_msg_known((uint8_t)t), known);
+    assert_int_equal(!strcmp(qr_msg_str((uint8_t)t), "unknown"), !known);
+    if (known) continue;
+    qr_msg_encode_head((uint8_t)t, (1u << 20) - 5, head);
+    assert_int_equal(qr_msg_head(head, &sz, &type), QR_VERDICT_OK); /* to be skipped */
+    qr_msg_encode_head((uint8_t)t, (1u << 20) - 4, head);
+    assert_int_equal(qr_msg_head(head, &sz, &type), QR_VERDICT_SIZE);
+  }
+}
+
+static enum qr_verdict hello_with(size_t at, uint8_t value) {
+  uint8_t f[300];
+  qr_msg_t m = { .type = QR_MSG_HELLO, .hello = { .version = QR_MSG_VERSION, .agent_sz = 8, .agent = "quarry/1" } }, d;
+  size_t sz = qr_msg_encode(&m, f);
+  f[QR_MSG_HEAD_SZ + at] = value;
+  return qr_msg_decode(QR_MSG_HELLO, f + QR_MSG_HEAD_SZ, sz - QR_MSG_HEAD_SZ, &d);
+}
+
+static void test_hostile_fields(void **state) {
+  (void)state;
+  assert_int_equal(hello_with(159, 'Q'), QR_VERDICT_OK);
+  assert_int_equal(hello_with(160, 27), QR_VERDICT_SYNTAX);   /* an escape sequence for the operator's terminal */
+  assert_int_equal(hello_with(160, 0), QR_VERDICT_SYNTAX);
+  assert_int_equal(hello_with(160, 0x7f), QR_VERDICT_SYNTAX);
+  assert_int_equal(hello_with(160, 0xc3), QR_VERDICT_SYNTAX);
+  assert_int_equal(hello_with(158, 7), QR_VERDICT_SYNTAX);    /* agent shorter or longer than what is there */
+  assert_int_equal(hello_with(158, 9), QR_VERDICT_SYNTAX);
+  assert_int_equal(hello_with(158, 255), QR_VERDICT_SYNTAX);
+  uint8_t other[5] = { 2, 0, 0, 0, 99 };
+  qr_msg_t m;
+  assert_int_equal(qr_msg_decode(QR_MSG_HELLO, other, 5, &m), QR_VERDICT_OK); /* another version: only that is read */
+  assert_int_equal(m.hello.version, 2);
+  assert_int_equal(m.hello.chain_id, 0);
+
+  uint8_t model[40 + 10] = { 0 };
+  qr_st32(model + 32, 10);
+  assert_int_equal(qr_msg_decode(QR_MSG_MODEL, model, sizeof model, &m), QR_VERDICT_OK);
+  qr_st32(model + 36, 1); /* reaches beyond the total */
+  assert_int_equal(qr_msg_decode(QR_MSG_MODEL, model, sizeof model, &m), QR_VERDICT_SYNTAX);
+  qr_st32(model + 36, 0xfffffff8); /* and would wrap */
+  qr_st32(model + 32, 0xffffffff);
+  assert_int_equal(qr_msg_decode(QR_MSG_MODEL, model, sizeof model, &m), QR_VERDICT_SYNTAX);
+
+  uint8_t get[3 + 64] = { 1, 0, 2 };
+  assert_int_equal(qr_msg_decode(QR_MSG_GET_HASHES, get, sizeof get, &m), QR_VERDICT_OK);
+  get[2] = 3;
+  assert_int_equal(qr_msg_decode(QR_MSG_GET_HASHES, get, sizeof get, &m), QR_VERDICT_SYNTAX);
+  get[2] = 2;
+  get[0] = 0; /* asks for none */
+  assert_int_equal(qr_msg_decode(QR_MSG_GET_HASHES, get, sizeof get, &m), QR_VERDICT_SYNTAX);
+  qr_st16(get, 513);
+  assert_int_equal(qr_msg_decode(QR_MSG_GET_HASHES, get, sizeof get, &m), QR_VERDICT_SYNTAX);
+
+  for (uint32_t kind = 0; kind < 256; kind++) {
+    uint8_t nf[33] = { (uint8_t)kind };
+    bool ok = kind >= 1 && kind <= 3;
+    assert_int_equal(qr_msg_decode(QR_MSG_NOT_FOUND, nf, sizeof nf, &m) == QR_VERDICT_OK, ok);
+  }
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+    cmocka_unit_test(test_round_trip), cmocka_unit_test(test_layout),         cmocka_unit_test(test_truncation),
+    cmocka_unit_test(test_head_limits), cmocka_unit_test(test_hostile_fields),
+  };
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}
