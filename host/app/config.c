@@ -203,7 +203,7 @@ static void print_help(void) {
   qr_config_key_print(&d);
   puts("\nDrivers in this build:");
   qr_config_driver_print();
-  puts("\nA first node by hand:  quarryd --dir /tmp/n0 --genesis regtest --link mem --store mem\n"
+  puts("\nA first node by hand:  quarryd --dir /tmp/n0 --genesis regtest --link none --store mem\n"
        "A whole network:       tools/run");
 }
 
@@ -247,6 +247,13 @@ static int finish(qr_config_t *c, char *why, size_t why_sz) {
     snprintf(why, why_sz, "rpc.socket: the path has %zu bytes, a Unix socket's may have %zu; choose a shorter --dir or give "
              "--rpc.socket", strlen(c->rpc_socket), SOCKET_PATH_SZ - 1);
     return QR_ERR_ARG;
+  }
+  /* The defaults too must be in this build. */
+  const char *const drivers[][2] = { { "link.driver", c->link }, { "store.driver", c->store }, { "accel.driver", c->accel } };
+  for (size_t i = 0; i < QR_ARRAY_CNT(drivers); i++) {
+    char name[32];
+    snprintf(name, sizeof name, "%s", drivers[i][1]);
+    if (qr_config_set(c, drivers[i][0], name, why, why_sz)) return QR_ERR_ARG;
   }
   return QR_OK;
 }

@@ -27,7 +27,7 @@ static const config_key_t keys[] = {
   { "node.log_level", LEVEL, MEMBER(log_level), 0, 0, "error, warn, info or debug" },
   { "node.stop_height", U64, MEMBER(stop_height), 0, INT64_MAX, "stop mining at this height; 0: never" },
   { "rpc.socket", PATH, MEMBER(rpc_socket), 0, 0, "control socket; empty: quarryd.sock in the data directory" },
-  { "link.driver", LINK, MEMBER(link), 0, 0, "how packets come and go" },
+  { "link.driver", LINK, MEMBER(link), 0, 0, "how packets come and go; none: no network" },
   { "link.options", TEXT, MEMBER(link_options), 0, 0, "the link driver's own settings, key=value;..." },
   { "link.listen", ADDR, MEMBER(listen), 0, 0, "own address, IP or IP:PORT" },
   { "link.peer", PEER, MEMBER(peers), 0, 0, "peer to dial and keep, IP or IP:PORT; may be repeated" },
@@ -231,7 +231,8 @@ int qr_config_set(qr_config_t *c, const char *key, const char *value, char *why,
   case PEER: return set_peer(c, value, why, why_sz);
   default: break;
   }
-  if (!driver_known(k->kind, value, list, sizeof list)) {
+  if (k->kind == LINK && !strcmp(value, "none")) value = ""; /* a node by itself */
+  if ((k->kind != LINK || *value) && !driver_known(k->kind, value, list, sizeof list)) {
     snprintf(why, why_sz, "%s: this build has no driver '%.32s'; it has: %s", k->name, value, list);
     return QR_ERR_ARG;
   }

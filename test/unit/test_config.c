@@ -181,6 +181,9 @@ static void test_drivers(void **state) {
     assert_int_equal(qr_config_set(&c, "accel.driver", qr_accel_drivers[i]->name, why, sizeof why), 0);
     assert_string_equal(c.accel, qr_accel_drivers[i]->name);
   }
+  assert_int_equal(qr_config_set(&c, "link.driver", "none", why, sizeof why), 0);
+  assert_string_equal(c.link, "");
+  assert_int_equal(qr_config_set(&c, "accel.driver", "none", why, sizeof why), QR_ERR_ARG);
   assert_int_equal(qr_config_key_distance("kitten", "sitting"), 3);
   assert_int_equal(qr_config_key_distance("", "abc"), 3);
 }
