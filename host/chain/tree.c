@@ -142,8 +142,7 @@ qr_node_t *qr_tree_common(qr_node_t *a, qr_node_t *b) {
   return &x->node;
 }
 
-/* Puts a link into the tree under its parent (NULL: genesis) and the table. False if out of memory.
- */
+/* Puts a link into the table and under its parent (NULL: genesis). False if out of memory. */
 static bool add_link(qr_tree_t *t, link_t *l, qr_node_t *parent) {
   if (2 * (t->node_cnt + 1) > t->table_cnt && !table_grow(t)) return false;
   uint64_t place = place_of(t, &l->node.hash);

@@ -1,5 +1,5 @@
 /* What the store tests share: a directory of their own, a driver with its options, and commits that
- * are waited for. */
+   are waited for. */
 #ifndef QR_TEST_STORE_BENCH_H
 #define QR_TEST_STORE_BENCH_H
 

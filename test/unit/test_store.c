@@ -227,8 +227,7 @@ static void check_scans(bench_t *b, oracle_t *o) {
   }
 }
 
-/* Short keys of few letters: prefixes of each other, bytes above 127, overwritten and erased often.
- */
+/* Short keys of few letters: prefixes of each other, bytes above 127, often written and erased. */
 static void test_scan_against_oracle(void **state) {
   bench_t *b = *state;
   oracle_t o = {.cnt = 0};

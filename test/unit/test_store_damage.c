@@ -1,5 +1,5 @@
 /* Stores that meet trouble: bytes changed on the disk, directories that cannot be used, commits
- * that fail. */
+   that fail. */
 #include "unit/store_bench.h"
 
 #include <dirent.h>
@@ -192,7 +192,7 @@ static void test_changed_table_file(void **state) {
 }
 
 /* The end of the log is missing, as after a power cut: the last batch is gone as a whole, the
- * others are whole. */
+   others are whole. */
 static void test_torn_tail(void **state) {
   bench_t *b = *state;
   NEED(b);
@@ -282,7 +282,7 @@ static void test_bad_directories(void **state) {
 }
 
 /* Permission bits mean nothing to root, so a child gives that up. It opens nothing, and so may be a
- * mere fork. */
+   mere fork. */
 static void test_unreadable_directory(void **state) {
   bench_t *b = *state;
   NEED(b);

@@ -24,7 +24,7 @@ static uint32_t draw(uint32_t n) {
 }
 
 /* Batch n writes PART_CNT records that all say n, of sizes from a byte to beyond a log block, and
- * the tip. */
+   the tip. */
 static size_t part_size(uint64_t n, uint32_t part) {
   return 8 + (n * 2654435761u + part * 40503u) % (part == 4 ? 90000 : 900);
 }
@@ -45,7 +45,7 @@ static int commit_numbered(bench_t *b, uint64_t n) {
 }
 
 /* Child: commits numbered batches from where the store stands and writes each acknowledged number
- * to standard output. */
+   to standard output. */
 static int child_commit(bench_t *b) {
   char why[512];
   if (bench_try_open(b, b->options, why, sizeof why)) {

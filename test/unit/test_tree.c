@@ -151,14 +151,17 @@ static void test_target_and_ticket(void **state) {
     h.target = bad[i];
     assert_int_equal(check(r.t, &h), QR_VERDICT_TARGET);
   }
-  /* the ticket is held against the work of its own task: h is of task 0, its child would be of task
-   * 1 */
-  h = make_header(r.t, r.c, r.tip, qr_tree_median_time(r.t, r.tip) + 1, 0);
-  assert_int_equal(h.task, 0);
-  r.c->p.tasks[1].work_q16 = 0;
-  assert_int_equal(check(r.t, &h), QR_VERDICT_OK);
-  r.c->p.tasks[0].work_q16 = 0;
-  assert_int_equal(check(r.t, &h), QR_VERDICT_TICKET);
+  /* the ticket is held against the work of its own task */
+  for (uint32_t task = 0; task < 2; task++) {
+    h = make_header(r.t, r.c, r.tip, qr_tree_median_time(r.t, r.tip) + 1, 0);
+    assert_int_equal(h.task, task);
+    r.c->p.tasks[1 - task].work_q16 = 0;
+    assert_int_equal(check(r.t, &h), QR_VERDICT_OK);
+    r.c->p.tasks[task].work_q16 = 0;
+    assert_int_equal(check(r.t, &h), QR_VERDICT_TICKET);
+    r.c->p.tasks[0].work_q16 = r.c->p.tasks[1].work_q16 = 65536;
+    assert_true(mine(r.t, r.c, &r.tip, 0, 0));
+  }
   end_rules(&r);
 }
 
@@ -407,6 +410,34 @@ static void test_invalid_spreads(void **state) {
   free(c);
 }
 
+/* Siblings leave in every order; whatever takes their memory afterwards is none of their parent's.
+ */
+static void test_forgotten_siblings(void **state) {
+  (void)state;
+  for (uint32_t first = 0; first < 4; first++) {
+    for (uint32_t second = 0; second < 4; second++) {
+      if (first == second) continue;
+      qr_chain_cfg_t *c = make_cfg();
+      qr_tree_t *t = qr_tree_init(c);
+      qr_node_t *parent = add(t, c, genesis(t), 0, 0), *n[4], *fresh[2];
+      for (uint32_t i = 0; i < 4; i++) n[i] = add(t, c, parent, i, 0);
+      qr_hash_t gone = n[first]->hash;
+      qr_tree_forget(t, n[first]);
+      qr_tree_forget(t, n[second]);
+      assert_null(qr_tree_find(t, &gone));
+      for (uint32_t i = 0; i < 2; i++) fresh[i] = add(t, c, genesis(t), 10 + i, 0);
+      qr_tree_invalid(t, parent);
+      for (uint32_t i = 0; i < 4; i++) {
+        if (i != first && i != second) assert_int_equal(n[i]->state, QR_NODE_INVALID);
+      }
+      for (uint32_t i = 0; i < 2; i++) assert_int_equal(fresh[i]->state, QR_NODE_HEADER);
+      assert_int_equal(qr_tree_node_cnt(t), 6);
+      qr_tree_fini(t);
+      free(c);
+    }
+  }
+}
+
 /* One ticket, many headers that differ behind it: they must not fill the memory. */
 static void test_invalid_ones_are_bounded(void **state) {
   (void)state;
@@ -450,6 +481,7 @@ int main(void) {
       cmocka_unit_test(test_ties_by_hash),
       cmocka_unit_test(test_no_deep_reorganisation),
       cmocka_unit_test(test_invalid_spreads),
+      cmocka_unit_test(test_forgotten_siblings),
       cmocka_unit_test(test_invalid_ones_are_bounded),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

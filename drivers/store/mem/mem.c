@@ -170,7 +170,7 @@ static int mem_commit(qr_store_t *s, uint64_t tag, const qr_store_op_t *ops, uin
 }
 
 /* Running out of memory half-way would tear a batch, and this store has no way to undo: it is for
- * tests, it stops. */
+   tests, it stops. */
 static void apply(mem_disk_t *d, const qr_store_batch_t *b) {
   for (uint32_t i = 0; i < b->op_cnt; i++) {
     const qr_store_op_t *op = &b->ops[i];

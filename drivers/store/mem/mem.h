@@ -21,7 +21,7 @@ void qr_store_mem_hold(qr_store_t *s, bool held);
 void qr_store_mem_crash(qr_store_t *s);
 
 /* Damages one record: reads of it give QR_ERR_CORRUPT until it is written again. False if there is
- * no such record. */
+   no such record. */
 bool qr_store_mem_damage(qr_store_t *s, enum qr_store_table t, const void *key, size_t key_sz);
 
 /* Frees what keep=1 keeps under the name dir; the store must be closed (asserted). */

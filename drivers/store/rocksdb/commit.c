@@ -1,5 +1,4 @@
-/* The commit thread: takes batches in order of submission and makes each durable before the next.
- */
+/* The commit thread: takes batches in order of submission, makes each durable before the next. */
 #include "rocks.h"
 
 #include <signal.h>
@@ -101,8 +100,7 @@ void rocks_commit_stop(qr_store_t *s) {
 int rocks_commit(qr_store_t *s, uint64_t tag, const qr_store_op_t *ops, uint32_t op_cnt) {
   int64_t byte_sz = qr_store_batch_size(ops, op_cnt);
   if (byte_sz < 0) return (int)byte_sz;
-  /* What is held shrinks only in poll, and poll is of this thread: room found now is there below.
-   */
+  /* What is held shrinks only in poll, which is of this thread: room found now is there below. */
   pthread_mutex_lock(&s->lock);
   bool fits = qr_store_batch_fits(s->submit_seq - s->poll_seq, s->held_sz, (size_t)byte_sz);
   pthread_mutex_unlock(&s->lock);

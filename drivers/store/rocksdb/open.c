@@ -89,7 +89,7 @@ static const char *cf_name(uint32_t i) {
 }
 
 /* A store of a later version may have tables that RocksDB would refuse to leave closed, in words
- * that help nobody. */
+   that help nobody. */
 static int check_tables(const char *dir, const rocksdb_options_t *o, char *why, size_t why_sz) {
   char path[4096], *message = NULL;
   snprintf(path, sizeof path, "%s/CURRENT", dir);
@@ -120,7 +120,7 @@ static int check_tables(const char *dir, const rocksdb_options_t *o, char *why, 
 }
 
 /* Options of the database as a whole, and the base of every table's. NULL with a reason if this
- * RocksDB refuses them. */
+   RocksDB refuses them. */
 static rocksdb_options_t *database_options(char *why, size_t why_sz) {
   /* These two have no setter in the C API: a synced WAL that went missing or short, or a table file
      in the place of another, is refused at open instead of being read as a shorter history. */
@@ -140,7 +140,7 @@ static rocksdb_options_t *database_options(char *why, size_t why_sz) {
   rocksdb_options_set_create_missing_column_families(o, 1);
   rocksdb_options_set_paranoid_checks(o, 1);
   /* A torn tail is what a power cut leaves of commits nobody was told of; up to it the log must be
-   * whole. */
+     whole. */
   rocksdb_options_set_wal_recovery_mode(o, rocksdb_point_in_time_recovery);
   rocksdb_options_set_max_total_wal_size(o, 128 * MIB);
   rocksdb_options_set_max_open_files(o, 256);
@@ -154,7 +154,7 @@ static rocksdb_options_t *database_options(char *why, size_t why_sz) {
 }
 
 /* Compression is off: records are hashes, keys, signatures and weights, and a record's own hash
- * comes first. */
+   comes first. */
 static rocksdb_options_t *table_options(rocksdb_options_t *database, uint32_t table,
                                         rocksdb_cache_t *cache) {
   rocksdb_options_t *o = rocksdb_options_create_copy(database);

@@ -5,7 +5,7 @@
 #include "crypto/hash.h"
 
 /* The table and the key are hashed too: a whole record that turns up under another key is as wrong
- * as a damaged one. */
+   as a damaged one. */
 qr_hash_t rocks_record_hash(uint32_t table, const void *key, size_t key_sz, const void *value,
                             size_t value_sz) {
   qr_hasher_t h;

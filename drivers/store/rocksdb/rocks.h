@@ -45,7 +45,7 @@ qr_hash_t rocks_record_hash(uint32_t table, const void *key, size_t key_sz, cons
 bool rocks_record_check(uint32_t table, const void *key, size_t key_sz, const void *record,
                         size_t record_sz, const uint8_t **value, size_t *value_sz);
 /* Turns RocksDB's message into an error code (0 for NULL), writes it to the log under what, and
- * frees it. */
+   frees it. */
 int rocks_error(const char *what, char *message);
 
 /* commit.c */
