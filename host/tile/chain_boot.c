@@ -156,6 +156,6 @@ int qr_chain_boot(qr_chain_tile_t *t, char *why, size_t why_sz) {
       err = load_chain(t, tip, why, why_sz);
     }
   }
-  t->ledger_at = qr_tree_tip(t->tree);
+  t->ledger_at = t->durable_tip = qr_tree_tip(t->tree);
   return err;
 }

@@ -43,6 +43,7 @@ struct qr_chain_tile {
   qr_tree_t *tree;
   qr_ledger_t *ledger;
   qr_node_t *ledger_at;          /* the block after which the ledger stands */
+  qr_node_t *durable_tip;        /* newest tip that the store holds: what peers are told and served */
   qr_ledger_undo_t undo;         /* scratch of connect */
   qr_task_genesis_t genesis[QR_TASK_MAX_CNT];
   qr_pool_t *views;

@@ -187,7 +187,7 @@ static bool want_model(qr_chain_tile_t *t, const qr_inbound_t *in, qr_outbound_t
 
 /* The main chain's hashes after the first locator entry that lies on it. */
 static bool want_hashes(qr_chain_tile_t *t, const qr_inbound_t *in, qr_outbound_t *out) {
-  qr_node_t *tip = qr_tree_tip(t->tree), *fork = NULL;
+  qr_node_t *tip = t->durable_tip, *fork = NULL;
   for (uint32_t i = 0; i < in->locator_cnt && !fork; i++) {
     qr_node_t *n = qr_tree_find(t->tree, &in->locator[i]);
     if (n && n->header.height <= tip->header.height && qr_tree_ancestor(tip, n->header.height) == n) fork = n;

@@ -75,7 +75,10 @@ int qr_chain_poll_commits(qr_chain_tile_t *t) {
       continue;
     }
     qr_outbound_t out = { .kind = QR_OUT_ACCEPTED, .hash = n->hash, .height = n->header.height, .work = n->work };
-    if (tip) qr_chain_tell_tip(t);
+    if (tip) {
+      t->durable_tip = n;
+      qr_chain_tell_tip(t);
+    }
     qr_chain_out(t, &out);
   }
   return cnt;
