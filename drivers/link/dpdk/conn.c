@@ -245,6 +245,8 @@ int qr_quic_conn_start_server(qr_quic_conn_t *c, const ngtcp2_pkt_hd *hd, const 
     s.token = hd->token;
   }
   if (!make_scid(c, &scid)) return QR_ERR_FULL;
+  p.stateless_reset_token_present =
+    !ngtcp2_crypto_generate_stateless_reset_token(p.stateless_reset_token, q->reset_secret, sizeof q->reset_secret, &scid);
   if (!qr_cidmap_put(&q->cids, hd->dcid.data, hd->dcid.datalen, c->idx + 1) ||
       ngtcp2_conn_server_new(&c->conn, &hd->scid, &scid, &path, hd->version, &callbacks, &s, &p, NULL, c)) {
     qr_cidmap_del(&q->cids, scid.data, scid.datalen, c->idx + 1);

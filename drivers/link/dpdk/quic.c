@@ -8,11 +8,17 @@
 #include "crypto/hash.h"
 
 #define CIDS_PER_CONN 16u              /* ngtcp2 hands out 8 at most; a first packet brings one more */
+#define LONG_HEADER 0x80u              /* in a packet's first byte */
 #define START_RETRY_NS UINT64_C(10000000)
 
 void qr_quic_random(void *p, size_t sz) {
   /* GnuTLS's generator cannot fail once the library is up. */
   QR_ASSERT(gnutls_rnd(GNUTLS_RND_RANDOM, p, sz) == 0);
+}
+
+static uint32_t ip_of(const qr_link_addr_t *a) {
+  const uint8_t *p = a->ip + 12;
+  return (uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 | p[3];
 }
 
 /* ---- the endpoint ---- */
@@ -106,9 +112,8 @@ qr_quic_conn_t *qr_quic_conn_new(qr_quic_t *q, uint32_t ip, uint16_t port, bool 
 
 int qr_quic_connect(qr_quic_t *q, const qr_link_addr_t *to, const qr_pubkey_t *expect, qr_link_conn_t *out) {
   static const uint8_t v4[12] = { [10] = 0xff, [11] = 0xff };
-  const uint8_t *p = to->ip + 12;
-  uint32_t ip = (uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 | p[3];
-  if (memcmp(to->ip, v4, sizeof v4) || !to->port || !p[0] || p[0] == 127 || p[0] >= 224) return QR_ERR_ARG;
+  uint32_t ip = ip_of(to), top = ip >> 24;
+  if (memcmp(to->ip, v4, sizeof v4) || !to->port || !top || top == 127 || top >= 224) return QR_ERR_ARG;
   if (ip == q->cfg.ip) return QR_ERR_ARG;
   qr_quic_conn_t *c = qr_quic_conn_new(q, ip, to->port, false);
   if (!c) return QR_ERR_FULL;
@@ -167,11 +172,29 @@ void qr_quic_begin(qr_quic_t *q, uint64_t now_ns) {
   }
 }
 
+/* A short packet of no ID we know: a reset by a peer that lost its state carries random bytes in place of an ID. Each connection
+   with that address looks for its token; without one, we may be who lost the state. */
+static void input_stray(qr_quic_t *q, uint32_t ip, uint16_t port, const ngtcp2_version_cid *vc, const uint8_t *p, size_t sz) {
+  bool known = false;
+  q->stats.rx_dropped++;
+  for (uint32_t i = 0; i < q->active_cnt; i++) {
+    qr_quic_conn_t *c = &q->conns[q->active[i]];
+    if (c->state != QR_QUIC_OPEN || ip_of(&c->addr) != ip || c->addr.port != port) continue;
+    known = true;
+    qr_quic_conn_read(c, ip, port, p, sz);
+  }
+  if (!known) qr_quic_send_reset(q, ip, port, vc, sz);
+}
+
 void qr_quic_input(qr_quic_t *q, uint32_t ip, uint16_t port, const uint8_t *p, size_t sz) {
   ngtcp2_version_cid vc;
-  int rv = ngtcp2_pkt_decode_version_cid(&vc, p, sz, QR_QUIC_CID_SZ);
   q->stats.rx_pkts++;
   q->stats.rx_bytes += sz;
+  if (!sz) { /* ngtcp2 would take it for our mistake */
+    q->stats.rx_dropped++;
+    return;
+  }
+  int rv = ngtcp2_pkt_decode_version_cid(&vc, p, sz, QR_QUIC_CID_SZ);
   if (rv == NGTCP2_ERR_VERSION_NEGOTIATION) {
     qr_quic_send_versions(q, ip, port, &vc, sz);
     return;
@@ -183,20 +206,19 @@ void qr_quic_input(qr_quic_t *q, uint32_t ip, uint16_t port, const uint8_t *p, s
   uint32_t value = qr_cidmap_get(&q->cids, vc.dcid, vc.dcidlen);
   if (value) {
     qr_quic_conn_read(&q->conns[value - 1], ip, port, p, sz);
+  } else if (!(p[0] & LONG_HEADER)) {
+    input_stray(q, ip, port, &vc, p, sz);
   } else if (vc.version) {
     qr_quic_accept(q, ip, port, p, sz);
   } else {
-    q->stats.rx_dropped++;
-    qr_quic_send_reset(q, ip, port, &vc, sz);
+    q->stats.rx_dropped++; /* version negotiation that we did not ask for; its IDs can have any length */
   }
 }
 
 static void run_start(qr_quic_t *q, qr_quic_conn_t *c) {
-  const uint8_t *p = c->addr.ip + 12;
-  uint32_t ip = (uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 | p[3];
   c->dirty = false;
   if (c->expiry == QR_QUIC_NEVER) c->expiry = q->now + q->cfg.handshake_ns;
-  if (q->cfg.out.reachable(q->cfg.out.ctx, ip)) {
+  if (q->cfg.out.reachable(q->cfg.out.ctx, ip_of(&c->addr))) {
     if (qr_quic_conn_start_client(c)) qr_quic_conn_drop(c, "out of memory");
   } else if (q->now >= c->expiry) {
     qr_quic_conn_drop(c, "no host answers for that address");
