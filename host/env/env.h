@@ -45,7 +45,7 @@ typedef struct {
   /* Puts a running instance under a new feed, as at the start of each block; what the agent owns
    * (charge, position) stays. */
   void (*rekey)(qr_env_live_t *live, const qr_hash_t *feed, uint32_t instance);
-  /* One step with action < action_cnt. Returns the reward, Q16, in [-131072, 131072]; *done tells
+  /* One step with action < action_cnt. Returns the reward, Q16, in [-262144, 262144]; *done tells
      that an episode ended and the instance now stands at the start of the next. */
   int32_t (*step)(qr_env_live_t *live, uint32_t action, bool *done);
   /* Observation of the present state: obs_c*obs_h*obs_w values in [-64, 63]. */

@@ -137,7 +137,7 @@ int32_t qr_plant_step(qr_env_live_t *live, uint32_t action, bool *done) {
     p->hour_idx++;
     draw_hour(p, p->hour_idx + QR_PLANT_LEAD_CNT);
   }
-  return qr_clamp32(money * 8, -131072, 131072);
+  return money * QR_PLANT_REWARD_SCALE;
 }
 
 static uint32_t price_rule(const qr_plant_t *p) {

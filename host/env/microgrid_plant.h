@@ -19,6 +19,10 @@
 #define QR_PLANT_POLICY_CNT 4u /* rule, hours, idle, random */
 #define QR_PLANT_PRICE_MID 125 /* the usual price: origin of observations and start of the mean */
 
+/* Reward per unit of money, Q16: money / 2048. Smaller rewards drown in the network's seven bits:
+   at a quarter of this, learning passed the rule and fell back below it. */
+#define QR_PLANT_REWARD_SCALE 32
+
 enum qr_plant_action { QR_PLANT_CHARGE = 0, QR_PLANT_IDLE = 1, QR_PLANT_DISCHARGE = 2 };
 
 typedef struct {
@@ -51,8 +55,7 @@ static inline const qr_plant_t *qr_plant_of(const qr_env_live_t *live) {
 }
 
 /* Money earned against an idle battery by an action in the present hour with a battery at charge,
-   and the charge after it. Money is price times energy; the reward is money * 8 (Q16 of money /
-   8192). */
+   and the charge after it. Money is price times energy, at most 6000 either way. */
 int32_t qr_plant_money(const qr_plant_t *p, int32_t charge, uint32_t action, int32_t *charge_after);
 
 static inline uint32_t qr_plant_hour(const qr_plant_t *p) {

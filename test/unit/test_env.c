@@ -55,7 +55,7 @@ static void step_both(const qr_env_t *env, qr_env_live_t *a, qr_env_live_t *b, u
   assert_int_equal(reward_a, reward_b);
   assert_int_equal(done_a, done_b);
   assert_memory_equal(&va, &vb, sizeof va);
-  assert_true(reward_a >= -131072 && reward_a <= 131072);
+  assert_true(reward_a >= -262144 && reward_a <= 262144);
   for (uint32_t p = 0; p < env->policy_cnt; p++)
     assert_int_equal(env->policy(a, p), env->policy(b, p));
 }
@@ -318,7 +318,7 @@ static double policy_score(const qr_env_t *env, uint32_t policy, uint32_t instan
       assert_false(done);
     }
   }
-  return (double)sum / 8 * 24 / ((double)instance_cnt * hour_cnt);
+  return (double)sum / QR_PLANT_REWARD_SCALE * 24 / ((double)instance_cnt * hour_cnt);
 }
 
 /* The baselines are the best of their search grids, and stand in the expected order. */
