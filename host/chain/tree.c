@@ -331,15 +331,18 @@ static bool wins_tie(const qr_params_t *p, const qr_node_t *n, const qr_node_t *
   uint64_t apart_ns = n->arrival_ns > tip->arrival_ns ? n->arrival_ns - tip->arrival_ns
                                                       : tip->arrival_ns - n->arrival_ns;
   if (apart_ns > p->tie_window_ms * NS_PER_MS) return false;
-  switch ((enum qr_tie_rule)p->tie_rule) {
-  case QR_TIE_REWARD: return n->header.reward > tip->header.reward;
-  case QR_TIE_REWARD_SUM: return n->reward_sum > tip->reward_sum;
-  case QR_TIE_HASH: {
-    qr_u256_t a = tie_number(n, tip), b = tie_number(tip, n);
-    return qr_u256_cmp(&a, &b) < 0;
+  uint64_t own = 0, other = 0;
+  if (p->tie_rule == QR_TIE_REWARD) {
+    own = n->header.reward;
+    other = tip->header.reward;
+  } else if (p->tie_rule == QR_TIE_REWARD_SUM) {
+    own = n->reward_sum;
+    other = tip->reward_sum;
   }
-  }
-  return false;
+  if (own != other) return own > other;
+  /* Equal rewards, which saturation makes common, must not leave nodes apart: the hash settles them under every rule. */
+  qr_u256_t a = tie_number(n, tip), b = tie_number(tip, n);
+  return qr_u256_cmp(&a, &b) < 0;
 }
 
 bool qr_tree_executed(qr_tree_t *t, qr_node_t *n) {
