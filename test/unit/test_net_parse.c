@@ -101,6 +101,20 @@ static void test_round_trip(void **state) {
   assert_int_equal(f.op, QR_FRAME_ARP_REPLY);
 }
 
+/* A checksum that comes out as zero is written as its other form: zero would say that there is none. */
+static void test_sum_is_never_absent(void **state) {
+  (void)state;
+  uint8_t p[64];
+  uint32_t full_cnt = 0;
+  for (uint32_t v = 0; v < 65536; v++) {
+    put16(p + QR_FRAME_UDP_HEADER_SZ, v);
+    qr_frame_put_udp(p, &peer, &self.mac, self.ip, self.port, 2);
+    assert_int_not_equal(qr_ld16(p + 40), 0);
+    full_cnt += qr_ld16(p + 40) == 0xffff;
+  }
+  assert_true(full_cnt >= 1);
+}
+
 static void test_truncation(void **state) {
   (void)state;
   uint8_t p[FRAME_MAX_SZ];
@@ -402,6 +416,9 @@ static void test_stream_buffers(void **state) {
         moved += part;
       }
     }
+    for (uint64_t k = out.acked; k < out.sent; k++) { /* what may have to be sent again is still in place */
+      assert_int_equal(out_mem[(k - out.origin) % out.sz], (uint8_t)(k * 31));
+    }
     if (draw(2)) qr_outq_ack(&out, out.acked + draw((uint32_t)(out.sent - out.acked) + 1));
     const uint8_t *lent;
     uint64_t lent_sz = qr_inq_lend(&in, &lent);
@@ -412,13 +429,34 @@ static void test_stream_buffers(void **state) {
   assert_true(taken > 1000000 && taken <= moved);
 }
 
+/* A stream of small messages stays at the beginning of its memory. */
+static void test_quiet_stream_touches_little(void **state) {
+  (void)state;
+  uint8_t out_mem[200], in_mem[200], p[10] = { 0 };
+  const uint8_t *lent;
+  memset(out_mem, 0xee, sizeof out_mem);
+  memset(in_mem, 0xee, sizeof in_mem);
+  qr_outq_t out = { .buf = out_mem, .sz = sizeof out_mem };
+  qr_inq_t in = { .buf = in_mem, .sz = sizeof in_mem };
+  for (int i = 0; i < 100; i++) {
+    assert_int_equal(qr_outq_put(&out, p, sizeof p), sizeof p);
+    out.sent = out.wr;
+    qr_outq_ack(&out, out.sent);
+    assert_true(qr_inq_put(&in, p, sizeof p));
+    assert_int_equal(qr_inq_lend(&in, &lent), sizeof p);
+    qr_inq_release(&in);
+  }
+  for (size_t i = sizeof p; i < sizeof out_mem; i++) assert_true(out_mem[i] == 0xee && in_mem[i] == 0xee);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
     cmocka_unit_test(test_known_bytes), cmocka_unit_test(test_round_trip), cmocka_unit_test(test_truncation),
     cmocka_unit_test(test_every_byte_counts), cmocka_unit_test(test_bad_udp), cmocka_unit_test(test_ip_options),
     cmocka_unit_test(test_bad_arp), cmocka_unit_test(test_random_frames), cmocka_unit_test(test_arp_asks_and_paces),
     cmocka_unit_test(test_arp_is_hard_to_poison), cmocka_unit_test(test_arp_flood), cmocka_unit_test(test_cidmap),
-    cmocka_unit_test(test_stream_buffers),
+    cmocka_unit_test(test_stream_buffers), cmocka_unit_test(test_quiet_stream_touches_little),
+    cmocka_unit_test(test_sum_is_never_absent),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
