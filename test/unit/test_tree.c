@@ -281,7 +281,7 @@ static void test_work_is_not_length(void **state) {
   for (int i = 0; i < 4; i++) {
     qr_header_t h = make_header(t, c, quick, quick->header.time_ms + 10, 0);
     assert_int_equal(check(t, &h), QR_VERDICT_OK);
-    quick = qr_tree_insert(t, &h, 0);
+    quick = qr_tree_insert(t, &h, 1000 * MS);
     bool outweighs = qr_u256_cmp(&quick->work, &qr_tree_tip(t)->work) > 0;
     assert_int_equal(qr_tree_executed(t, quick), outweighs);
   }
