@@ -11,10 +11,8 @@
 
 /* How a parameter is written in JSON. */
 enum kind {
-  U32,
-  U64,
-  I32,
-  I64,
+  UNSIGNED, /* 4 or 8 bytes, as the member is */
+  SIGNED,
   NAME,    /* text of at most 31 characters */
   HASH,    /* 64 hex digits; also public keys */
   COMPACT, /* a compact target: "0x" and 8 hex digits */
@@ -26,7 +24,7 @@ enum kind {
 typedef struct {
   const char *key;
   enum kind kind;
-  size_t off;
+  size_t off, sz;
   const char *const *words; /* CHOICE: NULL-terminated, index = value */
 } field_t;
 
@@ -36,51 +34,59 @@ _Static_assert(QR_TIE_REWARD == 0 && QR_TIE_REWARD_SUM == 1 && QR_TIE_HASH == 2,
 _Static_assert(QR_LAYER_DENSE == 0 && QR_LAYER_CONV3 == 1, "layer_words");
 
 #define F(type, member, kind_)                                                                     \
-  { #member, kind_, offsetof(type, member), NULL }
+  { #member, kind_, offsetof(type, member), sizeof(((type *)0)->member), NULL }
 #define W(type, member, words_)                                                                    \
-  { #member, CHOICE, offsetof(type, member), words_ }
+  { #member, CHOICE, offsetof(type, member), 4, words_ }
 #define P(name_)                                                                                   \
-  { #name_, PART, 0, NULL }
+  { #name_, PART, 0, 0, NULL }
 
 #define C(member, kind_) F(qr_params_t, member, kind_)
 static const field_t chain_fields[] = {
     C(name, NAME),
-    C(chain_id, U64),
-    C(genesis_time_ms, U64),
+    C(chain_id, UNSIGNED),
+    C(genesis_time_ms, UNSIGNED),
     C(seed, HASH),
-    C(step_cnt, U32),
-    C(segment_rows, U32),
-    C(eval_rows, U32),
-    C(replay_rows, U32),
-    C(warmup_segments, U32),
-    C(target_window, U32),
-    C(witness_window, U32),
-    C(reorg_limit, U32),
+    C(step_cnt, UNSIGNED),
+    C(segment_rows, UNSIGNED),
+    C(eval_rows, UNSIGNED),
+    C(replay_rows, UNSIGNED),
+    C(warmup_segments, UNSIGNED),
+    C(target_window, UNSIGNED),
+    C(witness_window, UNSIGNED),
+    C(reorg_limit, UNSIGNED),
     C(max_target, COMPACT),
-    C(block_ms, U32),
-    C(asert_halflife_ms, U32),
-    C(drift_ms, U32),
+    C(block_ms, UNSIGNED),
+    C(asert_halflife_ms, UNSIGNED),
+    C(drift_ms, UNSIGNED),
     W(qr_params_t, tie_rule, tie_words),
-    C(tie_window_ms, U32),
-    C(subsidy, U64),
+    C(tie_window_ms, UNSIGNED),
+    C(subsidy, UNSIGNED),
     P(premine),
     P(tasks),
 };
 
 #define T(member, kind_) F(qr_task_params_t, member, kind_)
 static const field_t task_fields[] = {
-    T(name, NAME),        T(env, ENV),        P(net),
-    T(gamma_q16, U32),    T(q_clip, I32),     T(eps_start_q16, U32),
-    T(eps_end_q16, U32),  T(eps_blocks, U32), T(lr_halve_blocks, U32),
-    T(lr_halve_max, U32), T(work_q16, U32),   T(reward_scale, I64),
+    T(name, NAME),
+    T(env, ENV),
+    P(net),
+    T(gamma_q16, UNSIGNED),
+    T(q_clip, SIGNED),
+    T(eps_start_q16, UNSIGNED),
+    T(eps_end_q16, UNSIGNED),
+    T(eps_blocks, UNSIGNED),
+    T(lr_halve_blocks, UNSIGNED),
+    T(lr_halve_max, UNSIGNED),
+    T(work_q16, UNSIGNED),
+    T(reward_scale, SIGNED),
 };
 
-#define N(member) F(qr_net_spec_t, member, U32)
+#define N(member) F(qr_net_spec_t, member, UNSIGNED)
 static const field_t net_fields[] = {
     N(in_c), N(in_h), N(in_w), N(action_cnt), N(batch), N(act_frac), P(layers),
 };
 
-#define L(member) F(qr_layer_spec_t, member, U32)
+#define L(member) F(qr_layer_spec_t, member, UNSIGNED)
 static const field_t conv_fields[] = {
     W(qr_layer_spec_t, kind, layer_words),
     L(out),
@@ -97,7 +103,7 @@ typedef struct {
   uint64_t amount;
 } premine_t;
 _Static_assert(sizeof(premine_t) == sizeof((qr_params_t){0}.premine[0]), "premine entry");
-static const field_t premine_fields[] = {F(premine_t, to, HASH), F(premine_t, amount, U64)};
+static const field_t premine_fields[] = {F(premine_t, to, HASH), F(premine_t, amount, UNSIGNED)};
 
 /* Where the first refusal is explained, and the object that is being read: "tasks[1].net", "" for
  * the whole file. */
@@ -125,17 +131,16 @@ static int refuse(const ctx_t *c, const char *key, const char *fmt, ...) {
 /* ---- reading ---- */
 
 static int read_number(const ctx_t *c, const field_t *f, const json_t *v, void *out) {
-  int64_t lo = 0, hi = INT64_MAX;
-  if (f->kind == U32) hi = UINT32_MAX;
-  if (f->kind == I32) lo = INT32_MIN, hi = INT32_MAX;
-  if (f->kind == I64) lo = INT64_MIN;
+  bool narrow = f->sz == 4;
+  int64_t lo = f->kind == UNSIGNED ? 0 : narrow ? INT32_MIN : INT64_MIN;
+  int64_t hi = !narrow ? INT64_MAX : f->kind == UNSIGNED ? UINT32_MAX : INT32_MAX;
   if (!json_is_integer(v)) return refuse(c, f->key, "must be a whole number");
   int64_t n = json_integer_value(v);
   if (n < lo || n > hi) {
     return refuse(c, f->key, "is %lld; it must be %lld to %lld", (long long)n, (long long)lo,
                   (long long)hi);
   }
-  if (f->kind == U32 || f->kind == I32)
+  if (narrow)
     qr_st32(out, (uint32_t)n);
   else
     qr_st64(out, (uint64_t)n);
@@ -190,7 +195,7 @@ static int read_object(const ctx_t *c, json_t *obj, const field_t *fields, size_
     void *out = (uint8_t *)base + f->off;
     int err = QR_OK;
     if (!v) return refuse(c, f->key, "is missing");
-    if (f->kind <= I64)
+    if (f->kind <= SIGNED)
       err = read_number(c, f, v, out);
     else if (f->kind != PART)
       err = read_text(c, f, v, out);
@@ -348,10 +353,8 @@ int qr_genesis_read(const char *path_or_profile, qr_params_t *out, char *why, si
 static json_t *make_value(const field_t *f, const void *in) {
   char text[2 * QR_HASH_SZ + 1];
   switch (f->kind) {
-  case U32: return json_integer(qr_ld32(in));
-  case I32: return json_integer((int32_t)qr_ld32(in));
-  case U64:
-  case I64: return json_integer((int64_t)qr_ld64(in));
+  case UNSIGNED: return json_integer(f->sz == 4 ? (int64_t)qr_ld32(in) : (int64_t)qr_ld64(in));
+  case SIGNED: return json_integer(f->sz == 4 ? (int32_t)qr_ld32(in) : (int64_t)qr_ld64(in));
   case NAME: return json_string(in);
   case HASH: return json_string(qr_hex(text, in, QR_HASH_SZ));
   case COMPACT: snprintf(text, sizeof text, "0x%08x", qr_ld32(in)); return json_string(text);
