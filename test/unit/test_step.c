@@ -127,9 +127,22 @@ static void net_scales_of_the_real_ones(void **state) {
   assert_int_equal(net.layers[2].in_frac, 4);
 }
 
+static int weight_frac_of(uint32_t fan) {
+  qr_net_spec_t s = microgrid;
+  s.layers[0].init_fan = fan;
+  qr_net_t net;
+  char why[128];
+  assert_int_equal(qr_net_init(&s, &net, why, sizeof why), 0);
+  return net.layers[0].w_frac;
+}
+
 /* The rule itself, in exact arithmetic on both sides of the chosen f_w. */
 static void net_weight_scale_is_the_largest(void **state) {
   (void)state;
+  for (int f = 6; f <= 11; f++) { /* equality counts */
+    assert_int_equal(weight_frac_of(54u << 2 * (f - 6)), f);
+    assert_int_equal(weight_frac_of((54u << 2 * (f - 6)) - 1), f - 1);
+  }
   for (uint32_t fan = 1; fan <= 65536; fan += 1 + fan / 7) {
     qr_net_spec_t s = microgrid;
     s.layers[0].init_fan = fan;
@@ -328,8 +341,8 @@ __extension__ typedef __int128 wide_t;
 
 static void sr_follows_the_exact_quotient(void **state) {
   (void)state;
-  static const int64_t xs[] = { INT32_MIN, INT32_MIN + 1, -40961, -65, -64, -1, 0, 1, 63, 64, 12345, INT32_MAX - 1, INT32_MAX,
-                                (int64_t)1 << 31 };
+  static const int64_t xs[] = { INT32_MIN, INT32_MIN + 1, -40961, -65, -64, -1, 0, 1, 63, 64, 12345, INT32_MAX,
+                                3 << 28, (int64_t)1 << 31 };
   static const uint32_t draws[] = { 0, 1, 0x7fffffffu, 0x80000000u, 0x12345678u, 0xffffffffu };
   for (size_t i = 0; i < QR_ARRAY_CNT(xs); i++)
     for (size_t j = 0; j < QR_ARRAY_CNT(draws); j++)

@@ -30,7 +30,7 @@ static const net_case_t cases[] = {
     .spec = { 16, 1, 1, 1, 2, { DENSE(16, 0, 0), DENSE(1, 0, 0) }, 16, 5 },
     .data = DATA_LITERAL, .rows = 16, .steps = 3 },
   { .name = "dense_ragged", .what = "four layers of unlike sizes, own fans and rates, observation with three dimensions",
-    .spec = { 8, 2, 3, 5, 4, { DENSE(32, 2, 64), DENSE(16, 1, 1000), DENSE(48, 0, 1), DENSE(5, 3, 7) }, 32, 4 },
+    .spec = { 8, 2, 3, 5, 4, { DENSE(32, 2, 64), DENSE(16, 1, 864), DENSE(48, 0, 1), DENSE(5, 3, 7) }, 32, 4 },
     .data = DATA_LITERAL, .rows = 33, .steps = 3, .lr_shift = 2 },
   { .name = "dense_extreme", .what = "saturated weights, biases, observations and errors; act_frac 0 makes update shifts negative",
     .spec = { 16, 1, 1, 3, 3, { DENSE(16, 0, 0), DENSE(32, 0, 300), DENSE(3, 0, 65536) }, 16, 0 },
@@ -249,6 +249,12 @@ static void gen_rounding(FILE *f) {
   }
 }
 
+/* Where the cut of s at 62 shows. */
+static void gen_far_shifts(FILE *f) {
+  for (int s = 59; s <= 66; s++)
+    fprintf(f, "sr %d %d %u %" PRId64 "\n", 3 << 28, s, UINT32_MAX, qr_step_sr(3 << 28, s, UINT32_MAX));
+}
+
 static void gen_scales(FILE *f) {
   static const int ds[] = { 2, 4, 8 };
   static const int16_t masters[] = { INT16_MIN, -32513, -32512, -257, -256, -1, 0, 255, 256, 767, 768, 32255, 32256, INT16_MAX };
@@ -318,6 +324,7 @@ int main(int argc, char **argv) {
   FILE *f = create(argv[1], "step_", "fixed");
   fputs("# Primitives of the training step. Format: README.md beside this file; rules: host/step/README.md\n", f);
   gen_rounding(f);
+  gen_far_shifts(f);
   gen_scales(f);
   gen_targets(f);
   gen_digests(f);
