@@ -371,7 +371,7 @@ static void test_no_deep_reorganisation(void **state) {
     c->p.reorg_limit = limit;
     qr_tree_t *t = qr_tree_init(c);
     qr_node_t *a = genesis(t), *b = a, *side[5];
-    for (int i = 0; i < 5; i++) side[i] = b = add(t, c, b, 0, 0);
+    for (int i = 0; i < 5; i++) side[i] = b = add(t, c, b, 0, 1000 * MS); /* no ties */
     for (int i = 0; i < 3; i++) assert_true(mine(t, c, &a, 0, 0));
     for (int i = 0; i < 3; i++) assert_false(qr_tree_executed(t, side[i]));
     assert_int_equal(qr_tree_executed(t, side[3]), limit >= 3);
