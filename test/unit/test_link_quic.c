@@ -341,6 +341,15 @@ static void test_idle_and_reset(void **state) {
   turns(b, seen, 20);
   assert_int_equal(seen[0].down, c);
   assert_string_equal(seen[0].reason, "reset by the peer");
+  c = join(b, seen);
+  turns(b, seen, 100);
+  b->cut = true;
+  qr_quic_free(b->node[1].quic);
+  b->cut = false;
+  node_open(b, 1, 4, 100);
+  turns(b, seen, 1100); /* the next keepalive is enough, long before the idle timeout */
+  assert_int_equal(seen[0].down, c);
+  assert_string_equal(seen[0].reason, "reset by the peer");
   bed_close(b);
 }
 

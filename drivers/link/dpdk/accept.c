@@ -5,7 +5,8 @@
 #define RETRY_VALID_NS (10 * NGTCP2_SECONDS)
 #define ANSWER_WINDOW_NS (100 * NGTCP2_MILLISECONDS)
 #define ANSWER_MAX_CNT 64u      /* per window: strangers cannot make us a source of traffic */
-#define RESET_MIN_SZ 43u        /* shorter ones are recognisable, or answered by another reset */
+#define RESET_MIN_SZ (NGTCP2_MIN_STATELESS_RESET_RANDLEN + NGTCP2_STATELESS_RESET_TOKENLEN)
+#define RESET_MAX_SZ 43u        /* looks like any short packet */
 #define CLIENT_FIRST_MIN_SZ 1200u
 
 static bool may_answer(qr_quic_t *q) {
@@ -36,15 +37,17 @@ void qr_quic_send_versions(qr_quic_t *q, uint32_t ip, uint16_t port, const ngtcp
 }
 
 void qr_quic_send_reset(qr_quic_t *q, uint32_t ip, uint16_t port, const ngtcp2_version_cid *vc, size_t trigger_sz) {
-  uint8_t token[NGTCP2_STATELESS_RESET_TOKENLEN], random[RESET_MIN_SZ - NGTCP2_STATELESS_RESET_TOKENLEN - 1];
+  uint8_t token[NGTCP2_STATELESS_RESET_TOKENLEN], random[RESET_MAX_SZ - NGTCP2_STATELESS_RESET_TOKENLEN];
   ngtcp2_cid cid;
-  if (trigger_sz < RESET_MIN_SZ) return; /* an answer smaller than its cause ends every loop */
+  size_t sz = trigger_sz > RESET_MAX_SZ ? RESET_MAX_SZ : trigger_sz - 1; /* an answer smaller than its cause ends every loop */
+  if (trigger_sz <= RESET_MIN_SZ) return;
   ngtcp2_cid_init(&cid, vc->dcid, vc->dcidlen);
   if (ngtcp2_crypto_generate_stateless_reset_token(token, q->reset_secret, sizeof q->reset_secret, &cid)) return;
   uint8_t *p = answer_room(q);
   if (!p) return;
   qr_quic_random(random, sizeof random);
-  answer_commit(q, ip, port, ngtcp2_pkt_write_stateless_reset(p, QR_QUIC_DATAGRAM_MAX_SZ, token, random, sizeof random));
+  answer_commit(q, ip, port, ngtcp2_pkt_write_stateless_reset(p, QR_QUIC_DATAGRAM_MAX_SZ, token, random,
+                                                            sz - NGTCP2_STATELESS_RESET_TOKENLEN));
 }
 
 void qr_quic_send_retry(qr_quic_t *q, uint32_t ip, uint16_t port, const ngtcp2_pkt_hd *hd) {

@@ -100,6 +100,8 @@ static int start_eal(const qr_eal_cfg_t *cfg, char *why, size_t why_sz) {
   pthread_sigmask(SIG_SETMASK, &before, NULL);
   pthread_setaffinity_np(pthread_self(), sizeof allowed, &allowed);
   eal_state = rv < 0 ? EAL_FAILED : EAL_UP;
+  const char *dir = rte_eal_get_runtime_dir();
+  if (dir && dir[0]) (void)rmdir(dir); /* empty, for nothing is shared; it would stay behind */
   if (rv >= 0) return QR_OK;
   snprintf(why, why_sz, "DPDK does not start (%s); its own messages are above; %s", rte_strerror(err),
            cfg->huge ? "reserve huge pages (vm.nr_hugepages) or drop the link option huge=1"

@@ -1,0 +1,127 @@
+#!/bin/sh
+# Two real processes talk over link/dpdk through veth pairs on a bridge, in a network namespace of their own: no root, no
+# huge pages, no traffic outside. Usage: test_link.sh <directory of the programs>
+set -u
+PATH=$PATH:/usr/sbin:/sbin
+export PATH
+bin=$1
+
+if [ "${2:-}" != inside ]; then
+  map=-Urn
+  [ "$(id -u)" = 0 ] && map=-n
+  if ! unshare $map true 2>/dev/null; then
+    echo "SKIP: this system does not let user $(id -un) make a network namespace (unshare $map)"
+    exit 77
+  fi
+  exec unshare $map "$0" "$bin" inside
+fi
+
+out=$(mktemp -d)
+pids=
+cleanup() {
+  for p in $pids; do kill -9 "$p" 2>/dev/null; done
+  rm -rf "$out"
+}
+trap cleanup EXIT
+fail() {
+  echo "FAIL: $*"
+  for f in "$out"/*; do echo "--- $f"; tail -n 20 "$f"; done
+  exit 1
+}
+
+# wait_for <seconds> <file> <text>: until the text stands in the file
+wait_for() {
+  n=$(($1 * 20))
+  while [ $n -gt 0 ]; do
+    grep -q "$3" "$2" 2>/dev/null && return 0
+    sleep 0.05
+    n=$((n - 1))
+  done
+  fail "'$3' did not appear in $2 within $1 s"
+}
+
+ip link set lo up
+if ! ip link add br0 type bridge forward_delay 0 2>"$out/bridge"; then
+  echo "SKIP: this kernel has no bridge device: $(cat "$out/bridge")"
+  exit 77
+fi
+ip link set br0 up
+for i in 0 1 2; do
+  ip link add n$i type veth peer name s$i || fail "veth"
+  ip link set s$i master br0 up
+  ip link set n$i up
+done
+mac=$(cat /sys/class/net/n0/address 2>/dev/null) || mac=
+[ -n "$mac" ] || mac=$(ip -o link show n0 | sed 's/.*link\/ether \([0-9a-f:]*\).*/\1/')
+XDG_RUNTIME_DIR= # EAL must cope with an empty one
+export XDG_RUNTIME_DIR
+
+server=10.80.0.10:4100
+start_server() { # <log> <more options>
+  "$bin/link_echo" server dpdk "iface=n0;$2" $server 1 >"$1" 2>&1 &
+  server_pid=$!
+  pids="$pids $server_pid"
+  wait_for 20 "$1" ready
+}
+client() { # <mode> <options> <peer's seed>
+  timeout 90 "$bin/link_echo" "$1" dpdk "iface=n1;$2" 10.80.0.11:4100 2 $server "$3"
+}
+
+echo "errors name their cause"
+expect_error() { # <options> <text>
+  "$bin/link_echo" server dpdk "$1" $server 1 >"$out/error" 2>&1 && fail "'$1' was accepted"
+  grep -q "$2" "$out/error" || fail "options '$1': no '$2'"
+}
+expect_error "" "needs one port"
+expect_error "iface=nosuch0" "there is no network interface 'nosuch0'"
+ip link set n2 down
+expect_error "iface=n2" "ip link set n2 up"
+ip link set n2 up
+expect_error "iface=n0;speed=9" "does not understand"
+expect_error "iface=n0;gateway=10.81.0.1" "gateway has to be"
+expect_error "vdev=net_nosuch0" "cannot make the device"
+
+echo "two processes talk"
+start_server "$out/server" ""
+[ "$(grep Cpus_allowed_list /proc/$server_pid/status)" = "$(grep Cpus_allowed_list /proc/$$/status)" ] ||
+  fail "the server's thread was pinned"
+client client "" 1 >"$out/client" 2>&1 || fail "conversation"
+cat "$out/client"
+wait_for 5 "$out/server" "closed by the peer"
+
+echo "a wrong identity is refused"
+client refused "" 3 >"$out/refused" 2>&1 || fail "refusal"
+grep -q "another identity" "$out/refused" || fail "refused for another reason"
+[ "$(grep -c '^up ' "$out/server")" = 1 ] || fail "the server saw a connection come up"
+
+echo "garbage does no harm, before and while they talk"
+"$bin/link_garbage" n2 "$mac" $server 200 1 >"$out/garbage" 2>&1 || fail "garbage"
+"$bin/link_garbage" n2 "$mac" $server 2000 2 >"$out/garbage" 2>&1 &
+client client "" 1 >"$out/client2" 2>&1 || fail "conversation under garbage"
+wait $! || fail "garbage"
+
+echo "a signal ends the server, and it has counted"
+kill -TERM "$server_pid"
+wait "$server_pid" || fail "server's exit status"
+dropped=$(sed -n 's/^stats .*rx_dropped=\([0-9]*\).*/\1/p' "$out/server")
+[ "${dropped:-0}" -gt 200 ] || fail "only '${dropped:-}' frames were counted as dropped"
+
+echo "a killed peer is noticed"
+start_server "$out/server3" "idle_ms=1500"
+client idle "idle_ms=1500" 1 >"$out/idle" 2>&1 &
+idle_pid=$!
+wait_for 10 "$out/idle" "^up"
+kill -9 "$server_pid"
+wait $idle_pid || fail "idle client"
+grep -q "down reason=idle timeout" "$out/idle" || fail "no idle timeout"
+
+echo "a restarted peer says that it knows nothing"
+start_server "$out/server4" "idle_ms=6000"
+client idle "idle_ms=6000" 1 >"$out/idle2" 2>&1 &
+idle_pid=$!
+wait_for 10 "$out/idle2" "^up"
+kill -9 "$server_pid"
+start_server "$out/server5" "idle_ms=6000"
+wait $idle_pid || fail "idle client"
+grep -q "down reason=reset by the peer" "$out/idle2" || fail "no reset"
+echo "ok"
