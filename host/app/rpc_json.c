@@ -306,6 +306,9 @@ size_t qr_rpc_answer(const char *id, const qr_reply_t *r, char *out, size_t out_
     put(e, "verdict", json_string(qr_verdict_str(r->verdict)));
     return finish(id, "error", e, out, out_sz);
   }
+  if (r->err == QR_ERR_UNSUPPORTED && r->kind == QR_QUERY_PEERS) {
+    return qr_rpc_answer_error(id, r->err, "this node has no network: it runs with link.driver = none", out, out_sz);
+  }
   if (r->err) {
     bool by_height = r->kind == QR_QUERY_BLOCK || r->kind == QR_QUERY_VERIFY;
     const char *message = r->err == QR_ERR_NOTFOUND && by_height ? "no block at this height of the main chain" : qr_err_str(r->err);
