@@ -106,7 +106,7 @@ static void bias_act(int8_t *dst, const int32_t *acc, const int32_t *bias, uint3
     }
 }
 
-/* Last layer. */
+/* Last layer. A peer's biases may push Q out of 32 bits: the conversion takes it mod 2^32. */
 static void q_out(int32_t *dst, const int32_t *acc, const int32_t *bias, uint32_t m, uint32_t n, int shift,
                   int bias_shift) {
   for (size_t i = 0; i < m; i++)

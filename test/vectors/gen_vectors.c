@@ -9,6 +9,7 @@
 enum model_style {
   MODEL_INIT,    /* genesis weights */
   MODEL_EXTREME, /* masters over all of int16 and at its ends, biases up to their limits */
+  MODEL_FOREIGN, /* what only a peer can send: biases at the ends of int32, so that Q wraps */
   MODEL_FLAT     /* the last layer sees nothing: Q is one constant, and so are the targets: every error is zero */
 };
 enum data_style { DATA_DRAWN, DATA_LITERAL, DATA_EXTREME /* observations and targets at their ends */ };
@@ -42,6 +43,9 @@ static const net_case_t cases[] = {
     .spec = { 16, 1, 1, 4, 6, { DENSE(16, 0, 0), DENSE(16, 31, 0), DENSE(16, 0, 0), DENSE(16, 0, 0), DENSE(16, 0, 0), DENSE(4, 0, 0) },
               64, 7 },
     .data = DATA_LITERAL, .rows = 70, .steps = 2, .lr_shift = 60 },
+  { .name = "dense_foreign", .what = "a peer's model: biases at the ends of int32; Q leaves 32 bits and is taken mod 2^32",
+    .spec = { 16, 1, 1, 2, 2, { DENSE(496, 0, 0), DENSE(2, 0, 54) }, 16, 0 },
+    .model = MODEL_FOREIGN, .data = DATA_LITERAL, .rows = 16, .steps = 2, .large = true },
   { .name = "conv_small", .what = "one convolution, strides 2 and 1, more than 256 product rows",
     .spec = { 8, 4, 6, 3, 3, { CONV(16, 2, 1, 1, 0), DENSE(16, 0, 0), DENSE(3, 0, 0) }, 32, 5 },
     .rows = 48, .steps = 3, .large = true },
@@ -53,7 +57,7 @@ static const net_case_t cases[] = {
     .data = DATA_LITERAL, .rows = 16, .steps = 2, .large = true },
   { .name = "conv_extreme", .what = "saturated weights, biases, observations and errors",
     .spec = { 8, 4, 4, 3, 4, { CONV(16, 2, 2, 0, 0), CONV(16, 1, 2, 0, 0), DENSE(16, 0, 0), DENSE(3, 0, 0) }, 16, 3 },
-    .model = MODEL_EXTREME, .data = DATA_EXTREME, .rows = 32, .steps = 3 },
+    .model = MODEL_EXTREME, .data = DATA_EXTREME, .rows = 32, .steps = 3, .large = true },
   { .name = "microgrid", .what = "the dense network that carries tickets",
     .spec = { 128, 1, 1, 3, 3, { DENSE(384, 1, 64), DENSE(384, 1, 0), DENSE(3, 1, 0) }, 256, 5 },
     .rows = 4096, .steps = 3, .large = true },
@@ -117,6 +121,17 @@ static void flatten_last(const qr_net_t *net, uint8_t *model) {
   for (uint32_t j = 0; j < l->n; j++) qr_st32(model + l->b_off + 4 * j, 123456);
 }
 
+/* Hidden units all at their upper end, weights of the last layer all at their lower one. */
+static void foreign_model(const qr_net_t *net, uint8_t *model) {
+  for (uint32_t i = 0; i < net->layer_cnt; i++) {
+    const qr_layer_t *l = &net->layers[i];
+    bool last = i + 1 == net->layer_cnt;
+    if (last)
+      for (uint32_t j = 0; j < l->k * l->n; j++) qr_st16(model + l->w_off + 2 * j, (uint16_t)INT16_MIN);
+    for (uint32_t j = 0; j < l->n; j++) qr_st32(model + l->b_off + 4 * j, (uint32_t)(last && !j ? INT32_MIN : INT32_MAX));
+  }
+}
+
 static void extreme_data(step_vector_t *v) {
   static const int32_t ends[] = { INT32_MIN, INT32_MAX, 0, 65536, -65537, 1, INT32_MIN + 1, -8 };
   for (uint32_t i = 0; i < v->rows * v->net.in_sz; i++)
@@ -144,6 +159,7 @@ static void put_inputs(FILE *f, const net_case_t *c, qr_ref_t *ref, step_vector_
   qr_hash_t init = seed_of(c->name, "init"), data = seed_of(c->name, "data");
   qr_model_init(net, &init, v->model);
   if (c->model == MODEL_EXTREME) extreme_model(net, &init, v->model);
+  if (c->model == MODEL_FOREIGN) foreign_model(net, v->model);
   if (c->model == MODEL_FLAT) flatten_last(net, v->model);
   if (c->model == MODEL_INIT) put_hex(f, "init_seed", init.b, sizeof init.b);
   else put_hex(f, "model", v->model, net->model_sz);
