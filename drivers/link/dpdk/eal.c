@@ -76,6 +76,30 @@ static bool make_args(const qr_eal_cfg_t *cfg, const cpu_set_t *allowed, args_t 
   return ok && args_add_words(a, cfg->args);
 }
 
+/* EAL insists on a directory although nothing is shared through it. It gets one of its own, for the length of its start: the usual
+   places may be missing, forbidden (root of a user namespace is nobody outside) or named by an empty variable. */
+static int init_in_own_directory(args_t *a) {
+  static const char name[] = "RUNTIME_DIRECTORY";
+  char dir[] = "/tmp/quarry-dpdk-XXXXXX", *given = getenv(name), *before = given ? strdup(given) : NULL;
+  bool made = mkdtemp(dir) != NULL;
+  if (made) setenv(name, dir, 1);
+  int rv = rte_eal_init(a->argc, a->argv), err = rte_errno;
+  if (made) {
+    char used[256]; /* a few levels below dir */
+    snprintf(used, sizeof used, "%s", rte_eal_get_runtime_dir());
+    while (!strncmp(used, dir, sizeof dir - 1)) {
+      (void)rmdir(used);
+      *strrchr(used, '/') = 0;
+    }
+    (void)rmdir(dir);
+    if (before) setenv(name, before, 1);
+    else unsetenv(name);
+  }
+  free(before);
+  rte_errno = err;
+  return rv;
+}
+
 static int start_eal(const qr_eal_cfg_t *cfg, char *why, size_t why_sz) {
   args_t a;
   cpu_set_t allowed;
@@ -90,18 +114,12 @@ static int start_eal(const qr_eal_cfg_t *cfg, char *why, size_t why_sz) {
     snprintf(why, why_sz, "too many EAL arguments; shorten the link option eal=");
     return QR_ERR_ARG;
   }
-  /* EAL makes directories below it, and an empty value sends it to the root directory. */
-  const char *runtime = getenv("XDG_RUNTIME_DIR");
-  if (runtime && !runtime[0]) unsetenv("XDG_RUNTIME_DIR");
   sigfillset(&all);
   pthread_sigmask(SIG_SETMASK, &all, &before); /* inherited by EAL's threads: signals stay with ours */
-  int rv = rte_eal_init(a.argc, a.argv);
-  int err = rte_errno;
+  int rv = init_in_own_directory(&a), err = rte_errno;
   pthread_sigmask(SIG_SETMASK, &before, NULL);
   pthread_setaffinity_np(pthread_self(), sizeof allowed, &allowed);
   eal_state = rv < 0 ? EAL_FAILED : EAL_UP;
-  const char *dir = rte_eal_get_runtime_dir();
-  if (dir && dir[0]) (void)rmdir(dir); /* empty, for nothing is shared; it would stay behind */
   if (rv >= 0) return QR_OK;
   snprintf(why, why_sz, "DPDK does not start (%s); its own messages are above; %s", rte_strerror(err),
            cfg->huge ? "reserve huge pages (vm.nr_hugepages) or drop the link option huge=1"
