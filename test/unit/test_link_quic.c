@@ -109,7 +109,7 @@ static int node_poll(bed_t *b, int i, qr_link_event_t *ev, int max) {
   return qr_quic_events(b->node[i].quic, ev, max);
 }
 
-typedef struct { qr_link_conn_t up, down; bool inbound; qr_pubkey_t peer; const char *reason; uint64_t in[QR_LINK_CLASS_CNT], bad; } seen_t;
+typedef struct { qr_link_conn_t up, down; int up_cnt; bool inbound; qr_pubkey_t peer; const char *reason; uint64_t in[QR_LINK_CLASS_CNT], bad; } seen_t;
 
 static uint8_t pattern(int cls, uint64_t i) { return (uint8_t)((i + (uint64_t)cls * 77) * 2654435761u >> 11); }
 
@@ -122,6 +122,7 @@ static void turn(bed_t *b, seen_t seen[NODE_CNT]) {
       seen_t *s = &seen[i];
       if (ev[k].kind == QR_LINK_UP) {
         s->up = ev[k].conn;
+        s->up_cnt++;
         s->inbound = ev[k].inbound;
         s->peer = ev[k].peer;
       } else if (ev[k].kind == QR_LINK_DOWN) {
@@ -300,7 +301,32 @@ static void test_room_and_writable(void **state) {
   bed_close(b);
 }
 
-/* A receiver that does not poll its events holds the sender back; nothing grows. */
+/* A receiver that does not take its events holds the sender back; nothing grows, nothing is lost. */
+static void test_back_pressure(void **state) {
+  (void)state;
+  bed_t *b = bed_open(11, 100);
+  seen_t seen[NODE_CNT];
+  const uint64_t most = (64 << 10) + (128 << 10);
+  qr_link_conn_t c = join(b, seen);
+  uint64_t sent = 0;
+  for (int i = 0; i < 2000; i++) {
+    qr_link_event_t ev[8];
+    push(b, 0, c, QR_LINK_BLOCK, &sent, 1 << 20);
+    node_poll(b, 0, ev, 8);
+    node_poll(b, 1, ev, 0);
+    b->now += MS / 10;
+  }
+  assert_true(sent > most - 4096 && sent <= most);
+  for (int i = 0; i < 20000 && seen[1].in[QR_LINK_BLOCK] < 1 << 20; i++) {
+    push(b, 0, c, QR_LINK_BLOCK, &sent, 1 << 20);
+    turn(b, seen);
+  }
+  assert_int_equal(seen[1].in[QR_LINK_BLOCK], 1 << 20);
+  assert_int_equal(seen[1].bad, 0);
+  bed_close(b);
+}
+
+/* Callers beyond the table's size are refused, not left waiting; the others get through. */
 static void test_full_conn_table(void **state) {
   (void)state;
   bed_t *b = bed_open(5, 100);
@@ -310,11 +336,18 @@ static void test_full_conn_table(void **state) {
   for (int i = 0; i < 4; i++) call(b, 0, 1, NULL);
   assert_int_equal(qr_quic_connect(b->node[0].quic, &a, NULL, &c), QR_ERR_FULL);
   turns(b, seen, 50);
-  qr_link_stats_t st;
-  qr_quic_stats(b->node[0].quic, &st);
-  assert_true(st.handshakes_failed <= 2); /* half of the table is for strangers at a time */
+  assert_int_equal(seen[0].up_cnt, 2); /* half of the table is for strangers at a time */
+  assert_string_equal(seen[0].reason, "refused by the peer");
+  call(b, 0, 1, NULL);
+  turns(b, seen, 20);
+  call(b, 0, 1, NULL);
+  turns(b, seen, 20);
+  assert_int_equal(seen[0].up_cnt, 4);
+  assert_int_equal(seen[1].up_cnt, 4);
   c = call(b, 2, 1, NULL);
-  for (int i = 0; i < 4; i++) turns(b, seen, 20);
+  turns(b, seen, 20);
+  assert_int_equal(seen[2].down, c);
+  assert_string_equal(seen[2].reason, "refused by the peer");
   bed_close(b);
 }
 
@@ -448,7 +481,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {
     cmocka_unit_test(test_exchange), cmocka_unit_test(test_last_bytes_arrive_before_down),
     cmocka_unit_test(test_loss_and_forgery), cmocka_unit_test(test_identities), cmocka_unit_test(test_room_and_writable),
-    cmocka_unit_test(test_full_conn_table), cmocka_unit_test(test_idle_and_reset),
+    cmocka_unit_test(test_back_pressure),    cmocka_unit_test(test_full_conn_table), cmocka_unit_test(test_idle_and_reset),
     cmocka_unit_test(test_unreachable_and_starved), cmocka_unit_test(test_retry), cmocka_unit_test(test_garbage),
     cmocka_unit_test(test_next_timer),
   };
