@@ -118,7 +118,7 @@ static const qr_params_t devnet = {
     .asert_halflife_ms = 60000,
     .drift_ms = 5000,
     .tie_rule = QR_TIE_REWARD,
-    .tie_window_ms = 1000,
+    .tie_window_ms = 10000, /* long: nodes that share two cores must agree when mining ends */
     .subsidy = 50 * COIN,
 };
 
