@@ -148,10 +148,10 @@ static void conform_dev_close(conform_dev_t *d) {
   d->ops->close(d->dev);
 }
 
-/* Attempts of every length, in every mode, then forward passes around the sizes of tiles and chunks. */
+/* Attempts of every length, the first rounds one mode each, and forward passes around the sizes of tiles and chunks. */
 static void conform_results(conform_dev_t *d, conform_net_t *c, gen_t *g, int rounds) {
   static const uint32_t row_cnts[] = { 1, 15, 16, 17, CONFORM_ROW_MAX };
-  for (int i = 0; i < rounds + GEN_MODE_CNT; i++) {
+  for (int i = 0; i < rounds; i++) {
     conform_fill(c, g, i < GEN_MODE_CNT ? i : -1);
     uint32_t steps = (uint32_t)gen_range(g, 1, CONFORM_STEP_MAX), lr = (uint32_t)gen_range(g, 0, i & 1 ? 3 : 70);
     qr_accel_job_t job = conform_attempt(c, steps, lr);
@@ -297,7 +297,7 @@ static bool conform_all(const qr_accel_ops_t *ops, const char *options, uint64_t
   conform_dev_t d;
   bool runs = conform_dev_open(&d, ops, options, nets, NET_CNT);
   if (runs) {
-    for (uint32_t i = 0; i < NET_CNT; i++) conform_results(&d, &nets[i], &g, i < 2 ? 0 : 4);
+    for (uint32_t i = 0; i < NET_CNT; i++) conform_results(&d, &nets[i], &g, i < 2 ? 3 : GEN_MODE_CNT + 2);
     conform_in_place(&d, &nets[2], &g);
     for (uint32_t polls = 0; polls < 4; polls++) conform_cancel(&d, &nets[3], &g, polls);
     conform_queue(&d, nets + 2, NET_CNT - 2, &g);

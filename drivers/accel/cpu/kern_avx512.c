@@ -46,6 +46,14 @@ static void kern_words(const qr_philox_t *p, uint32_t block, uint32_t cnt, uint3
   }
 }
 
+/* Sum of the lanes mod 2^64; the intrinsic for it adds signed numbers, which may not overflow. */
+static inline uint64_t lane_sum(__m512i v) {
+  uint64_t lane[8], s = 0;
+  _mm512_storeu_si512(lane, v);
+  for (int i = 0; i < 8; i++) s += lane[i];
+  return s;
+}
+
 /* Bytes plus 128 are unsigned and add up eight at a time. */
 static int32_t kern_sum(const int8_t *x, uint32_t cnt) {
   __m512i sum = _mm512_setzero_si512(), flip = _mm512_set1_epi8(-128);
@@ -54,7 +62,7 @@ static int32_t kern_sum(const int8_t *x, uint32_t cnt) {
     __m512i v = _mm512_xor_si512(_mm512_mask_loadu_epi8(flip, in, x + i), flip);
     sum = _mm512_add_epi64(sum, _mm512_sad_epu8(v, _mm512_setzero_si512()));
   }
-  return (int32_t)(_mm512_reduce_add_epi64(sum) - 128 * (int64_t)cnt);
+  return (int32_t)lane_sum(sum) - 128 * (int32_t)cnt;
 }
 
 #define ROWS(F) F(0) F(1) F(2) F(3) F(4) F(5) F(6) F(7)
@@ -117,7 +125,7 @@ static uint64_t kern_digest_row(const int32_t *x, const uint32_t *key, uint32_t 
     __m512i t = _mm512_add_epi32(_mm512_loadu_si512(x + j), _mm512_loadu_si512(key + j));
     sum = _mm512_add_epi64(sum, _mm512_mul_epu32(t, _mm512_srli_epi64(t, 32)));
   }
-  uint64_t s = (uint64_t)_mm512_reduce_add_epi64(sum);
+  uint64_t s = lane_sum(sum);
   for (; j < n; j += 2) s += (uint64_t)((uint32_t)x[j] + key[j]) * ((uint32_t)x[j + 1] + key[j + 1]);
   return s;
 }
