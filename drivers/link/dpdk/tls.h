@@ -21,8 +21,10 @@ void qr_tls_free(qr_tls_t *t);
 /* A session for QUIC, still without its connection reference; free with gnutls_deinit. NULL if it cannot be made. */
 gnutls_session_t qr_tls_session(qr_tls_t *t, bool server);
 
-/* The Ed25519 key of the peer's certificate; false if it has shown none, more than one, another kind, or a certificate not
-   signed by that key. */
+/* The Ed25519 key of a DER certificate; false if it is none, holds another kind of key, or is not signed by that key. */
+bool qr_tls_identity(const void *der, size_t sz, qr_pubkey_t *out) QR_WARN_UNUSED;
+
+/* The Ed25519 key of the peer's certificate; false if it has shown none, more than one, or one that is no identity. */
 bool qr_tls_peer(gnutls_session_t session, qr_pubkey_t *out) QR_WARN_UNUSED;
 
 #endif
