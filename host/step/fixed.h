@@ -1,5 +1,6 @@
-/* The fixed-point primitives of the training step, each as README.md writes it. Defined for every argument a checked network
-   can produce and well beyond: no shift of a negative value to the left, no signed overflow. */
+/* The fixed-point primitives of the training step, each as README.md writes it. Defined for every
+   argument a checked network can produce and well beyond: no shift of a negative value to the left,
+   no signed overflow. */
 #ifndef QR_STEP_FIXED_H
 #define QR_STEP_FIXED_H
 
@@ -46,7 +47,8 @@ static inline int64_t qr_step_bias_at(int32_t bias, int s) {
   return (int64_t)bias * ((int64_t)1 << -s);
 }
 
-/* Shift that brings a tensor of this largest magnitude to 8 significant bits, of which the rounding to 7 saturates one. */
+/* Shift that brings a tensor of this largest magnitude to 8 significant bits, of which the rounding
+   to 7 saturates one. */
 static inline int qr_step_err_shift(uint32_t max_abs) {
   int s = qr_bitlen32(max_abs) - 8;
   return s > 0 ? s : 0;

@@ -15,9 +15,12 @@
 #define ACTION_MAX_CNT 255u /* actions travel as bytes */
 #define LR_SHIFT_MAX 31u
 #define ACT_FRAC_MAX 7u
-#define I7_PRODUCT 4096     /* largest magnitude of a product of two 7-bit operands */
+#define I7_PRODUCT 4096 /* largest magnitude of a product of two 7-bit operands */
 
-typedef struct { char *why; size_t why_sz; } complaint_t;
+typedef struct {
+  char *why;
+  size_t why_sz;
+} complaint_t;
 
 /* Writes the reason and returns the error, so that a check is one line. */
 QR_PRINTF(2, 3) static int refuse(const complaint_t *c, const char *fmt, ...) {
@@ -68,12 +71,13 @@ static int check_spec(const qr_net_spec_t *s, const complaint_t *c) {
 }
 
 /* Shapes of a layer that reads [h][w][c]. */
-static int shape_layer(const qr_layer_spec_t *s, uint32_t idx, bool last, uint32_t h, uint32_t w, uint32_t ch,
-                       qr_layer_t *l, const complaint_t *c) {
+static int shape_layer(const qr_layer_spec_t *s, uint32_t idx, bool last, uint32_t h, uint32_t w,
+                       uint32_t ch, qr_layer_t *l, const complaint_t *c) {
   l->kind = s->kind;
   l->n = s->out;
   l->lr_shift = s->lr_shift;
-  if (s->lr_shift > LR_SHIFT_MAX) return refuse(c, "net: layer %u: lr_shift above %u", idx, LR_SHIFT_MAX);
+  if (s->lr_shift > LR_SHIFT_MAX)
+    return refuse(c, "net: layer %u: lr_shift above %u", idx, LR_SHIFT_MAX);
   if (s->init_fan > DIM_MAX) return refuse(c, "net: layer %u: init_fan above %u", idx, DIM_MAX);
   if (!s->out || s->out > DIM_MAX || (!last && s->out % 16))
     return refuse(c, "net: layer %u: out must be a multiple of 16, at most %u", idx, DIM_MAX);
@@ -97,27 +101,31 @@ static int shape_layer(const qr_layer_spec_t *s, uint32_t idx, bool last, uint32
   }
   uint32_t unit = idx == 0 && s->kind == QR_LAYER_CONV3 ? 8 : 16;
   if (l->k % unit || l->k > DIM_MAX)
-    return refuse(c, "net: layer %u: inner size %u must be a multiple of %u, at most %u", idx, l->k, unit, DIM_MAX);
+    return refuse(c, "net: layer %u: inner size %u must be a multiple of %u, at most %u", idx, l->k,
+                  unit, DIM_MAX);
   return 0;
 }
 
 /* Scales of a shaped layer; refuses those whose shifts or accumulators leave their range. */
-static int scale_layer(uint32_t fan, uint32_t idx, bool last, uint32_t batch, int32_t act_frac, qr_layer_t *l,
-                       const complaint_t *c) {
+static int scale_layer(uint32_t fan, uint32_t idx, bool last, uint32_t batch, int32_t act_frac,
+                       qr_layer_t *l, const complaint_t *c) {
   l->in_frac = idx ? act_frac : QR_STEP_IN_FRAC;
   l->w_frac = weight_frac(fan);
   l->init_lim = init_limit(fan, l->w_frac, last);
   int32_t acc_frac = l->in_frac + l->w_frac;
   int32_t out_shift = last ? QR_STEP_Q_FRAC - acc_frac : acc_frac - act_frac;
-  if (last && out_shift < 0) return refuse(c, "net: layer %u: Q values need %d more fraction bits", idx, -out_shift);
-  QR_ASSERT(last || (out_shift >= 1 && out_shift <= 24)); /* follows from the ranges of fan and act_frac */
+  if (last && out_shift < 0)
+    return refuse(c, "net: layer %u: Q values need %d more fraction bits", idx, -out_shift);
+  QR_ASSERT(last ||
+            (out_shift >= 1 && out_shift <= 24)); /* follows from the ranges of fan and act_frac */
 
   uint64_t m = (uint64_t)batch * l->pos;
   uint64_t in_cnt = (uint64_t)batch * l->in_h * l->in_w * l->in_c;
   if (m * l->k > TENSOR_MAX_CNT || m * l->n > TENSOR_MAX_CNT || in_cnt > TENSOR_MAX_CNT)
     return refuse(c, "net: layer %u: a tensor has more than %u elements", idx, TENSOR_MAX_CNT);
 
-  int64_t bias = qr_step_bias_at(last ? QR_STEP_BIAS_LIM_OUT : QR_STEP_BIAS_LIM_HIDDEN, QR_STEP_BIAS_FRAC - acc_frac);
+  int64_t bias = qr_step_bias_at(last ? QR_STEP_BIAS_LIM_OUT : QR_STEP_BIAS_LIM_HIDDEN,
+                                 QR_STEP_BIAS_FRAC - acc_frac);
   int64_t acc = (int64_t)I7_PRODUCT * l->k + bias;
   if (last) acc *= (int64_t)1 << out_shift;
   int64_t grad = (int64_t)I7_PRODUCT * (int64_t)m;
@@ -128,7 +136,7 @@ static int scale_layer(uint32_t fan, uint32_t idx, bool last, uint32_t batch, in
 }
 
 int qr_net_init(const qr_net_spec_t *spec, qr_net_t *net, char *why, size_t why_sz) {
-  complaint_t c = { why, why_sz };
+  complaint_t c = {why, why_sz};
   memset(net, 0, sizeof *net);
   int err = check_spec(spec, &c);
   if (err) return err;
@@ -145,16 +153,19 @@ int qr_net_init(const qr_net_spec_t *spec, qr_net_t *net, char *why, size_t why_
     if (i && s->kind == QR_LAYER_CONV3 && spec->layers[i - 1].kind == QR_LAYER_DENSE)
       return refuse(&c, "net: layer %u: a convolution cannot follow a dense layer", i);
     if ((err = shape_layer(s, i, last, h, w, ch, l, &c))) return err;
-    if ((err = scale_layer(s->init_fan ? s->init_fan : l->k, i, last, spec->batch, (int32_t)spec->act_frac, l, &c)))
+    if ((err = scale_layer(s->init_fan ? s->init_fan : l->k, i, last, spec->batch,
+                           (int32_t)spec->act_frac, l, &c)))
       return err;
     uint64_t weight_cnt = (uint64_t)l->k * l->n;
     uint64_t end = off + 2 * weight_cnt + 4 * (uint64_t)l->n;
-    if (end > QR_MODEL_MAX_SZ) return refuse(&c, "net: the model has more than %u bytes", QR_MODEL_MAX_SZ);
+    if (end > QR_MODEL_MAX_SZ)
+      return refuse(&c, "net: the model has more than %u bytes", QR_MODEL_MAX_SZ);
     l->w_off = (uint32_t)off;
     l->b_off = (uint32_t)(off + 2 * weight_cnt);
     off = end;
     net->mac_cnt_fwd += weight_cnt * l->pos;
-    net->mac_cnt_step += weight_cnt * l->pos * spec->batch * (i ? 3 : 2); /* nothing flows back to the inputs */
+    net->mac_cnt_step +=
+        weight_cnt * l->pos * spec->batch * (i ? 3 : 2); /* nothing flows back to the inputs */
     h = l->out_h;
     w = l->out_w;
     ch = l->n;

@@ -6,7 +6,8 @@
 #include "step/fixed.h"
 
 /* A program is hashed and copied as bytes, so its layout must have no holes. */
-_Static_assert(sizeof(qr_step_buf_t) == 12 && sizeof(qr_step_op_t) == 60, "step program has padding");
+_Static_assert(sizeof(qr_step_buf_t) == 12 && sizeof(qr_step_op_t) == 60,
+               "step program has padding");
 _Static_assert(offsetof(qr_step_prog_t, bufs) == 36, "step program has padding");
 
 enum { DITHER_INPUT = 8, DITHER_ACT = 2, DITHER_WEIGHT = 2, DITHER_ERR = 4 };
@@ -15,14 +16,16 @@ enum { DITHER_INPUT = 8, DITHER_ACT = 2, DITHER_WEIGHT = 2, DITHER_ERR = 4 };
 typedef struct {
   const qr_net_t *net;
   qr_step_prog_t *prog;
-  uint16_t x[QR_NET_LAYER_MAX_CNT], w[QR_NET_LAYER_MAX_CNT], b[QR_NET_LAYER_MAX_CNT], w7[QR_NET_LAYER_MAX_CNT];
+  uint16_t x[QR_NET_LAYER_MAX_CNT], w[QR_NET_LAYER_MAX_CNT], b[QR_NET_LAYER_MAX_CNT],
+      w7[QR_NET_LAYER_MAX_CNT];
   uint16_t e[QR_NET_LAYER_MAX_CNT], e7[QR_NET_LAYER_MAX_CNT];
   uint16_t act, target, q, acc, col, dither_a, dither_b;
 } lower_t;
 
-static uint16_t add_buf(lower_t *t, enum qr_step_type type, enum qr_step_buf_role role, uint32_t cnt, uint32_t off) {
+static uint16_t add_buf(lower_t *t, enum qr_step_type type, enum qr_step_buf_role role,
+                        uint32_t cnt, uint32_t off) {
   QR_ASSERT(t->prog->buf_cnt < QR_STEP_BUF_MAX_CNT);
-  t->prog->bufs[t->prog->buf_cnt] = (qr_step_buf_t){ (uint16_t)type, (uint16_t)role, cnt, off };
+  t->prog->bufs[t->prog->buf_cnt] = (qr_step_buf_t){(uint16_t)type, (uint16_t)role, cnt, off};
   return (uint16_t)t->prog->buf_cnt++;
 }
 
@@ -34,24 +37,35 @@ static uint16_t use(lower_t *t, uint16_t buf, uint32_t cnt) {
 }
 
 /* The program keeps room for the END that follows the last op. */
-static qr_step_op_t *add_op(lower_t *t, enum qr_step_op_kind kind, uint32_t layer, uint32_t m, uint32_t n) {
+static qr_step_op_t *add_op(lower_t *t, enum qr_step_op_kind kind, uint32_t layer, uint32_t m,
+                            uint32_t n) {
   QR_ASSERT(t->prog->op_cnt + 1 < QR_STEP_OP_MAX_CNT);
   qr_step_op_t *op = &t->prog->ops[t->prog->op_cnt++];
-  *op = (qr_step_op_t){ .kind = (uint16_t)kind, .layer = (uint16_t)layer, .m = m, .n = n, .k = 1,
-                        .src0 = QR_STEP_NO_BUF, .src1 = QR_STEP_NO_BUF, .dst = QR_STEP_NO_BUF, .aux = QR_STEP_NO_BUF,
-                        .digest = QR_STEP_NO_DIGEST };
+  *op = (qr_step_op_t){.kind = (uint16_t)kind,
+                       .layer = (uint16_t)layer,
+                       .m = m,
+                       .n = n,
+                       .k = 1,
+                       .src0 = QR_STEP_NO_BUF,
+                       .src1 = QR_STEP_NO_BUF,
+                       .dst = QR_STEP_NO_BUF,
+                       .aux = QR_STEP_NO_BUF,
+                       .digest = QR_STEP_NO_DIGEST};
   return op;
 }
 
 static bool is_last(const lower_t *t, uint32_t l) { return l + 1 == t->net->layer_cnt; }
 
-static uint32_t rows(const lower_t *t, uint32_t l) { return t->net->spec.batch * t->net->layers[l].pos; }
+static uint32_t rows(const lower_t *t, uint32_t l) {
+  return t->net->spec.batch * t->net->layers[l].pos;
+}
 
 static int32_t batch_log2(const lower_t *t) { return qr_bitlen32(t->net->spec.batch) - 1; }
 
 static qr_step_geo_t geometry(const qr_layer_t *l) {
-  return (qr_step_geo_t){ (uint16_t)l->in_h, (uint16_t)l->in_w, (uint16_t)l->in_c, (uint16_t)l->out_h,
-                          (uint16_t)l->out_w, (uint16_t)l->stride_y, (uint16_t)l->stride_x, 0 };
+  return (qr_step_geo_t){
+      (uint16_t)l->in_h,  (uint16_t)l->in_w,     (uint16_t)l->in_c,     (uint16_t)l->out_h,
+      (uint16_t)l->out_w, (uint16_t)l->stride_y, (uint16_t)l->stride_x, 0};
 }
 
 static void add_buffers(lower_t *t) {
@@ -65,7 +79,9 @@ static void add_buffers(lower_t *t) {
     t->w[i] = add_buf(t, QR_STEP_I16, QR_STEP_BUF_WEIGHT, l->k * l->n, l->w_off);
     t->b[i] = add_buf(t, QR_STEP_I32, QR_STEP_BUF_BIAS, l->n, l->b_off);
     t->w7[i] = add_buf(t, QR_STEP_I8, QR_STEP_BUF_SCRATCH, l->k * l->n, 0);
-    if (i) t->x[i] = add_buf(t, QR_STEP_I8, QR_STEP_BUF_SCRATCH, rows(t, i - 1) * net->layers[i - 1].n, 0);
+    if (i)
+      t->x[i] =
+          add_buf(t, QR_STEP_I8, QR_STEP_BUF_SCRATCH, rows(t, i - 1) * net->layers[i - 1].n, 0);
     t->e[i] = add_buf(t, QR_STEP_I32, QR_STEP_BUF_SCRATCH, rows(t, i) * l->n, 0);
     t->e7[i] = add_buf(t, QR_STEP_I8, QR_STEP_BUF_SCRATCH, rows(t, i) * l->n, 0);
   }
@@ -76,9 +92,10 @@ static void add_buffers(lower_t *t) {
   t->dither_b = add_buf(t, QR_STEP_I8, QR_STEP_BUF_SCRATCH, 0, 0);
 }
 
-/* A dithered copy of src in the shared buffer dst; the last layer, which is exempt, uses src itself. */
-static uint16_t dithered(lower_t *t, uint32_t layer, uint16_t src, uint16_t dst, uint32_t m, uint32_t n, int d,
-                         enum qr_stream purpose) {
+/* A dithered copy of src in the shared buffer dst; the last layer, which is exempt, uses src
+   itself. */
+static uint16_t dithered(lower_t *t, uint32_t layer, uint16_t src, uint16_t dst, uint32_t m,
+                         uint32_t n, int d, enum qr_stream purpose) {
   if (is_last(t, layer)) return src;
   qr_step_op_t *op = add_op(t, QR_OP_DITHER, layer, m, n);
   op->src0 = src;
@@ -90,13 +107,13 @@ static uint16_t dithered(lower_t *t, uint32_t layer, uint16_t src, uint16_t dst,
 
 static uint16_t dithered_input(lower_t *t, uint32_t layer, enum qr_stream purpose) {
   const qr_layer_t *l = &t->net->layers[layer];
-  return dithered(t, layer, t->x[layer], t->dither_a, t->net->spec.batch, l->in_h * l->in_w * l->in_c,
-                  layer ? DITHER_ACT : DITHER_INPUT, purpose);
+  return dithered(t, layer, t->x[layer], t->dither_a, t->net->spec.batch,
+                  l->in_h * l->in_w * l->in_c, layer ? DITHER_ACT : DITHER_INPUT, purpose);
 }
 
 /* A product; digested unless it is of the last layer. */
-static qr_step_op_t *add_gemm(lower_t *t, uint32_t layer, uint16_t a, uint16_t b, uint16_t dst, uint32_t m, uint32_t n,
-                              uint32_t k, unsigned flags) {
+static qr_step_op_t *add_gemm(lower_t *t, uint32_t layer, uint16_t a, uint16_t b, uint16_t dst,
+                              uint32_t m, uint32_t n, uint32_t k, unsigned flags) {
   qr_step_op_t *op = add_op(t, QR_OP_GEMM, layer, m, n);
   op->k = k;
   op->src0 = a;
@@ -111,7 +128,9 @@ static qr_step_op_t *add_gemm(lower_t *t, uint32_t layer, uint16_t a, uint16_t b
   return op;
 }
 
-static unsigned conv_flag(const qr_layer_t *l) { return l->kind == QR_LAYER_CONV3 ? QR_GEMM_A_CONV : 0; }
+static unsigned conv_flag(const qr_layer_t *l) {
+  return l->kind == QR_LAYER_CONV3 ? QR_GEMM_A_CONV : 0;
+}
 
 static void lower_forward(lower_t *t, uint32_t i) {
   const qr_layer_t *l = &t->net->layers[i];
@@ -139,7 +158,8 @@ static void lower_error(lower_t *t, uint32_t i) {
   uint32_t m = rows(t, i);
   bool conv = l->kind == QR_LAYER_CONV3;
   uint16_t d = dithered(t, i, t->e7[i], t->dither_a, m, l->n, DITHER_ERR, QR_STREAM_DITHER_BE);
-  uint16_t w = dithered(t, i, t->w7[i], t->dither_b, l->k, l->n, DITHER_WEIGHT, QR_STREAM_DITHER_BW);
+  uint16_t w =
+      dithered(t, i, t->w7[i], t->dither_b, l->k, l->n, DITHER_WEIGHT, QR_STREAM_DITHER_BW);
   add_gemm(t, i, d, w, conv ? t->col : t->e[i - 1], m, l->k, l->n, QR_GEMM_B_TRANS);
   if (conv) {
     qr_step_op_t *op = add_op(t, QR_OP_COL2IM, i, m, l->k);
@@ -180,7 +200,7 @@ static void lower_backward(lower_t *t, uint32_t i) {
 }
 
 void qr_step_lower(const qr_net_t *net, qr_step_prog_t *prog) {
-  lower_t t = { .net = net, .prog = prog };
+  lower_t t = {.net = net, .prog = prog};
   memset(prog, 0, sizeof *prog);
   prog->abi_version = QR_STEP_ABI_VERSION;
   prog->batch = net->spec.batch;
@@ -223,7 +243,8 @@ qr_hash_t qr_step_trace_next(const qr_hash_t *prev, const uint64_t *digests, uin
 
 size_t qr_step_batch_scratch_sz(uint32_t n) { return (size_t)n / 8 + 1; }
 
-void qr_step_batch(const qr_hash_t *sigma, uint32_t k, uint32_t n, uint32_t batch, uint32_t *out, void *scratch) {
+void qr_step_batch(const qr_hash_t *sigma, uint32_t k, uint32_t n, uint32_t batch, uint32_t *out,
+                   void *scratch) {
   QR_ASSERT(n >= batch);
   uint8_t *taken = scratch; /* one bit per row */
   memset(taken, 0, qr_step_batch_scratch_sz(n));
@@ -238,7 +259,8 @@ void qr_step_batch(const qr_hash_t *sigma, uint32_t k, uint32_t n, uint32_t batc
   }
 }
 
-int32_t qr_step_td_target(int32_t reward, bool done, int32_t max_q, uint32_t gamma_q16, int32_t q_clip) {
+int32_t qr_step_td_target(int32_t reward, bool done, int32_t max_q, uint32_t gamma_q16,
+                          int32_t q_clip) {
   if (done) return reward;
   int64_t next = ((int64_t)gamma_q16 * qr_clamp32(max_q, -q_clip, q_clip)) >> 16;
   return (int32_t)qr_clamp64(reward + next, INT32_MIN, INT32_MAX);

@@ -10,9 +10,11 @@
 struct qr_ref {
   const qr_net_t *net;
   const qr_step_prog_t *prog;
-  void *buf[QR_STEP_BUF_MAX_CNT]; /* where each buffer lies; model and minibatch are bound per step */
+  /* where each buffer lies; model and minibatch are bound per step */
+  void *buf[QR_STEP_BUF_MAX_CNT];
   qr_ref_pack_t pack;
-  int8_t *fwd_x[2], *fwd_w7;      /* forward pass: a layer's input and output in turn, its weights, its products */
+  /* forward pass: a layer's input and output in turn, its weights, its products */
+  int8_t *fwd_x[2], *fwd_w7;
   int32_t *fwd_acc;
   /* of the step in progress */
   qr_hash_t sigma;
@@ -23,7 +25,10 @@ struct qr_ref {
 
 /* Memory. The same walk measures (base NULL) and places. */
 
-typedef struct { uint8_t *base; size_t off; } carve_t;
+typedef struct {
+  uint8_t *base;
+  size_t off;
+} carve_t;
 
 static void *carve(carve_t *c, size_t sz) {
   size_t at = c->off;
@@ -33,7 +38,8 @@ static void *carve(carve_t *c, size_t sz) {
 
 static size_t elem_sz(uint16_t type) {
   switch (type) {
-  case QR_STEP_I8: case QR_STEP_U8: return 1;
+  case QR_STEP_I8:
+  case QR_STEP_U8: return 1;
   case QR_STEP_I16: return 2;
   case QR_STEP_I32: return 4;
   default: QR_ASSERT(!"buffer type"); return 0;
@@ -43,7 +49,7 @@ static size_t elem_sz(uint16_t type) {
 static size_t max_sz(size_t a, size_t b) { return a > b ? a : b; }
 
 static size_t place(uint8_t *base, qr_ref_t *r, const qr_net_t *net, const qr_step_prog_t *prog) {
-  carve_t c = { base, 0 };
+  carve_t c = {base, 0};
   carve(&c, sizeof *r);
   for (uint32_t i = 0; i < prog->buf_cnt; i++)
     if (prog->bufs[i].role == QR_STEP_BUF_SCRATCH)
@@ -96,8 +102,8 @@ static void make_w7(int8_t *dst, const int16_t *masters, size_t cnt) {
 }
 
 /* Step 4 and 5 of the page, hidden layer. */
-static void bias_act(int8_t *dst, const int32_t *acc, const int32_t *bias, uint32_t m, uint32_t n, int shift,
-                     int bias_shift) {
+static void bias_act(int8_t *dst, const int32_t *acc, const int32_t *bias, uint32_t m, uint32_t n,
+                     int shift, int bias_shift) {
   for (size_t i = 0; i < m; i++)
     for (size_t j = 0; j < n; j++) {
       int64_t v = acc[i * n + j] + qr_step_bias_at(bias[j], bias_shift);
@@ -107,11 +113,12 @@ static void bias_act(int8_t *dst, const int32_t *acc, const int32_t *bias, uint3
 }
 
 /* Last layer. A peer's biases may push Q out of 32 bits: the conversion takes it mod 2^32. */
-static void q_out(int32_t *dst, const int32_t *acc, const int32_t *bias, uint32_t m, uint32_t n, int shift,
-                  int bias_shift) {
+static void q_out(int32_t *dst, const int32_t *acc, const int32_t *bias, uint32_t m, uint32_t n,
+                  int shift, int bias_shift) {
   for (size_t i = 0; i < m; i++)
     for (size_t j = 0; j < n; j++)
-      dst[i * n + j] = (int32_t)((acc[i * n + j] + qr_step_bias_at(bias[j], bias_shift)) * ((int64_t)1 << shift));
+      dst[i * n + j] = (int32_t)((acc[i * n + j] + qr_step_bias_at(bias[j], bias_shift)) *
+                                 ((int64_t)1 << shift));
 }
 
 /* One function per op. */
@@ -128,7 +135,9 @@ static uint32_t next_word(const qr_philox_t *p, size_t i, uint32_t block[4]) {
 
 static size_t elem_cnt(const qr_step_op_t *op) { return (size_t)op->m * op->n; }
 
-static void op_w7(qr_ref_t *r, const qr_step_op_t *op) { make_w7(r->buf[op->dst], r->buf[op->src0], elem_cnt(op)); }
+static void op_w7(qr_ref_t *r, const qr_step_op_t *op) {
+  make_w7(r->buf[op->dst], r->buf[op->src0], elem_cnt(op));
+}
 
 static void op_dither(qr_ref_t *r, const qr_step_op_t *op) {
   qr_philox_t p = stream(r, (uint32_t)op->p1, op->layer);
@@ -186,7 +195,8 @@ static void op_err_quant(qr_ref_t *r, const qr_step_op_t *op) {
   r->exp[op->layer] = r->exp[op->layer + 1] + op->p0 - shift;
   qr_philox_t p = stream(r, QR_STREAM_ROUND_E, op->layer);
   for (size_t i = 0; i < elem_cnt(op); i++)
-    dst[i] = (int8_t)qr_clamp64(qr_step_sr(e[i], shift, next_word(&p, i, block)), QR_STEP_I7_MIN, QR_STEP_I7_MAX);
+    dst[i] = (int8_t)qr_clamp64(qr_step_sr(e[i], shift, next_word(&p, i, block)), QR_STEP_I7_MIN,
+                                QR_STEP_I7_MAX);
 }
 
 static void op_col2im(qr_ref_t *r, const qr_step_op_t *op) {
@@ -206,7 +216,8 @@ static void op_bias_upd(qr_ref_t *r, const qr_step_op_t *op) {
   for (size_t j = 0; j < op->n; j++) {
     int32_t sum = 0;
     for (size_t i = 0; i < op->m; i++) sum += e[i * op->n + j];
-    b[j] = (int32_t)qr_clamp64(b[j] - qr_step_sr(sum, shift, next_word(&p, j, block)), -op->p1, op->p1);
+    b[j] = (int32_t)qr_clamp64(b[j] - qr_step_sr(sum, shift, next_word(&p, j, block)), -op->p1,
+                               op->p1);
   }
 }
 
@@ -217,41 +228,46 @@ static void op_weight_upd(qr_ref_t *r, const qr_step_op_t *op) {
   qr_philox_t p = stream(r, QR_STREAM_ROUND_W, op->layer);
   uint32_t block[4];
   for (size_t i = 0; i < elem_cnt(op); i++)
-    m[i] = (int16_t)qr_clamp64(m[i] - qr_step_sr(g[i], shift, next_word(&p, i, block)), INT16_MIN, INT16_MAX);
+    m[i] = (int16_t)qr_clamp64(m[i] - qr_step_sr(g[i], shift, next_word(&p, i, block)), INT16_MIN,
+                               INT16_MAX);
 }
 
 typedef void (*op_fn_t)(qr_ref_t *r, const qr_step_op_t *op);
 
 static const op_fn_t op_fns[] = {
-  [QR_OP_W7] = op_w7,
-  [QR_OP_DITHER] = op_dither,
-  [QR_OP_GEMM] = op_gemm,
-  [QR_OP_BIAS_ACT] = op_bias_act,
-  [QR_OP_Q_OUT] = op_q_out,
-  [QR_OP_TD] = op_td,
-  [QR_OP_MASK] = op_mask,
-  [QR_OP_ERR_QUANT] = op_err_quant,
-  [QR_OP_COL2IM] = op_col2im,
-  [QR_OP_BIAS_UPD] = op_bias_upd,
-  [QR_OP_WEIGHT_UPD] = op_weight_upd,
+    [QR_OP_W7] = op_w7,
+    [QR_OP_DITHER] = op_dither,
+    [QR_OP_GEMM] = op_gemm,
+    [QR_OP_BIAS_ACT] = op_bias_act,
+    [QR_OP_Q_OUT] = op_q_out,
+    [QR_OP_TD] = op_td,
+    [QR_OP_MASK] = op_mask,
+    [QR_OP_ERR_QUANT] = op_err_quant,
+    [QR_OP_COL2IM] = op_col2im,
+    [QR_OP_BIAS_UPD] = op_bias_upd,
+    [QR_OP_WEIGHT_UPD] = op_weight_upd,
 };
 
-/* Points the buffers that are not ours at the model and the minibatch. The program writes only to the model's. */
-static void bind(qr_ref_t *r, uint8_t *model, const int8_t *obs, const uint8_t *act, const int32_t *target) {
+/* Points the buffers that are not ours at the model and the minibatch. The program writes only to
+   the model's. */
+static void bind(qr_ref_t *r, uint8_t *model, const int8_t *obs, const uint8_t *act,
+                 const int32_t *target) {
   for (uint32_t i = 0; i < r->prog->buf_cnt; i++) {
     const qr_step_buf_t *b = &r->prog->bufs[i];
     switch (b->role) {
     case QR_STEP_BUF_OBS: r->buf[i] = (void *)(uintptr_t)obs; break;
     case QR_STEP_BUF_ACT: r->buf[i] = (void *)(uintptr_t)act; break;
     case QR_STEP_BUF_TARGET: r->buf[i] = (void *)(uintptr_t)target; break;
-    case QR_STEP_BUF_WEIGHT: case QR_STEP_BUF_BIAS: r->buf[i] = model + b->off; break;
+    case QR_STEP_BUF_WEIGHT:
+    case QR_STEP_BUF_BIAS: r->buf[i] = model + b->off; break;
     default: break;
     }
   }
 }
 
-void qr_ref_step(qr_ref_t *r, uint8_t *model, const int8_t *obs, const uint8_t *act, const int32_t *target,
-                 const qr_hash_t *sigma, uint32_t k, uint32_t lr_shift, uint64_t *digests, uint64_t *td_abs_sum) {
+void qr_ref_step(qr_ref_t *r, uint8_t *model, const int8_t *obs, const uint8_t *act,
+                 const int32_t *target, const qr_hash_t *sigma, uint32_t k, uint32_t lr_shift,
+                 uint64_t *digests, uint64_t *td_abs_sum) {
   QR_ASSERT((uintptr_t)model % 4 == 0);
   bind(r, model, obs, act, target);
   r->sigma = *sigma;
@@ -268,26 +284,32 @@ void qr_ref_step(qr_ref_t *r, uint8_t *model, const int8_t *obs, const uint8_t *
   *td_abs_sum = r->td_abs_sum;
 }
 
-/* One layer of the forward pass: x i8 -> out, which is i8 activations or, for the last layer, i32 Q values. */
-static void forward_layer(qr_ref_t *r, const uint8_t *model, uint32_t idx, const int8_t *x, uint32_t rows, void *out) {
+/* One layer of the forward pass: x i8 -> out, which is i8 activations or, for the last layer, i32 Q
+   values. */
+static void forward_layer(qr_ref_t *r, const uint8_t *model, uint32_t idx, const int8_t *x,
+                          uint32_t rows, void *out) {
   const qr_layer_t *l = &r->net->layers[idx];
   int acc_frac = l->in_frac + l->w_frac;
-  qr_step_op_t gemm = { .kind = QR_OP_GEMM, .m = rows * l->pos, .n = l->n, .k = l->k };
+  qr_step_op_t gemm = {.kind = QR_OP_GEMM, .m = rows * l->pos, .n = l->n, .k = l->k};
   if (l->kind == QR_LAYER_CONV3) {
     gemm.flags = QR_GEMM_A_CONV;
-    gemm.geo = (qr_step_geo_t){ (uint16_t)l->in_h, (uint16_t)l->in_w, (uint16_t)l->in_c, (uint16_t)l->out_h,
-                                (uint16_t)l->out_w, (uint16_t)l->stride_y, (uint16_t)l->stride_x, 0 };
+    gemm.geo = (qr_step_geo_t){
+        (uint16_t)l->in_h,  (uint16_t)l->in_w,     (uint16_t)l->in_c,     (uint16_t)l->out_h,
+        (uint16_t)l->out_w, (uint16_t)l->stride_y, (uint16_t)l->stride_x, 0};
   }
   const int32_t *bias = (const void *)(model + l->b_off);
   make_w7(r->fwd_w7, (const void *)(model + l->w_off), (size_t)l->k * l->n);
   qr_ref_gemm(&r->pack, &gemm, x, r->fwd_w7, r->fwd_acc);
   if (idx + 1 == r->net->layer_cnt)
-    q_out(out, r->fwd_acc, bias, gemm.m, gemm.n, QR_STEP_Q_FRAC - acc_frac, QR_STEP_BIAS_FRAC - acc_frac);
+    q_out(out, r->fwd_acc, bias, gemm.m, gemm.n, QR_STEP_Q_FRAC - acc_frac,
+          QR_STEP_BIAS_FRAC - acc_frac);
   else
-    bias_act(out, r->fwd_acc, bias, gemm.m, gemm.n, acc_frac - (int)r->net->spec.act_frac, QR_STEP_BIAS_FRAC - acc_frac);
+    bias_act(out, r->fwd_acc, bias, gemm.m, gemm.n, acc_frac - (int)r->net->spec.act_frac,
+             QR_STEP_BIAS_FRAC - acc_frac);
 }
 
-void qr_ref_forward(qr_ref_t *r, const uint8_t *model, const int8_t *obs, uint32_t cnt, int32_t *q) {
+void qr_ref_forward(qr_ref_t *r, const uint8_t *model, const int8_t *obs, uint32_t cnt,
+                    int32_t *q) {
   const qr_net_t *net = r->net;
   QR_ASSERT((uintptr_t)model % 4 == 0);
   for (uint32_t at = 0; at < cnt; at += net->spec.batch) {

@@ -15,9 +15,10 @@ static size_t tap_off(const qr_step_geo_t *g, uint32_t pos, uint32_t tap) {
   return ((size_t)(y % g->h) * g->w + x % g->w) * g->c;
 }
 
-/* Puts cnt elements of row r, from column j on, of a stored [rows][cols] matrix; dst is its copy or its transpose. */
-static void put(int16_t *dst, uint32_t rows, uint32_t cols, bool trans, uint32_t r, uint32_t j, const int8_t *src,
-                uint32_t cnt) {
+/* Puts cnt elements of row r, from column j on, of a stored [rows][cols] matrix; dst is its copy or
+   its transpose. */
+static void put(int16_t *dst, uint32_t rows, uint32_t cols, bool trans, uint32_t r, uint32_t j,
+                const int8_t *src, uint32_t cnt) {
   if (trans)
     for (uint32_t i = 0; i < cnt; i++) dst[(size_t)(j + i) * rows + r] = src[i];
   else
@@ -25,16 +26,19 @@ static void put(int16_t *dst, uint32_t rows, uint32_t cols, bool trans, uint32_t
 }
 
 static void pack_plain(int16_t *dst, const int8_t *src, uint32_t rows, uint32_t cols, bool trans) {
-  for (uint32_t r = 0; r < rows; r++) put(dst, rows, cols, trans, r, 0, src + (size_t)r * cols, cols);
+  for (uint32_t r = 0; r < rows; r++)
+    put(dst, rows, cols, trans, r, 0, src + (size_t)r * cols, cols);
 }
 
-static void pack_conv(int16_t *dst, const int8_t *src, uint32_t rows, const qr_step_geo_t *g, bool trans) {
+static void pack_conv(int16_t *dst, const int8_t *src, uint32_t rows, const qr_step_geo_t *g,
+                      bool trans) {
   uint32_t pos_cnt = (uint32_t)g->out_h * g->out_w;
   size_t sample_sz = (size_t)g->h * g->w * g->c;
   for (uint32_t r = 0; r < rows; r++) {
     const int8_t *sample = src + r / pos_cnt * sample_sz;
     for (uint32_t tap = 0; tap < TAP_CNT; tap++)
-      put(dst, rows, TAP_CNT * g->c, trans, r, tap * g->c, sample + tap_off(g, r % pos_cnt, tap), g->c);
+      put(dst, rows, TAP_CNT * g->c, trans, r, tap * g->c, sample + tap_off(g, r % pos_cnt, tap),
+          g->c);
   }
 }
 
@@ -44,7 +48,8 @@ static int32_t dot(const int16_t *a, const int16_t *b, uint32_t k) {
   return sum;
 }
 
-void qr_ref_gemm(const qr_ref_pack_t *pack, const qr_step_op_t *op, const int8_t *a, const int8_t *b, int32_t *c) {
+void qr_ref_gemm(const qr_ref_pack_t *pack, const qr_step_op_t *op, const int8_t *a,
+                 const int8_t *b, int32_t *c) {
   bool a_trans = op->flags & QR_GEMM_A_TRANS, b_trans = op->flags & QR_GEMM_B_TRANS;
   uint32_t a_rows = a_trans ? op->k : op->m, a_cols = a_trans ? op->m : op->k;
   if (op->flags & QR_GEMM_A_CONV)
@@ -54,7 +59,8 @@ void qr_ref_gemm(const qr_ref_pack_t *pack, const qr_step_op_t *op, const int8_t
   pack_plain(pack->b, b, b_trans ? op->n : op->k, b_trans ? op->k : op->n, !b_trans);
   for (uint32_t i = 0; i < op->m; i++)
     for (uint32_t j = 0; j < op->n; j++)
-      c[(size_t)i * op->n + j] = dot(pack->a + (size_t)i * op->k, pack->b + (size_t)j * op->k, op->k);
+      c[(size_t)i * op->n + j] =
+          dot(pack->a + (size_t)i * op->k, pack->b + (size_t)j * op->k, op->k);
 }
 
 void qr_ref_col2im(const qr_step_geo_t *g, uint32_t rows, const int32_t *col, int32_t *x) {
@@ -71,14 +77,15 @@ void qr_ref_col2im(const qr_step_geo_t *g, uint32_t rows, const int32_t *col, in
   }
 }
 
-/* Digest. Columns are taken in panels so that the key words of one panel fit on the stack; row i of a group of 256 uses the
-   key from word 8i on. */
+/* Digest. Columns are taken in panels so that the key words of one panel fit on the stack; row i of
+   a group of 256 uses the key from word 8i on. */
 #define GROUP_ROWS 256u
 #define ROW_KEY_STRIDE 8u
 #define PANEL_COLS 1024u
 #define PANEL_KEYS (ROW_KEY_STRIDE * (GROUP_ROWS - 1) + PANEL_COLS)
 
-static uint64_t group_sum(const int32_t *x, uint32_t rows, uint32_t cols, size_t stride, const uint32_t *key) {
+static uint64_t group_sum(const int32_t *x, uint32_t rows, uint32_t cols, size_t stride,
+                          const uint32_t *key) {
   uint64_t sum = 0;
   for (uint32_t i = 0; i < rows; i++) {
     const int32_t *row = x + i * stride;
@@ -93,7 +100,8 @@ static uint64_t group_factor(const qr_philox_t *p, uint32_t group) {
   return ((uint64_t)qr_philox_word(p, 2 * group + 1) << 32 | qr_philox_word(p, 2 * group)) | 1;
 }
 
-uint64_t qr_ref_digest(const int32_t *x, uint32_t m, uint32_t n, const qr_hash_t *sigma, uint32_t k, uint32_t t) {
+uint64_t qr_ref_digest(const int32_t *x, uint32_t m, uint32_t n, const qr_hash_t *sigma, uint32_t k,
+                       uint32_t t) {
   qr_philox_t keys = qr_philox_init(sigma, qr_stream_word(QR_STREAM_DIGEST_K, t, k));
   qr_philox_t factors = qr_philox_init(sigma, qr_stream_word(QR_STREAM_DIGEST_R, t, k));
   uint32_t key[PANEL_KEYS];
@@ -103,7 +111,8 @@ uint64_t qr_ref_digest(const int32_t *x, uint32_t m, uint32_t n, const qr_hash_t
     for (uint32_t w = 0; w < PANEL_KEYS; w += 4) qr_philox_block(&keys, (col + w) / 4, key + w);
     for (uint32_t row = 0; row < m; row += GROUP_ROWS) {
       uint32_t rows = m - row < GROUP_ROWS ? m - row : GROUP_ROWS;
-      digest += group_factor(&factors, row / GROUP_ROWS) * group_sum(x + (size_t)row * n + col, rows, cols, n, key);
+      digest += group_factor(&factors, row / GROUP_ROWS) *
+                group_sum(x + (size_t)row * n + col, rows, cols, n, key);
     }
   }
   return digest;
