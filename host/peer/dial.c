@@ -8,12 +8,15 @@
 static bool has_session(const qr_peers_t *p, const qr_pubkey_t *pk) {
   for (uint32_t i = 0; i < p->cfg.peer_max_cnt; i++) {
     const qr_peer_slot_t *s = &p->slots[i];
-    if (s->state != QR_PEER_FREE && s->state != QR_PEER_DIALING && !s->doom && qr_pubkey_eq(&s->pk, pk)) return true;
+    if (s->state != QR_PEER_FREE && s->state != QR_PEER_DIALING && !s->doom &&
+        qr_pubkey_eq(&s->pk, pk))
+      return true;
   }
   return false;
 }
 
-/* Doubles the pause, and spreads it by a quarter either way, so that peers of a node that was down do not come all at once. */
+/* Doubles the pause, and spreads it by a quarter either way, so that peers of a node that was down
+ * do not come all at once. */
 static void pause_dial(qr_peers_t *p, qr_peer_static_t *t) {
   t->next_ns = p->now_ns + t->backoff_ns * 3 / 4 + qr_peer_draw(p) % (t->backoff_ns / 2);
   t->backoff_ns = t->backoff_ns * 2 > BACKOFF_MAX_NS ? BACKOFF_MAX_NS : t->backoff_ns * 2;
@@ -23,7 +26,8 @@ void qr_peer_dial_poll(qr_peers_t *p) {
   for (uint32_t i = 0; i < p->cfg.static_cnt; i++) {
     qr_peer_static_t *t = &p->statics[i];
     if (!t->backoff_ns) t->backoff_ns = BACKOFF_MIN_NS;
-    if (t->peer || t->self || p->now_ns < t->next_ns || (t->met && has_session(p, &t->pk))) continue;
+    if (t->peer || t->self || p->now_ns < t->next_ns || (t->met && has_session(p, &t->pk)))
+      continue;
     qr_link_conn_t conn = 0;
     if (p->cfg.ops->connect(p->cfg.link, &t->addr, NULL, &conn) != QR_OK) {
       pause_dial(p, t);

@@ -1,20 +1,24 @@
-/* Announced blocks: asked for once, from one announcer at a time, from another if that one fails. */
+/* Announced blocks: asked for once, from one announcer at a time, from another if that one fails.
+ */
 #include "peer/internal.h"
 
 #define ANSWER_NS (10 * QR_PEER_SEC)
-#define VERDICT_NS (300 * QR_PEER_SEC) /* the application forgot it: our own entry must not stay for ever */
-#define AGAIN_NS (100 * QR_PEER_MSEC)  /* the application had no room */
-#define AHEAD_NS (2 * QR_PEER_SEC)     /* the block's time is ahead of our clock */
+#define VERDICT_NS                                                                                 \
+  (300 * QR_PEER_SEC) /* the application forgot it: our own entry must not stay for ever */
+#define AGAIN_NS (100 * QR_PEER_MSEC) /* the application had no room */
+#define AHEAD_NS (2 * QR_PEER_SEC)    /* the block's time is ahead of our clock */
 #define TRY_MAX_CNT 16u
 #define PER_PEER_CNT 8u
-#define NEAR_CNT 1024u                 /* blocks further below our tip than any reorganisation goes are not asked for */
+#define NEAR_CNT                                                                                   \
+  1024u /* blocks further below our tip than any reorganisation goes are not asked for */
 #define COST_LATE 5u
 #define COST_REFUSED 1u
 #define COST_BAD_CLAIM 10u
 
 static qr_peer_fetch_t *find(qr_peers_t *p, const qr_hash_t *h) {
   for (uint32_t i = 0; i < QR_PEER_FETCH_CNT; i++) {
-    if (p->fetches[i].state != QR_FETCH_FREE && qr_hash_eq(&p->fetches[i].hash, h)) return &p->fetches[i];
+    if (p->fetches[i].state != QR_FETCH_FREE && qr_hash_eq(&p->fetches[i].hash, h))
+      return &p->fetches[i];
   }
   return NULL;
 }
@@ -28,17 +32,23 @@ void qr_peer_fetch_claim(qr_peers_t *p, qr_peer_slot_t *s, const qr_peer_claim_t
     return;
   }
   if (qr_peer_work_more(&c->work, &s->claim.work)) s->claim = *c;
-  bool next = c->height <= p->tip.height + 1 && c->height + NEAR_CNT > p->tip.height; /* further ahead is sync's business */
+  bool next = c->height <= p->tip.height + 1 &&
+              c->height + NEAR_CNT > p->tip.height; /* further ahead is sync's business */
   if (!next || qr_u256_cmp(&c->work, &p->tip.work) < 0) return;
-  if (qr_inv_has(&p->known, &c->hash) || qr_peer_fetch_has(p, &c->hash) || qr_peer_sync_has(p, &c->hash)) return;
+  if (qr_inv_has(&p->known, &c->hash) || qr_peer_fetch_has(p, &c->hash) ||
+      qr_peer_sync_has(p, &c->hash))
+    return;
   uint32_t own_cnt = 0;
   qr_peer_fetch_t *f = NULL;
   for (uint32_t i = 0; i < QR_PEER_FETCH_CNT; i++) {
-    if (p->fetches[i].state == QR_FETCH_FREE) f = f ? f : &p->fetches[i];
-    else own_cnt += p->fetches[i].peer == s->id;
+    if (p->fetches[i].state == QR_FETCH_FREE)
+      f = f ? f : &p->fetches[i];
+    else
+      own_cnt += p->fetches[i].peer == s->id;
   }
   if (!f || own_cnt >= PER_PEER_CNT) return; /* sync will find it by the claim */
-  *f = (qr_peer_fetch_t){ .state = QR_FETCH_WAIT, .hash = c->hash, .peer = s->id, .at_ns = p->now_ns };
+  *f =
+      (qr_peer_fetch_t){.state = QR_FETCH_WAIT, .hash = c->hash, .peer = s->id, .at_ns = p->now_ns};
 }
 
 /* Hands the entry to another peer that has the block; frees it if there is none. */
@@ -54,7 +64,8 @@ static void reassign(qr_peers_t *p, qr_peer_fetch_t *f) {
   f->at_ns = p->now_ns;
 }
 
-bool qr_peer_fetch_block(qr_peers_t *p, qr_peer_slot_t *s, const qr_hash_t *h, const uint8_t *block, uint32_t sz) {
+bool qr_peer_fetch_block(qr_peers_t *p, qr_peer_slot_t *s, const qr_hash_t *h, const uint8_t *block,
+                         uint32_t sz) {
   qr_peer_fetch_t *f = find(p, h);
   if (!f || f->state != QR_FETCH_ASKED || f->peer != s->id) return false;
   if (p->cfg.app->on_block(p->cfg.ctx, s->id, h, block, sz)) {
@@ -78,14 +89,16 @@ void qr_peer_fetch_refused(qr_peers_t *p, qr_peer_slot_t *s, const qr_hash_t *h)
 void qr_peer_fetch_gone(qr_peers_t *p, const qr_peer_slot_t *s) {
   for (uint32_t i = 0; i < QR_PEER_FETCH_CNT; i++) {
     qr_peer_fetch_t *f = &p->fetches[i];
-    if ((f->state == QR_FETCH_WAIT || f->state == QR_FETCH_ASKED) && f->peer == s->id) reassign(p, f);
+    if ((f->state == QR_FETCH_WAIT || f->state == QR_FETCH_ASKED) && f->peer == s->id)
+      reassign(p, f);
   }
 }
 
 /* Faults of what was sent with the header, not of the block: another peer may send it whole. */
 static bool sender_only(enum qr_verdict v) {
-  return v == QR_VERDICT_SIZE || v == QR_VERDICT_SYNTAX || v == QR_VERDICT_TX_ROOT || v == QR_VERDICT_TRACE_ROOT ||
-         v == QR_VERDICT_ACTIONS_ROOT || v == QR_VERDICT_WITNESS_ROOT || v == QR_VERDICT_WITNESS_MISSING;
+  return v == QR_VERDICT_SIZE || v == QR_VERDICT_SYNTAX || v == QR_VERDICT_TX_ROOT ||
+         v == QR_VERDICT_TRACE_ROOT || v == QR_VERDICT_ACTIONS_ROOT ||
+         v == QR_VERDICT_WITNESS_ROOT || v == QR_VERDICT_WITNESS_MISSING;
 }
 
 bool qr_peer_fetch_verdict(qr_peers_t *p, const qr_hash_t *h, enum qr_verdict v) {
@@ -95,8 +108,10 @@ bool qr_peer_fetch_verdict(qr_peers_t *p, const qr_hash_t *h, enum qr_verdict v)
   if (v == QR_VERDICT_TIME_AHEAD && ++f->try_cnt < TRY_MAX_CNT) {
     f->state = QR_FETCH_WAIT;
     f->at_ns = p->now_ns + AHEAD_NS;
-  } else if (sender_only(v)) reassign(p, f);
-  else f->state = QR_FETCH_FREE;
+  } else if (sender_only(v))
+    reassign(p, f);
+  else
+    f->state = QR_FETCH_FREE;
   return true;
 }
 
@@ -106,7 +121,7 @@ static void ask(qr_peers_t *p, qr_peer_fetch_t *f) {
     reassign(p, f);
     return;
   }
-  if (!qr_peer_out_msg(p, s, &(qr_msg_t){ .type = QR_MSG_GET_BLOCK, .get_block = { f->hash } })) return;
+  if (!qr_peer_out_msg(p, s, &(qr_msg_t){.type = QR_MSG_GET_BLOCK, .get_block = {f->hash}})) return;
   qr_inv_add(&s->asked, &f->hash);
   f->state = QR_FETCH_ASKED;
   f->at_ns = p->now_ns + ANSWER_NS;
@@ -117,8 +132,10 @@ void qr_peer_fetch_poll(qr_peers_t *p) {
   for (uint32_t i = 0; i < QR_PEER_FETCH_CNT; i++) {
     qr_peer_fetch_t *f = &p->fetches[i];
     if (f->state == QR_FETCH_FREE || p->now_ns < f->at_ns) continue;
-    if (f->state == QR_FETCH_WAIT) ask(p, f);
-    else if (f->state == QR_FETCH_GIVEN) f->state = QR_FETCH_FREE;
+    if (f->state == QR_FETCH_WAIT)
+      ask(p, f);
+    else if (f->state == QR_FETCH_GIVEN)
+      f->state = QR_FETCH_FREE;
     else {
       qr_peer_slot_t *s = qr_peer_find(p, f->peer);
       if (s) qr_peer_strike(p, s, COST_LATE, "announced a block and did not send it");

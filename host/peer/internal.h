@@ -11,17 +11,17 @@
 
 #define QR_PEER_SEC 1000000000ull
 #define QR_PEER_MSEC 1000000ull
-#define QR_PEER_TILE "net"             /* whose log lines these are */
+#define QR_PEER_TILE "net" /* whose log lines these are */
 
 #define QR_PEER_STRIKE_LIMIT 100u
-#define QR_PEER_WANT_BLOCK_CNT 48u     /* questions of one peer that may wait */
+#define QR_PEER_WANT_BLOCK_CNT 48u /* questions of one peer that may wait */
 #define QR_PEER_WANT_MODEL_CNT 2u
 #define QR_PEER_WANT_CNT (QR_PEER_WANT_BLOCK_CNT + QR_PEER_WANT_MODEL_CNT + 1u)
-#define QR_PEER_FETCH_CNT 64u          /* announced blocks under way */
-#define QR_PEER_MODEL_CNT 64u          /* models asked for or waiting to be */
+#define QR_PEER_FETCH_CNT 64u /* announced blocks under way */
+#define QR_PEER_MODEL_CNT 64u /* models asked for or waiting to be */
 #define QR_PEER_BAN_CNT 128u
-#define QR_PEER_PAST_CNT 64u           /* ended sessions that can still be blamed */
-#define QR_PEER_QUEUE_CNT 1024u        /* hashes of a sync under way; a power of two */
+#define QR_PEER_PAST_CNT 64u    /* ended sessions that can still be blamed */
+#define QR_PEER_QUEUE_CNT 1024u /* hashes of a sync under way; a power of two */
 #define QR_PEER_WINDOW_MAX_CNT 32u
 
 /* ---- a session ---- */
@@ -32,42 +32,55 @@ enum qr_peer_state {
   QR_PEER_HELLO,   /* link up, our HELLO sent, theirs awaited */
   QR_PEER_READY,   /* their HELLO is acceptable, our READY sent, theirs awaited */
   QR_PEER_UP,
-  QR_PEER_CLOSING  /* refused; kept for a moment so that it can read our HELLO and tell its operator why */
+  QR_PEER_CLOSING /* refused; kept for a moment so that it can read our HELLO and tell its operator
+                     why */
 };
 
 enum qr_peer_bucket {
-  QR_PEER_BUCKET_CONTROL, QR_PEER_BUCKET_TX, QR_PEER_BUCKET_BLOCKS, QR_PEER_BUCKET_MODELS, QR_PEER_BUCKET_HASHES,
+  QR_PEER_BUCKET_CONTROL,
+  QR_PEER_BUCKET_TX,
+  QR_PEER_BUCKET_BLOCKS,
+  QR_PEER_BUCKET_MODELS,
+  QR_PEER_BUCKET_HASHES,
   QR_PEER_BUCKET_CNT
 };
 
-typedef struct { uint8_t *buf; uint32_t cap, sz; uint32_t skip; } qr_peer_in_t; /* skip: bytes of an unknown message to come */
+typedef struct {
+  uint8_t *buf;
+  uint32_t cap, sz;
+  uint32_t skip;
+} qr_peer_in_t; /* skip: bytes of an unknown message to come */
 
 typedef struct {
   uint8_t *buf;
-  uint32_t cap, rd, sz;   /* waiting bytes are buf[rd .. rd + sz) */
-  uint32_t reserved;      /* for answers that the application owes */
-  bool blocked;           /* until WRITABLE */
-  uint64_t moved_ns;      /* when bytes last went out, or the queue was empty */
+  uint32_t cap, rd, sz; /* waiting bytes are buf[rd .. rd + sz) */
+  uint32_t reserved;    /* for answers that the application owes */
+  bool blocked;         /* until WRITABLE */
+  uint64_t moved_ns;    /* when bytes last went out, or the queue was empty */
 } qr_peer_out_t;
 
 typedef struct {
-  uint32_t req;           /* 0: free */
-  uint8_t kind;           /* enum qr_msg_want */
-  bool asked;             /* the application has it; room for the answer is reserved */
+  uint32_t req; /* 0: free */
+  uint8_t kind; /* enum qr_msg_want */
+  bool asked;   /* the application has it; room for the answer is reserved */
   uint64_t at_ns;
   qr_hash_t hash, root;
 } qr_peer_want_slot_t;
 
-typedef struct { qr_hash_t hash; uint64_t height; qr_u256_t work; } qr_peer_claim_t;
+typedef struct {
+  qr_hash_t hash;
+  uint64_t height;
+  qr_u256_t work;
+} qr_peer_claim_t;
 
 typedef struct {
   enum qr_peer_state state;
   qr_peer_id_t id;
   uint32_t generation;
-  const char *doom;       /* why it ends; it is taken down at the next safe place and counts as gone meanwhile */
+  const char *doom; /* why it ends: taken down at the next safe place, counts as gone meanwhile */
   qr_link_conn_t conn;
   bool inbound, link_gone, got_ready;
-  int32_t static_idx;     /* of the dialled address, -1 if inbound */
+  int32_t static_idx; /* of the dialled address, -1 if inbound */
   qr_link_addr_t addr;
   qr_pubkey_t pk;
   uint64_t since_ns, up_ns, rx_ns;
@@ -78,11 +91,11 @@ typedef struct {
   qr_peer_in_t in[QR_LINK_CLASS_CNT];
   qr_peer_out_t out[QR_LINK_CLASS_CNT];
   uint64_t credit_ns[QR_PEER_BUCKET_CNT], credit_at_ns;
-  uint64_t guilt_ns;      /* when the last strike will be forgiven */
+  uint64_t guilt_ns;                                  /* when the last strike will be forgiven */
   uint64_t ping_nonce, ping_ns, ping_next_ns, rtt_ns; /* ping_nonce 0: none under way */
-  qr_inv_t blocks, txs;   /* what the peer is known to have */
-  qr_inv_t asked;         /* blocks asked of it lately: a late answer is no offence */
-  qr_hash_t late_root;    /* model given up lately */
+  qr_inv_t blocks, txs;                               /* what the peer is known to have */
+  qr_inv_t asked;      /* blocks asked of it lately: a late answer is no offence */
+  qr_hash_t late_root; /* model given up lately */
   qr_peer_want_slot_t wants[QR_PEER_WANT_CNT];
   qr_hash_t locator[QR_MSG_LOCATOR_MAX_CNT]; /* of the HASHES want */
   uint32_t locator_cnt, locator_max;
@@ -98,23 +111,29 @@ enum qr_peer_fetch_state { QR_FETCH_FREE, QR_FETCH_WAIT, QR_FETCH_ASKED, QR_FETC
 typedef struct {
   enum qr_peer_fetch_state state;
   qr_hash_t hash;
-  qr_peer_id_t peer;      /* whom we ask or asked */
-  uint64_t at_ns;         /* WAIT: when to ask. ASKED, GIVEN: when to give up */
+  qr_peer_id_t peer; /* whom we ask or asked */
+  uint64_t at_ns;    /* WAIT: when to ask. ASKED, GIVEN: when to give up */
   uint32_t try_cnt;
 } qr_peer_fetch_t;
 
 /* ---- sync ---- */
 
-typedef struct { qr_hash_t hash; uint64_t height; uint32_t sz; bool arrived, skip, done; } qr_peer_entry_t;
-
-/* head <= given <= asked <= tail count entries since boot; entry i lies at i % QR_PEER_QUEUE_CNT. [head, given): with the
-   application, verdict awaited. [given, asked): asked for, in the hold buffers once arrived. [asked, tail): not yet asked for. */
 typedef struct {
-  qr_peer_id_t peer;      /* who has the role, 0: nobody */
-  qr_peer_id_t forced;    /* sync from this one next, whatever it claims */
+  qr_hash_t hash;
+  uint64_t height;
+  uint32_t sz;
+  bool arrived, skip, done;
+} qr_peer_entry_t;
+
+/* head <= given <= asked <= tail count entries since boot; entry i lies at i % QR_PEER_QUEUE_CNT.
+   [head, given): with the application, verdict awaited. [given, asked): asked for, in the hold
+   buffers once arrived. [asked, tail): not yet asked for. */
+typedef struct {
+  qr_peer_id_t peer;   /* who has the role, 0: nobody */
+  qr_peer_id_t forced; /* sync from this one next, whatever it claims */
   uint64_t head, given, asked, tail;
-  uint64_t deadline_ns;   /* for the peer, while it owes us something */
-  uint64_t verdict_ns;    /* last sign of life of the application */
+  uint64_t deadline_ns; /* for the peer, while it owes us something */
+  uint64_t verdict_ns;  /* last sign of life of the application */
   bool hashes_asked;
   bool end;               /* the peer has no more hashes now */
   bool gained;            /* a block was accepted since the last empty queue */
@@ -138,29 +157,37 @@ typedef struct {
 
 typedef struct {
   qr_link_addr_t addr;
-  qr_peer_id_t peer;      /* dial or session under way, 0: none */
-  bool met, self;         /* met: pk is who answered last */
+  qr_peer_id_t peer; /* dial or session under way, 0: none */
+  bool met, self;    /* met: pk is who answered last */
   qr_pubkey_t pk;
   uint64_t next_ns, backoff_ns;
 } qr_peer_static_t;
 
-typedef struct { bool by_addr; uint8_t key[32]; uint64_t until_ns; } qr_peer_ban_t; /* until 0: free */
+typedef struct {
+  bool by_addr;
+  uint8_t key[32];
+  uint64_t until_ns;
+} qr_peer_ban_t; /* until 0: free */
 
-typedef struct { qr_peer_id_t id; qr_pubkey_t pk; qr_link_addr_t addr; } qr_peer_past_t;
+typedef struct {
+  qr_peer_id_t id;
+  qr_pubkey_t pk;
+  qr_link_addr_t addr;
+} qr_peer_past_t;
 
 struct qr_peers {
   qr_peers_cfg_t cfg;
   char agent[QR_MSG_AGENT_MAX_SZ + 1];
   uint64_t now_ns, rng;
   uint32_t req_seq;
-  int work_cnt;           /* of this poll */
-  bool doomed;            /* some session has to be taken down */
-  qr_peer_claim_t tip;    /* ours: executed, no mere claim */
+  int work_cnt;        /* of this poll */
+  bool doomed;         /* some session has to be taken down */
+  qr_peer_claim_t tip; /* ours: executed, no mere claim */
   qr_hash_t locator[QR_MSG_LOCATOR_MAX_CNT];
   uint32_t locator_cnt;
-  uint64_t refresh_ns;    /* when to look for peers that lack the tip */
+  uint64_t refresh_ns; /* when to look for peers that lack the tip */
   qr_inv_t known, bad, tx_seen;
-  qr_peer_slot_t *slots;  /* cfg.peer_max_cnt */
+  qr_peer_slot_t *slots; /* cfg.peer_max_cnt */
   qr_peer_fetch_t fetches[QR_PEER_FETCH_CNT];
   qr_peer_sync_t sync;
   qr_peer_model_t models[QR_PEER_MODEL_CNT]; /* first come first served */
@@ -174,44 +201,51 @@ struct qr_peers {
 };
 
 /* peers.c */
-uint64_t qr_peer_draw(qr_peers_t *p);                              /* seeded 64 bits */
+uint64_t qr_peer_draw(qr_peers_t *p);                               /* seeded 64 bits */
 qr_peer_slot_t *qr_peer_find(const qr_peers_t *p, qr_peer_id_t id); /* UP and not doomed, or NULL */
 void qr_peer_tell_tip(qr_peers_t *p, qr_peer_slot_t *s);
-bool qr_peer_work_more(const qr_u256_t *a, const qr_u256_t *b);     /* a > b */
+bool qr_peer_work_more(const qr_u256_t *a, const qr_u256_t *b); /* a > b */
 
 /* out.c */
 bool qr_peer_out_room(const qr_peer_slot_t *s, enum qr_link_class cls, size_t sz);
-bool qr_peer_out_msg(qr_peers_t *p, qr_peer_slot_t *s, const qr_msg_t *m); /* false: no room, nothing queued */
+bool qr_peer_out_msg(qr_peers_t *p, qr_peer_slot_t *s,
+                     const qr_msg_t *m); /* false: no room, nothing queued */
 void qr_peer_out_flush(qr_peers_t *p, qr_peer_slot_t *s);
 
 /* limit.c */
-bool qr_peer_spend(qr_peers_t *p, qr_peer_slot_t *s, enum qr_peer_bucket b); /* false: over the rate */
-void qr_peer_unspend(qr_peer_slot_t *s, enum qr_peer_bucket b); /* gives back what the last spend took */
+bool qr_peer_spend(qr_peers_t *p, qr_peer_slot_t *s,
+                   enum qr_peer_bucket b); /* false: over the rate */
+void qr_peer_unspend(qr_peer_slot_t *s,
+                     enum qr_peer_bucket b); /* gives back what the last spend took */
 void qr_peer_limit_reset(qr_peers_t *p, qr_peer_slot_t *s);
 uint32_t qr_peer_strikes(const qr_peers_t *p, const qr_peer_slot_t *s);
 void qr_peer_strike(qr_peers_t *p, qr_peer_slot_t *s, uint32_t cost, const char *why);
 void qr_peer_ban(qr_peers_t *p, const qr_pubkey_t *pk, const qr_link_addr_t *addr);
-bool qr_peer_banned(const qr_peers_t *p, const qr_pubkey_t *pk, const qr_link_addr_t *addr); /* addr NULL: not asked */
+bool qr_peer_banned(const qr_peers_t *p, const qr_pubkey_t *pk,
+                    const qr_link_addr_t *addr); /* addr NULL: not asked */
 
 /* session.c */
 void qr_peer_doom(qr_peers_t *p, qr_peer_slot_t *s, const char *why);
 void qr_peer_reap(qr_peers_t *p); /* takes doomed sessions down */
-qr_peer_slot_t *qr_peer_slot_new(qr_peers_t *p, qr_link_conn_t conn, bool inbound, const qr_link_addr_t *addr);
+qr_peer_slot_t *qr_peer_slot_new(qr_peers_t *p, qr_link_conn_t conn, bool inbound,
+                                 const qr_link_addr_t *addr);
 void qr_peer_event(qr_peers_t *p, const qr_link_event_t *ev);
 void qr_peer_session_timers(qr_peers_t *p, qr_peer_slot_t *s);
 void qr_peer_info(const qr_peers_t *p, const qr_peer_slot_t *s, qr_peer_info_t *out);
 
 /* recv.c */
-void qr_peer_recv(qr_peers_t *p, qr_peer_slot_t *s, enum qr_link_class cls, const uint8_t *data, size_t sz);
+void qr_peer_recv(qr_peers_t *p, qr_peer_slot_t *s, enum qr_link_class cls, const uint8_t *data,
+                  size_t sz);
 /* session.c, called by recv.c */
 void qr_peer_on_hello(qr_peers_t *p, qr_peer_slot_t *s, const qr_msg_hello_t *h);
 void qr_peer_set_up(qr_peers_t *p, qr_peer_slot_t *s);
 
 /* dial.c */
 void qr_peer_dial_poll(qr_peers_t *p);
-void qr_peer_dial_met(qr_peers_t *p, const qr_peer_slot_t *s);   /* the link came up */
+void qr_peer_dial_met(qr_peers_t *p, const qr_peer_slot_t *s); /* the link came up */
 void qr_peer_dial_ended(qr_peers_t *p, const qr_peer_slot_t *s);
-bool qr_peer_dial_is_static(const qr_peers_t *p, const qr_link_addr_t *addr); /* IP address of a configured peer */
+bool qr_peer_dial_is_static(const qr_peers_t *p,
+                            const qr_link_addr_t *addr); /* IP address of a configured peer */
 
 /* serve.c */
 size_t qr_peer_serve_model_sz(uint32_t model_sz); /* of the frames that carry a model */
@@ -219,13 +253,16 @@ void qr_peer_serve_ask(qr_peers_t *p, qr_peer_slot_t *s, const qr_msg_t *m); /* 
 void qr_peer_serve_poll(qr_peers_t *p, qr_peer_slot_t *s);
 
 /* fetch.c */
-void qr_peer_fetch_claim(qr_peers_t *p, qr_peer_slot_t *s, const qr_peer_claim_t *c); /* ANNOUNCE or HELLO */
+void qr_peer_fetch_claim(qr_peers_t *p, qr_peer_slot_t *s,
+                         const qr_peer_claim_t *c); /* ANNOUNCE or HELLO */
 bool qr_peer_fetch_has(const qr_peers_t *p, const qr_hash_t *h);
 /* True if the block was one of those asked for here. */
-bool qr_peer_fetch_block(qr_peers_t *p, qr_peer_slot_t *s, const qr_hash_t *h, const uint8_t *block, uint32_t sz);
+bool qr_peer_fetch_block(qr_peers_t *p, qr_peer_slot_t *s, const qr_hash_t *h, const uint8_t *block,
+                         uint32_t sz);
 void qr_peer_fetch_refused(qr_peers_t *p, qr_peer_slot_t *s, const qr_hash_t *h); /* NOT_FOUND */
 void qr_peer_fetch_gone(qr_peers_t *p, const qr_peer_slot_t *s);
-bool qr_peer_fetch_verdict(qr_peers_t *p, const qr_hash_t *h, enum qr_verdict v); /* true if it was one of these */
+bool qr_peer_fetch_verdict(qr_peers_t *p, const qr_hash_t *h,
+                           enum qr_verdict v); /* true if it was one of these */
 void qr_peer_fetch_poll(qr_peers_t *p);
 
 /* sync.c */
@@ -233,8 +270,10 @@ void qr_peer_sync_poll(qr_peers_t *p);
 bool qr_peer_sync_has(const qr_peers_t *p, const qr_hash_t *h);
 bool qr_peer_sync_active(const qr_peers_t *p); /* a role is held or verdicts of one are awaited */
 void qr_peer_sync_hashes(qr_peers_t *p, qr_peer_slot_t *s, const qr_msg_hashes_t *h);
-bool qr_peer_sync_block(qr_peers_t *p, qr_peer_slot_t *s, const qr_hash_t *h, const uint8_t *block, uint32_t sz);
-void qr_peer_sync_refused(qr_peers_t *p, qr_peer_slot_t *s, uint8_t kind, const qr_hash_t *h); /* NOT_FOUND */
+bool qr_peer_sync_block(qr_peers_t *p, qr_peer_slot_t *s, const qr_hash_t *h, const uint8_t *block,
+                        uint32_t sz);
+void qr_peer_sync_refused(qr_peers_t *p, qr_peer_slot_t *s, uint8_t kind,
+                          const qr_hash_t *h); /* NOT_FOUND */
 void qr_peer_sync_gone(qr_peers_t *p, const qr_peer_slot_t *s);
 /* A verdict (OK: accepted) on a block; true if it was one of the sync's. */
 bool qr_peer_sync_verdict(qr_peers_t *p, qr_peer_id_t from, const qr_hash_t *h, enum qr_verdict v);

@@ -3,14 +3,14 @@
 
 #define FORGIVE_NS (6 * QR_PEER_SEC) /* one strike is forgotten every so often */
 
-typedef struct { uint32_t rate, burst; } rate_t; /* messages a second, and how many at once */
+typedef struct {
+  uint32_t rate, burst;
+} rate_t; /* messages a second, and how many at once */
 
 static const rate_t rates[QR_PEER_BUCKET_CNT] = {
-  [QR_PEER_BUCKET_CONTROL] = { 1000, 2000 },
-  [QR_PEER_BUCKET_TX] = { 200, 1000 },
-  [QR_PEER_BUCKET_BLOCKS] = { 200, 200 },
-  [QR_PEER_BUCKET_MODELS] = { 10, 20 },
-  [QR_PEER_BUCKET_HASHES] = { 5, 20 },
+    [QR_PEER_BUCKET_CONTROL] = {1000, 2000}, [QR_PEER_BUCKET_TX] = {200, 1000},
+    [QR_PEER_BUCKET_BLOCKS] = {200, 200},    [QR_PEER_BUCKET_MODELS] = {10, 20},
+    [QR_PEER_BUCKET_HASHES] = {5, 20},
 };
 
 static uint64_t price_ns(int b) { return QR_PEER_SEC / rates[b].rate; }
@@ -36,7 +36,9 @@ void qr_peer_unspend(qr_peer_slot_t *s, enum qr_peer_bucket b) { s->credit_ns[b]
 
 /* Guilt is a time: when the last strike will be forgiven. */
 uint32_t qr_peer_strikes(const qr_peers_t *p, const qr_peer_slot_t *s) {
-  return s->guilt_ns <= p->now_ns ? 0 : (uint32_t)((s->guilt_ns - p->now_ns + FORGIVE_NS - 1) / FORGIVE_NS);
+  return s->guilt_ns <= p->now_ns
+             ? 0
+             : (uint32_t)((s->guilt_ns - p->now_ns + FORGIVE_NS - 1) / FORGIVE_NS);
 }
 
 void qr_peer_strike(qr_peers_t *p, qr_peer_slot_t *s, uint32_t cost, const char *why) {
@@ -46,16 +48,18 @@ void qr_peer_strike(qr_peers_t *p, qr_peer_slot_t *s, uint32_t cost, const char 
   p->stats.strikes += cost;
   uint32_t total = qr_peer_strikes(p, s);
   char hex[17];
-  qr_log_limited(&p->log_offence, QR_LOG_DEBUG, QR_PEER_TILE, "peer.strike peer=%s cost=%u total=%u why=\"%s\"",
-                 qr_hex(hex, s->pk.b, 8), cost, total, why);
+  qr_log_limited(&p->log_offence, QR_LOG_DEBUG, QR_PEER_TILE,
+                 "peer.strike peer=%s cost=%u total=%u why=\"%s\"", qr_hex(hex, s->pk.b, 8), cost,
+                 total, why);
   if (total < QR_PEER_STRIKE_LIMIT) return;
-  qr_log_limited(&p->log_offence, QR_LOG_WARN, QR_PEER_TILE, "peer.ban peer=%s why=\"%s\"", qr_hex(hex, s->pk.b, 8), why);
+  qr_log_limited(&p->log_offence, QR_LOG_WARN, QR_PEER_TILE, "peer.ban peer=%s why=\"%s\"",
+                 qr_hex(hex, s->pk.b, 8), why);
   qr_peer_ban(p, &s->pk, &s->addr);
   qr_peer_doom(p, s, why);
 }
 
 static void ban_key(qr_peers_t *p, bool by_addr, const void *key, size_t sz) {
-  uint8_t full[32] = { 0 };
+  uint8_t full[32] = {0};
   memcpy(full, key, sz);
   qr_peer_ban_t *b = &p->bans[0]; /* the same key's, or a free one, or the first to expire */
   for (uint32_t i = 0; i < QR_PEER_BAN_CNT; i++) {

@@ -1,4 +1,5 @@
-/* What waits to be sent: one linear buffer per peer and class, whole frames in, bytes out as the link takes them. */
+/* What waits to be sent: one linear buffer per peer and class, whole frames in, bytes out as the
+ * link takes them. */
 #include "peer/internal.h"
 
 bool qr_peer_out_room(const qr_peer_slot_t *s, enum qr_link_class cls, size_t sz) {
@@ -25,7 +26,8 @@ void qr_peer_out_flush(qr_peers_t *p, qr_peer_slot_t *s) {
   for (int c = 0; c < QR_LINK_CLASS_CNT; c++) {
     qr_peer_out_t *o = &s->out[c];
     if (!o->sz || o->blocked) continue;
-    int64_t n = p->cfg.ops->send(p->cfg.link, s->conn, (enum qr_link_class)c, o->buf + o->rd, o->sz);
+    int64_t n =
+        p->cfg.ops->send(p->cfg.link, s->conn, (enum qr_link_class)c, o->buf + o->rd, o->sz);
     if (n < 0) n = 0; /* closed: DOWN follows */
     o->blocked = n < o->sz;
     if (!n) continue;

@@ -1,8 +1,9 @@
-/* Peer sessions: everything between the link port and the tile that owns the network. A pure state machine over link ops:
-   handshake, framing, limits, bans, relay of blocks and transactions, block sync, model fetch. It knows no validity: blocks
-   and models go up as bytes, verdicts come back down, and only blocks that the application executed count for anything.
-   Single-threaded; all calls from the owning tile. Callbacks are made only inside qr_peers_poll and qr_peers_fini, and must
-   not call back into this module. Bytes and states: README.md. */
+/* Peer sessions: everything between the link port and the tile that owns the network. A pure state
+   machine over link ops: handshake, framing, limits, bans, relay of blocks and transactions, block
+   sync, model fetch. It knows no validity: blocks and models go up as bytes, verdicts come back
+   down, and only blocks that the application executed count for anything. Single-threaded; all
+   calls from the owning tile. Callbacks are made only inside qr_peers_poll and qr_peers_fini, and
+   must not call back into this module. Bytes and states: README.md. */
 #ifndef QR_PEER_PEER_H
 #define QR_PEER_PEER_H
 
@@ -11,130 +12,147 @@
 #include "port/link.h"
 #include "wire/msg.h"
 
-#define QR_PEERS_MAX_CNT 64u         /* largest peer_max_cnt */
+#define QR_PEERS_MAX_CNT 64u /* largest peer_max_cnt */
 #define QR_PEERS_STATIC_MAX_CNT 32u
 #define QR_PEERS_MODEL_MAX_SZ (16u << 20)
 
 typedef struct qr_peers qr_peers_t;
-typedef uint32_t qr_peer_id_t;       /* one connection's session; never reused soon; 0 is nobody (our own blocks) */
+/* One connection's session; never reused soon; 0 is nobody (our own blocks). */
+typedef uint32_t qr_peer_id_t;
 
 typedef struct {
   qr_pubkey_t identity;
   qr_link_addr_t addr;
   bool inbound;
-  uint16_t listen_port;              /* where the peer says that it listens */
+  uint16_t listen_port;                /* where the peer says that it listens */
   char agent[QR_MSG_AGENT_MAX_SZ + 1]; /* printable ASCII */
-  uint64_t height;                   /* the peer's newest claim */
-  qr_u256_t work;                    /* the peer's claim: no proof of anything */
-  uint64_t rtt_ns;                   /* of the last PING, 0 before the first */
-  uint64_t rx_bytes, tx_bytes;       /* of messages, without transport */
-  uint64_t connected_ms;             /* since the handshake */
-  uint32_t misbehaviour;             /* strikes now; 100 ends the connection */
+  uint64_t height;                     /* the peer's newest claim */
+  qr_u256_t work;                      /* the peer's claim: no proof of anything */
+  uint64_t rtt_ns;                     /* of the last PING, 0 before the first */
+  uint64_t rx_bytes, tx_bytes;         /* of messages, without transport */
+  uint64_t connected_ms;               /* since the handshake */
+  uint32_t misbehaviour;               /* strikes now; 100 ends the connection */
 } qr_peer_info_t;
 
 /* What a remote peer asks of us. Pointers are lent until the callback returns. */
 typedef struct {
   qr_peer_id_t peer;
-  uint32_t req;                      /* give back with the answer */
-  enum qr_msg_want kind;             /* QR_MSG_WANT_BLOCK, _MODEL, _HASHES */
-  qr_hash_t hash;                    /* BLOCK: the block. MODEL: the block whose witness is asked for */
-  qr_hash_t root;                    /* MODEL: the model's root */
-  const qr_hash_t *locator;          /* HASHES: newest first; answer with main-chain hashes after the first one known */
+  uint32_t req;          /* give back with the answer */
+  enum qr_msg_want kind; /* QR_MSG_WANT_BLOCK, _MODEL, _HASHES */
+  qr_hash_t hash;        /* BLOCK: the block. MODEL: the block whose witness is asked for */
+  qr_hash_t root;        /* MODEL: the model's root */
+  /* HASHES: newest first; answer with main-chain hashes after the first one known */
+  const qr_hash_t *locator;
   uint32_t locator_cnt;
-  uint32_t max_cnt;                  /* HASHES: answer at most so many */
+  uint32_t max_cnt; /* HASHES: answer at most so many */
 } qr_peer_want_t;
 
-/* The application. Those that return bool say false for "no room now": the same item is offered again in a later poll, and
-   what a peer sends beyond the buffers is not asked for meanwhile. Bytes are lent until the callback returns. */
+/* The application. Those that return bool say false for "no room now": the same item is offered
+   again in a later poll, and what a peer sends beyond the buffers is not asked for meanwhile. Bytes
+   are lent until the callback returns. */
 typedef struct {
-  /* A candidate block (header | body, at least a header; hash is the header's). The application owes exactly one
-     qr_peers_accepted or qr_peers_rejected for it, at any later time. */
-  bool (*on_block)(void *ctx, qr_peer_id_t peer, const qr_hash_t *hash, const uint8_t *block, size_t sz);
-  /* The bytes asked for by qr_peers_fetch_model, complete; their root is not checked here. */
-  bool (*on_model)(void *ctx, qr_peer_id_t peer, const qr_hash_t *block, const qr_hash_t *root, const uint8_t *model,
+  /* A candidate block (header | body, at least a header; hash is the header's). The application
+     owes exactly one qr_peers_accepted or qr_peers_rejected for it, at any later time. */
+  bool (*on_block)(void *ctx, qr_peer_id_t peer, const qr_hash_t *hash, const uint8_t *block,
                    size_t sz);
-  /* The model will not come from this peer (late, refused, disconnected). The application drops the block that waits for it;
-     no verdict is owed for that block any more and it may be offered again by on_block, from another peer. */
-  void (*on_model_failed)(void *ctx, qr_peer_id_t peer, const qr_hash_t *block, const qr_hash_t *root);
+  /* The bytes asked for by qr_peers_fetch_model, complete; their root is not checked here. */
+  bool (*on_model)(void *ctx, qr_peer_id_t peer, const qr_hash_t *block, const qr_hash_t *root,
+                   const uint8_t *model, size_t sz);
+  /* The model will not come from this peer (late, refused, disconnected). The application drops the
+     block that waits for it; no verdict is owed for that block any more and it may be offered again
+     by on_block, from another peer. */
+  void (*on_model_failed)(void *ctx, qr_peer_id_t peer, const qr_hash_t *block,
+                          const qr_hash_t *root);
   /* One transaction, QR_TX_SZ bytes, signature not checked. false drops it. */
   bool (*on_tx)(void *ctx, qr_peer_id_t peer, const uint8_t *tx);
-  /* The application owes one qr_peers_answer_* or qr_peers_not_found; without it the request lapses after 30 s. */
+  /* The application owes one qr_peers_answer_* or qr_peers_not_found; without it the request lapses
+   * after 30 s. */
   bool (*on_want)(void *ctx, const qr_peer_want_t *want);
   void (*on_peer_up)(void *ctx, qr_peer_id_t peer, const qr_peer_info_t *info);
   void (*on_peer_down)(void *ctx, qr_peer_id_t peer, const char *reason);
 } qr_peer_app_t;
 
 typedef struct {
-  const qr_link_ops_t *ops;          /* borrowed */
-  qr_link_t *link;                   /* borrowed; open; polled only by this module; not closed by it */
+  const qr_link_ops_t *ops; /* borrowed */
+  qr_link_t *link;          /* borrowed; open; polled only by this module; not closed by it */
   uint64_t chain_id;
   qr_hash_t rules, genesis;
-  qr_pubkey_t self;                  /* our identity, the link's */
+  qr_pubkey_t self; /* our identity, the link's */
   uint16_t listen_port;
-  const char *agent;                 /* at most QR_MSG_AGENT_MAX_SZ characters; copied */
-  const qr_link_addr_t *statics;     /* dialled and kept; copied */
+  const char *agent;             /* at most QR_MSG_AGENT_MAX_SZ characters; copied */
+  const qr_link_addr_t *statics; /* dialled and kept; copied */
   uint32_t static_cnt;
-  uint32_t peer_max_cnt;             /* sessions in both directions, 1 .. QR_PEERS_MAX_CNT */
-  uint32_t addr_max_cnt;             /* inbound sessions per IP address; 0: no limit */
-  uint32_t model_max_sz;             /* largest model that may be fetched or served */
-  uint32_t window_cnt;               /* blocks in flight while syncing; 0: 16 */
-  uint64_t ban_ns;                   /* 0: one hour */
-  uint64_t seed;                     /* of jitter and nonces */
-  const qr_peer_app_t *app;          /* borrowed; every member set */
+  uint32_t peer_max_cnt;    /* sessions in both directions, 1 .. QR_PEERS_MAX_CNT */
+  uint32_t addr_max_cnt;    /* inbound sessions per IP address; 0: no limit */
+  uint32_t model_max_sz;    /* largest model that may be fetched or served */
+  uint32_t window_cnt;      /* blocks in flight while syncing; 0: 16 */
+  uint64_t ban_ns;          /* 0: one hour */
+  uint64_t seed;            /* of jitter and nonces */
+  const qr_peer_app_t *app; /* borrowed; every member set */
   void *ctx;
 } qr_peers_cfg_t;
 
-/* Bytes needed, or 0 if cfg is not acceptable (counts out of range, model_max_sz, agent too long). About 1 MiB + model_max_sz
-   a peer plus two window_cnt blocks, touched only when used. */
+/* Bytes needed, or 0 if cfg is not acceptable (counts out of range, model_max_sz, agent too long).
+   About 1 MiB + model_max_sz a peer plus two window_cnt blocks, touched only when used. */
 size_t qr_peers_footprint(const qr_peers_cfg_t *cfg);
-/* Formats mem (64-byte aligned, qr_peers_footprint bytes, borrowed for the object's life). now_ns is monotonic, as in poll. */
+/* Formats mem (64-byte aligned, qr_peers_footprint bytes, borrowed for the object's life). now_ns
+ * is monotonic, as in poll. */
 qr_peers_t *qr_peers_init(void *mem, const qr_peers_cfg_t *cfg, uint64_t now_ns);
 /* Disconnects everybody. */
 void qr_peers_fini(qr_peers_t *p);
 
-/* Polls the link, runs timers, delivers to the application, sends. Bounded work. Returns the number of events and items
-   handled, 0 if there was nothing to do. */
+/* Polls the link, runs timers, delivers to the application, sends. Bounded work. Returns the number
+   of events and items handled, 0 if there was nothing to do. */
 int qr_peers_poll(qr_peers_t *p, uint64_t now_ns);
-/* Monotonic time before which poll has nothing to do unless a packet comes or the application calls. */
+/* Monotonic time before which poll has nothing to do unless a packet comes or the application
+ * calls. */
 uint64_t qr_peers_next_ns(const qr_peers_t *p);
 
-/* The application's tip and its locator (newest first: tip, then ever sparser ancestors down to genesis; at most
-   QR_MSG_LOCATOR_MAX_CNT). Call once before the first poll and at every tip change; before that the tip is genesis with no
-   work. Peers that lack the tip are told. */
+/* The application's tip and its locator (newest first: tip, then ever sparser ancestors down to
+   genesis; at most QR_MSG_LOCATOR_MAX_CNT). Call once before the first poll and at every tip
+   change; before that the tip is genesis with no work. Peers that lack the tip are told. */
 void qr_peers_set_tip(qr_peers_t *p, const qr_hash_t *hash, uint64_t height, const qr_u256_t *work,
                       const qr_hash_t *locator, uint32_t locator_cnt);
-/* A block, ours or a peer's, was executed and is right: announces it to peers that lack it and goes on with sync. */
-void qr_peers_accepted(qr_peers_t *p, const qr_hash_t *hash, uint64_t height, const qr_u256_t *work);
-/* A block was not accepted. from: who sent it as on_block said (0 or a session that has ended: nobody is blamed). Invalid
-   blocks cost the connection; PARENT_UNKNOWN starts a sync from that peer; TIME_AHEAD asks again later; DUPLICATE and
-   WITNESS_MISSING cost nothing. A block that waits for its model is not rejected: call qr_peers_fetch_model. */
-void qr_peers_rejected(qr_peers_t *p, qr_peer_id_t from, const qr_hash_t *hash, enum qr_verdict verdict);
+/* A block, ours or a peer's, was executed and is right: announces it to peers that lack it and goes
+ * on with sync. */
+void qr_peers_accepted(qr_peers_t *p, const qr_hash_t *hash, uint64_t height,
+                       const qr_u256_t *work);
+/* A block was not accepted. from: who sent it as on_block said (0 or a session that has ended:
+   nobody is blamed). Invalid blocks cost the connection; PARENT_UNKNOWN starts a sync from that
+   peer; TIME_AHEAD asks again later; DUPLICATE and WITNESS_MISSING cost nothing. A block that waits
+   for its model is not rejected: call qr_peers_fetch_model. */
+void qr_peers_rejected(qr_peers_t *p, qr_peer_id_t from, const qr_hash_t *hash,
+                       enum qr_verdict verdict);
 
-/* Asks a peer for a block's incoming model of sz bytes. One in flight per peer, others wait in a queue. Returns 0 (then
-   on_model or on_model_failed follows), QR_ERR_ARG (sz beyond model_max_sz), QR_ERR_NOTFOUND (no such session) or
-   QR_ERR_FULL (queue full: try again after a poll). */
-int qr_peers_fetch_model(qr_peers_t *p, qr_peer_id_t peer, const qr_hash_t *block, const qr_hash_t *root, uint32_t sz)
-  QR_WARN_UNUSED;
+/* Asks a peer for a block's incoming model of sz bytes. One in flight per peer, others wait in a
+   queue. Returns 0 (then on_model or on_model_failed follows), QR_ERR_ARG (sz beyond model_max_sz),
+   QR_ERR_NOTFOUND (no such session) or QR_ERR_FULL (queue full: try again after a poll). */
+int qr_peers_fetch_model(qr_peers_t *p, qr_peer_id_t peer, const qr_hash_t *block,
+                         const qr_hash_t *root, uint32_t sz) QR_WARN_UNUSED;
 
-/* Sends a transaction (QR_TX_SZ bytes, copied) to every peer that is not known to have it, except `from`. */
+/* Sends a transaction (QR_TX_SZ bytes, copied) to every peer that is not known to have it, except
+ * `from`. */
 void qr_peers_relay_tx(qr_peers_t *p, qr_peer_id_t from, const uint8_t *tx);
 
-/* Answers to on_want. Bytes are copied; room was reserved before the question went up. A late or unknown req is ignored.
-   block: header | body, at most QR_BLOCK_MAX_SZ; model: at most model_max_sz; hashes: at most max_cnt, start_height is the
-   height of the first. (Larger ones are our own bug: asserted.) */
-void qr_peers_answer_block(qr_peers_t *p, qr_peer_id_t peer, uint32_t req, const uint8_t *block, size_t sz);
-void qr_peers_answer_model(qr_peers_t *p, qr_peer_id_t peer, uint32_t req, const uint8_t *model, size_t sz);
-void qr_peers_answer_hashes(qr_peers_t *p, qr_peer_id_t peer, uint32_t req, uint64_t start_height, const qr_hash_t *hashes,
-                            uint32_t cnt);
+/* Answers to on_want. Bytes are copied; room was reserved before the question went up. A late or
+   unknown req is ignored. block: header | body, at most QR_BLOCK_MAX_SZ; model: at most
+   model_max_sz; hashes: at most max_cnt, start_height is the height of the first. (Larger ones are
+   our own bug: asserted.) */
+void qr_peers_answer_block(qr_peers_t *p, qr_peer_id_t peer, uint32_t req, const uint8_t *block,
+                           size_t sz);
+void qr_peers_answer_model(qr_peers_t *p, qr_peer_id_t peer, uint32_t req, const uint8_t *model,
+                           size_t sz);
+void qr_peers_answer_hashes(qr_peers_t *p, qr_peer_id_t peer, uint32_t req, uint64_t start_height,
+                            const qr_hash_t *hashes, uint32_t cnt);
 void qr_peers_not_found(qr_peers_t *p, qr_peer_id_t peer, uint32_t req);
 
 /* Disconnects a peer and refuses its identity and address for ban_ns (an operator's wish). */
 void qr_peers_ban(qr_peers_t *p, qr_peer_id_t peer, const char *reason);
 
 typedef struct {
-  bool syncing;                      /* a peer claims more work and is being followed */
-  uint64_t target_height;            /* what it claims; our own height when not syncing */
-  uint32_t peer_cnt;                 /* sessions past the handshake */
+  bool syncing;           /* a peer claims more work and is being followed */
+  uint64_t target_height; /* what it claims; our own height when not syncing */
+  uint32_t peer_cnt;      /* sessions past the handshake */
 } qr_peers_progress_t;
 qr_peers_progress_t qr_peers_progress(const qr_peers_t *p);
 

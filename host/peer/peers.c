@@ -4,10 +4,11 @@
 #include "peer/internal.h"
 
 #define EVENT_CNT 64
-#define ROUND_CNT 8                     /* link polls in one poll of ours */
-#define REFRESH_NS (1 * QR_PEER_SEC)    /* peers that lack the tip are looked for so often while syncing */
-#define IDLE_NS (100 * QR_PEER_MSEC)    /* timers need no better */
-#define BUSY_NS (2 * QR_PEER_MSEC)      /* when something waits for the application */
+#define ROUND_CNT 8 /* link polls in one poll of ours */
+#define REFRESH_NS                                                                                 \
+  (1 * QR_PEER_SEC) /* peers that lack the tip are looked for so often while syncing */
+#define IDLE_NS (100 * QR_PEER_MSEC) /* timers need no better */
+#define BUSY_NS (2 * QR_PEER_MSEC)   /* when something waits for the application */
 #define BAN_NS (3600 * QR_PEER_SEC)
 #define WINDOW_CNT 16u
 #define KNOWN_CNT 8192u
@@ -20,8 +21,9 @@
 /* ---- memory ---- */
 
 static bool cfg_ok(const qr_peers_cfg_t *c) {
-  return c->peer_max_cnt && c->peer_max_cnt <= QR_PEERS_MAX_CNT && c->static_cnt <= QR_PEERS_STATIC_MAX_CNT &&
-         c->model_max_sz && c->model_max_sz <= QR_PEERS_MODEL_MAX_SZ && c->window_cnt <= QR_PEER_WINDOW_MAX_CNT &&
+  return c->peer_max_cnt && c->peer_max_cnt <= QR_PEERS_MAX_CNT &&
+         c->static_cnt <= QR_PEERS_STATIC_MAX_CNT && c->model_max_sz &&
+         c->model_max_sz <= QR_PEERS_MODEL_MAX_SZ && c->window_cnt <= QR_PEER_WINDOW_MAX_CNT &&
          c->agent && strlen(c->agent) <= QR_MSG_AGENT_MAX_SZ;
 }
 
@@ -39,12 +41,17 @@ static uint32_t out_cap(const qr_peers_cfg_t *c, enum qr_link_class cls) {
   case QR_LINK_CONTROL: return 16u << 10;
   case QR_LINK_BLOCK: return 3 * in_cap(cls);
   case QR_LINK_TX: return 64 * in_cap(cls);
-  default: return (uint32_t)qr_peer_serve_model_sz(c->model_max_sz) + 2 * QR_MSG_HEAD_SZ + qr_msg_payload_max(QR_MSG_HASHES);
+  default:
+    return (uint32_t)qr_peer_serve_model_sz(c->model_max_sz) + 2 * QR_MSG_HEAD_SZ +
+           qr_msg_payload_max(QR_MSG_HASHES);
   }
 }
 
 /* Hands out 64-byte aligned pieces; with mem NULL it only counts. */
-typedef struct { uint8_t *mem; size_t at; } cut_t;
+typedef struct {
+  uint8_t *mem;
+  size_t at;
+} cut_t;
 
 static void *cut_off(cut_t *c, size_t sz) {
   void *piece = c->mem ? c->mem + c->at : NULL;
@@ -74,7 +81,7 @@ static void cut_slot(qr_peers_t *p, cut_t *c, const qr_peers_cfg_t *cfg, qr_peer
 
 /* Lays everything out behind the object; p NULL: only counts. */
 static size_t lay_out(qr_peers_t *p, const qr_peers_cfg_t *cfg) {
-  cut_t c = { (uint8_t *)p, 0 };
+  cut_t c = {(uint8_t *)p, 0};
   qr_inv_t none;
   uint32_t window_cnt = cfg->window_cnt ? cfg->window_cnt : WINDOW_CNT;
   cut_off(&c, sizeof *p);
@@ -94,7 +101,9 @@ static size_t lay_out(qr_peers_t *p, const qr_peers_cfg_t *cfg) {
   return c.at;
 }
 
-size_t qr_peers_footprint(const qr_peers_cfg_t *cfg) { return cfg_ok(cfg) ? lay_out(NULL, cfg) : 0; }
+size_t qr_peers_footprint(const qr_peers_cfg_t *cfg) {
+  return cfg_ok(cfg) ? lay_out(NULL, cfg) : 0;
+}
 
 qr_peers_t *qr_peers_init(void *mem, const qr_peers_cfg_t *cfg, uint64_t now_ns) {
   QR_ASSERT(cfg_ok(cfg));
@@ -124,7 +133,8 @@ void qr_peers_fini(qr_peers_t *p) {
 
 /* ---- helpers of the other files ---- */
 
-uint64_t qr_peer_draw(qr_peers_t *p) { /* splitmix64: jitter, nonces and salts, nothing secret for long */
+uint64_t
+qr_peer_draw(qr_peers_t *p) { /* splitmix64: jitter, nonces and salts, nothing secret for long */
   uint64_t z = p->rng += 0x9e3779b97f4a7c15u;
   z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
   z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
@@ -144,8 +154,9 @@ bool qr_peer_work_more(const qr_u256_t *a, const qr_u256_t *b) { return qr_u256_
 
 static void announce(qr_peers_t *p, qr_peer_slot_t *s, const qr_peer_claim_t *c) {
   if (s->state != QR_PEER_UP || s->doom || qr_inv_has(&s->blocks, &c->hash)) return;
-  qr_msg_t m = { .type = QR_MSG_ANNOUNCE, .announce = { c->hash, c->height, c->work } };
-  if (qr_peer_out_msg(p, s, &m)) qr_inv_add(&s->blocks, &c->hash); /* no room: the next refresh tries again */
+  qr_msg_t m = {.type = QR_MSG_ANNOUNCE, .announce = {c->hash, c->height, c->work}};
+  if (qr_peer_out_msg(p, s, &m))
+    qr_inv_add(&s->blocks, &c->hash); /* no room: the next refresh tries again */
 }
 
 void qr_peer_tell_tip(qr_peers_t *p, qr_peer_slot_t *s) { announce(p, s, &p->tip); }
@@ -214,19 +225,20 @@ uint64_t qr_peers_next_ns(const qr_peers_t *p) {
 void qr_peers_set_tip(qr_peers_t *p, const qr_hash_t *hash, uint64_t height, const qr_u256_t *work,
                       const qr_hash_t *locator, uint32_t locator_cnt) {
   QR_ASSERT(locator_cnt && locator_cnt <= QR_MSG_LOCATOR_MAX_CNT);
-  p->tip = (qr_peer_claim_t){ *hash, height, *work };
+  p->tip = (qr_peer_claim_t){*hash, height, *work};
   memcpy(p->locator, locator, locator_cnt * sizeof *locator);
   p->locator_cnt = locator_cnt;
   qr_inv_add(&p->known, hash);
   if (!qr_peer_sync_active(p)) p->refresh_ns = p->now_ns;
 }
 
-void qr_peers_accepted(qr_peers_t *p, const qr_hash_t *hash, uint64_t height, const qr_u256_t *work) {
+void qr_peers_accepted(qr_peers_t *p, const qr_hash_t *hash, uint64_t height,
+                       const qr_u256_t *work) {
   qr_inv_add(&p->known, hash);
   qr_peer_fetch_verdict(p, hash, QR_VERDICT_OK);
   qr_peer_sync_verdict(p, 0, hash, QR_VERDICT_OK);
   if (qr_peer_sync_active(p)) return; /* history: the refresh tells of the tip now and then */
-  qr_peer_claim_t c = { *hash, height, *work };
+  qr_peer_claim_t c = {*hash, height, *work};
   for (uint32_t i = 0; i < p->cfg.peer_max_cnt; i++) announce(p, &p->slots[i], &c);
 }
 
@@ -248,19 +260,22 @@ static void blame_past(qr_peers_t *p, qr_peer_id_t from) {
   }
 }
 
-void qr_peers_rejected(qr_peers_t *p, qr_peer_id_t from, const qr_hash_t *hash, enum qr_verdict verdict) {
+void qr_peers_rejected(qr_peers_t *p, qr_peer_id_t from, const qr_hash_t *hash,
+                       enum qr_verdict verdict) {
   QR_ASSERT(verdict != QR_VERDICT_OK);
   qr_peer_slot_t *s = qr_peer_find(p, from);
   qr_peer_fetch_verdict(p, hash, verdict);
   bool of_sync = qr_peer_sync_verdict(p, from, hash, verdict);
   if (verdict == QR_VERDICT_PARENT_UNKNOWN && !of_sync && s) p->sync.forced = from;
-  if (s) qr_peer_strike(p, s, cost_of(verdict), qr_verdict_str(verdict));
-  else if (qr_verdict_is_invalid(verdict)) blame_past(p, from);
+  if (s)
+    qr_peer_strike(p, s, cost_of(verdict), qr_verdict_str(verdict));
+  else if (qr_verdict_is_invalid(verdict))
+    blame_past(p, from);
 }
 
 void qr_peers_relay_tx(qr_peers_t *p, qr_peer_id_t from, const uint8_t *tx) {
   qr_hash_t id = qr_hash("quarry.txid", tx, QR_TX_SZ);
-  qr_msg_t m = { .type = QR_MSG_TX, .tx = { tx } };
+  qr_msg_t m = {.type = QR_MSG_TX, .tx = {tx}};
   qr_inv_add(&p->tx_seen, &id);
   for (uint32_t i = 0; i < p->cfg.peer_max_cnt; i++) {
     qr_peer_slot_t *s = &p->slots[i];
@@ -278,9 +293,10 @@ void qr_peers_ban(qr_peers_t *p, qr_peer_id_t peer, const char *reason) {
 
 qr_peers_progress_t qr_peers_progress(const qr_peers_t *p) {
   const qr_peer_slot_t *s = qr_peer_find(p, p->sync.peer);
-  qr_peers_progress_t out = { .syncing = qr_peer_sync_active(p), .target_height = p->tip.height };
+  qr_peers_progress_t out = {.syncing = qr_peer_sync_active(p), .target_height = p->tip.height};
   if (s && s->claim.height > out.target_height) out.target_height = s->claim.height;
-  for (uint32_t i = 0; i < p->cfg.peer_max_cnt; i++) out.peer_cnt += p->slots[i].state == QR_PEER_UP;
+  for (uint32_t i = 0; i < p->cfg.peer_max_cnt; i++)
+    out.peer_cnt += p->slots[i].state == QR_PEER_UP;
   return out;
 }
 
@@ -289,7 +305,8 @@ void qr_peers_stats(const qr_peers_t *p, qr_peers_stats_t *out) { *out = p->stat
 uint32_t qr_peers_list(const qr_peers_t *p, qr_peer_info_t *out, uint32_t max) {
   uint32_t cnt = 0;
   for (uint32_t i = 0; i < p->cfg.peer_max_cnt && cnt < max; i++) {
-    if (p->slots[i].state == QR_PEER_UP && !p->slots[i].doom) qr_peer_info(p, &p->slots[i], &out[cnt++]);
+    if (p->slots[i].state == QR_PEER_UP && !p->slots[i].doom)
+      qr_peer_info(p, &p->slots[i], &out[cnt++]);
   }
   return cnt;
 }

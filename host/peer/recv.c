@@ -3,9 +3,9 @@
 
 #define COST_UNKNOWN 1u
 #define COST_RATE 1u
-#define COST_STRAY 1u        /* an answer to nothing that was asked */
+#define COST_STRAY 1u /* an answer to nothing that was asked */
 #define COST_TYPE_TWICE 5u
-#define COST_MALFORMED 100u  /* bytes that no honest implementation sends */
+#define COST_MALFORMED 100u /* bytes that no honest implementation sends */
 
 static void malformed(qr_peers_t *p, qr_peer_slot_t *s, const char *why) {
   p->stats.frames_bad++;
@@ -21,7 +21,8 @@ static void on_block(qr_peers_t *p, qr_peer_slot_t *s, const qr_msg_block_t *b) 
   if (qr_peer_sync_block(p, s, &hash, b->block, b->sz)) return;
   if (qr_peer_fetch_block(p, s, &hash, b->block, b->sz)) return;
   p->stats.unsolicited++;
-  if (!qr_inv_has(&s->asked, &hash)) qr_peer_strike(p, s, COST_STRAY, "sent a block that was not asked for");
+  if (!qr_inv_has(&s->asked, &hash))
+    qr_peer_strike(p, s, COST_STRAY, "sent a block that was not asked for");
 }
 
 static void on_tx(qr_peers_t *p, qr_peer_slot_t *s, const uint8_t *bytes) {
@@ -33,8 +34,10 @@ static void on_tx(qr_peers_t *p, qr_peer_slot_t *s, const uint8_t *bytes) {
   qr_hash_t id = qr_hash("quarry.txid", bytes, QR_TX_SZ);
   qr_inv_add(&s->txs, &id);
   if (qr_inv_has(&p->tx_seen, &id)) return;
-  if (p->cfg.app->on_tx(p->cfg.ctx, s->id, bytes)) qr_inv_add(&p->tx_seen, &id);
-  else p->stats.app_full++;
+  if (p->cfg.app->on_tx(p->cfg.ctx, s->id, bytes))
+    qr_inv_add(&p->tx_seen, &id);
+  else
+    p->stats.app_full++;
 }
 
 static void on_pong(qr_peers_t *p, qr_peer_slot_t *s, uint64_t nonce) {
@@ -48,7 +51,8 @@ static void on_pong(qr_peers_t *p, qr_peer_slot_t *s, uint64_t nonce) {
 }
 
 static void on_not_found(qr_peers_t *p, qr_peer_slot_t *s, const qr_msg_not_found_t *n) {
-  if (n->kind == QR_MSG_WANT_MODEL) qr_peer_model_refused(p, s, &n->hash);
+  if (n->kind == QR_MSG_WANT_MODEL)
+    qr_peer_model_refused(p, s, &n->hash);
   else {
     if (n->kind == QR_MSG_WANT_BLOCK) qr_peer_fetch_refused(p, s, &n->hash);
     qr_peer_sync_refused(p, s, n->kind, &n->hash);
@@ -60,11 +64,12 @@ static void dispatch(qr_peers_t *p, qr_peer_slot_t *s, const qr_msg_t *m) {
   case QR_MSG_HELLO:
   case QR_MSG_READY: qr_peer_strike(p, s, COST_TYPE_TWICE, "repeated the handshake"); break;
   case QR_MSG_PING:
-    if (!qr_peer_out_msg(p, s, &(qr_msg_t){ .type = QR_MSG_PONG, .ping = m->ping })) p->stats.rate_dropped++;
+    if (!qr_peer_out_msg(p, s, &(qr_msg_t){.type = QR_MSG_PONG, .ping = m->ping}))
+      p->stats.rate_dropped++;
     break;
   case QR_MSG_PONG: on_pong(p, s, m->ping.nonce); break;
   case QR_MSG_ANNOUNCE: {
-    qr_peer_claim_t c = { m->announce.hash, m->announce.height, m->announce.work };
+    qr_peer_claim_t c = {m->announce.hash, m->announce.height, m->announce.work};
     qr_peer_fetch_claim(p, s, &c);
     break;
   }
@@ -79,10 +84,11 @@ static void dispatch(qr_peers_t *p, qr_peer_slot_t *s, const qr_msg_t *m) {
   }
 }
 
-/* A peer sends anything but HELLO and READY only after it had our READY, but its streams may overtake each other: in state
-   READY any later message says what the READY on its way will say. That READY is then the one that may still come. */
-static void on_frame(qr_peers_t *p, qr_peer_slot_t *s, enum qr_link_class cls, uint8_t type, const uint8_t *payload,
-                     uint32_t sz) {
+/* A peer sends anything but HELLO and READY only after it had our READY, but its streams may
+   overtake each other: in state READY any later message says what the READY on its way will say.
+   That READY is then the one that may still come. */
+static void on_frame(qr_peers_t *p, qr_peer_slot_t *s, enum qr_link_class cls, uint8_t type,
+                     const uint8_t *payload, uint32_t sz) {
   p->stats.frames_rx++;
   p->work_cnt++;
   if (cls == QR_LINK_CONTROL && !qr_peer_spend(p, s, QR_PEER_BUCKET_CONTROL)) {
@@ -96,8 +102,10 @@ static void on_frame(qr_peers_t *p, qr_peer_slot_t *s, enum qr_link_class cls, u
     return;
   }
   if (s->state == QR_PEER_HELLO) {
-    if (type == QR_MSG_HELLO) qr_peer_on_hello(p, s, &m.hello);
-    else malformed(p, s, "first message is not HELLO");
+    if (type == QR_MSG_HELLO)
+      qr_peer_on_hello(p, s, &m.hello);
+    else
+      malformed(p, s, "first message is not HELLO");
     return;
   }
   if (type == QR_MSG_READY && !s->got_ready) {
@@ -116,8 +124,8 @@ static void on_frame(qr_peers_t *p, qr_peer_slot_t *s, enum qr_link_class cls, u
 }
 
 /* Judges a frame's head before anything more is taken. False if the peer is doomed by it. */
-static bool check_head(qr_peers_t *p, qr_peer_slot_t *s, enum qr_link_class cls, const uint8_t *head, uint32_t *sz,
-                       uint8_t *type) {
+static bool check_head(qr_peers_t *p, qr_peer_slot_t *s, enum qr_link_class cls,
+                       const uint8_t *head, uint32_t *sz, uint8_t *type) {
   if (qr_msg_head(head, sz, type) != QR_VERDICT_OK) {
     malformed(p, s, "message size out of bounds");
     return false;
@@ -128,7 +136,8 @@ static bool check_head(qr_peers_t *p, qr_peer_slot_t *s, enum qr_link_class cls,
     return !s->doom;
   }
   if (qr_msg_known(*type) && (enum qr_link_class)qr_msg_class_of(*type) == cls) return true;
-  malformed(p, s, qr_msg_known(*type) ? "message on the wrong stream" : "first message is not HELLO");
+  malformed(p, s,
+            qr_msg_known(*type) ? "message on the wrong stream" : "first message is not HELLO");
   return false;
 }
 
@@ -142,8 +151,10 @@ static size_t gather(qr_peer_in_t *in, uint32_t want_sz, const uint8_t *data, si
   return n;
 }
 
-/* Takes one step through data: skips, completes a head, or completes a frame. Returns the bytes used, 0 to stop. */
-static size_t step(qr_peers_t *p, qr_peer_slot_t *s, enum qr_link_class cls, const uint8_t *data, size_t sz) {
+/* Takes one step through data: skips, completes a head, or completes a frame. Returns the bytes
+ * used, 0 to stop. */
+static size_t step(qr_peers_t *p, qr_peer_slot_t *s, enum qr_link_class cls, const uint8_t *data,
+                   size_t sz) {
   qr_peer_in_t *in = &s->in[cls];
   uint32_t payload_sz;
   uint8_t type;
@@ -178,8 +189,10 @@ static size_t step(qr_peers_t *p, qr_peer_slot_t *s, enum qr_link_class cls, con
   return used;
 }
 
-void qr_peer_recv(qr_peers_t *p, qr_peer_slot_t *s, enum qr_link_class cls, const uint8_t *data, size_t sz) {
-  while (sz && !s->doom && s->state != QR_PEER_CLOSING) { /* who was refused may speak another language */
+void qr_peer_recv(qr_peers_t *p, qr_peer_slot_t *s, enum qr_link_class cls, const uint8_t *data,
+                  size_t sz) {
+  while (sz && !s->doom &&
+         s->state != QR_PEER_CLOSING) { /* who was refused may speak another language */
     size_t n = step(p, s, cls, data, sz);
     data += n;
     sz -= n;

@@ -10,12 +10,16 @@ size_t qr_peer_serve_model_sz(uint32_t model_sz) {
   return model_sz + chunk_cnt * per_chunk;
 }
 
-typedef struct { enum qr_peer_bucket bucket; enum qr_link_class cls; uint32_t limit_cnt; } kind_t;
+typedef struct {
+  enum qr_peer_bucket bucket;
+  enum qr_link_class cls;
+  uint32_t limit_cnt;
+} kind_t;
 
 static const kind_t kinds[] = {
-  [QR_MSG_WANT_BLOCK] = { QR_PEER_BUCKET_BLOCKS, QR_LINK_BLOCK, QR_PEER_WANT_BLOCK_CNT },
-  [QR_MSG_WANT_MODEL] = { QR_PEER_BUCKET_MODELS, QR_LINK_SYNC, QR_PEER_WANT_MODEL_CNT },
-  [QR_MSG_WANT_HASHES] = { QR_PEER_BUCKET_HASHES, QR_LINK_SYNC, 1 },
+    [QR_MSG_WANT_BLOCK] = {QR_PEER_BUCKET_BLOCKS, QR_LINK_BLOCK, QR_PEER_WANT_BLOCK_CNT},
+    [QR_MSG_WANT_MODEL] = {QR_PEER_BUCKET_MODELS, QR_LINK_SYNC, QR_PEER_WANT_MODEL_CNT},
+    [QR_MSG_WANT_HASHES] = {QR_PEER_BUCKET_HASHES, QR_LINK_SYNC, 1},
 };
 
 static uint32_t answer_sz(const qr_peers_t *p, uint8_t kind) {
@@ -25,7 +29,7 @@ static uint32_t answer_sz(const qr_peers_t *p, uint8_t kind) {
 }
 
 static void say_not_found(qr_peers_t *p, qr_peer_slot_t *s, uint8_t kind, const qr_hash_t *hash) {
-  qr_msg_t m = { .type = QR_MSG_NOT_FOUND, .not_found = { kind, *hash } };
+  qr_msg_t m = {.type = QR_MSG_NOT_FOUND, .not_found = {kind, *hash}};
   if (!qr_peer_out_msg(p, s, &m)) p->stats.rate_dropped++; /* the asker's timer will tell it */
 }
 
@@ -37,9 +41,10 @@ static void release(const qr_peers_t *p, qr_peer_slot_t *s, qr_peer_want_slot_t 
 /* ---- questions ---- */
 
 void qr_peer_serve_ask(qr_peers_t *p, qr_peer_slot_t *s, const qr_msg_t *m) {
-  uint8_t kind = m->type == QR_MSG_GET_BLOCK ? QR_MSG_WANT_BLOCK
-               : m->type == QR_MSG_GET_MODEL ? QR_MSG_WANT_MODEL : QR_MSG_WANT_HASHES;
-  qr_hash_t hash = { { 0 } }, root = { { 0 } };
+  uint8_t kind = m->type == QR_MSG_GET_BLOCK   ? QR_MSG_WANT_BLOCK
+                 : m->type == QR_MSG_GET_MODEL ? QR_MSG_WANT_MODEL
+                                               : QR_MSG_WANT_HASHES;
+  qr_hash_t hash = {{0}}, root = {{0}};
   if (kind == QR_MSG_WANT_BLOCK) hash = m->get_block.hash;
   if (kind == QR_MSG_WANT_MODEL) {
     hash = m->get_model.block;
@@ -48,8 +53,10 @@ void qr_peer_serve_ask(qr_peers_t *p, qr_peer_slot_t *s, const qr_msg_t *m) {
   uint32_t same_cnt = 0;
   qr_peer_want_slot_t *w = NULL;
   for (uint32_t i = 0; i < QR_PEER_WANT_CNT; i++) {
-    if (!s->wants[i].req) w = w ? w : &s->wants[i];
-    else same_cnt += s->wants[i].kind == kind;
+    if (!s->wants[i].req)
+      w = w ? w : &s->wants[i];
+    else
+      same_cnt += s->wants[i].kind == kind;
   }
   if (same_cnt >= kinds[kind].limit_cnt) {
     qr_peer_strike(p, s, COST_CROWD, "too many questions at once");
@@ -58,7 +65,8 @@ void qr_peer_serve_ask(qr_peers_t *p, qr_peer_slot_t *s, const qr_msg_t *m) {
   }
   QR_ASSERT(w); /* the limits of the kinds add up to all places */
   p->req_seq = p->req_seq + 1 ? p->req_seq + 1 : 1;
-  *w = (qr_peer_want_slot_t){ .req = p->req_seq, .kind = kind, .at_ns = p->now_ns, .hash = hash, .root = root };
+  *w = (qr_peer_want_slot_t){
+      .req = p->req_seq, .kind = kind, .at_ns = p->now_ns, .hash = hash, .root = root};
   if (kind != QR_MSG_WANT_HASHES) return;
   s->locator_cnt = m->get_hashes.cnt;
   s->locator_max = m->get_hashes.max_cnt;
@@ -69,7 +77,11 @@ static bool put_up(qr_peers_t *p, qr_peer_slot_t *s, qr_peer_want_slot_t *w) {
   const kind_t *k = &kinds[w->kind];
   uint32_t sz = answer_sz(p, w->kind);
   if (!qr_peer_out_room(s, k->cls, sz) || !qr_peer_spend(p, s, k->bucket)) return false;
-  qr_peer_want_t want = { .peer = s->id, .req = w->req, .kind = (enum qr_msg_want)w->kind, .hash = w->hash, .root = w->root };
+  qr_peer_want_t want = {.peer = s->id,
+                         .req = w->req,
+                         .kind = (enum qr_msg_want)w->kind,
+                         .hash = w->hash,
+                         .root = w->root};
   if (w->kind == QR_MSG_WANT_HASHES) {
     want.locator = s->locator;
     want.locator_cnt = s->locator_cnt;
@@ -91,7 +103,8 @@ static qr_peer_want_slot_t *oldest(qr_peer_slot_t *s, uint8_t kind) {
   qr_peer_want_slot_t *best = NULL;
   for (uint32_t i = 0; i < QR_PEER_WANT_CNT; i++) {
     qr_peer_want_slot_t *w = &s->wants[i];
-    if (w->req && !w->asked && w->kind == kind && (!best || (int32_t)(w->req - best->req) < 0)) best = w;
+    if (w->req && !w->asked && w->kind == kind && (!best || (int32_t)(w->req - best->req) < 0))
+      best = w;
   }
   return best;
 }
@@ -108,8 +121,10 @@ void qr_peer_serve_poll(qr_peers_t *p, qr_peer_slot_t *s) {
 
 /* ---- answers ---- */
 
-/* Takes the question off the list and gives its reserved room back; NULL if it lapsed or its session ended. */
-static qr_peer_slot_t *close_want(qr_peers_t *p, qr_peer_id_t peer, uint32_t req, qr_peer_want_slot_t *was) {
+/* Takes the question off the list and gives its reserved room back; NULL if it lapsed or its
+ * session ended. */
+static qr_peer_slot_t *close_want(qr_peers_t *p, qr_peer_id_t peer, uint32_t req,
+                                  qr_peer_want_slot_t *was) {
   qr_peer_slot_t *s = qr_peer_find(p, peer);
   for (uint32_t i = 0; s && req && i < QR_PEER_WANT_CNT; i++) {
     qr_peer_want_slot_t *w = &s->wants[i];
@@ -125,17 +140,19 @@ static void send_reserved(qr_peers_t *p, qr_peer_slot_t *s, const qr_msg_t *m) {
   if (!qr_peer_out_msg(p, s, m)) QR_ASSERT(!"room was reserved");
 }
 
-void qr_peers_answer_block(qr_peers_t *p, qr_peer_id_t peer, uint32_t req, const uint8_t *block, size_t sz) {
+void qr_peers_answer_block(qr_peers_t *p, qr_peer_id_t peer, uint32_t req, const uint8_t *block,
+                           size_t sz) {
   qr_peer_want_slot_t w;
   QR_ASSERT(sz >= QR_HEADER_SZ && sz <= QR_BLOCK_MAX_SZ);
   qr_peer_slot_t *s = close_want(p, peer, req, &w);
   if (!s) return;
   QR_ASSERT(w.kind == QR_MSG_WANT_BLOCK);
-  send_reserved(p, s, &(qr_msg_t){ .type = QR_MSG_BLOCK, .block = { block, (uint32_t)sz } });
+  send_reserved(p, s, &(qr_msg_t){.type = QR_MSG_BLOCK, .block = {block, (uint32_t)sz}});
   qr_inv_add(&s->blocks, &w.hash);
 }
 
-void qr_peers_answer_model(qr_peers_t *p, qr_peer_id_t peer, uint32_t req, const uint8_t *model, size_t sz) {
+void qr_peers_answer_model(qr_peers_t *p, qr_peer_id_t peer, uint32_t req, const uint8_t *model,
+                           size_t sz) {
   qr_peer_want_slot_t w;
   QR_ASSERT(sz && sz <= p->cfg.model_max_sz);
   qr_peer_slot_t *s = close_want(p, peer, req, &w);
@@ -143,19 +160,20 @@ void qr_peers_answer_model(qr_peers_t *p, qr_peer_id_t peer, uint32_t req, const
   QR_ASSERT(w.kind == QR_MSG_WANT_MODEL);
   for (size_t at = 0; at < sz; at += QR_MSG_CHUNK_MAX_SZ) {
     uint32_t n = sz - at < QR_MSG_CHUNK_MAX_SZ ? (uint32_t)(sz - at) : QR_MSG_CHUNK_MAX_SZ;
-    qr_msg_t m = { .type = QR_MSG_MODEL, .model = { w.root, (uint32_t)sz, (uint32_t)at, n, model + at } };
+    qr_msg_t m = {.type = QR_MSG_MODEL,
+                  .model = {w.root, (uint32_t)sz, (uint32_t)at, n, model + at}};
     send_reserved(p, s, &m);
   }
 }
 
-void qr_peers_answer_hashes(qr_peers_t *p, qr_peer_id_t peer, uint32_t req, uint64_t start_height, const qr_hash_t *hashes,
-                            uint32_t cnt) {
+void qr_peers_answer_hashes(qr_peers_t *p, qr_peer_id_t peer, uint32_t req, uint64_t start_height,
+                            const qr_hash_t *hashes, uint32_t cnt) {
   qr_peer_want_slot_t w;
   QR_ASSERT(cnt <= QR_MSG_HASHES_MAX_CNT);
   qr_peer_slot_t *s = close_want(p, peer, req, &w);
   if (!s) return;
   QR_ASSERT(w.kind == QR_MSG_WANT_HASHES);
-  send_reserved(p, s, &(qr_msg_t){ .type = QR_MSG_HASHES, .hashes = { start_height, cnt, hashes } });
+  send_reserved(p, s, &(qr_msg_t){.type = QR_MSG_HASHES, .hashes = {start_height, cnt, hashes}});
 }
 
 void qr_peers_not_found(qr_peers_t *p, qr_peer_id_t peer, uint32_t req) {

@@ -1,4 +1,5 @@
-/* A session's life: link up, HELLO both ways, READY both ways, up, down. One session per identity. */
+/* A session's life: link up, HELLO both ways, READY both ways, up, down. One session per identity.
+ */
 #include "peer/internal.h"
 
 #define DIAL_NS (15 * QR_PEER_SEC)      /* to reach link UP */
@@ -6,7 +7,8 @@
 #define LINGER_NS (1 * QR_PEER_SEC)     /* of a refused session */
 #define PING_EVERY_NS (20 * QR_PEER_SEC)
 #define PONG_NS (20 * QR_PEER_SEC)
-#define STUCK_NS (60 * QR_PEER_SEC)     /* longest time in which a peer reads nothing of what waits for it */
+#define STUCK_NS                                                                                   \
+  (60 * QR_PEER_SEC) /* longest time in which a peer reads nothing of what waits for it */
 
 static qr_peer_slot_t *by_conn(const qr_peers_t *p, qr_link_conn_t conn) {
   for (uint32_t i = 0; i < p->cfg.peer_max_cnt; i++) {
@@ -28,8 +30,8 @@ static void slot_wipe(qr_peers_t *p, qr_peer_slot_t *s) {
   s->generation = old.generation;
   s->model = old.model;
   for (int c = 0; c < QR_LINK_CLASS_CNT; c++) {
-    s->in[c] = (qr_peer_in_t){ .buf = old.in[c].buf, .cap = old.in[c].cap };
-    s->out[c] = (qr_peer_out_t){ .buf = old.out[c].buf, .cap = old.out[c].cap };
+    s->in[c] = (qr_peer_in_t){.buf = old.in[c].buf, .cap = old.in[c].cap};
+    s->out[c] = (qr_peer_out_t){.buf = old.out[c].buf, .cap = old.out[c].cap};
   }
   s->blocks = old.blocks;
   s->txs = old.txs;
@@ -40,7 +42,8 @@ static void slot_wipe(qr_peers_t *p, qr_peer_slot_t *s) {
   qr_peer_limit_reset(p, s);
 }
 
-qr_peer_slot_t *qr_peer_slot_new(qr_peers_t *p, qr_link_conn_t conn, bool inbound, const qr_link_addr_t *addr) {
+qr_peer_slot_t *qr_peer_slot_new(qr_peers_t *p, qr_link_conn_t conn, bool inbound,
+                                 const qr_link_addr_t *addr) {
   uint32_t free_cnt = 0, same_cnt = 0, owed_cnt = 0;
   qr_peer_slot_t *s = NULL;
   for (uint32_t i = 0; i < p->cfg.peer_max_cnt; i++) {
@@ -48,11 +51,14 @@ qr_peer_slot_t *qr_peer_slot_new(qr_peers_t *p, qr_link_conn_t conn, bool inboun
     if (o->state == QR_PEER_FREE) {
       free_cnt++;
       if (!s) s = o;
-    } else if (o->inbound && !memcmp(o->addr.ip, addr->ip, sizeof addr->ip)) same_cnt++;
+    } else if (o->inbound && !memcmp(o->addr.ip, addr->ip, sizeof addr->ip))
+      same_cnt++;
   }
-  for (uint32_t i = 0; i < p->cfg.static_cnt; i++) owed_cnt += !p->statics[i].peer && !p->statics[i].self;
+  for (uint32_t i = 0; i < p->cfg.static_cnt; i++)
+    owed_cnt += !p->statics[i].peer && !p->statics[i].self;
   if (owed_cnt > p->cfg.peer_max_cnt / 2) owed_cnt = p->cfg.peer_max_cnt / 2;
-  if (!s || (inbound && free_cnt <= owed_cnt)) return NULL; /* places are kept for those that we dial */
+  if (!s || (inbound && free_cnt <= owed_cnt))
+    return NULL; /* places are kept for those that we dial */
   if (inbound && p->cfg.addr_max_cnt && same_cnt >= p->cfg.addr_max_cnt) return NULL;
   slot_wipe(p, s);
   s->generation = (s->generation + 1) & 0xffffff;
@@ -90,13 +96,14 @@ static void take_down(qr_peers_t *p, qr_peer_slot_t *s) {
   char hex[17], addr[56];
   if (!s->link_gone) p->cfg.ops->disconnect(p->cfg.link, s->conn);
   if (s->state == QR_PEER_UP) {
-    p->past[p->past_idx++ % QR_PEER_PAST_CNT] = (qr_peer_past_t){ s->id, s->pk, s->addr };
+    p->past[p->past_idx++ % QR_PEER_PAST_CNT] = (qr_peer_past_t){s->id, s->pk, s->addr};
     qr_peer_model_gone(p, s);
     qr_peer_fetch_gone(p, s);
     qr_peer_sync_gone(p, s);
     p->cfg.app->on_peer_down(p->cfg.ctx, s->id, why);
-    qr_log_limited(&p->log_session, QR_LOG_INFO, QR_PEER_TILE, "peer.down peer=%s addr=%s why=\"%s\"",
-                   qr_hex(hex, s->pk.b, 8), qr_link_addr_str(&s->addr, addr), why);
+    qr_log_limited(&p->log_session, QR_LOG_INFO, QR_PEER_TILE,
+                   "peer.down peer=%s addr=%s why=\"%s\"", qr_hex(hex, s->pk.b, 8),
+                   qr_link_addr_str(&s->addr, addr), why);
   }
   qr_peer_dial_ended(p, s);
   s->state = QR_PEER_FREE;
@@ -116,16 +123,19 @@ void qr_peer_reap(qr_peers_t *p) {
 static void refuse(qr_peers_t *p, qr_peer_slot_t *s, const char *why) {
   char hex[17], addr[56];
   p->stats.handshakes_refused++;
-  qr_log_limited(&p->log_session, QR_LOG_WARN, QR_PEER_TILE, "peer.refused peer=%s addr=%s why=\"%s\"",
-                 qr_hex(hex, s->pk.b, 8), qr_link_addr_str(&s->addr, addr), why);
+  qr_log_limited(&p->log_session, QR_LOG_WARN, QR_PEER_TILE,
+                 "peer.refused peer=%s addr=%s why=\"%s\"", qr_hex(hex, s->pk.b, 8),
+                 qr_link_addr_str(&s->addr, addr), why);
 }
 
-/* Of two links to one identity both ends keep the one that the smaller identity dialled; of two dialled by the same end, the
-   newer, because the older is dead or its owner would not dial again. True if s stays. */
+/* Of two links to one identity both ends keep the one that the smaller identity dialled; of two
+   dialled by the same end, the newer, because the older is dead or its owner would not dial again.
+   True if s stays. */
 static bool settle_duplicate(qr_peers_t *p, qr_peer_slot_t *s) {
   for (uint32_t i = 0; i < p->cfg.peer_max_cnt; i++) {
     qr_peer_slot_t *o = &p->slots[i];
-    bool rival = o != s && !o->doom && (o->state == QR_PEER_HELLO || o->state == QR_PEER_READY || o->state == QR_PEER_UP);
+    bool rival = o != s && !o->doom &&
+                 (o->state == QR_PEER_HELLO || o->state == QR_PEER_READY || o->state == QR_PEER_UP);
     if (!rival || !qr_pubkey_eq(&o->pk, &s->pk)) continue;
     bool we_are_smaller = memcmp(p->cfg.self.b, s->pk.b, sizeof s->pk.b) < 0;
     bool keep_new = o->inbound == s->inbound || s->inbound != we_are_smaller;
@@ -136,10 +146,16 @@ static bool settle_duplicate(qr_peers_t *p, qr_peer_slot_t *s) {
 }
 
 static void send_hello(qr_peers_t *p, qr_peer_slot_t *s) {
-  qr_msg_t m = { .type = QR_MSG_HELLO };
-  m.hello = (qr_msg_hello_t){ .version = QR_MSG_VERSION, .chain_id = p->cfg.chain_id, .rules = p->cfg.rules,
-                              .genesis = p->cfg.genesis, .tip = p->tip.hash, .height = p->tip.height, .work = p->tip.work,
-                              .listen_port = p->cfg.listen_port, .agent_sz = (uint8_t)strlen(p->agent) };
+  qr_msg_t m = {.type = QR_MSG_HELLO};
+  m.hello = (qr_msg_hello_t){.version = QR_MSG_VERSION,
+                             .chain_id = p->cfg.chain_id,
+                             .rules = p->cfg.rules,
+                             .genesis = p->cfg.genesis,
+                             .tip = p->tip.hash,
+                             .height = p->tip.height,
+                             .work = p->tip.work,
+                             .listen_port = p->cfg.listen_port,
+                             .agent_sz = (uint8_t)strlen(p->agent)};
   memcpy(m.hello.agent, p->agent, m.hello.agent_sz);
   if (!qr_peer_out_msg(p, s, &m)) QR_ASSERT(!"an empty queue has room for HELLO");
   qr_inv_add(&s->blocks, &p->tip.hash);
@@ -157,8 +173,10 @@ static void on_link_up(qr_peers_t *p, const qr_link_event_t *ev) {
   s->since_ns = s->rx_ns = p->now_ns;
   if (!s->inbound) qr_peer_dial_met(p, s);
   const char *why = NULL;
-  if (qr_pubkey_eq(&s->pk, &p->cfg.self)) why = "it is this node itself";
-  else if (qr_peer_banned(p, &s->pk, s->inbound ? &s->addr : NULL)) why = "banned";
+  if (qr_pubkey_eq(&s->pk, &p->cfg.self))
+    why = "it is this node itself";
+  else if (qr_peer_banned(p, &s->pk, s->inbound ? &s->addr : NULL))
+    why = "banned";
   if (why) {
     refuse(p, s, why);
     qr_peer_doom(p, s, why);
@@ -173,7 +191,8 @@ static const char *mismatch(const qr_peers_t *p, const qr_msg_hello_t *h) {
   if (h->version != QR_MSG_VERSION) return "speaks another protocol version";
   if (h->chain_id != p->cfg.chain_id) return "follows another chain (chain id differs)";
   if (!qr_hash_eq(&h->genesis, &p->cfg.genesis)) return "follows another chain (genesis differs)";
-  if (!qr_hash_eq(&h->rules, &p->cfg.rules)) return "follows other rules (rules hash differs: other parameters or step programs)";
+  if (!qr_hash_eq(&h->rules, &p->cfg.rules))
+    return "follows other rules (rules hash differs: other parameters or step programs)";
   return NULL;
 }
 
@@ -187,9 +206,10 @@ void qr_peer_on_hello(qr_peers_t *p, qr_peer_slot_t *s, const qr_msg_hello_t *h)
   }
   s->listen_port = h->listen_port;
   memcpy(s->agent, h->agent, h->agent_sz);
-  s->claim = (qr_peer_claim_t){ h->tip, h->height, h->work };
+  s->claim = (qr_peer_claim_t){h->tip, h->height, h->work};
   s->state = QR_PEER_READY;
-  if (!qr_peer_out_msg(p, s, &(qr_msg_t){ .type = QR_MSG_READY })) QR_ASSERT(!"HELLO and READY fit the control queue");
+  if (!qr_peer_out_msg(p, s, &(qr_msg_t){.type = QR_MSG_READY}))
+    QR_ASSERT(!"HELLO and READY fit the control queue");
 }
 
 void qr_peer_set_up(qr_peers_t *p, qr_peer_slot_t *s) {
@@ -198,7 +218,8 @@ void qr_peer_set_up(qr_peers_t *p, qr_peer_slot_t *s) {
   s->up_ns = p->now_ns;
   s->ping_next_ns = p->now_ns;
   for (int c = 0; c < QR_LINK_CLASS_CNT; c++) s->out[c].moved_ns = p->now_ns;
-  qr_log_limited(&p->log_session, QR_LOG_INFO, QR_PEER_TILE, "peer.up peer=%s addr=%s inbound=%d height=%llu agent=\"%s\"",
+  qr_log_limited(&p->log_session, QR_LOG_INFO, QR_PEER_TILE,
+                 "peer.up peer=%s addr=%s inbound=%d height=%llu agent=\"%s\"",
                  qr_hex(hex, s->pk.b, 8), qr_link_addr_str(&s->addr, addr), s->inbound,
                  (unsigned long long)s->claim.height, s->agent);
   qr_peer_info_t info;
@@ -238,7 +259,7 @@ static void ping(qr_peers_t *p, qr_peer_slot_t *s) {
     return;
   }
   if (p->now_ns < s->ping_next_ns) return;
-  qr_msg_t m = { .type = QR_MSG_PING, .ping = { qr_peer_draw(p) | 1 } };
+  qr_msg_t m = {.type = QR_MSG_PING, .ping = {qr_peer_draw(p) | 1}};
   if (!qr_peer_out_msg(p, s, &m)) return; /* a full queue is the business of STUCK_NS */
   s->ping_nonce = m.ping.nonce;
   s->ping_ns = p->now_ns;
@@ -263,6 +284,7 @@ void qr_peer_session_timers(qr_peers_t *p, qr_peer_slot_t *s) {
   }
   ping(p, s);
   for (int c = 0; c < QR_LINK_CLASS_CNT; c++) {
-    if (s->out[c].sz && p->now_ns - s->out[c].moved_ns >= STUCK_NS) qr_peer_doom(p, s, "reads nothing");
+    if (s->out[c].sz && p->now_ns - s->out[c].moved_ns >= STUCK_NS)
+      qr_peer_doom(p, s, "reads nothing");
   }
 }

@@ -1,27 +1,37 @@
-/* Catching up: one peer at a time has the role. Ask for hashes after our locator, fetch those blocks in order through a bounded
-   window, give them to the application in order, ask again. A claim gives a peer nothing but the chance to deliver. */
+/* Catching up: one peer at a time has the role. Ask for hashes after our locator, fetch those
+   blocks in order through a bounded window, give them to the application in order, ask again. A
+   claim gives a peer nothing but the chance to deliver. */
 #include "peer/internal.h"
 
-#define GRACE_NS (20 * QR_PEER_SEC)    /* to deliver anything */
-#define BLOCK_NS (2 * QR_PEER_SEC)     /* what each block adds, up to GRACE_NS: half a block a second must come */
+#define GRACE_NS (20 * QR_PEER_SEC) /* to deliver anything */
+#define BLOCK_NS                                                                                   \
+  (2 * QR_PEER_SEC) /* what each block adds, up to GRACE_NS: half a block a second must come */
 #define VERDICT_NS (300 * QR_PEER_SEC) /* the application says nothing of what it has */
-#define PENALTY_NS (15 * QR_PEER_SEC)  /* without the role after a failure, doubled each time in a row */
-#define SHORT_NS (10 * QR_PEER_SEC)    /* without the role after something that may be nobody's fault */
-#define NO_ROOM_NS (1 * QR_PEER_SEC)   /* after the application dropped a block for want of room or of its model */
+#define PENALTY_NS                                                                                 \
+  (15 * QR_PEER_SEC) /* without the role after a failure, doubled each time in a row */
+#define SHORT_NS                                                                                   \
+  (10 * QR_PEER_SEC) /* without the role after something that may be nobody's fault */
+#define NO_ROOM_NS                                                                                 \
+  (1 * QR_PEER_SEC) /* after the application dropped a block for want of room or of its model */
 #define LONG_NS (600 * QR_PEER_SEC)
-#define FAIL_MAX_CNT 3u                /* in a row; then the connection ends */
-#define UNDER_WAY_MAX_CNT 48u          /* blocks between question and verdict: the application holds so many candidates */
+#define FAIL_MAX_CNT 3u /* in a row; then the connection ends */
+#define UNDER_WAY_MAX_CNT                                                                          \
+  48u /* blocks between question and verdict: the application holds so many candidates */
 #define COST_TIMEOUT 25u
 #define COST_FALSE_CLAIM 10u
 #define COST_BAD_CHAIN 50u
 #define COST_DISCONNECTED 5u
 
-static qr_peer_entry_t *at(const qr_peers_t *p, uint64_t i) { return &p->sync.queue[i % QR_PEER_QUEUE_CNT]; }
+static qr_peer_entry_t *at(const qr_peers_t *p, uint64_t i) {
+  return &p->sync.queue[i % QR_PEER_QUEUE_CNT];
+}
 static uint8_t *hold(const qr_peers_t *p, uint64_t i) {
   return p->sync.hold + (size_t)(i % p->cfg.window_cnt) * QR_BLOCK_MAX_SZ;
 }
 
-bool qr_peer_sync_active(const qr_peers_t *p) { return p->sync.peer || p->sync.head != p->sync.given; }
+bool qr_peer_sync_active(const qr_peers_t *p) {
+  return p->sync.peer || p->sync.head != p->sync.given;
+}
 
 bool qr_peer_sync_has(const qr_peers_t *p, const qr_hash_t *h) {
   for (uint64_t i = p->sync.head; i < p->sync.tail; i++) {
@@ -32,7 +42,8 @@ bool qr_peer_sync_has(const qr_peers_t *p, const qr_hash_t *h) {
 
 /* ---- the role ends ---- */
 
-/* Forgets what has not gone up; verdicts of what has are still awaited before the next role begins. */
+/* Forgets what has not gone up; verdicts of what has are still awaited before the next role begins.
+ */
 static void cut(qr_peers_t *p) {
   qr_peer_sync_t *y = &p->sync;
   y->peer = 0;
@@ -55,7 +66,8 @@ static void lose_for_silence(qr_peers_t *p) {
     lose(p, LONG_NS, QR_PEER_STRIKE_LIMIT, "claims more work and does not deliver it");
     return;
   }
-  lose(p, s ? PENALTY_NS << (s->sync_fail_cnt - 1) : 0, COST_TIMEOUT, "claims more work and does not deliver it in time");
+  lose(p, s ? PENALTY_NS << (s->sync_fail_cnt - 1) : 0, COST_TIMEOUT,
+       "claims more work and does not deliver it in time");
 }
 
 void qr_peer_sync_gone(qr_peers_t *p, const qr_peer_slot_t *s) {
@@ -67,7 +79,8 @@ void qr_peer_sync_gone(qr_peers_t *p, const qr_peer_slot_t *s) {
 
 /* ---- the role begins ---- */
 
-/* More work than ours, not already on its way as an announced block, and not a claim that we know better. */
+/* More work than ours, not already on its way as an announced block, and not a claim that we know
+ * better. */
 static bool worth(const qr_peers_t *p, const qr_peer_slot_t *s) {
   return qr_peer_work_more(&s->claim.work, &p->tip.work) && !qr_peer_fetch_has(p, &s->claim.hash) &&
          !qr_inv_has(&p->known, &s->claim.hash) && !qr_inv_has(&p->bad, &s->claim.hash);
@@ -100,9 +113,10 @@ static void ask_hashes(qr_peers_t *p, qr_peer_slot_t *s) {
   qr_hash_t locator[QR_MSG_LOCATOR_MAX_CNT];
   uint32_t cnt = 0;
   if (y->tail != y->head) locator[cnt++] = at(p, y->tail - 1)->hash;
-  for (uint32_t i = 0; i < p->locator_cnt && cnt < QR_MSG_LOCATOR_MAX_CNT; i++) locator[cnt++] = p->locator[i];
-  qr_msg_t m = { .type = QR_MSG_GET_HASHES,
-                 .get_hashes = { .cnt = cnt, .locator = locator, .max_cnt = QR_MSG_HASHES_MAX_CNT } };
+  for (uint32_t i = 0; i < p->locator_cnt && cnt < QR_MSG_LOCATOR_MAX_CNT; i++)
+    locator[cnt++] = p->locator[i];
+  qr_msg_t m = {.type = QR_MSG_GET_HASHES,
+                .get_hashes = {.cnt = cnt, .locator = locator, .max_cnt = QR_MSG_HASHES_MAX_CNT}};
   if (!qr_peer_out_msg(p, s, &m)) return;
   y->hashes_asked = true;
   p->work_cnt++;
@@ -117,12 +131,17 @@ void qr_peer_sync_hashes(qr_peers_t *p, qr_peer_slot_t *s, const qr_msg_hashes_t
   }
   y->hashes_asked = false;
   y->deadline_ns = p->now_ns + GRACE_NS;
-  y->end = !h->cnt || h->start_height + h->cnt > s->claim.height; /* a short answer alone says nothing */
+  y->end =
+      !h->cnt || h->start_height + h->cnt > s->claim.height; /* a short answer alone says nothing */
   if (!h->cnt) return;
   bool first = y->tail == y->head;
-  if (first ? h->start_height > p->tip.height + 1 : h->start_height != at(p, y->tail - 1)->height + 1) {
-    if (first) lose(p, SHORT_NS, COST_FALSE_CLAIM, "its hashes do not follow from our locator");
-    else y->end = true; /* its chain turned elsewhere meanwhile: go on with what we have, then ask anew */
+  if (first ? h->start_height > p->tip.height + 1
+            : h->start_height != at(p, y->tail - 1)->height + 1) {
+    if (first)
+      lose(p, SHORT_NS, COST_FALSE_CLAIM, "its hashes do not follow from our locator");
+    else
+      y->end =
+          true; /* its chain turned elsewhere meanwhile: go on with what we have, then ask anew */
     return;
   }
   QR_ASSERT(y->tail - y->head + h->cnt <= QR_PEER_QUEUE_CNT); /* room was looked at before asking */
@@ -131,7 +150,7 @@ void qr_peer_sync_hashes(qr_peers_t *p, qr_peer_slot_t *s, const qr_msg_hashes_t
       lose(p, LONG_NS, COST_BAD_CHAIN, "its chain holds an invalid block");
       return;
     }
-    *at(p, y->tail++) = (qr_peer_entry_t){ .hash = h->hashes[i], .height = h->start_height + i };
+    *at(p, y->tail++) = (qr_peer_entry_t){.hash = h->hashes[i], .height = h->start_height + i};
   }
 }
 
@@ -139,11 +158,13 @@ void qr_peer_sync_hashes(qr_peers_t *p, qr_peer_slot_t *s, const qr_msg_hashes_t
 
 static void ask_blocks(qr_peers_t *p, qr_peer_slot_t *s) {
   qr_peer_sync_t *y = &p->sync;
-  while (y->asked < y->tail && y->asked - y->given < p->cfg.window_cnt && y->asked - y->head < UNDER_WAY_MAX_CNT) {
+  while (y->asked < y->tail && y->asked - y->given < p->cfg.window_cnt &&
+         y->asked - y->head < UNDER_WAY_MAX_CNT) {
     qr_peer_entry_t *e = at(p, y->asked);
-    if (qr_inv_has(&p->known, &e->hash)) e->arrived = e->skip = true;
+    if (qr_inv_has(&p->known, &e->hash))
+      e->arrived = e->skip = true;
     else {
-      qr_msg_t m = { .type = QR_MSG_GET_BLOCK, .get_block = { e->hash } };
+      qr_msg_t m = {.type = QR_MSG_GET_BLOCK, .get_block = {e->hash}};
       if (!qr_peer_out_msg(p, s, &m)) return;
       qr_inv_add(&s->asked, &e->hash);
     }
@@ -152,7 +173,8 @@ static void ask_blocks(qr_peers_t *p, qr_peer_slot_t *s) {
   }
 }
 
-bool qr_peer_sync_block(qr_peers_t *p, qr_peer_slot_t *s, const qr_hash_t *h, const uint8_t *block, uint32_t sz) {
+bool qr_peer_sync_block(qr_peers_t *p, qr_peer_slot_t *s, const qr_hash_t *h, const uint8_t *block,
+                        uint32_t sz) {
   qr_peer_sync_t *y = &p->sync;
   if (y->peer != s->id) return false;
   for (uint64_t i = y->given; i < y->asked; i++) {
@@ -177,7 +199,8 @@ static void give_blocks(qr_peers_t *p) {
   qr_peer_sync_t *y = &p->sync;
   while (y->given < y->asked && at(p, y->given)->arrived) {
     qr_peer_entry_t *e = at(p, y->given);
-    if (e->skip) e->done = true;
+    if (e->skip)
+      e->done = true;
     else if (!p->cfg.app->on_block(p->cfg.ctx, y->peer, &e->hash, hold(p, y->given), e->sz)) {
       p->stats.app_full++;
       return; /* it stays here, the window stands still, and so does the peer */
@@ -224,10 +247,16 @@ bool qr_peer_sync_verdict(qr_peers_t *p, qr_peer_id_t from, const qr_hash_t *h, 
     s->sync_fail_cnt = 0;
     break;
   case QR_VERDICT_DUPLICATE: break;
-  case QR_VERDICT_PARENT_UNKNOWN: lose(p, SHORT_NS, COST_DISCONNECTED, "its blocks do not follow from each other"); break;
+  case QR_VERDICT_PARENT_UNKNOWN:
+    lose(p, SHORT_NS, COST_DISCONNECTED, "its blocks do not follow from each other");
+    break;
   case QR_VERDICT_WITNESS_MISSING: lose(p, NO_ROOM_NS, 0, NULL); break;
-  case QR_VERDICT_TOO_DEEP: lose(p, LONG_NS, COST_FALSE_CLAIM, "its chain forks off too deep"); break;
-  default: lose(p, SHORT_NS, 0, NULL); break; /* who sent an invalid block is blamed by the caller */
+  case QR_VERDICT_TOO_DEEP:
+    lose(p, LONG_NS, COST_FALSE_CLAIM, "its chain forks off too deep");
+    break;
+  default:
+    lose(p, SHORT_NS, 0, NULL);
+    break; /* who sent an invalid block is blamed by the caller */
   }
   return true;
 }
@@ -262,13 +291,16 @@ static void follow(qr_peers_t *p, qr_peer_slot_t *s) {
   if (y->end && y->head == y->tail) finish(p, s);
   if (!y->peer) return;
   bool room = QR_PEER_QUEUE_CNT - (y->tail - y->head) >= QR_MSG_HASHES_MAX_CNT;
-  if (!y->end && !y->hashes_asked && room && y->tail - y->asked < p->cfg.window_cnt) ask_hashes(p, s);
+  if (!y->end && !y->hashes_asked && room && y->tail - y->asked < p->cfg.window_cnt)
+    ask_hashes(p, s);
   ask_blocks(p, s);
   give_blocks(p);
   bool owes = y->hashes_asked;
   for (uint64_t i = y->given; i < y->asked && !owes; i++) owes = !at(p, i)->arrived;
-  if (!owes) y->deadline_ns = p->now_ns + GRACE_NS;
-  else if (p->now_ns >= y->deadline_ns) lose_for_silence(p);
+  if (!owes)
+    y->deadline_ns = p->now_ns + GRACE_NS;
+  else if (p->now_ns >= y->deadline_ns)
+    lose_for_silence(p);
 }
 
 void qr_peer_sync_poll(qr_peers_t *p) {

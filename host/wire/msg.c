@@ -2,29 +2,36 @@
 
 #include "base/assert.h"
 
-#define HELLO_FIXED_SZ 159u   /* everything but the agent's characters */
-#define HELLO_MAX_SZ 1024u    /* room for what later versions add: the version is judged before the rest is read */
+#define HELLO_FIXED_SZ 159u /* everything but the agent's characters */
+#define HELLO_MAX_SZ                                                                               \
+  1024u /* room for what later versions add: the version is judged before the rest is read */
 #define MODEL_FIXED_SZ 40u
 #define GET_HASHES_FIXED_SZ 3u
 #define HASHES_FIXED_SZ 8u
 
-typedef struct { const char *name; enum qr_msg_class cls; uint32_t min_sz, max_sz; } kind_t;
+typedef struct {
+  const char *name;
+  enum qr_msg_class cls;
+  uint32_t min_sz, max_sz;
+} kind_t;
 
 static const kind_t kinds[QR_MSG_TYPE_END] = {
-  [QR_MSG_HELLO] = { "hello", QR_MSG_CONTROL, 4, HELLO_MAX_SZ },
-  [QR_MSG_READY] = { "ready", QR_MSG_CONTROL, 0, 0 },
-  [QR_MSG_PING] = { "ping", QR_MSG_CONTROL, 8, 8 },
-  [QR_MSG_PONG] = { "pong", QR_MSG_CONTROL, 8, 8 },
-  [QR_MSG_ANNOUNCE] = { "announce", QR_MSG_CONTROL, 72, 72 },
-  [QR_MSG_GET_BLOCK] = { "get_block", QR_MSG_CONTROL, 32, 32 },
-  [QR_MSG_BLOCK] = { "block", QR_MSG_BULK_BLOCK, QR_HEADER_SZ, QR_BLOCK_MAX_SZ },
-  [QR_MSG_GET_MODEL] = { "get_model", QR_MSG_CONTROL, 64, 64 },
-  [QR_MSG_MODEL] = { "model", QR_MSG_BULK_SYNC, MODEL_FIXED_SZ + 1, MODEL_FIXED_SZ + QR_MSG_CHUNK_MAX_SZ },
-  [QR_MSG_GET_HASHES] = { "get_hashes", QR_MSG_CONTROL, GET_HASHES_FIXED_SZ + QR_HASH_SZ,
-                          GET_HASHES_FIXED_SZ + QR_MSG_LOCATOR_MAX_CNT * QR_HASH_SZ },
-  [QR_MSG_HASHES] = { "hashes", QR_MSG_BULK_SYNC, HASHES_FIXED_SZ, HASHES_FIXED_SZ + QR_MSG_HASHES_MAX_CNT * QR_HASH_SZ },
-  [QR_MSG_TX] = { "tx", QR_MSG_BULK_TX, QR_TX_SZ, QR_TX_SZ },
-  [QR_MSG_NOT_FOUND] = { "not_found", QR_MSG_CONTROL, 33, 33 },
+    [QR_MSG_HELLO] = {"hello", QR_MSG_CONTROL, 4, HELLO_MAX_SZ},
+    [QR_MSG_READY] = {"ready", QR_MSG_CONTROL, 0, 0},
+    [QR_MSG_PING] = {"ping", QR_MSG_CONTROL, 8, 8},
+    [QR_MSG_PONG] = {"pong", QR_MSG_CONTROL, 8, 8},
+    [QR_MSG_ANNOUNCE] = {"announce", QR_MSG_CONTROL, 72, 72},
+    [QR_MSG_GET_BLOCK] = {"get_block", QR_MSG_CONTROL, 32, 32},
+    [QR_MSG_BLOCK] = {"block", QR_MSG_BULK_BLOCK, QR_HEADER_SZ, QR_BLOCK_MAX_SZ},
+    [QR_MSG_GET_MODEL] = {"get_model", QR_MSG_CONTROL, 64, 64},
+    [QR_MSG_MODEL] = {"model", QR_MSG_BULK_SYNC, MODEL_FIXED_SZ + 1,
+                      MODEL_FIXED_SZ + QR_MSG_CHUNK_MAX_SZ},
+    [QR_MSG_GET_HASHES] = {"get_hashes", QR_MSG_CONTROL, GET_HASHES_FIXED_SZ + QR_HASH_SZ,
+                           GET_HASHES_FIXED_SZ + QR_MSG_LOCATOR_MAX_CNT *QR_HASH_SZ},
+    [QR_MSG_HASHES] = {"hashes", QR_MSG_BULK_SYNC, HASHES_FIXED_SZ,
+                       HASHES_FIXED_SZ + QR_MSG_HASHES_MAX_CNT *QR_HASH_SZ},
+    [QR_MSG_TX] = {"tx", QR_MSG_BULK_TX, QR_TX_SZ, QR_TX_SZ},
+    [QR_MSG_NOT_FOUND] = {"not_found", QR_MSG_CONTROL, 33, 33},
 };
 
 bool qr_msg_known(uint8_t type) { return type < QR_MSG_TYPE_END && kinds[type].name; }
@@ -42,7 +49,8 @@ const char *qr_msg_str(uint8_t type) { return qr_msg_known(type) ? kinds[type].n
 
 static bool in_bounds(const kind_t *k, size_t sz) { return sz >= k->min_sz && sz <= k->max_sz; }
 
-enum qr_verdict qr_msg_head(const uint8_t head[QR_MSG_HEAD_SZ], uint32_t *payload_sz, uint8_t *type) {
+enum qr_verdict qr_msg_head(const uint8_t head[QR_MSG_HEAD_SZ], uint32_t *payload_sz,
+                            uint8_t *type) {
   *payload_sz = qr_ld32(head);
   *type = head[4];
   bool ok = qr_msg_known(*type) ? in_bounds(&kinds[*type], *payload_sz)
@@ -60,7 +68,8 @@ static qr_hash_t ld_hash(const uint8_t *p) {
 
 static enum qr_verdict decode_hello(const uint8_t *p, size_t sz, qr_msg_hello_t *h) {
   h->version = qr_ld32(p);
-  if (h->version != QR_MSG_VERSION) return QR_VERDICT_OK; /* its other fields may lie elsewhere: they stay zero */
+  if (h->version != QR_MSG_VERSION)
+    return QR_VERDICT_OK; /* its other fields may lie elsewhere: they stay zero */
   if (sz < HELLO_FIXED_SZ) return QR_VERDICT_SYNTAX;
   h->chain_id = qr_ld64(p + 4);
   h->rules = ld_hash(p + 12);
@@ -71,10 +80,12 @@ static enum qr_verdict decode_hello(const uint8_t *p, size_t sz, qr_msg_hello_t 
   h->listen_port = qr_ld16(p + 148);
   h->features = qr_ld64(p + 150);
   h->agent_sz = p[158];
-  if (h->agent_sz > QR_MSG_AGENT_MAX_SZ || sz != HELLO_FIXED_SZ + h->agent_sz) return QR_VERDICT_SYNTAX;
+  if (h->agent_sz > QR_MSG_AGENT_MAX_SZ || sz != HELLO_FIXED_SZ + h->agent_sz)
+    return QR_VERDICT_SYNTAX;
   memcpy(h->agent, p + HELLO_FIXED_SZ, h->agent_sz);
   for (uint32_t i = 0; i < h->agent_sz; i++) {
-    if (h->agent[i] < 0x20 || h->agent[i] > 0x7e) return QR_VERDICT_SYNTAX; /* it ends up on operators' terminals */
+    if (h->agent[i] < 0x20 || h->agent[i] > 0x7e)
+      return QR_VERDICT_SYNTAX; /* it ends up on operators' terminals */
   }
   return QR_VERDICT_OK;
 }
@@ -93,7 +104,8 @@ static enum qr_verdict decode_get_hashes(const uint8_t *p, size_t sz, qr_msg_get
   g->max_cnt = qr_ld16(p);
   g->cnt = p[2];
   g->locator = (const qr_hash_t *)(p + GET_HASHES_FIXED_SZ);
-  bool ok = g->max_cnt && g->max_cnt <= QR_MSG_HASHES_MAX_CNT && sz == GET_HASHES_FIXED_SZ + (size_t)g->cnt * QR_HASH_SZ;
+  bool ok = g->max_cnt && g->max_cnt <= QR_MSG_HASHES_MAX_CNT &&
+            sz == GET_HASHES_FIXED_SZ + (size_t)g->cnt * QR_HASH_SZ;
   return ok ? QR_VERDICT_OK : QR_VERDICT_SYNTAX;
 }
 
@@ -107,7 +119,8 @@ static enum qr_verdict decode_hashes(const uint8_t *p, size_t sz, qr_msg_hashes_
 static enum qr_verdict decode_not_found(const uint8_t *p, qr_msg_not_found_t *n) {
   n->kind = p[0];
   n->hash = ld_hash(p + 1);
-  return n->kind >= QR_MSG_WANT_BLOCK && n->kind <= QR_MSG_WANT_HASHES ? QR_VERDICT_OK : QR_VERDICT_SYNTAX;
+  return n->kind >= QR_MSG_WANT_BLOCK && n->kind <= QR_MSG_WANT_HASHES ? QR_VERDICT_OK
+                                                                       : QR_VERDICT_SYNTAX;
 }
 
 enum qr_verdict qr_msg_decode(uint8_t type, const uint8_t *payload, size_t sz, qr_msg_t *m) {
@@ -124,7 +137,7 @@ enum qr_verdict qr_msg_decode(uint8_t type, const uint8_t *payload, size_t sz, q
     m->announce.work = qr_u256_from_le(payload + 40);
     break;
   case QR_MSG_GET_BLOCK: m->get_block.hash = ld_hash(payload); break;
-  case QR_MSG_BLOCK: m->block = (qr_msg_block_t){ payload, (uint32_t)sz }; break;
+  case QR_MSG_BLOCK: m->block = (qr_msg_block_t){payload, (uint32_t)sz}; break;
   case QR_MSG_GET_MODEL:
     m->get_model.block = ld_hash(payload);
     m->get_model.root = ld_hash(payload + 32);
@@ -216,7 +229,8 @@ size_t qr_msg_encode(const qr_msg_t *m, uint8_t *out) {
   case QR_MSG_GET_HASHES: encode_get_hashes(&m->get_hashes, p); break;
   case QR_MSG_HASHES:
     qr_st64(p, m->hashes.start_height);
-    if (m->hashes.cnt) memcpy(p + HASHES_FIXED_SZ, m->hashes.hashes, m->hashes.cnt * sizeof *m->hashes.hashes);
+    if (m->hashes.cnt)
+      memcpy(p + HASHES_FIXED_SZ, m->hashes.hashes, m->hashes.cnt * sizeof *m->hashes.hashes);
     break;
   case QR_MSG_TX: memcpy(p, m->tx.tx, QR_TX_SZ); break;
   case QR_MSG_NOT_FOUND:

@@ -1,6 +1,7 @@
-/* Messages between peers: frames and payloads. A frame is u32 size of the payload | u8 type | payload, integers little-endian.
-   Every type has one link class and bounds for its payload, so that a frame can be refused from its first five bytes.
-   Decoding borrows: pointers lead into the input. Pure. The table of all bytes: host/peer/README.md. */
+/* Messages between peers: frames and payloads. A frame is u32 size of the payload | u8 type |
+   payload, integers little-endian. Every type has one link class and bounds for its payload, so
+   that a frame can be refused from its first five bytes. Decoding borrows: pointers lead into the
+   input. Pure. The table of all bytes: host/peer/README.md. */
 #ifndef QR_WIRE_MSG_H
 #define QR_WIRE_MSG_H
 
@@ -9,7 +10,7 @@
 #include "base/verdict.h"
 #include "wire/block.h"
 
-#define QR_MSG_VERSION 1u             /* of this protocol */
+#define QR_MSG_VERSION 1u /* of this protocol */
 #define QR_MSG_HEAD_SZ 5u
 #define QR_MSG_FRAME_MAX_SZ (1u << 20) /* head and payload, of any type, known or not */
 #define QR_MSG_AGENT_MAX_SZ 64u
@@ -18,41 +19,87 @@
 #define QR_MSG_CHUNK_MAX_SZ (64u << 10)
 
 enum qr_msg_type {
-  QR_MSG_HELLO = 1, QR_MSG_READY = 2, QR_MSG_PING = 3, QR_MSG_PONG = 4, QR_MSG_ANNOUNCE = 5, QR_MSG_GET_BLOCK = 6,
-  QR_MSG_BLOCK = 7, QR_MSG_GET_MODEL = 8, QR_MSG_MODEL = 9, QR_MSG_GET_HASHES = 10, QR_MSG_HASHES = 11, QR_MSG_TX = 12,
-  QR_MSG_NOT_FOUND = 13, QR_MSG_TYPE_END
+  QR_MSG_HELLO = 1,
+  QR_MSG_READY = 2,
+  QR_MSG_PING = 3,
+  QR_MSG_PONG = 4,
+  QR_MSG_ANNOUNCE = 5,
+  QR_MSG_GET_BLOCK = 6,
+  QR_MSG_BLOCK = 7,
+  QR_MSG_GET_MODEL = 8,
+  QR_MSG_MODEL = 9,
+  QR_MSG_GET_HASHES = 10,
+  QR_MSG_HASHES = 11,
+  QR_MSG_TX = 12,
+  QR_MSG_NOT_FOUND = 13,
+  QR_MSG_TYPE_END
 };
 
 /* Stream of the link that carries a type; the numbers are those of enum qr_link_class. */
-enum qr_msg_class { QR_MSG_CONTROL = 0, QR_MSG_BULK_BLOCK = 1, QR_MSG_BULK_TX = 2, QR_MSG_BULK_SYNC = 3 };
+enum qr_msg_class {
+  QR_MSG_CONTROL = 0,
+  QR_MSG_BULK_BLOCK = 1,
+  QR_MSG_BULK_TX = 2,
+  QR_MSG_BULK_SYNC = 3
+};
 
 enum qr_msg_want { QR_MSG_WANT_BLOCK = 1, QR_MSG_WANT_MODEL = 2, QR_MSG_WANT_HASHES = 3 };
 
 typedef struct {
-  uint32_t version;          /* QR_MSG_VERSION */
+  uint32_t version; /* QR_MSG_VERSION */
   uint64_t chain_id;
   qr_hash_t rules, genesis, tip;
-  uint64_t height;           /* of tip */
-  qr_u256_t work;            /* cumulative, of tip; a claim */
+  uint64_t height; /* of tip */
+  qr_u256_t work;  /* cumulative, of tip; a claim */
   uint16_t listen_port;
-  uint64_t features;         /* bits; none defined, unknown ones are ignored */
+  uint64_t features; /* bits; none defined, unknown ones are ignored */
   uint8_t agent_sz;
   char agent[QR_MSG_AGENT_MAX_SZ]; /* printable ASCII, not terminated */
 } qr_msg_hello_t;
 
-typedef struct { uint64_t nonce; } qr_msg_ping_t; /* PING and PONG */
-typedef struct { qr_hash_t hash; uint64_t height; qr_u256_t work; } qr_msg_announce_t;
-typedef struct { qr_hash_t hash; } qr_msg_get_block_t;
-typedef struct { const uint8_t *block; uint32_t sz; } qr_msg_block_t; /* header | body */
-typedef struct { qr_hash_t block, root; } qr_msg_get_model_t;
-typedef struct { qr_hash_t root; uint32_t total_sz, offset, chunk_sz; const uint8_t *chunk; } qr_msg_model_t;
-typedef struct { uint32_t cnt; const qr_hash_t *locator; uint16_t max_cnt; } qr_msg_get_hashes_t;
-typedef struct { uint64_t start_height; uint32_t cnt; const qr_hash_t *hashes; } qr_msg_hashes_t;
-typedef struct { const uint8_t *tx; } qr_msg_tx_t; /* QR_TX_SZ bytes */
-typedef struct { uint8_t kind; qr_hash_t hash; } qr_msg_not_found_t; /* enum qr_msg_want; HASHES: zero hash */
+typedef struct {
+  uint64_t nonce;
+} qr_msg_ping_t; /* PING and PONG */
+typedef struct {
+  qr_hash_t hash;
+  uint64_t height;
+  qr_u256_t work;
+} qr_msg_announce_t;
+typedef struct {
+  qr_hash_t hash;
+} qr_msg_get_block_t;
+typedef struct {
+  const uint8_t *block;
+  uint32_t sz;
+} qr_msg_block_t; /* header | body */
+typedef struct {
+  qr_hash_t block, root;
+} qr_msg_get_model_t;
+typedef struct {
+  qr_hash_t root;
+  uint32_t total_sz, offset, chunk_sz;
+  const uint8_t *chunk;
+} qr_msg_model_t;
+typedef struct {
+  uint32_t cnt;
+  const qr_hash_t *locator;
+  uint16_t max_cnt;
+} qr_msg_get_hashes_t;
+typedef struct {
+  uint64_t start_height;
+  uint32_t cnt;
+  const qr_hash_t *hashes;
+} qr_msg_hashes_t;
+typedef struct {
+  const uint8_t *tx;
+} qr_msg_tx_t; /* QR_TX_SZ bytes */
+typedef struct {
+  uint8_t kind;
+  qr_hash_t hash;
+} qr_msg_not_found_t; /* enum qr_msg_want; HASHES: zero hash */
 
 typedef struct {
-  uint8_t type;              /* enum qr_msg_type */
+  uint8_t type; /* enum qr_msg_type */
   union {
     qr_msg_hello_t hello;
     qr_msg_ping_t ping;
@@ -75,16 +122,21 @@ enum qr_msg_class qr_msg_class_of(uint8_t type);
 uint32_t qr_msg_payload_max(uint8_t type);
 const char *qr_msg_str(uint8_t type); /* "hello"; "unknown" */
 
-/* Judges a frame by its head, before anything of it is buffered: OK, or SIZE if the payload is out of its
-   type's bounds or, for an unknown type, the frame beyond QR_MSG_FRAME_MAX_SZ. *payload_sz and *type are set in any case. */
-enum qr_verdict qr_msg_head(const uint8_t head[QR_MSG_HEAD_SZ], uint32_t *payload_sz, uint8_t *type) QR_WARN_UNUSED;
+/* Judges a frame by its head, before anything of it is buffered: OK, or SIZE if the payload is out
+   of its type's bounds or, for an unknown type, the frame beyond QR_MSG_FRAME_MAX_SZ. *payload_sz
+   and *type are set in any case. */
+enum qr_verdict qr_msg_head(const uint8_t head[QR_MSG_HEAD_SZ], uint32_t *payload_sz,
+                            uint8_t *type) QR_WARN_UNUSED;
 
-/* Decodes the payload of a known type (asserted). OK, SIZE (bounds of the type) or SYNTAX. m borrows from payload. */
-enum qr_verdict qr_msg_decode(uint8_t type, const uint8_t *payload, size_t sz, qr_msg_t *m) QR_WARN_UNUSED;
+/* Decodes the payload of a known type (asserted). OK, SIZE (bounds of the type) or SYNTAX. m
+ * borrows from payload. */
+enum qr_verdict qr_msg_decode(uint8_t type, const uint8_t *payload, size_t sz,
+                              qr_msg_t *m) QR_WARN_UNUSED;
 
 /* Size of the whole frame that qr_msg_encode writes. */
 size_t qr_msg_sz(const qr_msg_t *m);
-/* Writes the frame, qr_msg_sz bytes; returns that size. Counts and sizes within the limits are the caller's duty (asserted). */
+/* Writes the frame, qr_msg_sz bytes; returns that size. Counts and sizes within the limits are the
+ * caller's duty (asserted). */
 size_t qr_msg_encode(const qr_msg_t *m, uint8_t *out);
 /* Writes a frame's head only, for payloads that are sent from where they lie. */
 void qr_msg_encode_head(uint8_t type, uint32_t payload_sz, uint8_t out[QR_MSG_HEAD_SZ]);

@@ -1,5 +1,5 @@
-/* The message codec on any bytes: frames one after the other, each judged by its head, decoded, and written again; what was
-   accepted must come out as it went in. */
+/* The message codec on any bytes: frames one after the other, each judged by its head, decoded, and
+   written again; what was accepted must come out as it went in. */
 #include <stdlib.h>
 
 #include "base/assert.h"
@@ -14,8 +14,10 @@ static void one(uint8_t type, const uint8_t *payload, uint32_t sz) {
   QR_ASSERT(exact);
   memcpy(exact, payload, sz);
   enum qr_verdict v = qr_msg_decode(type, exact, sz, &m);
-  QR_ASSERT(v == QR_VERDICT_OK || v == QR_VERDICT_SYNTAX); /* the head was judged: size cannot be the fault */
-  bool readable = v == QR_VERDICT_OK && !(type == QR_MSG_HELLO && m.hello.version != QR_MSG_VERSION);
+  QR_ASSERT(v == QR_VERDICT_OK ||
+            v == QR_VERDICT_SYNTAX); /* the head was judged: size cannot be the fault */
+  bool readable =
+      v == QR_VERDICT_OK && !(type == QR_MSG_HELLO && m.hello.version != QR_MSG_VERSION);
   if (readable) {
     QR_ASSERT(qr_msg_sz(&m) == QR_MSG_HEAD_SZ + (size_t)sz);
     QR_ASSERT(qr_msg_encode(&m, again) == QR_MSG_HEAD_SZ + (size_t)sz);

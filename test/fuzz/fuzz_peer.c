@@ -1,7 +1,7 @@
-/* The whole peer module against one peer that may say anything at any time on any stream, under an application that answers by
-   the same input. Input: u8 how it begins (bit 0: a right handshake comes first; bit 1: the link takes few bytes at a time),
-   then records u8 op | u8 n | bytes. Ops 0-3: n (or 64 n if op has bit 7) bytes on that stream; others drive time and the
-   application. */
+/* The whole peer module against one peer that may say anything at any time on any stream, under an
+   application that answers by the same input. Input: u8 how it begins (bit 0: a right handshake
+   comes first; bit 1: the link takes few bytes at a time), then records u8 op | u8 n | bytes. Ops
+   0-3: n (or 64 n if op has bit 7) bytes on that stream; others drive time and the application. */
 #include <stdlib.h>
 
 #include "base/assert.h"
@@ -18,22 +18,24 @@ typedef struct {
   qr_link_event_t ev[2];
   int ev_cnt;
   bool slow, alive;
-  qr_hash_t block;       /* last one given */
+  qr_hash_t block; /* last one given */
   qr_peer_id_t block_from, up;
-  qr_peer_want_t want;   /* last one asked */
-  uint32_t refuse_cnt;   /* so many callbacks say "no room" */
-  uint32_t owed;         /* models */
+  qr_peer_want_t want; /* last one asked */
+  uint32_t refuse_cnt; /* so many callbacks say "no room" */
+  uint32_t owed;       /* models */
   uint64_t sent_sz;
 } world_t;
 
 static world_t w;
 
-static int link_connect(qr_link_t *l, const qr_link_addr_t *to, const qr_pubkey_t *expect, qr_link_conn_t *out) {
+static int link_connect(qr_link_t *l, const qr_link_addr_t *to, const qr_pubkey_t *expect,
+                        qr_link_conn_t *out) {
   (void)l, (void)to, (void)expect, (void)out;
   return QR_ERR_FULL;
 }
 static void link_disconnect(qr_link_t *l, qr_link_conn_t c) { (void)l, (void)c, w.alive = false; }
-static int64_t link_send(qr_link_t *l, qr_link_conn_t c, enum qr_link_class cls, const void *p, size_t sz) {
+static int64_t link_send(qr_link_t *l, qr_link_conn_t c, enum qr_link_class cls, const void *p,
+                         size_t sz) {
   (void)l, (void)c, (void)cls;
   QR_ASSERT(p && sz);
   if (!w.alive) return QR_ERR_CLOSED;
@@ -51,19 +53,25 @@ static int link_poll(qr_link_t *l, uint64_t now_ns, qr_link_event_t *ev, int max
 }
 static uint64_t link_next(qr_link_t *l) { return (void)l, UINT64_MAX; }
 
-static const qr_link_ops_t ops = { .name = "fuzz", .connect = link_connect, .disconnect = link_disconnect, .send = link_send,
-                                   .poll = link_poll, .next_timer = link_next };
+static const qr_link_ops_t ops = {.name = "fuzz",
+                                  .connect = link_connect,
+                                  .disconnect = link_disconnect,
+                                  .send = link_send,
+                                  .poll = link_poll,
+                                  .next_timer = link_next};
 
 static bool room(void) { return !w.refuse_cnt || !w.refuse_cnt--; }
 
-static bool on_block(void *ctx, qr_peer_id_t peer, const qr_hash_t *hash, const uint8_t *block, size_t sz) {
+static bool on_block(void *ctx, qr_peer_id_t peer, const qr_hash_t *hash, const uint8_t *block,
+                     size_t sz) {
   (void)ctx, (void)block;
   QR_ASSERT(peer == w.up && sz >= QR_HEADER_SZ && sz <= QR_BLOCK_MAX_SZ);
   w.block = *hash;
   w.block_from = peer;
   return room();
 }
-static bool on_model(void *ctx, qr_peer_id_t peer, const qr_hash_t *b, const qr_hash_t *r, const uint8_t *m, size_t sz) {
+static bool on_model(void *ctx, qr_peer_id_t peer, const qr_hash_t *b, const qr_hash_t *r,
+                     const uint8_t *m, size_t sz) {
   (void)ctx, (void)b, (void)r, (void)m;
   QR_ASSERT(peer == w.up && w.owed && sz <= 76501);
   bool took = room();
@@ -75,7 +83,9 @@ static void on_model_failed(void *ctx, qr_peer_id_t peer, const qr_hash_t *b, co
   QR_ASSERT(peer == w.up && w.owed);
   w.owed--;
 }
-static bool on_tx(void *ctx, qr_peer_id_t peer, const uint8_t *tx) { return (void)ctx, (void)tx, peer == w.up && room(); }
+static bool on_tx(void *ctx, qr_peer_id_t peer, const uint8_t *tx) {
+  return (void)ctx, (void)tx, peer == w.up && room();
+}
 static bool on_want(void *ctx, const qr_peer_want_t *want) {
   (void)ctx;
   QR_ASSERT(want->peer == w.up && want->req && want->locator_cnt <= QR_MSG_LOCATOR_MAX_CNT);
@@ -93,46 +103,62 @@ static void on_down(void *ctx, qr_peer_id_t peer, const char *reason) {
   w.up = 0;
 }
 
-static const qr_peer_app_t app = { on_block, on_model, on_model_failed, on_tx, on_want, on_up, on_down };
+static const qr_peer_app_t app = {on_block, on_model, on_model_failed, on_tx,
+                                  on_want,  on_up,    on_down};
 
 static void say(qr_peers_t *p, uint64_t now, enum qr_link_class cls, const void *bytes, size_t sz) {
   uint8_t *exact = malloc(sz ? sz : 1);
   QR_ASSERT(exact);
   if (sz) memcpy(exact, bytes, sz);
-  if (w.alive) w.ev[w.ev_cnt++] = (qr_link_event_t){ .kind = QR_LINK_DATA, .conn = 1, .cls = cls, .data = exact, .sz = sz };
+  if (w.alive)
+    w.ev[w.ev_cnt++] =
+        (qr_link_event_t){.kind = QR_LINK_DATA, .conn = 1, .cls = cls, .data = exact, .sz = sz};
   qr_peers_poll(p, now);
   free(exact);
 }
 
 static void greet(qr_peers_t *p, uint64_t now) {
   uint8_t f[300];
-  qr_msg_t m = { .type = QR_MSG_HELLO, .hello = { .version = QR_MSG_VERSION, .height = 9, .work = qr_u256_from_u64(9) } };
+  qr_msg_t m = {.type = QR_MSG_HELLO,
+                .hello = {.version = QR_MSG_VERSION, .height = 9, .work = qr_u256_from_u64(9)}};
   size_t n = qr_msg_encode(&m, f);
-  n += qr_msg_encode(&(qr_msg_t){ .type = QR_MSG_READY }, f + n);
+  n += qr_msg_encode(&(qr_msg_t){.type = QR_MSG_READY}, f + n);
   say(p, now, QR_LINK_CONTROL, f, n);
 }
 
-/* The application does something, on the last block or question it had, or on one that never was. */
+/* The application does something, on the last block or question it had, or on one that never was.
+ */
 static void act(qr_peers_t *p, uint8_t op, uint8_t n) {
   static uint8_t bulk[MODEL_SZ];
   static qr_hash_t some[8];
   qr_u256_t work = qr_u256_from_u64(n);
   switch (op % 12) {
   case 4: qr_peers_accepted(p, &w.block, n, &work); break;
-  case 5: qr_peers_rejected(p, w.block_from, &w.block, (enum qr_verdict)(1 + n % (QR_VERDICT_CNT - 1))); break;
-  case 6: w.owed += !qr_peers_fetch_model(p, w.block_from, &w.block, &some[n % 8], 1 + n * 300u); break;
+  case 5:
+    qr_peers_rejected(p, w.block_from, &w.block, (enum qr_verdict)(1 + n % (QR_VERDICT_CNT - 1)));
+    break;
+  case 6:
+    w.owed += !qr_peers_fetch_model(p, w.block_from, &w.block, &some[n % 8], 1 + n * 300u);
+    break;
   case 7: qr_peers_set_tip(p, &w.block, n, &work, some, 1 + n % 8); break;
   case 8: w.refuse_cnt = n; break;
   case 9: qr_peers_relay_tx(p, n & 1 ? w.up : 0, bulk); break;
   case 10:
-    if (n == 0) qr_peers_ban(p, w.up, "fuzz");
-    else w.ev[w.ev_cnt++] = (qr_link_event_t){ .kind = QR_LINK_WRITABLE, .conn = 1, .cls = (enum qr_link_class)(n % 4) };
+    if (n == 0)
+      qr_peers_ban(p, w.up, "fuzz");
+    else
+      w.ev[w.ev_cnt++] = (qr_link_event_t){
+          .kind = QR_LINK_WRITABLE, .conn = 1, .cls = (enum qr_link_class)(n % 4)};
     break;
   case 11:
-    if (n & 1) qr_peers_not_found(p, w.want.peer, w.want.req);
-    else if (w.want.kind == QR_MSG_WANT_BLOCK) qr_peers_answer_block(p, w.want.peer, w.want.req, bulk, QR_HEADER_SZ + n);
-    else if (w.want.kind == QR_MSG_WANT_MODEL) qr_peers_answer_model(p, w.want.peer, w.want.req, bulk, 1 + n * 256u);
-    else if (w.want.kind == QR_MSG_WANT_HASHES) qr_peers_answer_hashes(p, w.want.peer, w.want.req, n, some, n % 8);
+    if (n & 1)
+      qr_peers_not_found(p, w.want.peer, w.want.req);
+    else if (w.want.kind == QR_MSG_WANT_BLOCK)
+      qr_peers_answer_block(p, w.want.peer, w.want.req, bulk, QR_HEADER_SZ + n);
+    else if (w.want.kind == QR_MSG_WANT_MODEL)
+      qr_peers_answer_model(p, w.want.peer, w.want.req, bulk, 1 + n * 256u);
+    else if (w.want.kind == QR_MSG_WANT_HASHES)
+      qr_peers_answer_hashes(p, w.want.peer, w.want.req, n, some, n % 8);
     w.want.req = 0;
     break;
   default: break;
@@ -141,8 +167,13 @@ static void act(qr_peers_t *p, uint8_t op, uint8_t n) {
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t sz) {
   static void *mem;
-  qr_peers_cfg_t cfg = { .ops = &ops, .agent = "fuzz", .peer_max_cnt = 2, .model_max_sz = MODEL_SZ + 8000, .window_cnt = 2, .self = { { 1 } },
-                         .app = &app };
+  qr_peers_cfg_t cfg = {.ops = &ops,
+                        .agent = "fuzz",
+                        .peer_max_cnt = 2,
+                        .model_max_sz = MODEL_SZ + 8000,
+                        .window_cnt = 2,
+                        .self = {{1}},
+                        .app = &app};
   if (!mem) {
     qr_log_init(QR_LOG_ERROR, 2);
     QR_ASSERT(qr_crypto_init() == QR_OK);
@@ -155,7 +186,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t sz) {
   w.slow = data[0] & 2;
   uint64_t now = 1000000000;
   qr_peers_t *p = qr_peers_init(mem, &cfg, now);
-  w.ev[w.ev_cnt++] = (qr_link_event_t){ .kind = QR_LINK_UP, .conn = 1, .inbound = true, .peer = { { 2 } } };
+  w.ev[w.ev_cnt++] =
+      (qr_link_event_t){.kind = QR_LINK_UP, .conn = 1, .inbound = true, .peer = {{2}}};
   qr_peers_poll(p, now);
   if (data[0] & 1) greet(p, now);
   data++, sz--;
@@ -167,8 +199,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t sz) {
       if (n_sz > sz) n_sz = sz;
       say(p, now, (enum qr_link_class)op, data, n_sz);
       data += n_sz, sz -= n_sz;
-    } else if (op == 127) now += (uint64_t)n * 1000000000u; /* up to four minutes */
-    else act(p, op, n);
+    } else if (op == 127)
+      now += (uint64_t)n * 1000000000u; /* up to four minutes */
+    else
+      act(p, op, n);
     qr_peers_poll(p, now += 1000000);
     QR_ASSERT(qr_peers_next_ns(p) <= now + 100000000);
   }

@@ -1,6 +1,7 @@
-/* A network of peer modules in one thread, under one fake clock, over link/mem: each node holds a toy chain. A toy block is a
-   real header followed by filler; the toy rules are: tx_root names the filler, the parent must be known, reward 0xbad makes it
-   invalid, a model_in that is not zero needs that model's bytes. Work of a block is 1. */
+/* A network of peer modules in one thread, under one fake clock, over link/mem: each node holds a
+   toy chain. A toy block is a real header followed by filler; the toy rules are: tx_root names the
+   filler, the parent must be known, reward 0xbad makes it invalid, a model_in that is not zero
+   needs that model's bytes. Work of a block is 1. */
 #ifndef QR_TEST_PEER_SIM_H
 #define QR_TEST_PEER_SIM_H
 
@@ -28,9 +29,25 @@
 
 extern const qr_link_ops_t qr_link_mem_ops;
 
-typedef struct { qr_hash_t hash, parent, model; uint64_t height; uint8_t *bytes; size_t sz; } sim_block_t;
-typedef struct { qr_peer_id_t from; sim_block_t block; bool waits; } sim_job_t;
-typedef struct { qr_peer_id_t peer; uint32_t req; enum qr_msg_want kind; qr_hash_t hash, root; qr_hash_t locator[32]; uint32_t cnt, max; } sim_want_t;
+typedef struct {
+  qr_hash_t hash, parent, model;
+  uint64_t height;
+  uint8_t *bytes;
+  size_t sz;
+} sim_block_t;
+typedef struct {
+  qr_peer_id_t from;
+  sim_block_t block;
+  bool waits;
+} sim_job_t;
+typedef struct {
+  qr_peer_id_t peer;
+  uint32_t req;
+  enum qr_msg_want kind;
+  qr_hash_t hash, root;
+  qr_hash_t locator[32];
+  uint32_t cnt, max;
+} sim_want_t;
 
 typedef struct sim_node {
   struct sim *sim;
@@ -45,15 +62,16 @@ typedef struct sim_node {
   uint32_t job_cnt;
   sim_want_t wants[64];
   uint32_t want_cnt;
-  bool no_models;     /* answers NOT_FOUND to every question for a model */
-  bool mute;          /* answers nothing */
+  bool no_models; /* answers NOT_FOUND to every question for a model */
+  bool mute;      /* answers nothing */
   qr_hash_t tx_seen[64];
   uint32_t tx_cnt;
   uint8_t tx_queue[64][QR_TX_SZ];
   qr_peer_id_t tx_from[64];
   uint32_t tx_queue_cnt;
-  uint32_t up_cnt, down_cnt, model_cnt, model_failed_cnt, full_cnt, parent_unknown_cnt, rejected_cnt;
-  uint64_t exec_ms;   /* one job in so many */
+  uint32_t up_cnt, down_cnt, model_cnt, model_failed_cnt, full_cnt, parent_unknown_cnt,
+      rejected_cnt;
+  uint64_t exec_ms; /* one job in so many */
   const char *last_down;
 } sim_node_t;
 
@@ -70,7 +88,8 @@ typedef struct sim {
 
 static qr_hash_t sim_genesis(void) { return qr_hash("toy.genesis", NULL, 0); }
 
-static void sim_model(const qr_hash_t *root_of, uint8_t *out) { /* the bytes follow from the model's name */
+static void sim_model(const qr_hash_t *root_of,
+                      uint8_t *out) { /* the bytes follow from the model's name */
   qr_philox_t s = qr_philox_init(root_of, 1);
   for (uint32_t i = 0; i < SIM_MODEL_SZ; i += 16) {
     uint32_t w[4];
@@ -79,11 +98,16 @@ static void sim_model(const qr_hash_t *root_of, uint8_t *out) { /* the bytes fol
   }
 }
 
-static sim_block_t sim_block_make(const qr_hash_t *parent, uint64_t height, uint64_t nonce, uint32_t reward, bool model,
-                                  size_t body_sz) {
-  sim_block_t b = { .parent = *parent, .height = height, .sz = QR_HEADER_SZ + body_sz };
+static sim_block_t sim_block_make(const qr_hash_t *parent, uint64_t height, uint64_t nonce,
+                                  uint32_t reward, bool model, size_t body_sz) {
+  sim_block_t b = {.parent = *parent, .height = height, .sz = QR_HEADER_SZ + body_sz};
   if (model) b.model = qr_hash("toy.model", &nonce, sizeof nonce);
-  qr_header_t h = { .version = 1, .height = height, .parent = *parent, .nonce = nonce, .reward = reward, .model_in = b.model };
+  qr_header_t h = {.version = 1,
+                   .height = height,
+                   .parent = *parent,
+                   .nonce = nonce,
+                   .reward = reward,
+                   .model_in = b.model};
   b.bytes = malloc(b.sz);
   memset(b.bytes + QR_HEADER_SZ, (int)(nonce & 0xff), body_sz);
   h.tx_root = qr_hash("toy.body", b.bytes + QR_HEADER_SZ, body_sz);
@@ -95,7 +119,7 @@ static sim_block_t sim_block_make(const qr_hash_t *parent, uint64_t height, uint
 static sim_block_t sim_block_parse(const uint8_t *bytes, size_t sz) {
   qr_header_t h;
   qr_header_decode(bytes, &h);
-  sim_block_t b = { .parent = h.parent, .height = h.height, .sz = sz, .model = h.model_in };
+  sim_block_t b = {.parent = h.parent, .height = h.height, .sz = sz, .model = h.model_in};
   b.bytes = malloc(sz);
   memcpy(b.bytes, bytes, sz);
   b.hash = qr_header_hash(&h);
@@ -123,7 +147,8 @@ static void sim_trace(sim_node_t *n, const char *what, uint64_t a, const void *p
 
 /* ---- the application's callbacks ---- */
 
-static bool sim_on_block(void *ctx, qr_peer_id_t peer, const qr_hash_t *hash, const uint8_t *block, size_t sz) {
+static bool sim_on_block(void *ctx, qr_peer_id_t peer, const qr_hash_t *hash, const uint8_t *block,
+                         size_t sz) {
   sim_node_t *n = ctx;
   if (n->job_cnt == SIM_QUEUE_CNT) {
     n->full_cnt++;
@@ -131,7 +156,7 @@ static bool sim_on_block(void *ctx, qr_peer_id_t peer, const qr_hash_t *hash, co
   }
   sim_trace(n, "block", peer, hash->b, 32);
   sim_job_t *j = &n->jobs[n->job_cnt++];
-  *j = (sim_job_t){ .from = peer, .block = sim_block_parse(block, sz) };
+  *j = (sim_job_t){.from = peer, .block = sim_block_parse(block, sz)};
   assert_memory_equal(j->block.hash.b, hash->b, 32);
   return true;
 }
@@ -141,8 +166,8 @@ static void sim_drop_job(sim_node_t *n, uint32_t i) {
   memmove(&n->jobs[i], &n->jobs[i + 1], (--n->job_cnt - i) * sizeof n->jobs[0]);
 }
 
-static bool sim_on_model(void *ctx, qr_peer_id_t peer, const qr_hash_t *block, const qr_hash_t *root, const uint8_t *model,
-                         size_t sz) {
+static bool sim_on_model(void *ctx, qr_peer_id_t peer, const qr_hash_t *block,
+                         const qr_hash_t *root, const uint8_t *model, size_t sz) {
   sim_node_t *n = ctx;
   static uint8_t want[SIM_MODEL_SZ + 16];
   sim_trace(n, "model", peer, root->b, 32);
@@ -158,13 +183,16 @@ static bool sim_on_model(void *ctx, qr_peer_id_t peer, const qr_hash_t *block, c
   return true;
 }
 
-static void sim_on_model_failed(void *ctx, qr_peer_id_t peer, const qr_hash_t *block, const qr_hash_t *root) {
+static void sim_on_model_failed(void *ctx, qr_peer_id_t peer, const qr_hash_t *block,
+                                const qr_hash_t *root) {
   sim_node_t *n = ctx;
   sim_trace(n, "model-failed", peer, root->b, 32);
   n->model_failed_cnt++;
   for (uint32_t i = 0; i < n->job_cnt;) {
-    if (qr_hash_eq(&n->jobs[i].block.hash, block)) sim_drop_job(n, i);
-    else i++;
+    if (qr_hash_eq(&n->jobs[i].block.hash, block))
+      sim_drop_job(n, i);
+    else
+      i++;
   }
 }
 
@@ -182,7 +210,13 @@ static bool sim_on_want(void *ctx, const qr_peer_want_t *w) {
   if (n->want_cnt == 8) return false;
   sim_trace(n, "want", w->req, w->hash.b, 32);
   sim_want_t *t = &n->wants[n->want_cnt++];
-  *t = (sim_want_t){ .peer = w->peer, .req = w->req, .kind = w->kind, .hash = w->hash, .root = w->root, .cnt = w->locator_cnt, .max = w->max_cnt };
+  *t = (sim_want_t){.peer = w->peer,
+                    .req = w->req,
+                    .kind = w->kind,
+                    .hash = w->hash,
+                    .root = w->root,
+                    .cnt = w->locator_cnt,
+                    .max = w->max_cnt};
   if (w->locator_cnt) memcpy(t->locator, w->locator, w->locator_cnt * 32);
   return true;
 }
@@ -200,7 +234,8 @@ static void sim_on_down(void *ctx, qr_peer_id_t peer, const char *reason) {
   n->last_down = reason;
 }
 
-static const qr_peer_app_t sim_app = { sim_on_block, sim_on_model, sim_on_model_failed, sim_on_tx, sim_on_want, sim_on_up, sim_on_down };
+static const qr_peer_app_t sim_app = {sim_on_block, sim_on_model, sim_on_model_failed, sim_on_tx,
+                                      sim_on_want,  sim_on_up,    sim_on_down};
 
 /* ---- the application's work ---- */
 
@@ -214,7 +249,7 @@ static void sim_set_tip(sim_node_t *n, uint32_t tip) {
   uint32_t cnt = 0;
   n->tip = tip;
   const sim_block_t *b = &n->blocks[tip];
-  for (uint64_t h = b->height, step = 1; cnt < 31; step *= cnt > 8 ? 2 : 1) {
+  for (uint64_t h = b->height, step = 1; cnt<31; step *= cnt> 8 ? 2 : 1) {
     locator[cnt++] = sim_ancestor(n, b, h)->hash;
     if (!h) break;
     h = h > step ? h - step : 0;
@@ -242,20 +277,28 @@ static void sim_reject(sim_node_t *n, uint32_t i, enum qr_verdict v) {
   sim_drop_job(n, i);
 }
 
-/* Judges the first job that does not wait for its model. Descendants of a waiting block wait behind it. */
+/* Judges the first job that does not wait for its model. Descendants of a waiting block wait behind
+ * it. */
 static void sim_work(sim_node_t *n) {
   for (uint32_t i = 0; i < n->job_cnt; i++) {
     sim_job_t *j = &n->jobs[i];
     if (j->waits) return;
     qr_hash_t body = qr_hash("toy.body", j->block.bytes + QR_HEADER_SZ, j->block.sz - QR_HEADER_SZ);
-    if (memcmp(j->block.bytes + 164, body.b, sizeof body.b)) sim_reject(n, i, QR_VERDICT_TX_ROOT);
-    else if (qr_ld32(j->block.bytes + 364) == SIM_BAD) sim_reject(n, i, QR_VERDICT_REWARD);
-    else if (sim_find(n, &j->block.hash)) sim_reject(n, i, QR_VERDICT_DUPLICATE);
-    else if (!sim_find(n, &j->block.parent)) sim_reject(n, i, QR_VERDICT_PARENT_UNKNOWN);
+    if (memcmp(j->block.bytes + 164, body.b, sizeof body.b))
+      sim_reject(n, i, QR_VERDICT_TX_ROOT);
+    else if (qr_ld32(j->block.bytes + 364) == SIM_BAD)
+      sim_reject(n, i, QR_VERDICT_REWARD);
+    else if (sim_find(n, &j->block.hash))
+      sim_reject(n, i, QR_VERDICT_DUPLICATE);
+    else if (!sim_find(n, &j->block.parent))
+      sim_reject(n, i, QR_VERDICT_PARENT_UNKNOWN);
     else if (qr_ld64(j->block.model.b)) {
-      int err = qr_peers_fetch_model(n->peers, j->from, &j->block.hash, &j->block.model, SIM_MODEL_SZ);
-      if (err == QR_OK) j->waits = true;
-      else if (err == QR_ERR_NOTFOUND) sim_reject(n, i, QR_VERDICT_WITNESS_MISSING);
+      int err =
+          qr_peers_fetch_model(n->peers, j->from, &j->block.hash, &j->block.model, SIM_MODEL_SZ);
+      if (err == QR_OK)
+        j->waits = true;
+      else if (err == QR_ERR_NOTFOUND)
+        sim_reject(n, i, QR_VERDICT_WITNESS_MISSING);
     } else {
       sim_block_t b = sim_block_parse(j->block.bytes, j->block.sz);
       sim_drop_job(n, i);
@@ -274,7 +317,8 @@ static void sim_answer_hashes(sim_node_t *n, const sim_want_t *w) {
     from = b;
     break;
   }
-  uint32_t max = w->max < 100 ? w->max : 100; /* the application may give fewer than were asked for */
+  uint32_t max =
+      w->max < 100 ? w->max : 100; /* the application may give fewer than were asked for */
   uint32_t cnt = tip->height - from->height > max ? max : (uint32_t)(tip->height - from->height);
   const sim_block_t *b = sim_ancestor(n, tip, from->height + cnt);
   for (uint32_t i = cnt; i-- > 0; b = sim_find(n, &b->parent)) out[i] = b->hash;
@@ -286,12 +330,15 @@ static void sim_answer(sim_node_t *n) {
   for (uint32_t i = 0; i < n->want_cnt && !n->mute; i++) {
     const sim_want_t *w = &n->wants[i];
     const sim_block_t *b = sim_find(n, &w->hash);
-    if (w->kind == QR_MSG_WANT_HASHES) sim_answer_hashes(n, w);
-    else if (w->kind == QR_MSG_WANT_BLOCK && b) qr_peers_answer_block(n->peers, w->peer, w->req, b->bytes, b->sz);
+    if (w->kind == QR_MSG_WANT_HASHES)
+      sim_answer_hashes(n, w);
+    else if (w->kind == QR_MSG_WANT_BLOCK && b)
+      qr_peers_answer_block(n->peers, w->peer, w->req, b->bytes, b->sz);
     else if (w->kind == QR_MSG_WANT_MODEL && b && !n->no_models) {
       sim_model(&w->root, model);
       qr_peers_answer_model(n->peers, w->peer, w->req, model, SIM_MODEL_SZ);
-    } else qr_peers_not_found(n->peers, w->peer, w->req);
+    } else
+      qr_peers_not_found(n->peers, w->peer, w->req);
   }
   n->want_cnt = 0;
 }
@@ -299,7 +346,8 @@ static void sim_answer(sim_node_t *n) {
 static void sim_relay(sim_node_t *n) {
   for (uint32_t i = 0; i < n->tx_queue_cnt; i++) {
     qr_hash_t id = qr_hash("toy.tx", n->tx_queue[i], QR_TX_SZ);
-    for (uint32_t k = 0; k < n->tx_cnt; k++) assert_false(qr_hash_eq(&n->tx_seen[k], &id)); /* each comes up once */
+    for (uint32_t k = 0; k < n->tx_cnt; k++)
+      assert_false(qr_hash_eq(&n->tx_seen[k], &id)); /* each comes up once */
     n->tx_seen[n->tx_cnt++] = id;
     qr_peers_relay_tx(n->peers, n->tx_from[i], n->tx_queue[i]);
   }
@@ -326,20 +374,33 @@ static qr_link_addr_t sim_addr(uint32_t idx) {
 }
 
 static qr_link_t *sim_link(sim_t *s, uint32_t idx, qr_key_t *key) {
-  uint8_t seed[32] = { (uint8_t)(idx + 1) };
+  uint8_t seed[32] = {(uint8_t)(idx + 1)};
   char options[128], why[200] = "";
   qr_link_t *link = NULL;
   qr_key_from_seed(seed, key);
-  snprintf(options, sizeof options, "hub=%s;seed=%llu;delay_us=2000;jitter_us=3000", s->hub, (unsigned long long)s->seed);
-  qr_link_cfg_t cfg = { .options = options, .local = sim_addr(idx), .identity = key, .conn_max_cnt = 16 };
+  snprintf(options, sizeof options, "hub=%s;seed=%llu;delay_us=2000;jitter_us=3000", s->hub,
+           (unsigned long long)s->seed);
+  qr_link_cfg_t cfg = {
+      .options = options, .local = sim_addr(idx), .identity = key, .conn_max_cnt = 16};
   assert_int_equal(qr_link_mem_ops.open(&cfg, &link, why, sizeof why), QR_OK);
   return link;
 }
 
 static qr_peers_cfg_t sim_cfg(sim_node_t *n, const qr_link_addr_t *statics, uint32_t cnt) {
-  return (qr_peers_cfg_t){ .ops = &qr_link_mem_ops, .link = n->link, .chain_id = 7, .genesis = sim_genesis(), .self = n->key.pk,
-                           .listen_port = 4040, .agent = "sim/1", .statics = statics, .static_cnt = cnt, .peer_max_cnt = 8,
-                           .model_max_sz = SIM_MODEL_SZ, .seed = n->sim->seed * 100 + n->idx, .app = &sim_app, .ctx = n };
+  return (qr_peers_cfg_t){.ops = &qr_link_mem_ops,
+                          .link = n->link,
+                          .chain_id = 7,
+                          .genesis = sim_genesis(),
+                          .self = n->key.pk,
+                          .listen_port = 4040,
+                          .agent = "sim/1",
+                          .statics = statics,
+                          .static_cnt = cnt,
+                          .peer_max_cnt = 8,
+                          .model_max_sz = SIM_MODEL_SZ,
+                          .seed = n->sim->seed * 100 + n->idx,
+                          .app = &sim_app,
+                          .ctx = n};
 }
 
 static sim_node_t *sim_node_bare(sim_t *s) {
@@ -348,7 +409,7 @@ static sim_node_t *sim_node_bare(sim_t *s) {
   n->idx = s->node_cnt;
   n->exec_ms = 1;
   n->link = sim_link(s, n->idx, &n->key);
-  n->blocks[n->block_cnt++] = (sim_block_t){ .hash = sim_genesis() };
+  n->blocks[n->block_cnt++] = (sim_block_t){.hash = sim_genesis()};
   s->nodes[s->node_cnt++] = n;
   return n;
 }
@@ -390,24 +451,28 @@ static inline void sim_run(sim_t *s, uint64_t ms) {
 
 static uint64_t sim_height(const sim_node_t *n) { return n->blocks[n->tip].height; }
 
-/* Runs until every node with bits in mask stands at height, at most so many ms; returns how many were needed. */
+/* Runs until every node with bits in mask stands at height, at most so many ms; returns how many
+ * were needed. */
 static uint64_t sim_until(sim_t *s, uint32_t mask, uint64_t height, uint64_t limit_ms) {
   for (uint64_t ms = 0; ms < limit_ms; ms++) {
     bool all = true;
-    for (uint32_t i = 0; i < s->node_cnt; i++) all &= !(mask & 1u << i) || sim_height(s->nodes[i]) == height;
+    for (uint32_t i = 0; i < s->node_cnt; i++)
+      all &= !(mask & 1u << i) || sim_height(s->nodes[i]) == height;
     if (all) return ms;
     sim_step(s);
   }
   for (uint32_t i = 0; i < s->node_cnt; i++) {
     print_message("node %u at %llu\n", i, (unsigned long long)sim_height(s->nodes[i]));
   }
-  fail_msg("not all nodes reached height %llu in %llu ms", (unsigned long long)height, (unsigned long long)limit_ms);
+  fail_msg("not all nodes reached height %llu in %llu ms", (unsigned long long)height,
+           (unsigned long long)limit_ms);
   return 0;
 }
 
 static void sim_mine(sim_node_t *n, uint64_t nonce, bool model) {
   const sim_block_t *tip = &n->blocks[n->tip];
-  sim_accept(n, sim_block_make(&tip->hash, tip->height + 1, nonce, 0, model, 10 + nonce * 7919 % 20000));
+  sim_accept(
+      n, sim_block_make(&tip->hash, tip->height + 1, nonce, 0, model, 10 + nonce * 7919 % 20000));
 }
 
 static uint32_t sim_peer_cnt(const sim_node_t *n) { return qr_peers_progress(n->peers).peer_cnt; }

@@ -1,4 +1,5 @@
-/* Peer sessions among honest nodes: relay, sync, models, partition, sessions' beginnings and ends, determinism. */
+/* Peer sessions among honest nodes: relay, sync, models, partition, sessions' beginnings and ends,
+ * determinism. */
 #include "peer_sim.h"
 
 static void test_relay(void **state) {
@@ -12,16 +13,19 @@ static void test_relay(void **state) {
   for (uint32_t i = 0; i < 10; i++) {
     sim_mine(s.nodes[i % 4], i, i == 5);
     uint64_t ms = sim_until(&s, 0xf, i + 1, 2000);
-    if (i != 5) assert_in_range(ms, 1, 100); /* three hops of announce, ask, block: about nine trips of 2 to 5 ms */
+    if (i != 5)
+      assert_in_range(ms, 1,
+                      100); /* three hops of announce, ask, block: about nine trips of 2 to 5 ms */
     assert_int_equal(qr_peers_progress(s.nodes[i % 4]->peers).syncing, false);
   }
-  uint8_t tx[QR_TX_SZ] = { 1, 2, 3 };
+  uint8_t tx[QR_TX_SZ] = {1, 2, 3};
   for (uint32_t i = 0; i < 5; i++) {
     tx[5] = (uint8_t)i;
     qr_peers_relay_tx(s.nodes[0]->peers, 0, tx);
     qr_peers_relay_tx(s.nodes[0]->peers, 0, tx);
   }
   sim_run(&s, 100);
+  uint64_t frames = 0;
   for (uint32_t i = 1; i < 4; i++) assert_int_equal(s.nodes[i]->tx_cnt, 5);
   assert_int_equal(s.nodes[0]->tx_cnt, 0);
   for (uint32_t i = 0; i < 4; i++) {
@@ -29,11 +33,45 @@ static void test_relay(void **state) {
     qr_peers_stats(s.nodes[i]->peers, &st);
     assert_int_equal(st.strikes, 0); /* honest nodes never blame each other */
     assert_int_equal(st.unsolicited, 0);
+    assert_int_equal(st.tx_rx, i ? 5 : 0); /* nothing goes over the same link twice */
+    frames += st.frames_tx;
   }
+  /* three links: HELLO, READY and PING each way, and PONG; then for each block one announce,
+   * question and answer; one model; pings */
+  assert_in_range(frames, 3 * 8 + 10 * 9 + 3 * 4 + 15, 3 * 8 + 10 * 9 + 3 * 4 + 15 + 12);
   sim_end(&s);
 }
 
-/* Everybody, and a node that comes late to 200 blocks; every seventh block needs its model, the application often has no room. */
+/* A peer that does not read one stream while the others flow: what waits for it is bounded, and it
+ * goes. */
+static int64_t send_clogged(qr_link_t *l, qr_link_conn_t c, enum qr_link_class cls, const void *p,
+                            size_t sz) {
+  return cls == QR_LINK_BLOCK ? 0 : qr_link_mem_ops.send(l, c, cls, p, sz);
+}
+
+static void test_clogged_stream(void **state) {
+  (void)state;
+  sim_t s;
+  sim_init(&s, 40);
+  qr_link_ops_t ops = qr_link_mem_ops;
+  ops.send = send_clogged;
+  sim_node_t *n = sim_node_bare(&s);
+  qr_peers_cfg_t cfg = sim_cfg(n, NULL, 0);
+  cfg.ops = &ops;
+  sim_start(n, &cfg);
+  for (uint32_t i = 0; i < 30; i++) sim_mine(n, i, false);
+  sim_node(&s, 1);
+  sim_run(&s, 59000);
+  assert_int_equal(n->down_cnt, 0);
+  assert_int_equal(sim_height(s.nodes[1]), 0);
+  sim_run(&s, 3000);
+  assert_int_equal(n->down_cnt, 1);
+  assert_string_equal(n->last_down, "reads nothing");
+  sim_end(&s);
+}
+
+/* Everybody, and a node that comes late to 200 blocks; every seventh block needs its model, the
+ * application often has no room. */
 static qr_hash_t late_joiner(uint64_t seed, uint64_t *full_cnt) {
   sim_t s;
   sim_init(&s, seed);
@@ -52,7 +90,7 @@ static qr_hash_t late_joiner(uint64_t seed, uint64_t *full_cnt) {
   }
   assert_int_equal(sim_height(late), 200);
   assert_true(was_syncing);
-  assert_int_equal(late->block_cnt, 201);   /* each block once */
+  assert_int_equal(late->block_cnt, 201);        /* each block once */
   assert_int_equal(late->parent_unknown_cnt, 0); /* in order */
   assert_int_equal(late->model_cnt, 29);
   for (uint32_t i = 1; i < late->block_cnt; i++) assert_int_equal(late->blocks[i].height, i);
@@ -80,7 +118,8 @@ static void test_late_joiner(void **state) {
 static void test_deterministic(void **state) {
   (void)state;
   uint64_t full_cnt;
-  qr_hash_t a = late_joiner(3, &full_cnt), b = late_joiner(3, &full_cnt), c = late_joiner(4, &full_cnt);
+  qr_hash_t a = late_joiner(3, &full_cnt), b = late_joiner(3, &full_cnt),
+            c = late_joiner(4, &full_cnt);
   assert_memory_equal(a.b, b.b, 32);
   assert_memory_not_equal(a.b, c.b, 32);
 }
@@ -91,7 +130,8 @@ static void test_long_chain(void **state) {
   sim_init(&s, 5);
   sim_node(&s, 0);
   sim_block_t *tip = &s.nodes[0]->blocks[0];
-  for (uint32_t i = 0; i < 1000; i++) { /* more than one answer of hashes; no peer yet, so nothing is announced */
+  for (uint32_t i = 0; i < 1000;
+       i++) { /* more than one answer of hashes; no peer yet, so nothing is announced */
     const sim_block_t *b = &s.nodes[0]->blocks[s.nodes[0]->tip];
     sim_accept(s.nodes[0], sim_block_make(&b->hash, b->height + 1, i, 0, false, 20));
   }
@@ -151,7 +191,8 @@ static void test_model_elsewhere(void **state) {
   assert_int_equal(s.nodes[2]->model_cnt, 1);
   sim_end(&s);
 
-  sim_init(&s, 8); /* nobody gives it: the late one keeps asking now and then, is not stuck, and takes it once somebody does */
+  sim_init(&s, 8); /* nobody gives it: the late one keeps asking now and then, is not stuck, and
+                      takes it once somebody does */
   sim_node(&s, 0);
   s.nodes[0]->no_models = true;
   for (uint32_t i = 0; i < 5; i++) sim_mine(s.nodes[0], i, i == 2);
@@ -202,13 +243,19 @@ static void test_duplicate_and_self(void **state) {
     sim_run(&s, 5000);
     assert_int_equal(s.nodes[0]->up_cnt, up); /* it came to rest */
     for (uint32_t i = 0; i < 3; i++) assert_int_equal(sim_peer_cnt(s.nodes[i]), 2);
+    for (uint32_t i = 0; i < 2; i++) {
+      qr_peers_stats_t st;
+      qr_peers_stats(s.nodes[i]->peers, &st);
+      assert_in_range(st.dials, 0,
+                      i + 1); /* both ends kept the same one: nobody had to dial again */
+    }
     sim_end(&s);
   }
 }
 
 static void test_mismatch(void **state) {
   (void)state;
-  static const char *const reasons[] = { "chain id", "genesis", "rules" };
+  static const char *const reasons[] = {"chain id", "genesis", "rules"};
   for (int k = 0; k < 3; k++) {
     sim_t s;
     sim_init(&s, 20 + (uint64_t)k);
@@ -251,7 +298,7 @@ static void test_config(void **state) {
   bad = good;
   bad.agent = "12345678901234567890123456789012345678901234567890123456789012345";
   assert_int_equal(qr_peers_footprint(&bad), 0);
-  qr_hash_t h = { { 1 } };
+  qr_hash_t h = {{1}};
   assert_int_equal(qr_peers_fetch_model(n->peers, 1, &h, &h, SIM_MODEL_SZ + 1), QR_ERR_ARG);
   assert_int_equal(qr_peers_fetch_model(n->peers, 1, &h, &h, 1), QR_ERR_NOTFOUND);
   qr_peers_not_found(n->peers, 1, 1); /* late answers are nobody's */
@@ -261,16 +308,17 @@ static void test_config(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-    cmocka_unit_test(test_relay),
-    cmocka_unit_test(test_late_joiner),
-    cmocka_unit_test(test_deterministic),
-    cmocka_unit_test(test_long_chain),
-    cmocka_unit_test(test_partition),
-    cmocka_unit_test(test_model_elsewhere),
-    cmocka_unit_test(test_redial),
-    cmocka_unit_test(test_duplicate_and_self),
-    cmocka_unit_test(test_mismatch),
-    cmocka_unit_test(test_config),
+      cmocka_unit_test(test_relay),
+      cmocka_unit_test(test_clogged_stream),
+      cmocka_unit_test(test_late_joiner),
+      cmocka_unit_test(test_deterministic),
+      cmocka_unit_test(test_long_chain),
+      cmocka_unit_test(test_partition),
+      cmocka_unit_test(test_model_elsewhere),
+      cmocka_unit_test(test_redial),
+      cmocka_unit_test(test_duplicate_and_self),
+      cmocka_unit_test(test_mismatch),
+      cmocka_unit_test(test_config),
   };
   return cmocka_run_group_tests(tests, sim_setup, NULL);
 }

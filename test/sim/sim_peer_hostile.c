@@ -1,16 +1,26 @@
-/* Peer sessions among hostile peers: whatever one sends or withholds, it loses its connection and the honest ones go on. The
-   hostile end speaks through the bare link, byte by byte. */
+/* Peer sessions among hostile peers: whatever one sends or withholds, it loses its connection and
+   the honest ones go on. The hostile end speaks through the bare link, byte by byte. */
 #include "peer_sim.h"
 
-typedef struct { sim_t *sim; qr_link_t *link; qr_key_t key; qr_link_conn_t conn; bool up, down; uint8_t in[1 << 21]; size_t in_sz; } foe_t;
+typedef struct {
+  sim_t *sim;
+  qr_link_t *link;
+  qr_key_t key;
+  qr_link_conn_t conn;
+  bool up, down;
+  uint8_t in[1 << 21];
+  size_t in_sz;
+} foe_t;
 
 static foe_t foe; /* one at a time; its inbox is large */
 static sim_t sim;
 
 static void foe_send(enum qr_link_class cls, const void *p, size_t sz) {
   int64_t n = qr_link_mem_ops.send(foe.link, foe.conn, cls, p, sz);
-  if (n == QR_ERR_CLOSED) foe.down = true;
-  else assert_int_equal(n, sz);
+  if (n == QR_ERR_CLOSED)
+    foe.down = true;
+  else
+    assert_int_equal(n, sz);
 }
 
 static void foe_msg(const qr_msg_t *m) {
@@ -31,7 +41,8 @@ static void foe_poll(void) {
   }
 }
 
-/* Next control message from the node, if one is complete. The message borrows a buffer until the next call. */
+/* Next control message from the node, if one is complete. The message borrows a buffer until the
+ * next call. */
 static bool foe_next(qr_msg_t *m) {
   static uint8_t payload[4096];
   uint32_t sz;
@@ -63,9 +74,14 @@ static void foe_connect(void) {
 }
 
 static qr_msg_t foe_hello(uint64_t height, uint64_t work) {
-  qr_msg_t m = { .type = QR_MSG_HELLO };
-  m.hello = (qr_msg_hello_t){ .version = QR_MSG_VERSION, .chain_id = 7, .genesis = sim_genesis(), .height = height,
-                              .work = qr_u256_from_u64(work), .agent_sz = 3, .agent = "foe" };
+  qr_msg_t m = {.type = QR_MSG_HELLO};
+  m.hello = (qr_msg_hello_t){.version = QR_MSG_VERSION,
+                             .chain_id = 7,
+                             .genesis = sim_genesis(),
+                             .height = height,
+                             .work = qr_u256_from_u64(work),
+                             .agent_sz = 3,
+                             .agent = "foe"};
   m.hello.tip = qr_hash("foe.tip", &height, 8);
   return m;
 }
@@ -74,7 +90,7 @@ static void foe_join(uint64_t height, uint64_t work) {
   foe_connect();
   qr_msg_t m = foe_hello(height, work);
   foe_msg(&m);
-  foe_msg(&(qr_msg_t){ .type = QR_MSG_READY });
+  foe_msg(&(qr_msg_t){.type = QR_MSG_READY});
   run(20);
   assert_false(foe.down);
   assert_int_equal(sim_peer_cnt(sim.nodes[0]), 3);
@@ -88,7 +104,8 @@ static void begin(uint64_t seed) {
   foe.sim = &sim;
   foe.link = sim_link(&sim, 6, &foe.key);
   run(100);
-  for (uint32_t i = 0; i < 3; i++) sim_mine(sim.nodes[i], i, false), sim_until(&sim, 7, i + 1, 1000);
+  for (uint32_t i = 0; i < 3; i++)
+    sim_mine(sim.nodes[i], i, false), sim_until(&sim, 7, i + 1, 1000);
 }
 
 static qr_peers_stats_t stats(void) {
@@ -97,7 +114,8 @@ static qr_peers_stats_t stats(void) {
   return st;
 }
 
-/* The honest ones still have each other, still relay, and the foe is refused when it comes again, if banned. */
+/* The honest ones still have each other, still relay, and the foe is refused when it comes again,
+ * if banned. */
 static void end(bool banned) {
   assert_true(foe.down);
   assert_int_equal(sim_peer_cnt(sim.nodes[0]), 2);
@@ -121,8 +139,10 @@ static void test_garbage(void **state) {
   (void)state;
   for (uint64_t seed = 1; seed <= 20; seed++) {
     begin(seed);
-    if (seed % 2) foe_join(0, 0);
-    else foe_connect();
+    if (seed % 2)
+      foe_join(0, 0);
+    else
+      foe_connect();
     uint8_t junk[3000];
     qr_hash_t key = qr_hash("foe.junk", &seed, 8);
     qr_philox_t ph = qr_philox_init(&key, 0);
@@ -135,18 +155,28 @@ static void test_garbage(void **state) {
 
 static void test_oversize(void **state) {
   (void)state;
-  static const struct { uint8_t type; enum qr_link_class cls; uint32_t sz; } cases[] = {
-    { QR_MSG_BLOCK, QR_LINK_BLOCK, QR_BLOCK_MAX_SZ + 1 }, { QR_MSG_BLOCK, QR_LINK_BLOCK, QR_HEADER_SZ - 1 },
-    { QR_MSG_PING, QR_LINK_CONTROL, 9 }, { QR_MSG_HASHES, QR_LINK_SYNC, 8 + 513 * 32 },
-    { QR_MSG_TX, QR_LINK_TX, QR_TX_SZ + 1 }, { 200, QR_LINK_CONTROL, QR_MSG_FRAME_MAX_SZ },
-    { QR_MSG_BLOCK, QR_LINK_CONTROL, 1000 }, { QR_MSG_PING, QR_LINK_BLOCK, 8 }, { QR_MSG_MODEL, QR_LINK_SYNC, 0xffffffff },
+  static const struct {
+    uint8_t type;
+    enum qr_link_class cls;
+    uint32_t sz;
+  } cases[] = {
+      {QR_MSG_BLOCK, QR_LINK_BLOCK, QR_BLOCK_MAX_SZ + 1},
+      {QR_MSG_BLOCK, QR_LINK_BLOCK, QR_HEADER_SZ - 1},
+      {QR_MSG_PING, QR_LINK_CONTROL, 9},
+      {QR_MSG_HASHES, QR_LINK_SYNC, 8 + 513 * 32},
+      {QR_MSG_TX, QR_LINK_TX, QR_TX_SZ + 1},
+      {200, QR_LINK_CONTROL, QR_MSG_FRAME_MAX_SZ},
+      {QR_MSG_BLOCK, QR_LINK_CONTROL, 1000},
+      {QR_MSG_PING, QR_LINK_BLOCK, 8},
+      {QR_MSG_MODEL, QR_LINK_SYNC, 0xffffffff},
   };
   for (size_t i = 0; i < QR_ARRAY_CNT(cases); i++) {
     begin(40 + i);
     foe_join(0, 0);
     uint8_t head[QR_MSG_HEAD_SZ];
     qr_msg_encode_head(cases[i].type, cases[i].sz, head);
-    for (uint32_t k = 0; k < sizeof head; k++) foe_send(cases[i].cls, head + k, 1); /* the head alone is enough */
+    for (uint32_t k = 0; k < sizeof head; k++)
+      foe_send(cases[i].cls, head + k, 1); /* the head alone is enough */
     run(20);
     end(true);
   }
@@ -164,7 +194,7 @@ static void test_unknown_types(void **state) {
     foe_send(QR_LINK_BLOCK, big, sizeof big);
     run(20);
   }
-  foe_msg(&(qr_msg_t){ .type = QR_MSG_PING, .ping = { 77 } });
+  foe_msg(&(qr_msg_t){.type = QR_MSG_PING, .ping = {77}});
   run(20);
   bool ponged = false;
   qr_msg_t m;
@@ -187,7 +217,7 @@ static void test_handshake(void **state) {
   end(false);
   begin(71); /* does not begin with HELLO */
   foe_connect();
-  foe_msg(&(qr_msg_t){ .type = QR_MSG_PING });
+  foe_msg(&(qr_msg_t){.type = QR_MSG_PING});
   run(20);
   end(true);
   begin(72); /* says HELLO twice */
@@ -199,7 +229,7 @@ static void test_handshake(void **state) {
   end(true);
   begin(73); /* another version, shaped otherwise: read, refused, not banned */
   foe_connect();
-  uint8_t other[] = { 6, 0, 0, 0, QR_MSG_HELLO, 2, 0, 0, 0, 9, 9, 200, 1, 1, 1, 1, 1 };
+  uint8_t other[] = {6, 0, 0, 0, QR_MSG_HELLO, 2, 0, 0, 0, 9, 9, 200, 1, 1, 1, 1, 1};
   foe_send(QR_LINK_CONTROL, other, sizeof other);
   run(20);
   assert_true(foe_next(&m) && m.type == QR_MSG_HELLO); /* it can read what we are */
@@ -216,9 +246,11 @@ static void test_never_answers(void **state) {
     run(1);
     qr_msg_t m;
     while (foe_next(&m)) { /* it does answer pings */
-      if (m.type == QR_MSG_PING) foe_msg(&(qr_msg_t){ .type = QR_MSG_PONG, .ping = m.ping });
+      if (m.type == QR_MSG_PING) foe_msg(&(qr_msg_t){.type = QR_MSG_PONG, .ping = m.ping});
     }
-    if (i == 1000) sim_mine(sim.nodes[1], 900, false); /* the sync role that it holds hinders nobody else's blocks */
+    if (i == 1000)
+      sim_mine(sim.nodes[1], 900,
+               false); /* the sync role that it holds hinders nobody else's blocks */
     if (i == 1200) assert_int_equal(sim_height(sim.nodes[0]), 4);
   }
   assert_true(stats().sync_failures >= 3);
@@ -240,27 +272,31 @@ static void test_invalid_block(void **state) {
     sim_block_t chain[3];
     for (uint32_t i = 0; i < 3; i++) {
       qr_hash_t parent = i ? chain[i - 1].hash : tip->hash;
-      chain[i] = sim_block_make(&parent, 4 + i, 700 + i, where == (int)i ? SIM_BAD : 0, false, 5000);
+      chain[i] =
+          sim_block_make(&parent, 4 + i, 700 + i, where == (int)i ? SIM_BAD : 0, false, 5000);
     }
     uint32_t last = where ? 2 : 0; /* one block announced, or a chain to sync */
-    qr_msg_t m = { .type = QR_MSG_ANNOUNCE, .announce = { chain[last].hash, 4 + last, qr_u256_from_u64(100) } };
+    qr_msg_t m = {.type = QR_MSG_ANNOUNCE,
+                  .announce = {chain[last].hash, 4 + last, qr_u256_from_u64(100)}};
     foe_msg(&m);
     for (int i = 0; i < 500 && !foe.down; i++) {
       run(1);
       while (foe_next(&m)) {
         if (m.type == QR_MSG_GET_HASHES) {
-          qr_hash_t h[3] = { chain[0].hash, chain[1].hash, chain[2].hash };
-          foe_msg(&(qr_msg_t){ .type = QR_MSG_HASHES, .hashes = { 4, 3, h } });
+          qr_hash_t h[3] = {chain[0].hash, chain[1].hash, chain[2].hash};
+          foe_msg(&(qr_msg_t){.type = QR_MSG_HASHES, .hashes = {4, 3, h}});
         }
         for (uint32_t k = 0; k < 3 && m.type == QR_MSG_GET_BLOCK; k++) {
           if (!qr_hash_eq(&m.get_block.hash, &chain[k].hash)) continue;
-          foe_msg(&(qr_msg_t){ .type = QR_MSG_BLOCK, .block = { chain[k].bytes, (uint32_t)chain[k].sz } });
+          foe_msg(
+              &(qr_msg_t){.type = QR_MSG_BLOCK, .block = {chain[k].bytes, (uint32_t)chain[k].sz}});
         }
       }
     }
     for (uint32_t i = 0; i < 3; i++) free(chain[i].bytes);
     assert_true(foe.down);
-    assert_int_equal(sim_height(sim.nodes[0]), 3u + (uint32_t)where); /* what was right before it stays */
+    assert_int_equal(sim_height(sim.nodes[0]),
+                     3u + (uint32_t)where); /* what was right before it stays */
     sim_until(&sim, 7, 3u + (uint32_t)where, 2000);
     end(true);
   }
@@ -274,9 +310,9 @@ static void test_invalid_and_gone(void **state) {
   sim.nodes[0]->exec_ms = 1000;
   const sim_block_t *tip = &sim.nodes[0]->blocks[sim.nodes[0]->tip];
   sim_block_t b = sim_block_make(&tip->hash, 4, 1, SIM_BAD, false, 10);
-  foe_msg(&(qr_msg_t){ .type = QR_MSG_ANNOUNCE, .announce = { b.hash, 4, qr_u256_from_u64(4) } });
+  foe_msg(&(qr_msg_t){.type = QR_MSG_ANNOUNCE, .announce = {b.hash, 4, qr_u256_from_u64(4)}});
   run(20);
-  foe_msg(&(qr_msg_t){ .type = QR_MSG_BLOCK, .block = { b.bytes, (uint32_t)b.sz } });
+  foe_msg(&(qr_msg_t){.type = QR_MSG_BLOCK, .block = {b.bytes, (uint32_t)b.sz}});
   run(10);
   qr_link_mem_ops.disconnect(foe.link, foe.conn);
   foe.down = true;
@@ -293,10 +329,10 @@ static void test_spoiled_body(void **state) {
   begin(110);
   foe_join(0, 0);
   sim_block_t b = sim_block_make(&sim.nodes[0]->blocks[3].hash, 4, 42, 0, false, 100);
-  foe_msg(&(qr_msg_t){ .type = QR_MSG_ANNOUNCE, .announce = { b.hash, 4, qr_u256_from_u64(4) } });
+  foe_msg(&(qr_msg_t){.type = QR_MSG_ANNOUNCE, .announce = {b.hash, 4, qr_u256_from_u64(4)}});
   run(20);
   b.bytes[QR_HEADER_SZ + 50] ^= 1;
-  foe_msg(&(qr_msg_t){ .type = QR_MSG_BLOCK, .block = { b.bytes, (uint32_t)b.sz } });
+  foe_msg(&(qr_msg_t){.type = QR_MSG_BLOCK, .block = {b.bytes, (uint32_t)b.sz}});
   run(20);
   assert_true(foe.down);
   assert_int_equal(sim_height(sim.nodes[0]), 3);
@@ -312,14 +348,15 @@ static void test_floods(void **state) {
     begin(120 + (uint64_t)kind);
     foe_join(0, 0);
     sim.nodes[0]->mute = kind == 1; /* questions that pile up */
-    static const qr_hash_t hash = { { 9 } };
+    static const qr_hash_t hash = {{9}};
     for (uint32_t i = 0; i < 5000 && !foe.down; i++) {
-      qr_msg_t m = { .type = QR_MSG_PING, .ping = { i } };
+      qr_msg_t m = {.type = QR_MSG_PING, .ping = {i}};
       qr_hash_t any = qr_hash("foe.flood", &i, 4);
-      if (kind == 1) m = (qr_msg_t){ .type = QR_MSG_GET_BLOCK, .get_block = { any } };
-      if (kind == 2) m = (qr_msg_t){ .type = QR_MSG_HASHES, .hashes = { 1, 1, &any } };
-      if (kind == 3) m = (qr_msg_t){ .type = QR_MSG_MODEL, .model = { any, 100, 0, 32, any.b } };
-      if (kind == 4) m = (qr_msg_t){ .type = QR_MSG_NOT_FOUND, .not_found = { QR_MSG_WANT_BLOCK, hash } };
+      if (kind == 1) m = (qr_msg_t){.type = QR_MSG_GET_BLOCK, .get_block = {any}};
+      if (kind == 2) m = (qr_msg_t){.type = QR_MSG_HASHES, .hashes = {1, 1, &any}};
+      if (kind == 3) m = (qr_msg_t){.type = QR_MSG_MODEL, .model = {any, 100, 0, 32, any.b}};
+      if (kind == 4)
+        m = (qr_msg_t){.type = QR_MSG_NOT_FOUND, .not_found = {QR_MSG_WANT_BLOCK, hash}};
       foe_msg(&m);
       if (i % 64 == 63) run(1);
     }
@@ -334,10 +371,10 @@ static void test_tx_flood(void **state) {
   (void)state;
   begin(130);
   foe_join(0, 0);
-  uint8_t tx[QR_TX_SZ] = { 1 };
+  uint8_t tx[QR_TX_SZ] = {1};
   for (uint32_t i = 0; i < 3000; i++) {
     qr_st32(tx + 1, i % 40);
-    foe_msg(&(qr_msg_t){ .type = QR_MSG_TX, .tx = { tx } });
+    foe_msg(&(qr_msg_t){.type = QR_MSG_TX, .tx = {tx}});
     if (i % 50 == 49) run(1);
   }
   run(20);
@@ -359,13 +396,16 @@ static void test_false_chain(void **state) {
       run(1);
       qr_msg_t m;
       while (!foe.down && foe_next(&m)) {
-        if (m.type == QR_MSG_PING) foe_msg(&(qr_msg_t){ .type = QR_MSG_PONG, .ping = m.ping });
-        if (m.type == QR_MSG_GET_BLOCK) foe_msg(&(qr_msg_t){ .type = QR_MSG_NOT_FOUND, .not_found = { QR_MSG_WANT_BLOCK, m.get_block.hash } });
+        if (m.type == QR_MSG_PING) foe_msg(&(qr_msg_t){.type = QR_MSG_PONG, .ping = m.ping});
+        if (m.type == QR_MSG_GET_BLOCK)
+          foe_msg(&(qr_msg_t){.type = QR_MSG_NOT_FOUND,
+                              .not_found = {QR_MSG_WANT_BLOCK, m.get_block.hash}});
         if (m.type != QR_MSG_GET_HASHES) continue;
         qr_hash_t h[512];
         for (uint32_t k = 0; k < 512; k++) h[k] = qr_hash("foe.chain", &k, 4);
-        foe_msg(&(qr_msg_t){ .type = QR_MSG_HASHES, .hashes = { kind ? 900 : 4, 512, h } });
-        qr_msg_t a = { .type = QR_MSG_ANNOUNCE, .announce = { h[0], 500, qr_u256_from_u64(5000 + (uint64_t)i) } };
+        foe_msg(&(qr_msg_t){.type = QR_MSG_HASHES, .hashes = {kind ? 900 : 4, 512, h}});
+        qr_msg_t a = {.type = QR_MSG_ANNOUNCE,
+                      .announce = {h[0], 500, qr_u256_from_u64(5000 + (uint64_t)i)}};
         foe_msg(&a);
       }
       if (i == 60000) break;
@@ -384,7 +424,7 @@ static void test_reads_nothing(void **state) {
   foe_join(0, 0);
   for (uint32_t i = 0; i < 40; i++) {
     const sim_block_t *b = &sim.nodes[0]->blocks[1];
-    foe_msg(&(qr_msg_t){ .type = QR_MSG_GET_BLOCK, .get_block = { b->hash } });
+    foe_msg(&(qr_msg_t){.type = QR_MSG_GET_BLOCK, .get_block = {b->hash}});
   }
   for (uint32_t i = 0; i < 70000 && sim_peer_cnt(sim.nodes[0]) == 3; i++) {
     sim_step(&sim); /* the foe's link is not polled */
@@ -399,18 +439,12 @@ static void test_reads_nothing(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-    cmocka_unit_test(test_garbage),
-    cmocka_unit_test(test_oversize),
-    cmocka_unit_test(test_unknown_types),
-    cmocka_unit_test(test_handshake),
-    cmocka_unit_test(test_never_answers),
-    cmocka_unit_test(test_invalid_block),
-    cmocka_unit_test(test_invalid_and_gone),
-    cmocka_unit_test(test_spoiled_body),
-    cmocka_unit_test(test_floods),
-    cmocka_unit_test(test_tx_flood),
-    cmocka_unit_test(test_false_chain),
-    cmocka_unit_test(test_reads_nothing),
+      cmocka_unit_test(test_garbage),          cmocka_unit_test(test_oversize),
+      cmocka_unit_test(test_unknown_types),    cmocka_unit_test(test_handshake),
+      cmocka_unit_test(test_never_answers),    cmocka_unit_test(test_invalid_block),
+      cmocka_unit_test(test_invalid_and_gone), cmocka_unit_test(test_spoiled_body),
+      cmocka_unit_test(test_floods),           cmocka_unit_test(test_tx_flood),
+      cmocka_unit_test(test_false_chain),      cmocka_unit_test(test_reads_nothing),
   };
   return cmocka_run_group_tests(tests, sim_setup, NULL);
 }

@@ -1,4 +1,5 @@
-/* wire/msg: bytes as the specification lists them, round trips, every truncation and excess refused, hostile fields. */
+/* wire/msg: bytes as the specification lists them, round trips, every truncation and excess
+ * refused, hostile fields. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -17,11 +18,13 @@ static void gen_bytes(gen_t *g, void *p, size_t sz) {
   for (size_t i = 0; i < sz; i++) ((uint8_t *)p)[i] = (uint8_t)gen_u64(g);
 }
 
-static uint32_t gen_in(gen_t *g, uint32_t lo, uint32_t hi) { return lo + (uint32_t)(gen_u64(g) % (hi - lo + 1)); }
+static uint32_t gen_in(gen_t *g, uint32_t lo, uint32_t hi) {
+  return lo + (uint32_t)(gen_u64(g) % (hi - lo + 1));
+}
 
 /* A message of a type with random content within its limits. */
 static qr_msg_t gen_msg(gen_t *g, uint8_t type) {
-  qr_msg_t m = { .type = type };
+  qr_msg_t m = {.type = type};
   gen_bytes(g, bulk, 1000);
   gen_bytes(g, hashes, sizeof hashes);
   switch (type) {
@@ -36,26 +39,35 @@ static qr_msg_t gen_msg(gen_t *g, uint8_t type) {
   case QR_MSG_PONG: m.ping.nonce = gen_u64(g); break;
   case QR_MSG_ANNOUNCE: gen_bytes(g, &m.announce, sizeof m.announce); break;
   case QR_MSG_GET_BLOCK: gen_bytes(g, &m.get_block, sizeof m.get_block); break;
-  case QR_MSG_BLOCK: m.block = (qr_msg_block_t){ bulk, gen_in(g, QR_HEADER_SZ, QR_BLOCK_MAX_SZ) }; break;
+  case QR_MSG_BLOCK:
+    m.block = (qr_msg_block_t){bulk, gen_in(g, QR_HEADER_SZ, QR_BLOCK_MAX_SZ)};
+    break;
   case QR_MSG_GET_MODEL: gen_bytes(g, &m.get_model, sizeof m.get_model); break;
   case QR_MSG_MODEL:
-    m.model = (qr_msg_model_t){ .root = hashes[0], .chunk_sz = gen_in(g, 1, QR_MSG_CHUNK_MAX_SZ), .chunk = bulk };
+    m.model = (qr_msg_model_t){
+        .root = hashes[0], .chunk_sz = gen_in(g, 1, QR_MSG_CHUNK_MAX_SZ), .chunk = bulk};
     m.model.offset = gen_in(g, 0, 1u << 30);
     m.model.total_sz = m.model.offset + m.model.chunk_sz + gen_in(g, 0, 5);
     break;
   case QR_MSG_GET_HASHES:
-    m.get_hashes = (qr_msg_get_hashes_t){ gen_in(g, 1, QR_MSG_LOCATOR_MAX_CNT), hashes, (uint16_t)gen_in(g, 1, QR_MSG_HASHES_MAX_CNT) };
+    m.get_hashes = (qr_msg_get_hashes_t){gen_in(g, 1, QR_MSG_LOCATOR_MAX_CNT), hashes,
+                                         (uint16_t)gen_in(g, 1, QR_MSG_HASHES_MAX_CNT)};
     break;
-  case QR_MSG_HASHES: m.hashes = (qr_msg_hashes_t){ gen_u64(g), gen_in(g, 0, QR_MSG_HASHES_MAX_CNT), hashes }; break;
+  case QR_MSG_HASHES:
+    m.hashes = (qr_msg_hashes_t){gen_u64(g), gen_in(g, 0, QR_MSG_HASHES_MAX_CNT), hashes};
+    break;
   case QR_MSG_TX: m.tx.tx = bulk; break;
-  case QR_MSG_NOT_FOUND: m.not_found = (qr_msg_not_found_t){ (uint8_t)gen_in(g, 1, 3), hashes[1] }; break;
+  case QR_MSG_NOT_FOUND:
+    m.not_found = (qr_msg_not_found_t){(uint8_t)gen_in(g, 1, 3), hashes[1]};
+    break;
   default: break;
   }
   return m;
 }
 
 /* Decodes a copy of exactly sz bytes, so that a sanitizer sees every step beyond it. */
-static enum qr_verdict decode_exact(uint8_t type, const uint8_t *payload, size_t sz, qr_msg_t *m, uint8_t **copy) {
+static enum qr_verdict decode_exact(uint8_t type, const uint8_t *payload, size_t sz, qr_msg_t *m,
+                                    uint8_t **copy) {
   *copy = malloc(sz ? sz : 1);
   memcpy(*copy, payload, sz);
   return qr_msg_decode(type, *copy, sz, m);
@@ -64,7 +76,7 @@ static enum qr_verdict decode_exact(uint8_t type, const uint8_t *payload, size_t
 static void test_round_trip(void **state) {
   (void)state;
   static uint8_t frame[QR_MSG_FRAME_MAX_SZ], again[QR_MSG_FRAME_MAX_SZ];
-  gen_t g = { 1 };
+  gen_t g = {1};
   for (uint8_t type = 1; type < QR_MSG_TYPE_END; type++) {
     for (int k = 0; k < 30; k++) {
       qr_msg_t m = gen_msg(&g, type), d;
@@ -76,9 +88,11 @@ static void test_round_trip(void **state) {
       assert_int_equal(qr_msg_head(frame, &payload_sz, &read_type), QR_VERDICT_OK);
       assert_int_equal(payload_sz, sz - QR_MSG_HEAD_SZ);
       assert_int_equal(read_type, type);
-      assert_int_equal(decode_exact(type, frame + QR_MSG_HEAD_SZ, payload_sz, &d, &copy), QR_VERDICT_OK);
+      assert_int_equal(decode_exact(type, frame + QR_MSG_HEAD_SZ, payload_sz, &d, &copy),
+                       QR_VERDICT_OK);
       assert_int_equal(d.type, type);
-      assert_int_equal(qr_msg_encode(&d, again), sz); /* what was read says the same as what was written */
+      assert_int_equal(qr_msg_encode(&d, again),
+                       sz); /* what was read says the same as what was written */
       assert_memory_equal(again, frame, sz);
       free(copy);
     }
@@ -89,7 +103,7 @@ static void test_round_trip(void **state) {
 static void test_layout(void **state) {
   (void)state;
   uint8_t f[2048];
-  gen_t g = { 2 };
+  gen_t g = {2};
   qr_msg_t m = gen_msg(&g, QR_MSG_HELLO);
   m.hello.agent_sz = 4;
   memcpy(m.hello.agent, "abcd", 4);
@@ -125,35 +139,36 @@ static void test_layout(void **state) {
   assert_int_equal(p[2], 2);
   assert_memory_equal(p + 3, hashes, 64);
 
-  m = (qr_msg_t){ .type = QR_MSG_HASHES, .hashes = { 0x1122334455667788, 3, hashes } };
+  m = (qr_msg_t){.type = QR_MSG_HASHES, .hashes = {0x1122334455667788, 3, hashes}};
   assert_int_equal(qr_msg_encode(&m, f), 5 + 8 + 96);
   assert_int_equal(qr_ld64(p), 0x1122334455667788);
   assert_memory_equal(p + 8, hashes, 96);
 
-  m = (qr_msg_t){ .type = QR_MSG_MODEL, .model = { hashes[0], 1000, 300, 7, bulk } };
+  m = (qr_msg_t){.type = QR_MSG_MODEL, .model = {hashes[0], 1000, 300, 7, bulk}};
   assert_int_equal(qr_msg_encode(&m, f), 5 + 40 + 7);
   assert_memory_equal(p, hashes, 32);
   assert_int_equal(qr_ld32(p + 32), 1000);
   assert_int_equal(qr_ld32(p + 36), 300);
   assert_memory_equal(p + 40, bulk, 7);
 
-  m = (qr_msg_t){ .type = QR_MSG_NOT_FOUND, .not_found = { QR_MSG_WANT_MODEL, hashes[5] } };
+  m = (qr_msg_t){.type = QR_MSG_NOT_FOUND, .not_found = {QR_MSG_WANT_MODEL, hashes[5]}};
   assert_int_equal(qr_msg_encode(&m, f), 5 + 33);
   assert_int_equal(f[4], 13);
   assert_int_equal(p[0], 2);
   assert_memory_equal(p + 1, hashes[5].b, 32);
 
-  m = (qr_msg_t){ .type = QR_MSG_READY };
+  m = (qr_msg_t){.type = QR_MSG_READY};
   assert_int_equal(qr_msg_encode(&m, f), 5);
   assert_int_equal(qr_ld32(f), 0);
   assert_int_equal(f[4], 2);
 }
 
-/* Every shorter and every slightly longer payload of a message is refused, or is itself a whole message. */
+/* Every shorter and every slightly longer payload of a message is refused, or is itself a whole
+ * message. */
 static void test_truncation(void **state) {
   (void)state;
   static uint8_t frame[QR_MSG_FRAME_MAX_SZ];
-  gen_t g = { 3 };
+  gen_t g = {3};
   for (uint8_t type = 1; type < QR_MSG_TYPE_END; type++) {
     qr_msg_t m = gen_msg(&g, type), d;
     if (type == QR_MSG_BLOCK) m.block.sz = 2000;
@@ -180,14 +195,24 @@ static void test_head_limits(void **state) {
   (void)state;
   uint8_t head[QR_MSG_HEAD_SZ], type;
   uint32_t sz;
-  static const struct { uint8_t type; uint32_t min, max; enum qr_link_class cls; } want[] = {
-    { QR_MSG_HELLO, 4, 1024, QR_LINK_CONTROL },     { QR_MSG_READY, 0, 0, QR_LINK_CONTROL },
-    { QR_MSG_PING, 8, 8, QR_LINK_CONTROL },         { QR_MSG_PONG, 8, 8, QR_LINK_CONTROL },
-    { QR_MSG_ANNOUNCE, 72, 72, QR_LINK_CONTROL },   { QR_MSG_GET_BLOCK, 32, 32, QR_LINK_CONTROL },
-    { QR_MSG_BLOCK, QR_HEADER_SZ, QR_BLOCK_MAX_SZ, QR_LINK_BLOCK }, { QR_MSG_GET_MODEL, 64, 64, QR_LINK_CONTROL },
-    { QR_MSG_MODEL, 41, 40 + 65536, QR_LINK_SYNC }, { QR_MSG_GET_HASHES, 35, 3 + 32 * 32, QR_LINK_CONTROL },
-    { QR_MSG_HASHES, 8, 8 + 512 * 32, QR_LINK_SYNC }, { QR_MSG_TX, QR_TX_SZ, QR_TX_SZ, QR_LINK_TX },
-    { QR_MSG_NOT_FOUND, 33, 33, QR_LINK_CONTROL },
+  static const struct {
+    uint8_t type;
+    uint32_t min, max;
+    enum qr_link_class cls;
+  } want[] = {
+      {QR_MSG_HELLO, 4, 1024, QR_LINK_CONTROL},
+      {QR_MSG_READY, 0, 0, QR_LINK_CONTROL},
+      {QR_MSG_PING, 8, 8, QR_LINK_CONTROL},
+      {QR_MSG_PONG, 8, 8, QR_LINK_CONTROL},
+      {QR_MSG_ANNOUNCE, 72, 72, QR_LINK_CONTROL},
+      {QR_MSG_GET_BLOCK, 32, 32, QR_LINK_CONTROL},
+      {QR_MSG_BLOCK, QR_HEADER_SZ, QR_BLOCK_MAX_SZ, QR_LINK_BLOCK},
+      {QR_MSG_GET_MODEL, 64, 64, QR_LINK_CONTROL},
+      {QR_MSG_MODEL, 41, 40 + 65536, QR_LINK_SYNC},
+      {QR_MSG_GET_HASHES, 35, 3 + 32 * 32, QR_LINK_CONTROL},
+      {QR_MSG_HASHES, 8, 8 + 512 * 32, QR_LINK_SYNC},
+      {QR_MSG_TX, QR_TX_SZ, QR_TX_SZ, QR_LINK_TX},
+      {QR_MSG_NOT_FOUND, 33, 33, QR_LINK_CONTROL},
   };
   assert_int_equal(QR_ARRAY_CNT(want), QR_MSG_TYPE_END - 1);
   for (size_t i = 0; i < QR_ARRAY_CNT(want); i++) {
@@ -195,7 +220,8 @@ static void test_head_limits(void **state) {
     assert_int_equal(qr_msg_class_of(want[i].type), want[i].cls);
     assert_int_equal(qr_msg_payload_max(want[i].type), want[i].max);
     assert_true(want[i].max + QR_MSG_HEAD_SZ <= QR_MSG_FRAME_MAX_SZ);
-    const uint32_t sizes[] = { want[i].min - 1, want[i].min, want[i].max, want[i].max + 1, 0xffffffff };
+    const uint32_t sizes[] = {want[i].min - 1, want[i].min, want[i].max, want[i].max + 1,
+                              0xffffffff};
     for (int k = 0; k < 5; k++) {
       qr_msg_encode_head(want[i].type, sizes[k], head);
       assert_int_equal(qr_msg_head(head, &sz, &type) == QR_VERDICT_OK, k == 1 || k == 2);
@@ -217,7 +243,9 @@ static void test_head_limits(void **state) {
 
 static enum qr_verdict hello_with(size_t at, uint8_t value) {
   uint8_t f[300];
-  qr_msg_t m = { .type = QR_MSG_HELLO, .hello = { .version = QR_MSG_VERSION, .agent_sz = 8, .agent = "quarry/1" } }, d;
+  qr_msg_t m = {.type = QR_MSG_HELLO,
+                .hello = {.version = QR_MSG_VERSION, .agent_sz = 8, .agent = "quarry/1"}},
+           d;
   size_t sz = qr_msg_encode(&m, f);
   f[QR_MSG_HEAD_SZ + at] = value;
   return qr_msg_decode(QR_MSG_HELLO, f + QR_MSG_HEAD_SZ, sz - QR_MSG_HEAD_SZ, &d);
@@ -226,20 +254,23 @@ static enum qr_verdict hello_with(size_t at, uint8_t value) {
 static void test_hostile_fields(void **state) {
   (void)state;
   assert_int_equal(hello_with(159, 'Q'), QR_VERDICT_OK);
-  assert_int_equal(hello_with(160, 27), QR_VERDICT_SYNTAX);   /* an escape sequence for the operator's terminal */
+  assert_int_equal(hello_with(160, 27),
+                   QR_VERDICT_SYNTAX); /* an escape sequence for the operator's terminal */
   assert_int_equal(hello_with(160, 0), QR_VERDICT_SYNTAX);
   assert_int_equal(hello_with(160, 0x7f), QR_VERDICT_SYNTAX);
   assert_int_equal(hello_with(160, 0xc3), QR_VERDICT_SYNTAX);
-  assert_int_equal(hello_with(158, 7), QR_VERDICT_SYNTAX);    /* agent shorter or longer than what is there */
+  assert_int_equal(hello_with(158, 7),
+                   QR_VERDICT_SYNTAX); /* agent shorter or longer than what is there */
   assert_int_equal(hello_with(158, 9), QR_VERDICT_SYNTAX);
   assert_int_equal(hello_with(158, 255), QR_VERDICT_SYNTAX);
-  uint8_t other[5] = { 2, 0, 0, 0, 99 };
+  uint8_t other[5] = {2, 0, 0, 0, 99};
   qr_msg_t m;
-  assert_int_equal(qr_msg_decode(QR_MSG_HELLO, other, 5, &m), QR_VERDICT_OK); /* another version: only that is read */
+  assert_int_equal(qr_msg_decode(QR_MSG_HELLO, other, 5, &m),
+                   QR_VERDICT_OK); /* another version: only that is read */
   assert_int_equal(m.hello.version, 2);
   assert_int_equal(m.hello.chain_id, 0);
 
-  uint8_t model[40 + 10] = { 0 };
+  uint8_t model[40 + 10] = {0};
   qr_st32(model + 32, 10);
   assert_int_equal(qr_msg_decode(QR_MSG_MODEL, model, sizeof model, &m), QR_VERDICT_OK);
   qr_st32(model + 36, 1); /* reaches beyond the total */
@@ -248,7 +279,7 @@ static void test_hostile_fields(void **state) {
   qr_st32(model + 32, 0xffffffff);
   assert_int_equal(qr_msg_decode(QR_MSG_MODEL, model, sizeof model, &m), QR_VERDICT_SYNTAX);
 
-  uint8_t get[3 + 64] = { 1, 0, 2 };
+  uint8_t get[3 + 64] = {1, 0, 2};
   assert_int_equal(qr_msg_decode(QR_MSG_GET_HASHES, get, sizeof get, &m), QR_VERDICT_OK);
   get[2] = 3;
   assert_int_equal(qr_msg_decode(QR_MSG_GET_HASHES, get, sizeof get, &m), QR_VERDICT_SYNTAX);
@@ -259,7 +290,7 @@ static void test_hostile_fields(void **state) {
   assert_int_equal(qr_msg_decode(QR_MSG_GET_HASHES, get, sizeof get, &m), QR_VERDICT_SYNTAX);
 
   for (uint32_t kind = 0; kind < 256; kind++) {
-    uint8_t nf[33] = { (uint8_t)kind };
+    uint8_t nf[33] = {(uint8_t)kind};
     bool ok = kind >= 1 && kind <= 3;
     assert_int_equal(qr_msg_decode(QR_MSG_NOT_FOUND, nf, sizeof nf, &m) == QR_VERDICT_OK, ok);
   }
@@ -267,8 +298,9 @@ static void test_hostile_fields(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-    cmocka_unit_test(test_round_trip), cmocka_unit_test(test_layout),         cmocka_unit_test(test_truncation),
-    cmocka_unit_test(test_head_limits), cmocka_unit_test(test_hostile_fields),
+      cmocka_unit_test(test_round_trip),     cmocka_unit_test(test_layout),
+      cmocka_unit_test(test_truncation),     cmocka_unit_test(test_head_limits),
+      cmocka_unit_test(test_hostile_fields),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
