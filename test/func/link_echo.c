@@ -1,7 +1,9 @@
-/* One end of a conversation over a link driver, for test_link.sh. A server answers every CONTROL byte range as it is, and echoes
-   SYNC; a client checks identities, pings on CONTROL while a megabyte goes round on SYNC, and prints what it measured.
+/* One end of a conversation over a link driver, for test_link.sh. A server answers every CONTROL
+   byte range as it is, and echoes SYNC; a client checks identities, pings on CONTROL while a
+   megabyte goes round on SYNC, and prints what it measured.
 
-   link_echo server|client|refused|idle <driver> <options> <own a.b.c.d:port> <own seed byte> [<peer a.b.c.d:port> <peer seed byte>] */
+   link_echo server|client|refused|idle <driver> <options> <own a.b.c.d:port> <own seed byte> [<peer
+   a.b.c.d:port> <peer seed byte>] */
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -45,7 +47,10 @@ static void die(const char *what) {
 
 /* ---- server ---- */
 
-typedef struct { uint8_t *buf; uint64_t rd, wr; } backlog_t; /* of one stream, what could not be sent yet */
+typedef struct {
+  uint8_t *buf;
+  uint64_t rd, wr;
+} backlog_t; /* of one stream, what could not be sent yet */
 #define BACKLOG_SZ (8u << 20)
 #define SERVER_CONN_CNT 64u
 
@@ -80,20 +85,28 @@ static int serve(end_t *e) {
     for (int i = 0; i < n; i++) {
       char hex[2 * QR_PUBKEY_SZ + 1];
       if (ev[i].kind == QR_LINK_UP) {
-        for (int k = 0; k < QR_LINK_CLASS_CNT; k++) backlog[ev[i].conn % SERVER_CONN_CNT][k].rd = backlog[ev[i].conn % SERVER_CONN_CNT][k].wr = 0;
-        printf("up conn=%u inbound=%d peer=%.8s\n", ev[i].conn, ev[i].inbound, qr_hex(hex, ev[i].peer.b, QR_PUBKEY_SZ));
-      } else if (ev[i].kind == QR_LINK_DOWN) printf("down conn=%u reason=%s\n", ev[i].conn, ev[i].reason);
-      else if (ev[i].kind == QR_LINK_DATA) echo(e, &ev[i]);
-      else push_backlog(e, ev[i].conn, ev[i].cls);
+        for (int k = 0; k < QR_LINK_CLASS_CNT; k++)
+          backlog[ev[i].conn % SERVER_CONN_CNT][k].rd =
+              backlog[ev[i].conn % SERVER_CONN_CNT][k].wr = 0;
+        printf("up conn=%u inbound=%d peer=%.8s\n", ev[i].conn, ev[i].inbound,
+               qr_hex(hex, ev[i].peer.b, QR_PUBKEY_SZ));
+      } else if (ev[i].kind == QR_LINK_DOWN)
+        printf("down conn=%u reason=%s\n", ev[i].conn, ev[i].reason);
+      else if (ev[i].kind == QR_LINK_DATA)
+        echo(e, &ev[i]);
+      else
+        push_backlog(e, ev[i].conn, ev[i].cls);
     }
     fflush(stdout);
-    if (n) busy_at = now_of(e);
-    else if (now_of(e) - busy_at > 200000) usleep(20);
+    if (n)
+      busy_at = now_of(e);
+    else if (now_of(e) - busy_at > 200000)
+      usleep(20);
   }
   qr_link_stats_t st;
   e->ops->stats(e->link, &st);
-  printf("stats rx=%lu tx=%lu rx_dropped=%lu tx_dropped=%lu failed=%lu\n", st.rx_pkts, st.tx_pkts, st.rx_dropped, st.tx_dropped,
-         st.handshakes_failed);
+  printf("stats rx=%lu tx=%lu rx_dropped=%lu tx_dropped=%lu failed=%lu\n", st.rx_pkts, st.tx_pkts,
+         st.rx_dropped, st.tx_dropped, st.handshakes_failed);
   e->ops->close(e->link);
   return 0;
 }
@@ -104,8 +117,10 @@ static void on_data(end_t *e, const qr_link_event_t *ev) {
   if (ev->cls == QR_LINK_SYNC) {
     for (size_t i = 0; i < ev->sz; i++) e->bad_cnt += ev->data[i] != pattern(e->sync_in + i);
     e->sync_in += ev->sz;
-  } else if (ev->cls == QR_LINK_CONTROL) e->control_in += ev->sz;
-  else e->bad_cnt++;
+  } else if (ev->cls == QR_LINK_CONTROL)
+    e->control_in += ev->sz;
+  else
+    e->bad_cnt++;
 }
 
 static void step(end_t *e) {
@@ -113,9 +128,12 @@ static void step(end_t *e) {
   int n = e->ops->poll(e->link, now_of(e), ev, EV_CNT);
   for (int i = 0; i < n; i++) {
     if (ev[i].conn != e->conn) continue;
-    if (ev[i].kind == QR_LINK_UP) e->up = true;
-    else if (ev[i].kind == QR_LINK_DATA) on_data(e, &ev[i]);
-    else if (ev[i].kind == QR_LINK_WRITABLE) e->writable = true;
+    if (ev[i].kind == QR_LINK_UP)
+      e->up = true;
+    else if (ev[i].kind == QR_LINK_DATA)
+      on_data(e, &ev[i]);
+    else if (ev[i].kind == QR_LINK_WRITABLE)
+      e->writable = true;
     else {
       e->down = true;
       e->reason = ev[i].reason;
@@ -129,7 +147,8 @@ static int compare(const void *a, const void *b) {
   return x < y ? -1 : x > y;
 }
 
-/* Sends cnt messages of sz bytes on a class, one after the other, each echoed back; times go to ns[]. */
+/* Sends cnt messages of sz bytes on a class, one after the other, each echoed back; times go to
+ * ns[]. */
 static void ping(end_t *e, enum qr_link_class cls, uint64_t sz, uint32_t cnt, uint64_t *ns) {
   static uint8_t buf[MESSAGE_SZ];
   uint64_t *in = cls == QR_LINK_SYNC ? &e->sync_in : &e->control_in;
@@ -151,16 +170,19 @@ static void ping(end_t *e, enum qr_link_class cls, uint64_t sz, uint32_t cnt, ui
   qsort(ns, cnt, sizeof *ns, compare);
 }
 
-/* A megabyte goes round on SYNC while CONTROL is pinged; the pings must not wait behind the bulk. */
+/* A megabyte goes round on SYNC while CONTROL is pinged; the pings must not wait behind the bulk.
+ */
 static uint64_t ping_under_load(end_t *e) {
   static uint8_t bulk[MESSAGE_SZ];
   static uint64_t ns[100000];
-  uint8_t small[PING_SZ] = { 0 };
+  uint8_t small[PING_SZ] = {0};
   uint64_t base = e->sync_in, want = base + BULK_CNT * (uint64_t)MESSAGE_SZ, sent = base;
   uint32_t cnt = 0;
   while (e->sync_in < want) {
     uint64_t start = now_of(e), control = e->control_in;
-    if (e->ops->send(e->link, e->conn, QR_LINK_CONTROL, small, sizeof small) != (int64_t)sizeof small) die("control is blocked");
+    if (e->ops->send(e->link, e->conn, QR_LINK_CONTROL, small, sizeof small) !=
+        (int64_t)sizeof small)
+      die("control is blocked");
     while (e->control_in < control + sizeof small && !e->down) {
       uint64_t n = want - sent < sizeof bulk ? want - sent : sizeof bulk;
       if (n > 65536) n = 65536;
@@ -186,9 +208,11 @@ static int converse(end_t *e) {
   if (e->bad_cnt) die("bytes came back changed");
   qr_link_stats_t st;
   if (e->ops->conn_stats(e->link, e->conn, &st)) die("no statistics");
-  printf("ok rtt300_us p50=%.1f p99=%.1f echo1mb_us p50=%.0f p90=%.0f rtt300_under_load_us p50=%.0f srtt_us=%.1f\n",
-         (double)rtt[PING_CNT / 2] / 1e3, (double)rtt[PING_CNT * 99 / 100] / 1e3, (double)bulk[BULK_CNT / 2] / 1e3,
-         (double)bulk[BULK_CNT * 9 / 10] / 1e3, (double)loaded / 1e3, (double)st.rtt_ns / 1e3);
+  printf("ok rtt300_us p50=%.1f p99=%.1f echo1mb_us p50=%.0f p90=%.0f rtt300_under_load_us "
+         "p50=%.0f srtt_us=%.1f\n",
+         (double)rtt[PING_CNT / 2] / 1e3, (double)rtt[PING_CNT * 99 / 100] / 1e3,
+         (double)bulk[BULK_CNT / 2] / 1e3, (double)bulk[BULK_CNT * 9 / 10] / 1e3,
+         (double)loaded / 1e3, (double)st.rtt_ns / 1e3);
   e->ops->disconnect(e->link, e->conn);
   e->ops->close(e->link);
   return 0;
@@ -218,21 +242,24 @@ static qr_link_addr_t addr_of(const char *text) {
 }
 
 static qr_key_t key_of(const char *text) {
-  uint8_t seed[32] = { (uint8_t)atoi(text) };
+  uint8_t seed[32] = {(uint8_t)atoi(text)};
   qr_key_t key;
   qr_key_from_seed(seed, &key);
   return key;
 }
 
 int main(int argc, char **argv) {
-  if (argc < 6) die("usage: link_echo server|client|refused|idle <driver> <options> <own address> <own seed> [<peer address> <peer seed>]");
-  end_t e = { .ops = qr_link_driver(argv[2]), .clock = qr_clock_system() };
+  if (argc < 6)
+    die("usage: link_echo server|client|refused|idle <driver> <options> <own address> <own seed> "
+        "[<peer address> <peer seed>]");
+  end_t e = {.ops = qr_link_driver(argv[2]), .clock = qr_clock_system()};
   if (!e.ops) die("no such driver");
   if (qr_crypto_init()) die("no randomness");
   signal(SIGTERM, on_signal);
   prctl(PR_SET_TIMERSLACK, 1000);
   qr_key_t own = key_of(argv[5]);
-  qr_link_cfg_t cfg = { .options = argv[3], .local = addr_of(argv[4]), .identity = &own, .conn_max_cnt = 16 };
+  qr_link_cfg_t cfg = {
+      .options = argv[3], .local = addr_of(argv[4]), .identity = &own, .conn_max_cnt = 16};
   char why[512];
   int err = e.ops->open(&cfg, &e.link, why, sizeof why);
   if (err) {

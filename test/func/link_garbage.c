@@ -1,5 +1,6 @@
-/* Sends frames that nobody should send: link_garbage <interface> <victim's MAC> <victim's a.b.c.d:port> <count> <seed>. Random bytes;
-   frames that are nearly right; and well-formed datagrams with random and with nearly right QUIC packets in them. */
+/* Sends frames that nobody should send: link_garbage <interface> <victim's MAC> <victim's
+   a.b.c.d:port> <count> <seed>. Random bytes; frames that are nearly right; and well-formed
+   datagrams with random and with nearly right QUIC packets in them. */
 #include <linux/if_packet.h>
 #include <net/if.h>
 #include <stdio.h>
@@ -23,7 +24,8 @@ static void fill(uint8_t *p, size_t sz) {
 }
 
 static size_t datagram(uint8_t *p, const qr_mac_t *to, uint32_t ip, uint16_t port) {
-  qr_frame_self_t forged = { { { 2, 9, 9, 9, 9, 9 } }, (ip & 0xffffff00) | draw(256), (uint16_t)(1 + draw(65535)) };
+  qr_frame_self_t forged = {
+      {{2, 9, 9, 9, 9, 9}}, (ip & 0xffffff00) | draw(256), (uint16_t)(1 + draw(65535))};
   uint8_t *q = p + QR_FRAME_UDP_HEADER_SZ;
   size_t sz = draw(1473);
   fill(q, sz);
@@ -47,7 +49,8 @@ static size_t frame(uint8_t *p, const qr_mac_t *to, uint32_t ip, uint16_t port) 
     put16(p + 12, draw(2) ? TYPE_IPV4 : TYPE_ARP);
     break;
   case 2: {
-    qr_frame_self_t forged = { { { 2, 9, 9, 9, 9, (uint8_t)draw(256) } }, (ip & 0xffffff00) | draw(256), 1 };
+    qr_frame_self_t forged = {
+        {{2, 9, 9, 9, 9, (uint8_t)draw(256)}}, (ip & 0xffffff00) | draw(256), 1};
     qr_frame_put_arp(p, &forged, draw(2) ? QR_FRAME_ARP_REQUEST : QR_FRAME_ARP_REPLY, to, ip);
     sz = QR_FRAME_ARP_SZ;
     if (draw(2)) p[draw((uint32_t)sz)] = (uint8_t)draw(256);
@@ -61,12 +64,14 @@ static size_t frame(uint8_t *p, const qr_mac_t *to, uint32_t ip, uint16_t port) 
 int main(int argc, char **argv) {
   qr_mac_t to;
   qr_link_addr_t addr;
-  if (argc != 6 || sscanf(argv[2], "%hhx:%hhx:%hhx:%hhx:%hhx:%hhx", &to.b[0], &to.b[1], &to.b[2], &to.b[3], &to.b[4], &to.b[5]) != 6 ||
+  if (argc != 6 ||
+      sscanf(argv[2], "%hhx:%hhx:%hhx:%hhx:%hhx:%hhx", &to.b[0], &to.b[1], &to.b[2], &to.b[3],
+             &to.b[4], &to.b[5]) != 6 ||
       !qr_link_addr_parse(argv[3], 0, &addr)) {
     fprintf(stderr, "usage: link_garbage <interface> <MAC> <a.b.c.d:port> <count> <seed>\n");
     return 1;
   }
-  struct sockaddr_ll ll = { .sll_family = AF_PACKET, .sll_ifindex = (int)if_nametoindex(argv[1]) };
+  struct sockaddr_ll ll = {.sll_family = AF_PACKET, .sll_ifindex = (int)if_nametoindex(argv[1])};
   int fd = socket(AF_PACKET, SOCK_RAW, 0);
   if (fd < 0 || !ll.sll_ifindex) {
     perror("link_garbage: packet socket");

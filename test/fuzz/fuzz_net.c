@@ -1,6 +1,7 @@
-/* Frames as they come from the wire. The first byte says whether the port has verified the checksums. A frame that is accepted
-   must say so for a reason: its payload lies within it, and its sender can exist. The parser is compiled in, so that it is fuzzed on
-   systems without DPDK, too. */
+/* Frames as they come from the wire. The first byte says whether the port has verified the
+   checksums. A frame that is accepted must say so for a reason: its payload lies within it, and its
+   sender can exist. The parser is compiled in, so that it is fuzzed on systems without DPDK, too.
+ */
 #include "drivers/link/dpdk/frame.c"
 
 #include <stdlib.h>
@@ -8,7 +9,7 @@
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t sz);
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t sz) {
-  static const qr_frame_self_t self = { { { 2, 0, 0, 0, 0, 1 } }, 0x0a500001, 4100 };
+  static const qr_frame_self_t self = {{{2, 0, 0, 0, 0, 1}}, 0x0a500001, 4100};
   qr_frame_t f;
   if (!sz) return 0;
   const uint8_t *p = data + 1;

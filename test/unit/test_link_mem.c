@@ -1,4 +1,5 @@
-/* link/mem: streams arrive whole and in order, at their time, and only where a connection stands. */
+/* link/mem: streams arrive whole and in order, at their time, and only where a connection stands.
+ */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -14,11 +15,17 @@
 #define MS UINT64_C(1000000)
 #define NODE_CNT 3
 
-typedef struct { qr_key_t key; qr_link_addr_t addr; qr_link_t *link; } node_t;
-typedef struct { node_t node[NODE_CNT]; } bed_t;
+typedef struct {
+  qr_key_t key;
+  qr_link_addr_t addr;
+  qr_link_t *link;
+} node_t;
+typedef struct {
+  node_t node[NODE_CNT];
+} bed_t;
 
 static qr_link_addr_t addr_of(int i) {
-  qr_link_addr_t a = { .port = 4100 };
+  qr_link_addr_t a = {.port = 4100};
   a.ip[10] = a.ip[11] = 0xff;
   a.ip[12] = 10;
   a.ip[15] = (uint8_t)(i + 1);
@@ -28,11 +35,12 @@ static qr_link_addr_t addr_of(int i) {
 static void bed_open(bed_t *b, const char *options, uint32_t conn_max_cnt) {
   char why[200] = "";
   for (int i = 0; i < NODE_CNT; i++) {
-    uint8_t seed[32] = { (uint8_t)(i + 1) };
+    uint8_t seed[32] = {(uint8_t)(i + 1)};
     node_t *n = &b->node[i];
     qr_key_from_seed(seed, &n->key);
     n->addr = addr_of(i);
-    qr_link_cfg_t cfg = { .options = options, .local = n->addr, .identity = &n->key, .conn_max_cnt = conn_max_cnt };
+    qr_link_cfg_t cfg = {
+        .options = options, .local = n->addr, .identity = &n->key, .conn_max_cnt = conn_max_cnt};
     assert_int_equal(OPS->open(&cfg, &n->link, why, sizeof why), QR_OK);
   }
 }
@@ -54,7 +62,8 @@ static void poll_none(node_t *n, uint64_t now) {
 
 /* Node a connects to node b; both are up. */
 static void join(bed_t *b, int a, int to, uint64_t *now, qr_link_conn_t *ca, qr_link_conn_t *cb) {
-  assert_int_equal(OPS->connect(b->node[a].link, &b->node[to].addr, &b->node[to].key.pk, ca), QR_OK);
+  assert_int_equal(OPS->connect(b->node[a].link, &b->node[to].addr, &b->node[to].key.pk, ca),
+                   QR_OK);
   *now += 100 * MS;
   qr_link_event_t ev = poll_one(&b->node[to], *now);
   assert_int_equal(ev.kind, QR_LINK_UP);
@@ -113,14 +122,16 @@ static void test_short_send_then_writable(void **state) {
   for (size_t i = 0; i < sizeof data; i++) data[i] = (uint8_t)(i * 7);
   assert_int_equal(OPS->send(b.node[0].link, ca, QR_LINK_SYNC, data, sizeof data), 1024);
   assert_int_equal(OPS->send(b.node[0].link, ca, QR_LINK_SYNC, data + 1024, 476), 0);
-  assert_int_equal(OPS->send(b.node[0].link, ca, QR_LINK_CONTROL, "c", 1), 1); /* classes do not block each other */
+  assert_int_equal(OPS->send(b.node[0].link, ca, QR_LINK_CONTROL, "c", 1),
+                   1); /* classes do not block each other */
   poll_none(&b.node[0], now);
   qr_link_event_t ev = poll_one(&b.node[1], now); /* control comes first */
   assert_int_equal(ev.cls, QR_LINK_CONTROL);
   ev = poll_one(&b.node[1], now);
   assert_int_equal(ev.cls, QR_LINK_SYNC);
   assert_int_equal(ev.sz, 1024);
-  assert_int_equal(OPS->send(b.node[0].link, ca, QR_LINK_SYNC, data + 1024, 476), 0); /* lent bytes keep their room */
+  assert_int_equal(OPS->send(b.node[0].link, ca, QR_LINK_SYNC, data + 1024, 476),
+                   0); /* lent bytes keep their room */
   assert_memory_equal(ev.data, data, 1024);
   poll_none(&b.node[1], now);
   ev = poll_one(&b.node[0], now);
@@ -176,13 +187,20 @@ static void test_refusals(void **state) {
 
 static void test_bad_options(void **state) {
   (void)state;
-  static const char *const bad[] = { "speed=1", "buf_kib=0", "buf_kib=", "delay_us=-1", "idle_ms=1x", "=1", "seed=99999999999999999999" };
+  static const char *const bad[] = {"speed=1",
+                                    "buf_kib=0",
+                                    "buf_kib=",
+                                    "delay_us=-1",
+                                    "idle_ms=1x",
+                                    "=1",
+                                    "seed=99999999999999999999"};
   qr_key_t key;
   qr_key_generate(&key);
   for (size_t i = 0; i < QR_ARRAY_CNT(bad); i++) {
     char why[200] = "";
     qr_link_t *l;
-    qr_link_cfg_t cfg = { .options = bad[i], .local = addr_of(0), .identity = &key, .conn_max_cnt = 1 };
+    qr_link_cfg_t cfg = {
+        .options = bad[i], .local = addr_of(0), .identity = &key, .conn_max_cnt = 1};
     assert_int_equal(OPS->open(&cfg, &l, why, sizeof why), QR_ERR_ARG);
     assert_true(why[0]);
   }
@@ -190,7 +208,8 @@ static void test_bad_options(void **state) {
   bed_open(&b, "hub=taken", 1);
   char why[200];
   qr_link_t *l;
-  qr_link_cfg_t cfg = { .options = "hub=taken", .local = addr_of(0), .identity = &key, .conn_max_cnt = 1 };
+  qr_link_cfg_t cfg = {
+      .options = "hub=taken", .local = addr_of(0), .identity = &key, .conn_max_cnt = 1};
   assert_int_equal(OPS->open(&cfg, &l, why, sizeof why), QR_ERR_BUSY);
   cfg.local = addr_of(7);
   cfg.conn_max_cnt = 0;
@@ -251,26 +270,31 @@ static void test_kill_and_close(void **state) {
   OPS->close(n[1].link);
 }
 
-/* Random traffic on every class of every pair with jitter; returns a digest of all events of all nodes. */
+/* Random traffic on every class of every pair with jitter; returns a digest of all events of all
+ * nodes. */
 static uint64_t run_random(uint64_t seed, uint64_t *received) {
   bed_t b;
   char options[80];
-  snprintf(options, sizeof options, "hub=random;seed=%lu;delay_us=1000;jitter_us=3000;buf_kib=2", (unsigned long)seed);
+  snprintf(options, sizeof options, "hub=random;seed=%lu;delay_us=1000;jitter_us=3000;buf_kib=2",
+           (unsigned long)seed);
   bed_open(&b, options, 4);
-  qr_link_conn_t conn[NODE_CNT][NODE_CNT] = { 0 };
+  qr_link_conn_t conn[NODE_CNT][NODE_CNT] = {0};
   uint64_t now = 1, digest = 0, state = 42;
   for (int i = 0; i < NODE_CNT; i++) {
     for (int j = i + 1; j < NODE_CNT; j++) join(&b, i, j, &now, &conn[i][j], &conn[j][i]);
   }
-  uint8_t next_out[NODE_CNT][NODE_CNT][QR_LINK_CLASS_CNT] = { 0 }, next_in[NODE_CNT][NODE_CNT][QR_LINK_CLASS_CNT] = { 0 };
+  uint8_t next_out[NODE_CNT][NODE_CNT][QR_LINK_CLASS_CNT] = {0},
+          next_in[NODE_CNT][NODE_CNT][QR_LINK_CLASS_CNT] = {0};
   *received = 0;
   for (int round = 0; round < 3000; round++) {
     state = state * 6364136223846793005u + 1442695040888963407u;
-    int from = (int)((state >> 33) % NODE_CNT), to = (from + 1 + (int)((state >> 40) % (NODE_CNT - 1))) % NODE_CNT;
+    int from = (int)((state >> 33) % NODE_CNT),
+        to = (from + 1 + (int)((state >> 40) % (NODE_CNT - 1))) % NODE_CNT;
     int cls = (int)((state >> 50) % QR_LINK_CLASS_CNT);
     uint8_t data[700], v = next_out[from][to][cls];
     for (size_t i = 0; i < sizeof data; i++) data[i] = v++;
-    int64_t sent = OPS->send(b.node[from].link, conn[from][to], (enum qr_link_class)cls, data, 1 + (state >> 20) % sizeof data);
+    int64_t sent = OPS->send(b.node[from].link, conn[from][to], (enum qr_link_class)cls, data,
+                             1 + (state >> 20) % sizeof data);
     assert_true(sent >= 0);
     next_out[from][to][cls] = (uint8_t)(next_out[from][to][cls] + sent);
     now += (state >> 13) % (2 * MS);
@@ -282,7 +306,8 @@ static uint64_t run_random(uint64_t seed, uint64_t *received) {
         if (ev[e].kind != QR_LINK_DATA) continue;
         int peer = 0;
         while (conn[i][peer] != ev[e].conn) assert_true(++peer < NODE_CNT);
-        for (size_t k = 0; k < ev[e].sz; k++) assert_int_equal(ev[e].data[k], next_in[i][peer][ev[e].cls]++);
+        for (size_t k = 0; k < ev[e].sz; k++)
+          assert_int_equal(ev[e].data[k], next_in[i][peer][ev[e].cls]++);
         *received += ev[e].sz;
       }
     }
@@ -303,9 +328,13 @@ static void test_random_is_ordered_and_repeatable(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-    cmocka_unit_test(test_delay_is_kept), cmocka_unit_test(test_short_send_then_writable),
-    cmocka_unit_test(test_refusals), cmocka_unit_test(test_bad_options), cmocka_unit_test(test_partition_and_heal),
-    cmocka_unit_test(test_kill_and_close), cmocka_unit_test(test_random_is_ordered_and_repeatable),
+      cmocka_unit_test(test_delay_is_kept),
+      cmocka_unit_test(test_short_send_then_writable),
+      cmocka_unit_test(test_refusals),
+      cmocka_unit_test(test_bad_options),
+      cmocka_unit_test(test_partition_and_heal),
+      cmocka_unit_test(test_kill_and_close),
+      cmocka_unit_test(test_random_is_ordered_and_repeatable),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,4 +1,5 @@
-/* link/dpdk's QUIC endpoint without a network: two endpoints joined by seeded queues that delay, lose, reorder and forge. */
+/* link/dpdk's QUIC endpoint without a network: two endpoints joined by seeded queues that delay,
+ * lose, reorder and forge. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -15,10 +16,23 @@
 #define PORT 4100
 #define IP(i) (0x0a500001u + (uint32_t)(i))
 
-typedef struct { uint64_t at; uint32_t from_ip, to_ip; uint16_t port; size_t sz; uint8_t p[QR_QUIC_DATAGRAM_MAX_SZ]; bool used; } datagram_t;
+typedef struct {
+  uint64_t at;
+  uint32_t from_ip, to_ip;
+  uint16_t port;
+  size_t sz;
+  uint8_t p[QR_QUIC_DATAGRAM_MAX_SZ];
+  bool used;
+} datagram_t;
 
 typedef struct bed bed_t;
-typedef struct { bed_t *bed; int idx; qr_key_t key; qr_quic_t *quic; uint8_t room[QR_QUIC_DATAGRAM_MAX_SZ]; } node_t;
+typedef struct {
+  bed_t *bed;
+  int idx;
+  qr_key_t key;
+  qr_quic_t *quic;
+  uint8_t room[QR_QUIC_DATAGRAM_MAX_SZ];
+} node_t;
 
 struct bed {
   node_t node[NODE_CNT];
@@ -52,11 +66,16 @@ static void out_commit(void *ctx, uint32_t ip, uint16_t port, size_t sz) {
   for (uint32_t i = 0; i < WIRE_CNT; i++) {
     datagram_t *d = &b->wire[i];
     if (d->used) continue;
-    *d = (datagram_t){ .at = b->now + b->delay_ns + draw(b, (uint32_t)(b->delay_ns / 8) + 1), .from_ip = IP(n->idx), .to_ip = ip,
-                       .port = port, .sz = sz, .used = true };
+    *d = (datagram_t){.at = b->now + b->delay_ns + draw(b, (uint32_t)(b->delay_ns / 8) + 1),
+                      .from_ip = IP(n->idx),
+                      .to_ip = ip,
+                      .port = port,
+                      .sz = sz,
+                      .used = true};
     memcpy(d->p, n->room, sz);
     b->wire_cnt++;
-    if (draw(b, 1000) < b->flip_permille) d->p[draw(b, (uint32_t)sz)] ^= (uint8_t)(1 + draw(b, 255));
+    if (draw(b, 1000) < b->flip_permille)
+      d->p[draw(b, (uint32_t)sz)] ^= (uint8_t)(1 + draw(b, 255));
     return;
   }
 }
@@ -68,13 +87,20 @@ static bool out_reachable(void *ctx, uint32_t ip) {
 
 static void node_open(bed_t *b, int i, uint32_t conn_max_cnt, uint32_t retry_cnt) {
   node_t *n = &b->node[i];
-  uint8_t seed[32] = { (uint8_t)(i + 1) };
+  uint8_t seed[32] = {(uint8_t)(i + 1)};
   n->bed = b;
   n->idx = i;
   qr_key_from_seed(seed, &n->key);
-  qr_quic_cfg_t cfg = { .identity = &n->key, .ip = IP(i), .port = PORT, .conn_max_cnt = conn_max_cnt, .send_buf_sz = 64 << 10,
-                        .window_sz = 128 << 10, .idle_ns = 3000 * MS, .handshake_ns = 2000 * MS, .retry_cnt = retry_cnt,
-                        .out = { n, out_room, out_commit, out_reachable } };
+  qr_quic_cfg_t cfg = {.identity = &n->key,
+                       .ip = IP(i),
+                       .port = PORT,
+                       .conn_max_cnt = conn_max_cnt,
+                       .send_buf_sz = 64 << 10,
+                       .window_sz = 128 << 10,
+                       .idle_ns = 3000 * MS,
+                       .handshake_ns = 2000 * MS,
+                       .retry_cnt = retry_cnt,
+                       .out = {n, out_room, out_commit, out_reachable}};
   assert_int_equal(qr_quic_new(&cfg, &n->quic), QR_OK);
 }
 
@@ -109,9 +135,18 @@ static int node_poll(bed_t *b, int i, qr_link_event_t *ev, int max) {
   return qr_quic_events(b->node[i].quic, ev, max);
 }
 
-typedef struct { qr_link_conn_t up, down; int up_cnt; bool inbound; qr_pubkey_t peer; const char *reason; uint64_t in[QR_LINK_CLASS_CNT], bad; } seen_t;
+typedef struct {
+  qr_link_conn_t up, down;
+  int up_cnt;
+  bool inbound;
+  qr_pubkey_t peer;
+  const char *reason;
+  uint64_t in[QR_LINK_CLASS_CNT], bad;
+} seen_t;
 
-static uint8_t pattern(int cls, uint64_t i) { return (uint8_t)((i + (uint64_t)cls * 77) * 2654435761u >> 11); }
+static uint8_t pattern(int cls, uint64_t i) {
+  return (uint8_t)((i + (uint64_t)cls * 77) * 2654435761u >> 11);
+}
 
 /* Everybody polls once; time moves on. */
 static void turn(bed_t *b, seen_t seen[NODE_CNT]) {
@@ -129,7 +164,8 @@ static void turn(bed_t *b, seen_t seen[NODE_CNT]) {
         s->down = ev[k].conn;
         s->reason = ev[k].reason;
       } else if (ev[k].kind == QR_LINK_DATA) {
-        for (size_t x = 0; x < ev[k].sz; x++) s->bad += ev[k].data[x] != pattern(ev[k].cls, s->in[ev[k].cls] + x);
+        for (size_t x = 0; x < ev[k].sz; x++)
+          s->bad += ev[k].data[x] != pattern(ev[k].cls, s->in[ev[k].cls] + x);
         s->in[ev[k].cls] += ev[k].sz;
       }
     }
@@ -142,7 +178,7 @@ static void turns(bed_t *b, seen_t seen[NODE_CNT], uint64_t ms) {
 }
 
 static qr_link_addr_t addr_of(int i) {
-  qr_link_addr_t a = { .port = PORT };
+  qr_link_addr_t a = {.port = PORT};
   a.ip[10] = a.ip[11] = 0xff;
   a.ip[12] = 10;
   a.ip[13] = 80;
@@ -180,8 +216,9 @@ static void push(bed_t *b, int from, qr_link_conn_t c, int cls, uint64_t *sent, 
 }
 
 /* Both ends send total bytes on every class; everything arrives whole and in order. */
-static void exchange(bed_t *b, seen_t seen[NODE_CNT], qr_link_conn_t c, uint64_t total, int turn_max) {
-  uint64_t sent[2][QR_LINK_CLASS_CNT] = { 0 };
+static void exchange(bed_t *b, seen_t seen[NODE_CNT], qr_link_conn_t c, uint64_t total,
+                     int turn_max) {
+  uint64_t sent[2][QR_LINK_CLASS_CNT] = {0};
   for (int i = 0; i < turn_max; i++) {
     uint64_t got = 0;
     for (int k = 0; k < QR_LINK_CLASS_CNT; k++) {
@@ -250,7 +287,7 @@ static void test_loss_and_forgery(void **state) {
 static void test_identities(void **state) {
   (void)state;
   bed_t *b = bed_open(3, 100);
-  seen_t seen[NODE_CNT] = { 0 };
+  seen_t seen[NODE_CNT] = {0};
   qr_link_conn_t c = call(b, 0, 1, &b->node[2].key.pk);
   turns(b, seen, 20);
   assert_int_equal(seen[0].down, c);
@@ -263,9 +300,16 @@ static void test_identities(void **state) {
   assert_int_equal(st.handshakes_failed, 1);
   /* Node 2 comes back with the identity of node 0. */
   qr_quic_free(b->node[2].quic);
-  qr_quic_cfg_t cfg = { .identity = &b->node[0].key, .ip = IP(2), .port = PORT, .conn_max_cnt = 4, .send_buf_sz = 4096,
-                        .window_sz = 1 << 16, .idle_ns = 3000 * MS, .handshake_ns = 2000 * MS, .retry_cnt = 9,
-                        .out = { &b->node[2], out_room, out_commit, out_reachable } };
+  qr_quic_cfg_t cfg = {.identity = &b->node[0].key,
+                       .ip = IP(2),
+                       .port = PORT,
+                       .conn_max_cnt = 4,
+                       .send_buf_sz = 4096,
+                       .window_sz = 1 << 16,
+                       .idle_ns = 3000 * MS,
+                       .handshake_ns = 2000 * MS,
+                       .retry_cnt = 9,
+                       .out = {&b->node[2], out_room, out_commit, out_reachable}};
   assert_int_equal(qr_quic_new(&cfg, &b->node[2].quic), QR_OK);
   c = call(b, 0, 2, NULL);
   turns(b, seen, 20);
@@ -284,16 +328,19 @@ static void test_room_and_writable(void **state) {
   qr_link_conn_t c = join(b, seen);
   for (size_t i = 0; i < sizeof p; i++) p[i] = pattern(QR_LINK_SYNC, i);
   int64_t room = qr_quic_send(b->node[0].quic, c, QR_LINK_SYNC, p, sizeof p);
-  assert_true(room >= (64 << 10) - 1 && room <= 64 << 10); /* the stream's first byte may still be there */
+  assert_true(room >= (64 << 10) - 1 &&
+              room <= 64 << 10); /* the stream's first byte may still be there */
   assert_int_equal(qr_quic_send(b->node[0].quic, c, QR_LINK_SYNC, p, 1), 0);
   assert_int_equal(qr_quic_send(b->node[0].quic, c, QR_LINK_CONTROL, p, 0), 0);
   int writable = 0;
   for (int i = 0; i < 2000; i++) {
     qr_link_event_t ev[8];
     int n = node_poll(b, 0, ev, 8);
-    for (int k = 0; k < n; k++) writable += ev[k].kind == QR_LINK_WRITABLE && ev[k].cls == QR_LINK_SYNC && ev[k].conn == c;
+    for (int k = 0; k < n; k++)
+      writable += ev[k].kind == QR_LINK_WRITABLE && ev[k].cls == QR_LINK_SYNC && ev[k].conn == c;
     n = node_poll(b, 1, ev, 8);
-    for (int k = 0; k < n; k++) seen[1].in[QR_LINK_SYNC] += ev[k].kind == QR_LINK_DATA ? ev[k].sz : 0;
+    for (int k = 0; k < n; k++)
+      seen[1].in[QR_LINK_SYNC] += ev[k].kind == QR_LINK_DATA ? ev[k].sz : 0;
     b->now += MS / 10;
   }
   assert_int_equal(writable, 1);
@@ -301,7 +348,8 @@ static void test_room_and_writable(void **state) {
   bed_close(b);
 }
 
-/* A receiver that does not take its events holds the sender back; nothing grows, nothing is lost. */
+/* A receiver that does not take its events holds the sender back; nothing grows, nothing is lost.
+ */
 static void test_back_pressure(void **state) {
   (void)state;
   bed_t *b = bed_open(11, 100);
@@ -330,7 +378,7 @@ static void test_back_pressure(void **state) {
 static void test_full_conn_table(void **state) {
   (void)state;
   bed_t *b = bed_open(5, 100);
-  seen_t seen[NODE_CNT] = { 0 };
+  seen_t seen[NODE_CNT] = {0};
   qr_link_conn_t c;
   qr_link_addr_t a = addr_of(1);
   for (int i = 0; i < 4; i++) call(b, 0, 1, NULL);
@@ -364,7 +412,8 @@ static void test_idle_and_reset(void **state) {
   assert_string_equal(seen[1].reason, "idle timeout");
   b->cut = false;
   qr_link_conn_t c = join(b, seen);
-  /* Node 1 dies without a word and comes back: the next packet it does not know is answered by a reset that only it can make. */
+  /* Node 1 dies without a word and comes back: the next packet it does not know is answered by a
+   * reset that only it can make. */
   b->cut = true;
   qr_quic_free(b->node[1].quic);
   b->cut = false;
@@ -389,7 +438,7 @@ static void test_idle_and_reset(void **state) {
 static void test_unreachable_and_starved(void **state) {
   (void)state;
   bed_t *b = bed_open(7, 100);
-  seen_t seen[NODE_CNT] = { 0 };
+  seen_t seen[NODE_CNT] = {0};
   b->unreachable = true;
   call(b, 0, 1, NULL);
   turns(b, seen, 1900);
@@ -421,18 +470,20 @@ static void test_retry(void **state) {
   bed_close(b);
   b = bed_open(8, 0);
   memset(seen, 0, sizeof seen);
-  /* First packets from forged addresses cost the server nothing that lasts: its table stays free. */
+  /* First packets from forged addresses cost the server nothing that lasts: its table stays free.
+   */
   call(b, 0, 1, NULL);
   qr_link_event_t ev[1];
   node_poll(b, 0, ev, 1);
-  datagram_t first = { 0 };
+  datagram_t first = {0};
   for (uint32_t i = 0; i < WIRE_CNT; i++) {
     if (b->wire[i].used) first = b->wire[i];
   }
   assert_int_equal(first.sz >= 1200, 1);
   uint64_t before = b->sent_cnt;
   qr_quic_begin(b->node[1].quic, b->now);
-  for (uint32_t i = 0; i < 1000; i++) qr_quic_input(b->node[1].quic, 0x0b000001u + i, PORT, first.p, first.sz);
+  for (uint32_t i = 0; i < 1000; i++)
+    qr_quic_input(b->node[1].quic, 0x0b000001u + i, PORT, first.p, first.sz);
   assert_true(b->sent_cnt > before && b->sent_cnt <= before + 64); /* answers are rationed */
   turns(b, seen, 1000); /* the caller's own packet fell victim to the ration; it sends another */
   assert_true(seen[0].up && seen[1].up);
@@ -455,7 +506,8 @@ static void test_garbage(void **state) {
       p[5] = (uint8_t)draw(b, 21);
     }
     qr_quic_begin(b->node[1].quic, b->now);
-    qr_quic_input(b->node[1].quic, draw(b, 2) ? IP(0) : draw(b, UINT32_MAX), (uint16_t)draw(b, 65536), p, sz);
+    qr_quic_input(b->node[1].quic, draw(b, 2) ? IP(0) : draw(b, UINT32_MAX),
+                  (uint16_t)draw(b, 65536), p, sz);
     if (i % 50 == 0) turn(b, seen);
   }
   exchange(b, seen, c, 10000, 20000);
@@ -479,11 +531,18 @@ static void test_next_timer(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-    cmocka_unit_test(test_exchange), cmocka_unit_test(test_last_bytes_arrive_before_down),
-    cmocka_unit_test(test_loss_and_forgery), cmocka_unit_test(test_identities), cmocka_unit_test(test_room_and_writable),
-    cmocka_unit_test(test_back_pressure),    cmocka_unit_test(test_full_conn_table), cmocka_unit_test(test_idle_and_reset),
-    cmocka_unit_test(test_unreachable_and_starved), cmocka_unit_test(test_retry), cmocka_unit_test(test_garbage),
-    cmocka_unit_test(test_next_timer),
+      cmocka_unit_test(test_exchange),
+      cmocka_unit_test(test_last_bytes_arrive_before_down),
+      cmocka_unit_test(test_loss_and_forgery),
+      cmocka_unit_test(test_identities),
+      cmocka_unit_test(test_room_and_writable),
+      cmocka_unit_test(test_back_pressure),
+      cmocka_unit_test(test_full_conn_table),
+      cmocka_unit_test(test_idle_and_reset),
+      cmocka_unit_test(test_unreachable_and_starved),
+      cmocka_unit_test(test_retry),
+      cmocka_unit_test(test_garbage),
+      cmocka_unit_test(test_next_timer),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -9,7 +9,10 @@
 
 #include "drivers/link/dpdk/tls.h"
 
-typedef struct { uint8_t p[4096]; size_t sz; } der_t;
+typedef struct {
+  uint8_t p[4096];
+  size_t sz;
+} der_t;
 
 static gnutls_x509_privkey_t new_key(gnutls_pk_algorithm_t kind, unsigned bits) {
   gnutls_x509_privkey_t key;
@@ -19,16 +22,17 @@ static gnutls_x509_privkey_t new_key(gnutls_pk_algorithm_t kind, unsigned bits) 
 }
 
 /* A certificate over subject's key, signed by issuer's key. */
-static der_t certificate(gnutls_x509_privkey_t subject, gnutls_x509_privkey_t issuer, gnutls_digest_algorithm_t digest,
-                         time_t expires) {
+static der_t certificate(gnutls_x509_privkey_t subject, gnutls_x509_privkey_t issuer,
+                         gnutls_digest_algorithm_t digest, time_t expires) {
   gnutls_x509_crt_t crt;
-  der_t d = { .sz = sizeof d.p };
+  der_t d = {.sz = sizeof d.p};
   assert_int_equal(gnutls_x509_crt_init(&crt), 0);
   assert_int_equal(gnutls_x509_crt_set_version(crt, 3), 0);
   assert_int_equal(gnutls_x509_crt_set_serial(crt, "\1", 1), 0);
   assert_int_equal(gnutls_x509_crt_set_activation_time(crt, 0), 0);
   assert_int_equal(gnutls_x509_crt_set_expiration_time(crt, expires), 0);
-  assert_int_equal(gnutls_x509_crt_set_dn_by_oid(crt, GNUTLS_OID_X520_COMMON_NAME, 0, "somebody", 8), 0);
+  assert_int_equal(
+      gnutls_x509_crt_set_dn_by_oid(crt, GNUTLS_OID_X520_COMMON_NAME, 0, "somebody", 8), 0);
   assert_int_equal(gnutls_x509_crt_set_basic_constraints(crt, 1, -1), 0);
   assert_int_equal(gnutls_x509_crt_set_key(crt, subject), 0);
   assert_int_equal(gnutls_x509_crt_sign2(crt, crt, issuer, digest, 0), 0);
@@ -39,7 +43,7 @@ static der_t certificate(gnutls_x509_privkey_t subject, gnutls_x509_privkey_t is
 
 static void test_good(void **state) {
   (void)state;
-  static const time_t expires[] = { 4102444800, 1000 }; /* dates do not matter */
+  static const time_t expires[] = {4102444800, 1000}; /* dates do not matter */
   for (size_t i = 0; i < QR_ARRAY_CNT(expires); i++) {
     gnutls_x509_privkey_t key = new_key(GNUTLS_PK_EDDSA_ED25519, 256);
     gnutls_datum_t x, k;
@@ -58,11 +62,14 @@ static void test_good(void **state) {
 
 static void test_not_identities(void **state) {
   (void)state;
-  gnutls_x509_privkey_t own = new_key(GNUTLS_PK_EDDSA_ED25519, 256), other = new_key(GNUTLS_PK_EDDSA_ED25519, 256);
-  gnutls_x509_privkey_t p256 = new_key(GNUTLS_PK_ECDSA, GNUTLS_CURVE_TO_BITS(GNUTLS_ECC_CURVE_SECP256R1));
+  gnutls_x509_privkey_t own = new_key(GNUTLS_PK_EDDSA_ED25519, 256),
+                        other = new_key(GNUTLS_PK_EDDSA_ED25519, 256);
+  gnutls_x509_privkey_t p256 =
+      new_key(GNUTLS_PK_ECDSA, GNUTLS_CURVE_TO_BITS(GNUTLS_ECC_CURVE_SECP256R1));
   gnutls_x509_privkey_t rsa = new_key(GNUTLS_PK_RSA, 2048);
   qr_pubkey_t pk;
-  der_t d = certificate(own, other, GNUTLS_DIG_SHA512, 4102444800); /* somebody else vouches for it */
+  der_t d =
+      certificate(own, other, GNUTLS_DIG_SHA512, 4102444800); /* somebody else vouches for it */
   assert_false(qr_tls_identity(d.p, d.sz, &pk));
   d = certificate(p256, p256, GNUTLS_DIG_SHA256, 4102444800);
   assert_false(qr_tls_identity(d.p, d.sz, &pk));
@@ -102,7 +109,9 @@ static void test_every_bit_counts(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-    cmocka_unit_test(test_good), cmocka_unit_test(test_not_identities), cmocka_unit_test(test_every_bit_counts),
+      cmocka_unit_test(test_good),
+      cmocka_unit_test(test_not_identities),
+      cmocka_unit_test(test_every_bit_counts),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,5 +1,5 @@
-/* link/dpdk's frames, ARP table, connection-ID map and stream buffers: pure code, compiled in here so that it is tested on systems
-   without DPDK, too. */
+/* link/dpdk's frames, ARP table, connection-ID map and stream buffers: pure code, compiled in here
+   so that it is tested on systems without DPDK, too. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -19,8 +19,8 @@
 #define SECOND UINT64_C(1000000000)
 #define FRAME_MAX_SZ 1600
 
-static const qr_frame_self_t self = { { { 2, 0, 0, 0, 0, 1 } }, 0x0a500001, 4100 };
-static const qr_frame_self_t peer = { { { 2, 0, 0, 0, 0, 2 } }, 0x0a500002, 4200 };
+static const qr_frame_self_t self = {{{2, 0, 0, 0, 0, 1}}, 0x0a500001, 4100};
+static const qr_frame_self_t peer = {{{2, 0, 0, 0, 0, 2}}, 0x0a500002, 4200};
 
 static uint64_t rand_state = 1;
 static uint32_t draw(uint32_t below) {
@@ -63,17 +63,20 @@ static void mend_ip(uint8_t *p) {
 
 static void test_known_bytes(void **state) {
   (void)state;
-  /* Checksums worked out by hand: IPv4 and UDP of 10.80.0.2:4200 -> 10.80.0.1:4100 with the payload "quarry!". */
+  /* Checksums worked out by hand: IPv4 and UDP of 10.80.0.2:4200 -> 10.80.0.1:4100 with the payload
+   * "quarry!". */
   uint8_t p[64];
   memcpy(p + QR_FRAME_UDP_HEADER_SZ, "quarry!", 7);
   qr_frame_put_udp(p, &peer, &self.mac, self.ip, self.port, 7);
   uint32_t ip_sum = 0x4500 + 35 + 0x4000 + 0x4011 + 0x0a50 + 0x0002 + 0x0a50 + 0x0001;
   ip_sum = ~((ip_sum & 0xffff) + (ip_sum >> 16)) & 0xffff;
-  uint32_t udp_sum = 0x0a50 + 0x0002 + 0x0a50 + 0x0001 + 17 + 15 + 4200 + 4100 + 15 + 0x7175 + 0x6172 + 0x7279 + 0x2100;
+  uint32_t udp_sum = 0x0a50 + 0x0002 + 0x0a50 + 0x0001 + 17 + 15 + 4200 + 4100 + 15 + 0x7175 +
+                     0x6172 + 0x7279 + 0x2100;
   udp_sum = ~((udp_sum & 0xffff) + (udp_sum >> 16)) & 0xffff;
   assert_int_equal(get16(p + 24), ip_sum);
   assert_int_equal(get16(p + 40), udp_sum);
-  static const uint8_t head[] = { 2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 8, 0, 0x45, 0, 0, 35, 0, 0, 0x40, 0, 64, 17 };
+  static const uint8_t head[] = {2, 0, 0,    0, 0, 1,  2, 0, 0,    0, 0,  2,
+                                 8, 0, 0x45, 0, 0, 35, 0, 0, 0x40, 0, 64, 17};
   assert_memory_equal(p, head, sizeof head);
 }
 
@@ -84,7 +87,8 @@ static void test_round_trip(void **state) {
   for (size_t payload_sz = 0; payload_sz <= QR_FRAME_MTU - 28; payload_sz++) {
     size_t sz = good_udp(p, payload_sz);
     memset(p + sz, 0xaa, 18);
-    assert_int_equal(parse(p, sz + payload_sz % 19, &f), QR_FRAME_UDP); /* padding behind the datagram is ignored */
+    assert_int_equal(parse(p, sz + payload_sz % 19, &f),
+                     QR_FRAME_UDP); /* padding behind the datagram is ignored */
     assert_int_equal(f.ip, peer.ip);
     assert_int_equal(f.port, peer.port);
     assert_memory_equal(&f.mac, &peer.mac, 6);
@@ -101,7 +105,8 @@ static void test_round_trip(void **state) {
   assert_int_equal(f.op, QR_FRAME_ARP_REPLY);
 }
 
-/* A checksum that comes out as zero is written as its other form: zero would say that there is none. */
+/* A checksum that comes out as zero is written as its other form: zero would say that there is
+ * none. */
 static void test_sum_is_never_absent(void **state) {
   (void)state;
   uint8_t p[64];
@@ -126,7 +131,8 @@ static void test_truncation(void **state) {
   assert_int_equal(parse(p, ETHER_SZ + ARP_SZ, &f), QR_FRAME_ARP);
 }
 
-/* Any single changed byte of the headers or the payload is seen, except where it changes nothing for us. */
+/* Any single changed byte of the headers or the payload is seen, except where it changes nothing
+ * for us. */
 static void test_every_byte_counts(void **state) {
   (void)state;
   uint8_t p[FRAME_MAX_SZ];
@@ -142,50 +148,58 @@ static void test_every_byte_counts(void **state) {
   assert_int_equal(parse(p, sz, &f), QR_FRAME_UDP);
 }
 
-typedef struct { size_t at; uint32_t value; int bytes; bool mend; enum qr_frame_kind kind; } change_t;
+typedef struct {
+  size_t at;
+  uint32_t value;
+  int bytes;
+  bool mend;
+  enum qr_frame_kind kind;
+} change_t;
 
 static void apply(uint8_t *p, const change_t *c) {
-  for (int i = 0; i < c->bytes; i++) p[c->at + (size_t)i] = (uint8_t)(c->value >> 8 * (c->bytes - 1 - i));
+  for (int i = 0; i < c->bytes; i++)
+    p[c->at + (size_t)i] = (uint8_t)(c->value >> 8 * (c->bytes - 1 - i));
   if (c->mend) mend_ip(p);
 }
 
 static void test_bad_udp(void **state) {
   (void)state;
   static const change_t changes[] = {
-    { 0, 0x03, 1, false, QR_FRAME_OTHER },              /* another destination MAC */
-    { 6, 0x01, 1, false, QR_FRAME_BAD },                /* sender is a multicast MAC */
-    { 12, 0x86dd, 2, false, QR_FRAME_OTHER },           /* IPv6 */
-    { 12, 0x8100, 2, false, QR_FRAME_OTHER },           /* VLAN */
-    { 14, 0x55, 1, true, QR_FRAME_BAD },                /* version 5 */
-    { 14, 0x44, 1, true, QR_FRAME_BAD },                /* header of 16 bytes */
-    { 14, 0x4f, 1, true, QR_FRAME_BAD },                /* header of 60 bytes: the datagram is elsewhere */
-    { 16, 19, 2, true, QR_FRAME_BAD },                  /* total length below the header's */
-    { 16, 20, 2, true, QR_FRAME_BAD },                  /* no room for UDP */
-    { 16, 27, 2, true, QR_FRAME_BAD },
-    { 16, 129, 2, true, QR_FRAME_BAD },                 /* one byte more than there is */
-    { 16, 0xffff, 2, true, QR_FRAME_BAD },
-    { 20, 0x2000, 2, true, QR_FRAME_OTHER },            /* fragments */
-    { 20, 0x0001, 2, true, QR_FRAME_OTHER },
-    { 23, 6, 1, true, QR_FRAME_OTHER },                 /* TCP */
-    { 26, 0x00000001, 4, true, QR_FRAME_BAD },          /* senders that cannot be */
-    { 26, 0x7f000001, 4, true, QR_FRAME_BAD },
-    { 26, 0xe0000001, 4, true, QR_FRAME_BAD },
-    { 26, 0xffffffff, 4, true, QR_FRAME_BAD },
-    { 26, 0x0a500001, 4, true, QR_FRAME_BAD },          /* ourselves */
-    { 30, 0x0a500003, 4, true, QR_FRAME_OTHER },
-    { 34, 0, 2, false, QR_FRAME_BAD },                  /* port 0 */
-    { 36, 4101, 2, false, QR_FRAME_OTHER },
-    { 38, 0, 2, false, QR_FRAME_BAD },                  /* UDP length */
-    { 38, 7, 2, false, QR_FRAME_BAD },
-    { 38, 109, 2, false, QR_FRAME_BAD },
-    { 38, 0xffff, 2, false, QR_FRAME_BAD },
-    { 40, 0x1234, 2, false, QR_FRAME_BAD },             /* checksum */
+      {0, 0x03, 1, false, QR_FRAME_OTHER},    /* another destination MAC */
+      {6, 0x01, 1, false, QR_FRAME_BAD},      /* sender is a multicast MAC */
+      {12, 0x86dd, 2, false, QR_FRAME_OTHER}, /* IPv6 */
+      {12, 0x8100, 2, false, QR_FRAME_OTHER}, /* VLAN */
+      {14, 0x55, 1, true, QR_FRAME_BAD},      /* version 5 */
+      {14, 0x44, 1, true, QR_FRAME_BAD},      /* header of 16 bytes */
+      {14, 0x4f, 1, true, QR_FRAME_BAD},      /* header of 60 bytes: the datagram is elsewhere */
+      {16, 19, 2, true, QR_FRAME_BAD},        /* total length below the header's */
+      {16, 20, 2, true, QR_FRAME_BAD},        /* no room for UDP */
+      {16, 27, 2, true, QR_FRAME_BAD},
+      {16, 129, 2, true, QR_FRAME_BAD}, /* one byte more than there is */
+      {16, 0xffff, 2, true, QR_FRAME_BAD},
+      {20, 0x2000, 2, true, QR_FRAME_OTHER}, /* fragments */
+      {20, 0x0001, 2, true, QR_FRAME_OTHER},
+      {23, 6, 1, true, QR_FRAME_OTHER},        /* TCP */
+      {26, 0x00000001, 4, true, QR_FRAME_BAD}, /* senders that cannot be */
+      {26, 0x7f000001, 4, true, QR_FRAME_BAD},
+      {26, 0xe0000001, 4, true, QR_FRAME_BAD},
+      {26, 0xffffffff, 4, true, QR_FRAME_BAD},
+      {26, 0x0a500001, 4, true, QR_FRAME_BAD}, /* ourselves */
+      {30, 0x0a500003, 4, true, QR_FRAME_OTHER},
+      {34, 0, 2, false, QR_FRAME_BAD}, /* port 0 */
+      {36, 4101, 2, false, QR_FRAME_OTHER},
+      {38, 0, 2, false, QR_FRAME_BAD}, /* UDP length */
+      {38, 7, 2, false, QR_FRAME_BAD},
+      {38, 109, 2, false, QR_FRAME_BAD},
+      {38, 0xffff, 2, false, QR_FRAME_BAD},
+      {40, 0x1234, 2, false, QR_FRAME_BAD}, /* checksum */
   };
   uint8_t p[FRAME_MAX_SZ];
   qr_frame_t f;
   for (size_t i = 0; i < QR_ARRAY_CNT(changes); i++) {
     size_t sz = good_udp(p, 100);
-    if (changes[i].at == 34 || changes[i].at == 36 || changes[i].at == 26) qr_st16(p + 40, 0); /* leave the checksum out of it */
+    if (changes[i].at == 34 || changes[i].at == 36 || changes[i].at == 26)
+      qr_st16(p + 40, 0); /* leave the checksum out of it */
     apply(p, &changes[i]);
     if (parse(p, sz, &f) != changes[i].kind) fail_msg("change %zu at %zu", i, changes[i].at);
   }
@@ -219,17 +233,17 @@ static void test_ip_options(void **state) {
 static void test_bad_arp(void **state) {
   (void)state;
   static const change_t changes[] = {
-    { 6, 0x04, 1, false, QR_FRAME_BAD },        /* Ethernet sender differs */
-    { 14, 2, 2, false, QR_FRAME_BAD },          /* hardware */
-    { 16, 0x86dd, 2, false, QR_FRAME_BAD },     /* protocol */
-    { 18, 8, 1, false, QR_FRAME_BAD },          /* address lengths */
-    { 19, 16, 1, false, QR_FRAME_BAD },
-    { 20, 0, 2, false, QR_FRAME_BAD },          /* operation */
-    { 20, 3, 2, false, QR_FRAME_BAD },
-    { 28, 0x00000000, 4, false, QR_FRAME_BAD }, /* sender */
-    { 28, 0x0a500001, 4, false, QR_FRAME_BAD }, /* claims to be us */
-    { 28, 0xffffffff, 4, false, QR_FRAME_BAD },
-    { 38, 0x0a500009, 4, false, QR_FRAME_OTHER },
+      {6, 0x04, 1, false, QR_FRAME_BAD},    /* Ethernet sender differs */
+      {14, 2, 2, false, QR_FRAME_BAD},      /* hardware */
+      {16, 0x86dd, 2, false, QR_FRAME_BAD}, /* protocol */
+      {18, 8, 1, false, QR_FRAME_BAD},      /* address lengths */
+      {19, 16, 1, false, QR_FRAME_BAD},
+      {20, 0, 2, false, QR_FRAME_BAD}, /* operation */
+      {20, 3, 2, false, QR_FRAME_BAD},
+      {28, 0x00000000, 4, false, QR_FRAME_BAD}, /* sender */
+      {28, 0x0a500001, 4, false, QR_FRAME_BAD}, /* claims to be us */
+      {28, 0xffffffff, 4, false, QR_FRAME_BAD},
+      {38, 0x0a500009, 4, false, QR_FRAME_OTHER},
   };
   uint8_t p[FRAME_MAX_SZ];
   qr_frame_t f;
@@ -250,9 +264,10 @@ static void test_random_frames(void **state) {
   (void)state;
   uint8_t p[FRAME_MAX_SZ];
   qr_frame_t f;
-  uint32_t kinds[4] = { 0 };
+  uint32_t kinds[4] = {0};
   for (int i = 0; i < 200000; i++) {
-    size_t sz = draw(2) ? good_udp(p, draw(80)) : good_arp(p, draw(2) ? QR_FRAME_ARP_REPLY : QR_FRAME_ARP_REQUEST);
+    size_t sz = draw(2) ? good_udp(p, draw(80))
+                        : good_arp(p, draw(2) ? QR_FRAME_ARP_REPLY : QR_FRAME_ARP_REQUEST);
     for (uint32_t k = draw(4); k; k--) p[draw((uint32_t)sz)] = (uint8_t)draw(256);
     if (draw(4) == 0) mend_ip(p);
     kinds[parse(p, draw(8) ? sz : draw((uint32_t)sz + 1), &f)]++;
@@ -263,7 +278,7 @@ static void test_random_frames(void **state) {
 /* ---- ARP table ---- */
 
 static qr_frame_t arp_from(uint32_t ip, uint8_t mac, enum qr_frame_arp_op op) {
-  return (qr_frame_t){ .ip = ip, .mac = { { 2, 0, 0, 0, 0, mac } }, .op = op };
+  return (qr_frame_t){.ip = ip, .mac = {{2, 0, 0, 0, 0, mac}}, .op = op};
 }
 
 static void learn(qr_arp_t *t, uint32_t ip, uint8_t mac, enum qr_frame_arp_op op, uint64_t now) {
@@ -298,7 +313,7 @@ static void test_arp_asks_and_paces(void **state) {
 }
 
 static void expect_mac(qr_arp_t *t, uint32_t ip, uint64_t now, int want) {
-  qr_mac_t mac = { { 0 } };
+  qr_mac_t mac = {{0}};
   bool ask;
   assert_int_equal(qr_arp_find(t, ip, now, &mac, &ask) ? mac.b[5] : -1, want);
 }
@@ -316,10 +331,11 @@ static void test_arp_is_hard_to_poison(void **state) {
   expect_mac(&t, 7, now + 4, 9);
   learn(&t, 7, 66, QR_FRAME_ARP_REQUEST, now + 5); /* a question under that address */
   expect_mac(&t, 7, now + 6, 9);
-  learn(&t, 8, 10, QR_FRAME_ARP_REQUEST, now); /* who asks us is known, so that we can answer what follows */
+  learn(&t, 8, 10, QR_FRAME_ARP_REQUEST,
+        now); /* who asks us is known, so that we can answer what follows */
   expect_mac(&t, 8, now, 10);
   now += QR_ARP_LIVE_NS + SECOND;
-  expect_mac(&t, 7, now, 9); /* asks again */
+  expect_mac(&t, 7, now, 9);                     /* asks again */
   learn(&t, 7, 11, QR_FRAME_ARP_REPLY, now + 1); /* the host has a new card */
   expect_mac(&t, 7, now + 2, 11);
   now += QR_ARP_LIVE_NS + SECOND;
@@ -347,8 +363,12 @@ static void test_arp_flood(void **state) {
 static void test_cidmap(void **state) {
   (void)state;
   enum { CNT = 500 };
-  static struct { uint8_t id[QR_CID_MAX_SZ]; size_t sz; uint32_t value; } shadow[CNT];
-  const uint64_t key[4] = { 1, 2, 3, 4 };
+  static struct {
+    uint8_t id[QR_CID_MAX_SZ];
+    size_t sz;
+    uint32_t value;
+  } shadow[CNT];
+  const uint64_t key[4] = {1, 2, 3, 4};
   qr_cidmap_t m;
   assert_int_equal(qr_cidmap_init(&m, CNT, key), 0);
   for (int round = 0; round < 100000; round++) {
@@ -367,12 +387,14 @@ static void test_cidmap(void **state) {
       assert_true(qr_cidmap_put(&m, shadow[i].id, shadow[i].sz, shadow[i].value));
     }
     i = draw(CNT);
-    assert_int_equal(shadow[i].value ? qr_cidmap_get(&m, shadow[i].id, shadow[i].sz) : 0, shadow[i].value);
+    assert_int_equal(shadow[i].value ? qr_cidmap_get(&m, shadow[i].id, shadow[i].sz) : 0,
+                     shadow[i].value);
   }
   for (uint32_t i = 0; i < CNT; i++) {
-    assert_int_equal(shadow[i].value ? qr_cidmap_get(&m, shadow[i].id, shadow[i].sz) : 0, shadow[i].value);
+    assert_int_equal(shadow[i].value ? qr_cidmap_get(&m, shadow[i].id, shadow[i].sz) : 0,
+                     shadow[i].value);
   }
-  uint8_t id[255] = { 0xff };
+  uint8_t id[255] = {0xff};
   assert_false(qr_cidmap_put(&m, id, 21, 1));
   assert_int_equal(qr_cidmap_get(&m, id, 255), 0);
   uint32_t added = 0;
@@ -390,8 +412,8 @@ static void test_cidmap(void **state) {
 static void test_stream_buffers(void **state) {
   (void)state;
   uint8_t out_mem[97], in_mem[61];
-  qr_outq_t out = { .buf = out_mem, .sz = sizeof out_mem };
-  qr_inq_t in = { .buf = in_mem, .sz = sizeof in_mem };
+  qr_outq_t out = {.buf = out_mem, .sz = sizeof out_mem};
+  qr_inq_t in = {.buf = in_mem, .sz = sizeof in_mem};
   uint64_t put = 0, moved = 0, taken = 0;
   for (int round = 0; round < 200000; round++) {
     uint8_t p[200];
@@ -404,7 +426,8 @@ static void test_stream_buffers(void **state) {
     int cnt = qr_outq_unsent(&out, span);
     uint64_t unsent = 0;
     for (int i = 0; i < cnt; i++) {
-      for (size_t k = 0; k < span[i].sz; k++) assert_int_equal(span[i].p[k], (uint8_t)((out.sent + unsent + k) * 31));
+      for (size_t k = 0; k < span[i].sz; k++)
+        assert_int_equal(span[i].p[k], (uint8_t)((out.sent + unsent + k) * 31));
       unsent += span[i].sz;
     }
     assert_int_equal(unsent, put - out.sent);
@@ -416,7 +439,8 @@ static void test_stream_buffers(void **state) {
         moved += part;
       }
     }
-    for (uint64_t k = out.acked; k < out.sent; k++) { /* what may have to be sent again is still in place */
+    for (uint64_t k = out.acked; k < out.sent;
+         k++) { /* what may have to be sent again is still in place */
       assert_int_equal(out_mem[(k - out.origin) % out.sz], (uint8_t)(k * 31));
     }
     if (draw(2)) qr_outq_ack(&out, out.acked + draw((uint32_t)(out.sent - out.acked) + 1));
@@ -432,12 +456,12 @@ static void test_stream_buffers(void **state) {
 /* A stream of small messages stays at the beginning of its memory. */
 static void test_quiet_stream_touches_little(void **state) {
   (void)state;
-  uint8_t out_mem[200], in_mem[200], p[10] = { 0 };
+  uint8_t out_mem[200], in_mem[200], p[10] = {0};
   const uint8_t *lent;
   memset(out_mem, 0xee, sizeof out_mem);
   memset(in_mem, 0xee, sizeof in_mem);
-  qr_outq_t out = { .buf = out_mem, .sz = sizeof out_mem };
-  qr_inq_t in = { .buf = in_mem, .sz = sizeof in_mem };
+  qr_outq_t out = {.buf = out_mem, .sz = sizeof out_mem};
+  qr_inq_t in = {.buf = in_mem, .sz = sizeof in_mem};
   for (int i = 0; i < 100; i++) {
     assert_int_equal(qr_outq_put(&out, p, sizeof p), sizeof p);
     out.sent = out.wr;
@@ -446,17 +470,27 @@ static void test_quiet_stream_touches_little(void **state) {
     assert_int_equal(qr_inq_lend(&in, &lent), sizeof p);
     qr_inq_release(&in);
   }
-  for (size_t i = sizeof p; i < sizeof out_mem; i++) assert_true(out_mem[i] == 0xee && in_mem[i] == 0xee);
+  for (size_t i = sizeof p; i < sizeof out_mem; i++)
+    assert_true(out_mem[i] == 0xee && in_mem[i] == 0xee);
 }
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-    cmocka_unit_test(test_known_bytes), cmocka_unit_test(test_round_trip), cmocka_unit_test(test_truncation),
-    cmocka_unit_test(test_every_byte_counts), cmocka_unit_test(test_bad_udp), cmocka_unit_test(test_ip_options),
-    cmocka_unit_test(test_bad_arp), cmocka_unit_test(test_random_frames), cmocka_unit_test(test_arp_asks_and_paces),
-    cmocka_unit_test(test_arp_is_hard_to_poison), cmocka_unit_test(test_arp_flood), cmocka_unit_test(test_cidmap),
-    cmocka_unit_test(test_stream_buffers), cmocka_unit_test(test_quiet_stream_touches_little),
-    cmocka_unit_test(test_sum_is_never_absent),
+      cmocka_unit_test(test_known_bytes),
+      cmocka_unit_test(test_round_trip),
+      cmocka_unit_test(test_truncation),
+      cmocka_unit_test(test_every_byte_counts),
+      cmocka_unit_test(test_bad_udp),
+      cmocka_unit_test(test_ip_options),
+      cmocka_unit_test(test_bad_arp),
+      cmocka_unit_test(test_random_frames),
+      cmocka_unit_test(test_arp_asks_and_paces),
+      cmocka_unit_test(test_arp_is_hard_to_poison),
+      cmocka_unit_test(test_arp_flood),
+      cmocka_unit_test(test_cidmap),
+      cmocka_unit_test(test_stream_buffers),
+      cmocka_unit_test(test_quiet_stream_touches_little),
+      cmocka_unit_test(test_sum_is_never_absent),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

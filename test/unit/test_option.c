@@ -54,7 +54,8 @@ static void test_too_long(void **state) {
 
 static void test_numbers(void **state) {
   (void)state;
-  static const char *const bad[] = { "", "-1", "+1", "1 ", "0x1", "18446744073709551616", "99999999999999999999", "9", "21" };
+  static const char *const bad[] = {
+      "", "-1", "+1", "1 ", "0x1", "18446744073709551616", "99999999999999999999", "9", "21"};
   uint64_t v = 7;
   for (size_t i = 0; i < QR_ARRAY_CNT(bad); i++) assert_false(qr_option_u64(bad[i], 10, 20, &v));
   assert_int_equal(v, 7);
@@ -65,7 +66,9 @@ static void test_numbers(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-    cmocka_unit_test(test_items), cmocka_unit_test(test_too_long), cmocka_unit_test(test_numbers),
+      cmocka_unit_test(test_items),
+      cmocka_unit_test(test_too_long),
+      cmocka_unit_test(test_numbers),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -32,7 +32,7 @@ static qr_arp_entry_t *make(qr_arp_t *t, uint32_t ip, uint64_t now_ns) {
     }
     if (!best || e->used_at < best->used_at) best = e;
   }
-  *best = (qr_arp_entry_t){ .ip = ip, .used_at = now_ns };
+  *best = (qr_arp_entry_t){.ip = ip, .used_at = now_ns};
   return best;
 }
 

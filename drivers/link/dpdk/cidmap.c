@@ -7,7 +7,7 @@
 int qr_cidmap_init(qr_cidmap_t *m, uint32_t cnt_max, const uint64_t key[4]) {
   uint32_t cnt = 16;
   while (cnt < 2 * cnt_max) cnt *= 2;
-  *m = (qr_cidmap_t){ .entry = calloc(cnt, sizeof *m->entry), .mask = cnt - 1, .cnt_max = cnt_max };
+  *m = (qr_cidmap_t){.entry = calloc(cnt, sizeof *m->entry), .mask = cnt - 1, .cnt_max = cnt_max};
   memcpy(m->key, key, sizeof m->key);
   return m->entry ? QR_OK : QR_ERR_NOMEM;
 }
@@ -18,7 +18,7 @@ void qr_cidmap_fini(qr_cidmap_t *m) {
 }
 
 static uint32_t place(const qr_cidmap_t *m, const uint8_t *id, size_t sz) {
-  uint64_t w[3] = { 0 };
+  uint64_t w[3] = {0};
   memcpy(w, id, sz);
   uint64_t h = m->key[3] ^ sz;
   for (int i = 0; i < 3; i++) {

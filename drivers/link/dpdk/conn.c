@@ -1,17 +1,20 @@
-/* One QUIC connection over ngtcp2 and GnuTLS. The client opens one bidirectional stream per class, in class order, and begins
-   each with one byte, the class: a stream exists for its peer only once something was sent on it. */
+/* One QUIC connection over ngtcp2 and GnuTLS. The client opens one bidirectional stream per class,
+   in class order, and begins each with one byte, the class: a stream exists for its peer only once
+   something was sent on it. */
 #include "drivers/link/dpdk/quic_conn.h"
 
 #include "base/err.h"
 
-#define STREAM_ID_STEP 4 /* client-initiated bidirectional streams are 0, 4, 8, ... */
+#define STREAM_ID_STEP 4    /* client-initiated bidirectional streams are 0, 4, 8, ... */
 #define PACKETS_MAX_CNT 64u /* of one connection in one go, whatever the pacing allows */
 
 static qr_quic_conn_t *conn_of(void *user) { return user; }
 
 static int class_of(int64_t stream_id) {
-  return stream_id >= 0 && stream_id % STREAM_ID_STEP == 0 && stream_id / STREAM_ID_STEP < QR_LINK_CLASS_CNT
-           ? (int)(stream_id / STREAM_ID_STEP) : -1;
+  return stream_id >= 0 && stream_id % STREAM_ID_STEP == 0 &&
+                 stream_id / STREAM_ID_STEP < QR_LINK_CLASS_CNT
+             ? (int)(stream_id / STREAM_ID_STEP)
+             : -1;
 }
 
 /* ---- callbacks of ngtcp2 and GnuTLS ---- */
@@ -21,7 +24,9 @@ static int fail(qr_quic_conn_t *c, const char *reason) {
   return NGTCP2_ERR_CALLBACK_FAILURE;
 }
 
-static ngtcp2_conn *on_get_conn(ngtcp2_crypto_conn_ref *ref) { return conn_of(ref->user_data)->conn; }
+static ngtcp2_conn *on_get_conn(ngtcp2_crypto_conn_ref *ref) {
+  return conn_of(ref->user_data)->conn;
+}
 
 static void on_rand(uint8_t *p, size_t sz, const ngtcp2_rand_ctx *ctx) {
   (void)ctx;
@@ -34,8 +39,10 @@ static int on_new_cid(ngtcp2_conn *conn, ngtcp2_cid *cid, uint8_t *token, size_t
   qr_quic_t *q = c->quic;
   qr_quic_random(cid->data, sz);
   cid->datalen = sz;
-  if (ngtcp2_crypto_generate_stateless_reset_token(token, q->reset_secret, sizeof q->reset_secret, cid) ||
-      !qr_cidmap_put(&q->cids, cid->data, sz, c->idx + 1)) return fail(c, "no room for connection IDs");
+  if (ngtcp2_crypto_generate_stateless_reset_token(token, q->reset_secret, sizeof q->reset_secret,
+                                                   cid) ||
+      !qr_cidmap_put(&q->cids, cid->data, sz, c->idx + 1))
+    return fail(c, "no room for connection IDs");
   return 0;
 }
 
@@ -47,7 +54,8 @@ static int on_remove_cid(ngtcp2_conn *conn, const ngtcp2_cid *cid, void *user) {
 }
 
 static int on_handshake_completed(ngtcp2_conn *conn, void *user) {
-  /* A client waits for more: only the server's confirmation says that our certificate was accepted, too. */
+  /* A client waits for more: only the server's confirmation says that our certificate was accepted,
+   * too. */
   if (ngtcp2_conn_is_server(conn)) conn_of(user)->finished_handshake = true;
   return 0;
 }
@@ -67,13 +75,14 @@ static int on_stream_open(ngtcp2_conn *conn, int64_t stream_id, void *user) {
   return 0;
 }
 
-static int on_stream_data(ngtcp2_conn *conn, uint32_t flags, int64_t stream_id, uint64_t offset, const uint8_t *p, size_t sz,
-                          void *user, void *stream_user) {
+static int on_stream_data(ngtcp2_conn *conn, uint32_t flags, int64_t stream_id, uint64_t offset,
+                          const uint8_t *p, size_t sz, void *user, void *stream_user) {
   (void)stream_user;
   (void)offset;
   qr_quic_conn_t *c = conn_of(user);
   int cls = class_of(stream_id);
-  if (cls < 0 || flags & NGTCP2_STREAM_DATA_FLAG_FIN) return fail(c, "protocol error: stream ended");
+  if (cls < 0 || flags & NGTCP2_STREAM_DATA_FLAG_FIN)
+    return fail(c, "protocol error: stream ended");
   if (sz && c->inbound && !c->preamble_seen[cls]) {
     if (p[0] != cls) return fail(c, "protocol error: stream of another class");
     c->preamble_seen[cls] = true;
@@ -82,12 +91,14 @@ static int on_stream_data(ngtcp2_conn *conn, uint32_t flags, int64_t stream_id, 
     p++;
     sz--;
   }
-  if (sz && !qr_inq_put(&c->in[cls], p, sz)) return fail(c, "protocol error: more data than permitted");
+  if (sz && !qr_inq_put(&c->in[cls], p, sz))
+    return fail(c, "protocol error: more data than permitted");
   c->stats.rx_bytes += sz;
   return 0;
 }
 
-static int on_acked(ngtcp2_conn *conn, int64_t stream_id, uint64_t offset, uint64_t sz, void *user, void *stream_user) {
+static int on_acked(ngtcp2_conn *conn, int64_t stream_id, uint64_t offset, uint64_t sz, void *user,
+                    void *stream_user) {
   (void)conn;
   (void)stream_user;
   qr_quic_conn_t *c = conn_of(user);
@@ -96,7 +107,8 @@ static int on_acked(ngtcp2_conn *conn, int64_t stream_id, uint64_t offset, uint6
   return 0;
 }
 
-static int on_stream_close(ngtcp2_conn *conn, uint32_t flags, int64_t stream_id, uint64_t error, void *user, void *stream_user) {
+static int on_stream_close(ngtcp2_conn *conn, uint32_t flags, int64_t stream_id, uint64_t error,
+                           void *user, void *stream_user) {
   (void)conn;
   (void)flags;
   (void)stream_id;
@@ -105,13 +117,14 @@ static int on_stream_close(ngtcp2_conn *conn, uint32_t flags, int64_t stream_id,
   return fail(conn_of(user), "protocol error: stream ended");
 }
 
-static int on_stream_reset(ngtcp2_conn *conn, int64_t stream_id, uint64_t final_sz, uint64_t error, void *user,
-                           void *stream_user) {
+static int on_stream_reset(ngtcp2_conn *conn, int64_t stream_id, uint64_t final_sz, uint64_t error,
+                           void *user, void *stream_user) {
   (void)final_sz;
   return on_stream_close(conn, 0, stream_id, error, user, stream_user);
 }
 
-static int on_stop_sending(ngtcp2_conn *conn, int64_t stream_id, uint64_t error, void *user, void *stream_user) {
+static int on_stop_sending(ngtcp2_conn *conn, int64_t stream_id, uint64_t error, void *user,
+                           void *stream_user) {
   return on_stream_close(conn, 0, stream_id, error, user, stream_user);
 }
 
@@ -126,9 +139,12 @@ int qr_quic_check_peer(gnutls_session_t session) {
   ngtcp2_crypto_conn_ref *ref = gnutls_session_get_ptr(session);
   qr_quic_conn_t *c = conn_of(ref->user_data);
   const char *fault = NULL;
-  if (!qr_tls_peer(session, &c->peer)) fault = "peer's certificate is not an Ed25519 identity";
-  else if (qr_pubkey_eq(&c->peer, &c->quic->cfg.identity->pk)) fault = "peer has our own identity";
-  else if (c->has_expect && !qr_pubkey_eq(&c->peer, &c->expect)) fault = "peer has another identity than expected";
+  if (!qr_tls_peer(session, &c->peer))
+    fault = "peer's certificate is not an Ed25519 identity";
+  else if (qr_pubkey_eq(&c->peer, &c->quic->cfg.identity->pk))
+    fault = "peer has our own identity";
+  else if (c->has_expect && !qr_pubkey_eq(&c->peer, &c->expect))
+    fault = "peer has another identity than expected";
   c->peer_known = !fault;
   if (!fault) return 0;
   c->reason = fault;
@@ -136,35 +152,36 @@ int qr_quic_check_peer(gnutls_session_t session) {
 }
 
 static const ngtcp2_callbacks callbacks = {
-  .client_initial = ngtcp2_crypto_client_initial_cb,
-  .recv_client_initial = ngtcp2_crypto_recv_client_initial_cb,
-  .recv_crypto_data = ngtcp2_crypto_recv_crypto_data_cb,
-  .handshake_completed = on_handshake_completed,
-  .handshake_confirmed = on_handshake_confirmed,
-  .encrypt = ngtcp2_crypto_encrypt_cb,
-  .decrypt = ngtcp2_crypto_decrypt_cb,
-  .hp_mask = ngtcp2_crypto_hp_mask_cb,
-  .recv_stream_data = on_stream_data,
-  .acked_stream_data_offset = on_acked,
-  .stream_open = on_stream_open,
-  .stream_close = on_stream_close,
-  .recv_stateless_reset = on_reset,
-  .recv_retry = ngtcp2_crypto_recv_retry_cb,
-  .rand = on_rand,
-  .get_new_connection_id = on_new_cid,
-  .remove_connection_id = on_remove_cid,
-  .update_key = ngtcp2_crypto_update_key_cb,
-  .stream_reset = on_stream_reset,
-  .delete_crypto_aead_ctx = ngtcp2_crypto_delete_crypto_aead_ctx_cb,
-  .delete_crypto_cipher_ctx = ngtcp2_crypto_delete_crypto_cipher_ctx_cb,
-  .get_path_challenge_data = ngtcp2_crypto_get_path_challenge_data_cb,
-  .stream_stop_sending = on_stop_sending,
-  .version_negotiation = ngtcp2_crypto_version_negotiation_cb,
+    .client_initial = ngtcp2_crypto_client_initial_cb,
+    .recv_client_initial = ngtcp2_crypto_recv_client_initial_cb,
+    .recv_crypto_data = ngtcp2_crypto_recv_crypto_data_cb,
+    .handshake_completed = on_handshake_completed,
+    .handshake_confirmed = on_handshake_confirmed,
+    .encrypt = ngtcp2_crypto_encrypt_cb,
+    .decrypt = ngtcp2_crypto_decrypt_cb,
+    .hp_mask = ngtcp2_crypto_hp_mask_cb,
+    .recv_stream_data = on_stream_data,
+    .acked_stream_data_offset = on_acked,
+    .stream_open = on_stream_open,
+    .stream_close = on_stream_close,
+    .recv_stateless_reset = on_reset,
+    .recv_retry = ngtcp2_crypto_recv_retry_cb,
+    .rand = on_rand,
+    .get_new_connection_id = on_new_cid,
+    .remove_connection_id = on_remove_cid,
+    .update_key = ngtcp2_crypto_update_key_cb,
+    .stream_reset = on_stream_reset,
+    .delete_crypto_aead_ctx = ngtcp2_crypto_delete_crypto_aead_ctx_cb,
+    .delete_crypto_cipher_ctx = ngtcp2_crypto_delete_crypto_cipher_ctx_cb,
+    .get_path_challenge_data = ngtcp2_crypto_get_path_challenge_data_cb,
+    .stream_stop_sending = on_stop_sending,
+    .version_negotiation = ngtcp2_crypto_version_negotiation_cb,
 };
 
 /* ---- making ---- */
 
-static void make_settings(const qr_quic_t *q, ngtcp2_settings *s, ngtcp2_transport_params *p, bool server) {
+static void make_settings(const qr_quic_t *q, ngtcp2_settings *s, ngtcp2_transport_params *p,
+                          bool server) {
   ngtcp2_settings_default(s);
   s->cc_algo = NGTCP2_CC_ALGO_BBR; /* others take seconds per megabyte on a lossy long path */
   s->initial_ts = q->now;
@@ -184,13 +201,14 @@ static void make_settings(const qr_quic_t *q, ngtcp2_settings *s, ngtcp2_transpo
 }
 
 static ngtcp2_path make_path(qr_quic_t *q, struct sockaddr_in *remote) {
-  return (ngtcp2_path){ .local = { (ngtcp2_sockaddr *)&q->local, sizeof q->local },
-                        .remote = { (ngtcp2_sockaddr *)remote, sizeof *remote } };
+  return (ngtcp2_path){.local = {(ngtcp2_sockaddr *)&q->local, sizeof q->local},
+                       .remote = {(ngtcp2_sockaddr *)remote, sizeof *remote}};
 }
 
 static struct sockaddr_in remote_of(const qr_quic_conn_t *c) {
   const uint8_t *ip = c->addr.ip + 12;
-  return qr_quic_sockaddr((uint32_t)ip[0] << 24 | (uint32_t)ip[1] << 16 | (uint32_t)ip[2] << 8 | ip[3], c->addr.port);
+  return qr_quic_sockaddr(
+      (uint32_t)ip[0] << 24 | (uint32_t)ip[1] << 16 | (uint32_t)ip[2] << 8 | ip[3], c->addr.port);
 }
 
 static int conn_made(qr_quic_conn_t *c, bool server) {
@@ -199,7 +217,7 @@ static int conn_made(qr_quic_conn_t *c, bool server) {
   if (server) q->half_open_cnt++;
   c->tls = qr_tls_session(q->tls, server);
   if (!c->tls) return QR_ERR_NOMEM;
-  c->ref = (ngtcp2_crypto_conn_ref){ on_get_conn, c };
+  c->ref = (ngtcp2_crypto_conn_ref){on_get_conn, c};
   gnutls_session_set_ptr(c->tls, &c->ref);
   ngtcp2_conn_set_tls_native_handle(c->conn, c->tls);
   ngtcp2_conn_set_keep_alive_timeout(c->conn, q->cfg.idle_ns / 3);
@@ -217,13 +235,14 @@ int qr_quic_conn_start_client(qr_quic_conn_t *c) {
   qr_quic_t *q = c->quic;
   ngtcp2_settings s;
   ngtcp2_transport_params p;
-  ngtcp2_cid dcid = { .datalen = 16 }, scid;
+  ngtcp2_cid dcid = {.datalen = 16}, scid;
   struct sockaddr_in remote = remote_of(c);
   ngtcp2_path path = make_path(q, &remote);
   make_settings(q, &s, &p, false);
   qr_quic_random(dcid.data, dcid.datalen);
   if (!make_scid(c, &scid)) return QR_ERR_FULL;
-  if (ngtcp2_conn_client_new(&c->conn, &dcid, &scid, &path, NGTCP2_PROTO_VER_V1, &callbacks, &s, &p, NULL, c)) {
+  if (ngtcp2_conn_client_new(&c->conn, &dcid, &scid, &path, NGTCP2_PROTO_VER_V1, &callbacks, &s, &p,
+                             NULL, c)) {
     qr_cidmap_del(&q->cids, scid.data, scid.datalen, c->idx + 1);
     return QR_ERR_NOMEM;
   }
@@ -245,10 +264,11 @@ int qr_quic_conn_start_server(qr_quic_conn_t *c, const ngtcp2_pkt_hd *hd, const 
     s.token = hd->token;
   }
   if (!make_scid(c, &scid)) return QR_ERR_FULL;
-  p.stateless_reset_token_present =
-    !ngtcp2_crypto_generate_stateless_reset_token(p.stateless_reset_token, q->reset_secret, sizeof q->reset_secret, &scid);
+  p.stateless_reset_token_present = !ngtcp2_crypto_generate_stateless_reset_token(
+      p.stateless_reset_token, q->reset_secret, sizeof q->reset_secret, &scid);
   if (!qr_cidmap_put(&q->cids, hd->dcid.data, hd->dcid.datalen, c->idx + 1) ||
-      ngtcp2_conn_server_new(&c->conn, &hd->scid, &scid, &path, hd->version, &callbacks, &s, &p, NULL, c)) {
+      ngtcp2_conn_server_new(&c->conn, &hd->scid, &scid, &path, hd->version, &callbacks, &s, &p,
+                             NULL, c)) {
     qr_cidmap_del(&q->cids, scid.data, scid.datalen, c->idx + 1);
     qr_cidmap_del(&q->cids, hd->dcid.data, hd->dcid.datalen, c->idx + 1);
     return QR_ERR_NOMEM;
@@ -266,7 +286,8 @@ static void forget_cids(qr_quic_conn_t *c) {
     size_t cnt = ngtcp2_conn_get_scid(c->conn, cids);
     for (size_t i = 0; i < cnt; i++) qr_cidmap_del(m, cids[i].data, cids[i].datalen, c->idx + 1);
   }
-  if (c->first_dcid.datalen) qr_cidmap_del(m, c->first_dcid.data, c->first_dcid.datalen, c->idx + 1);
+  if (c->first_dcid.datalen)
+    qr_cidmap_del(m, c->first_dcid.data, c->first_dcid.datalen, c->idx + 1);
 }
 
 void qr_quic_conn_drop(qr_quic_conn_t *c, const char *reason) {
@@ -310,7 +331,9 @@ static void say_close(qr_quic_conn_t *c, const ngtcp2_connection_close_error *er
   uint8_t *p = out->room(out->ctx);
   if (!p) return;
   ngtcp2_path_storage_zero(&ps);
-  commit(c, &ps.path, ngtcp2_conn_write_connection_close(c->conn, &ps.path, &pi, p, QR_QUIC_DATAGRAM_MAX_SZ, error, c->quic->now));
+  commit(c, &ps.path,
+         ngtcp2_conn_write_connection_close(c->conn, &ps.path, &pi, p, QR_QUIC_DATAGRAM_MAX_SZ,
+                                            error, c->quic->now));
 }
 
 void qr_quic_conn_close(qr_quic_conn_t *c) {
@@ -348,8 +371,10 @@ static void conn_failed(qr_quic_conn_t *c, int rv) {
   }
   ngtcp2_connection_close_error_default(&error);
   uint8_t alert = ngtcp2_conn_get_tls_alert(c->conn);
-  if (alert) ngtcp2_connection_close_error_set_transport_error_tls_alert(&error, alert, NULL, 0);
-  else ngtcp2_connection_close_error_set_transport_error_liberr(&error, rv, NULL, 0);
+  if (alert)
+    ngtcp2_connection_close_error_set_transport_error_tls_alert(&error, alert, NULL, 0);
+  else
+    ngtcp2_connection_close_error_set_transport_error_liberr(&error, rv, NULL, 0);
   say_close(c, &error);
   qr_quic_conn_drop(c, alert ? "TLS handshake failed" : ngtcp2_strerror(rv));
 }
@@ -360,7 +385,8 @@ static int open_streams(qr_quic_conn_t *c) {
   for (int k = 0; k < QR_LINK_CLASS_CNT; k++) {
     int64_t stream_id;
     uint8_t preamble = (uint8_t)k;
-    if (ngtcp2_conn_open_bidi_stream(c->conn, &stream_id, NULL) || class_of(stream_id) != k) return QR_ERR_FULL;
+    if (ngtcp2_conn_open_bidi_stream(c->conn, &stream_id, NULL) || class_of(stream_id) != k)
+      return QR_ERR_FULL;
     c->stream_open[k] = true;
     qr_outq_put(&c->out[k], &preamble, 1);
   }
@@ -384,7 +410,7 @@ static void finish_handshake(qr_quic_conn_t *c) {
 void qr_quic_conn_read(qr_quic_conn_t *c, uint32_t ip, uint16_t port, const uint8_t *p, size_t sz) {
   struct sockaddr_in remote = qr_quic_sockaddr(ip, port);
   ngtcp2_path path = make_path(c->quic, &remote);
-  ngtcp2_pkt_info pi = { 0 };
+  ngtcp2_pkt_info pi = {0};
   c->stats.rx_pkts++;
   int rv = ngtcp2_conn_read_pkt(c->conn, &path, &pi, p, sz, c->quic->now);
   if (rv == NGTCP2_ERR_RETRY) {
@@ -402,11 +428,14 @@ void qr_quic_conn_read(qr_quic_conn_t *c, uint32_t ip, uint16_t port, const uint
 
 void qr_quic_conn_timeout(qr_quic_conn_t *c) {
   int rv = ngtcp2_conn_handle_expiry(c->conn, c->quic->now);
-  if (rv) conn_failed(c, rv);
-  else c->dirty = true;
+  if (rv)
+    conn_failed(c, rv);
+  else
+    c->dirty = true;
 }
 
-/* The next class with bytes to send that is not blocked: control first, the others in turn. -1 if there is none. */
+/* The next class with bytes to send that is not blocked: control first, the others in turn. -1 if
+ * there is none. */
 static int next_class(qr_quic_conn_t *c, unsigned blocked) {
   for (uint32_t i = 0; i <= QR_LINK_CLASS_CNT; i++) {
     uint32_t k = i ? (c->next_class + i) % QR_LINK_CLASS_CNT : QR_LINK_CONTROL;
@@ -415,25 +444,30 @@ static int next_class(qr_quic_conn_t *c, unsigned blocked) {
   return -1;
 }
 
-/* Fills one datagram; returns its size, 0 if there is nothing to send or not now, or ngtcp2's error. */
+/* Fills one datagram; returns its size, 0 if there is nothing to send or not now, or ngtcp2's
+ * error. */
 static ngtcp2_ssize fill(qr_quic_conn_t *c, ngtcp2_path *path, uint8_t *p, unsigned *blocked) {
   ngtcp2_pkt_info pi;
   for (;;) {
     qr_span_t span[2];
     ngtcp2_vec vec[2];
-    int k = c->state == QR_QUIC_OPEN ? next_class(c, *blocked) : -1, cnt = k >= 0 ? qr_outq_unsent(&c->out[k], span) : 0;
-    for (int i = 0; i < cnt; i++) vec[i] = (ngtcp2_vec){ (uint8_t *)span[i].p, span[i].sz };
+    int k = c->state == QR_QUIC_OPEN ? next_class(c, *blocked) : -1,
+        cnt = k >= 0 ? qr_outq_unsent(&c->out[k], span) : 0;
+    for (int i = 0; i < cnt; i++) vec[i] = (ngtcp2_vec){(uint8_t *)span[i].p, span[i].sz};
     ngtcp2_ssize taken = -1;
-    ngtcp2_ssize n = ngtcp2_conn_writev_stream(c->conn, path, &pi, p, QR_QUIC_DATAGRAM_MAX_SZ, &taken,
-                                               k >= 0 ? NGTCP2_WRITE_STREAM_FLAG_MORE : NGTCP2_WRITE_STREAM_FLAG_NONE,
-                                               k >= 0 ? k * STREAM_ID_STEP : -1, vec, (size_t)cnt, c->quic->now);
+    ngtcp2_ssize n = ngtcp2_conn_writev_stream(
+        c->conn, path, &pi, p, QR_QUIC_DATAGRAM_MAX_SZ, &taken,
+        k >= 0 ? NGTCP2_WRITE_STREAM_FLAG_MORE : NGTCP2_WRITE_STREAM_FLAG_NONE,
+        k >= 0 ? k * STREAM_ID_STEP : -1, vec, (size_t)cnt, c->quic->now);
     if (k >= 0 && taken > 0) {
       c->out[k].sent += (uint64_t)taken;
       c->stats.tx_bytes += (uint64_t)taken;
       if (k != QR_LINK_CONTROL) c->next_class = (uint32_t)k;
     }
-    if (n == NGTCP2_ERR_STREAM_DATA_BLOCKED) *blocked |= 1u << k;
-    else if (n != NGTCP2_ERR_WRITE_MORE) return n;
+    if (n == NGTCP2_ERR_STREAM_DATA_BLOCKED)
+      *blocked |= 1u << k;
+    else if (n != NGTCP2_ERR_WRITE_MORE)
+      return n;
   }
 }
 

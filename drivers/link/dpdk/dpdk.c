@@ -1,4 +1,5 @@
-/* link/dpdk: QUIC over UDP over a DPDK port. This file reads options and joins the parts; see README.md. */
+/* link/dpdk: QUIC over UDP over a DPDK port. This file reads options and joins the parts; see
+ * README.md. */
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -8,7 +9,8 @@
 #include "port/link.h"
 #include "port/option.h"
 
-#define RX_BURSTS_MAX_CNT 16 /* per poll, so that a flood cannot keep us from timers and sending */
+#define RX_BURSTS_MAX_CNT 16 /* per poll, so that a flood cannot keep us from timers and sending   \
+                              */
 #define CONN_MAX_CNT 4096u
 
 struct qr_link {
@@ -29,7 +31,9 @@ static uint32_t ip_of(const qr_link_addr_t *a) {
   return (uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 | p[3];
 }
 
-static bool read_text(const char *value, char *out, size_t out_sz) { return snprintf(out, out_sz, "%s", value) < (int)out_sz; }
+static bool read_text(const char *value, char *out, size_t out_sz) {
+  return snprintf(out, out_sz, "%s", value) < (int)out_sz;
+}
 
 static bool read_gateway(const char *value, uint32_t *out) {
   qr_link_addr_t a;
@@ -43,7 +47,8 @@ static bool read_option(const qr_option_t *item, options_t *o) {
   if (!strcmp(key, "eal")) return read_text(value, o->eal, sizeof o->eal);
   if (!strcmp(key, "vdev")) return value[0] && read_text(value, o->vdev, sizeof o->vdev);
   if (!strcmp(key, "iface"))
-    return value[0] && snprintf(o->vdev, sizeof o->vdev, "net_af_packet0,iface=%s", value) < (int)sizeof o->vdev;
+    return value[0] && snprintf(o->vdev, sizeof o->vdev, "net_af_packet0,iface=%s", value) <
+                           (int)sizeof o->vdev;
   if (!strcmp(key, "pci")) return value[0] && read_text(value, o->pci, sizeof o->pci);
   if (!strcmp(key, "huge")) return qr_option_u64(value, 0, 1, &o->huge);
   if (!strcmp(key, "prefix")) return qr_option_u64(value, 0, 32, &o->prefix);
@@ -52,37 +57,50 @@ static bool read_option(const qr_option_t *item, options_t *o) {
   if (!strcmp(key, "handshake_ms")) return qr_option_u64(value, 100, 600000, &o->handshake_ms);
   if (!strcmp(key, "window_kib")) return qr_option_u64(value, 16, 65536, &o->window_kib);
   if (!strcmp(key, "send_kib")) return qr_option_u64(value, 4, 65536, &o->send_kib);
-  if (!strcmp(key, "retry_after")) return o->retry_set = qr_option_u64(value, 0, UINT32_MAX, &o->retry_cnt);
+  if (!strcmp(key, "retry_after"))
+    return o->retry_set = qr_option_u64(value, 0, UINT32_MAX, &o->retry_cnt);
   return false;
 }
 
 static int parse_options(const char *text, options_t *o, char *why, size_t why_sz) {
-  *o = (options_t){ .prefix = 24, .idle_ms = 30000, .handshake_ms = 10000, .window_kib = 1024, .send_kib = 256 };
+  *o = (options_t){
+      .prefix = 24, .idle_ms = 30000, .handshake_ms = 10000, .window_kib = 1024, .send_kib = 256};
   qr_option_t item;
   int r;
   while ((r = qr_option_next(&text, ';', &item)) > 0) {
     if (read_option(&item, o)) continue;
-    snprintf(why, why_sz, "link/dpdk does not understand the option '%s=%s'; it knows iface, vdev, pci, huge, eal, prefix, gateway, "
-             "idle_ms, handshake_ms, window_kib, send_kib and retry_after", item.key, item.value);
+    snprintf(why, why_sz,
+             "link/dpdk does not understand the option '%s=%s'; it knows iface, vdev, pci, huge, "
+             "eal, prefix, gateway, "
+             "idle_ms, handshake_ms, window_kib, send_kib and retry_after",
+             item.key, item.value);
     return QR_ERR_ARG;
   }
-  if (r < 0) snprintf(why, why_sz, "link/dpdk cannot read its options; write them as key=value;key=value");
+  if (r < 0)
+    snprintf(why, why_sz, "link/dpdk cannot read its options; write them as key=value;key=value");
   else if (!!o->vdev[0] == !!o->pci[0]) {
-    snprintf(why, why_sz, "link/dpdk needs one port; set the option iface=<interface>, vdev=<device> or pci=<address>");
+    snprintf(why, why_sz,
+             "link/dpdk needs one port; set the option iface=<interface>, vdev=<device> or "
+             "pci=<address>");
     r = QR_ERR_ARG;
   }
   return r;
 }
 
 static int check_address(const qr_link_cfg_t *cfg, const options_t *o, char *why, size_t why_sz) {
-  static const uint8_t v4[12] = { [10] = 0xff, [11] = 0xff };
+  static const uint8_t v4[12] = {[10] = 0xff, [11] = 0xff};
   uint32_t ip = ip_of(&cfg->local), mask = o->prefix ? UINT32_MAX << (32 - o->prefix) : 0;
   const char *fault = NULL;
-  if (memcmp(cfg->local.ip, v4, sizeof v4)) fault = "the own address has to be IPv4";
-  else if (!(ip >> 24) || ip >> 24 == 127 || ip >> 24 >= 224) fault = "the own address has to be one that peers can reach, not 0.0.0.0";
-  else if (!cfg->local.port) fault = "the own port has to be from 1 to 65535";
-  else if (o->gateway && ((o->gateway ^ ip) & mask || o->gateway == ip)) fault = "the gateway has to be another host of the own network (option prefix)";
-  else if (!cfg->conn_max_cnt || cfg->conn_max_cnt > CONN_MAX_CNT) fault = "the number of connections has to be from 1 to 4096";
+  if (memcmp(cfg->local.ip, v4, sizeof v4))
+    fault = "the own address has to be IPv4";
+  else if (!(ip >> 24) || ip >> 24 == 127 || ip >> 24 >= 224)
+    fault = "the own address has to be one that peers can reach, not 0.0.0.0";
+  else if (!cfg->local.port)
+    fault = "the own port has to be from 1 to 65535";
+  else if (o->gateway && ((o->gateway ^ ip) & mask || o->gateway == ip))
+    fault = "the gateway has to be another host of the own network (option prefix)";
+  else if (!cfg->conn_max_cnt || cfg->conn_max_cnt > CONN_MAX_CNT)
+    fault = "the number of connections has to be from 1 to 4096";
   if (!fault) return QR_OK;
   snprintf(why, why_sz, "link/dpdk: %s", fault);
   return QR_ERR_ARG;
@@ -91,27 +109,37 @@ static int check_address(const qr_link_cfg_t *cfg, const options_t *o, char *why
 /* ---- the parts joined ---- */
 
 static uint8_t *out_room(void *ctx) { return qr_udp_room(ctx); }
-static void out_commit(void *ctx, uint32_t ip, uint16_t port, size_t sz) { qr_udp_commit(ctx, ip, port, sz); }
+static void out_commit(void *ctx, uint32_t ip, uint16_t port, size_t sz) {
+  qr_udp_commit(ctx, ip, port, sz);
+}
 static bool out_reachable(void *ctx, uint32_t ip) { return qr_udp_reachable(ctx, ip); }
 
 static void on_datagram(void *ctx, uint32_t ip, uint16_t port, const uint8_t *p, size_t sz) {
   qr_quic_input(((qr_link_t *)ctx)->quic, ip, port, p, sz);
 }
 
-static int open_parts(qr_link_t *l, const qr_link_cfg_t *cfg, const options_t *o, char *why, size_t why_sz) {
-  qr_eal_cfg_t eal = { .args = o->eal, .vdev = o->vdev, .pci = o->pci, .huge = o->huge };
+static int open_parts(qr_link_t *l, const qr_link_cfg_t *cfg, const options_t *o, char *why,
+                      size_t why_sz) {
+  qr_eal_cfg_t eal = {.args = o->eal, .vdev = o->vdev, .pci = o->pci, .huge = o->huge};
   qr_quic_cfg_t quic = {
-    .identity = cfg->identity, .ip = ip_of(&cfg->local), .port = cfg->local.port, .conn_max_cnt = cfg->conn_max_cnt,
-    .send_buf_sz = o->send_kib * 1024, .window_sz = o->window_kib * 1024,
-    .idle_ns = o->idle_ms * 1000000, .handshake_ns = o->handshake_ms * 1000000,
-    .retry_cnt = o->retry_set ? (uint32_t)o->retry_cnt : cfg->conn_max_cnt / 8,
-    .out = { &l->udp, out_room, out_commit, out_reachable },
+      .identity = cfg->identity,
+      .ip = ip_of(&cfg->local),
+      .port = cfg->local.port,
+      .conn_max_cnt = cfg->conn_max_cnt,
+      .send_buf_sz = o->send_kib * 1024,
+      .window_sz = o->window_kib * 1024,
+      .idle_ns = o->idle_ms * 1000000,
+      .handshake_ns = o->handshake_ms * 1000000,
+      .retry_cnt = o->retry_set ? (uint32_t)o->retry_cnt : cfg->conn_max_cnt / 8,
+      .out = {&l->udp, out_room, out_commit, out_reachable},
   };
   uint64_t secret;
   int err = qr_eal_open(&eal, &l->nic, why, why_sz);
   if (err) return err;
   if ((err = qr_quic_new(&quic, &l->quic))) {
-    snprintf(why, why_sz, "QUIC does not start (%s); lower the number of connections, window_kib or send_kib", qr_err_str(err));
+    snprintf(why, why_sz,
+             "QUIC does not start (%s); lower the number of connections, window_kib or send_kib",
+             qr_err_str(err));
     qr_eal_close(&l->nic);
     return err;
   }
@@ -131,8 +159,10 @@ static int dpdk_open(const qr_link_cfg_t *cfg, qr_link_t **out, char *why, size_
     return QR_ERR_NOMEM;
   }
   err = open_parts(l, cfg, &o, why, why_sz);
-  if (err) free(l);
-  else *out = l;
+  if (err)
+    free(l);
+  else
+    *out = l;
   return err;
 }
 
@@ -143,7 +173,8 @@ static void dpdk_close(qr_link_t *l) {
   free(l);
 }
 
-static int dpdk_connect(qr_link_t *l, const qr_link_addr_t *to, const qr_pubkey_t *expect, qr_link_conn_t *out) {
+static int dpdk_connect(qr_link_t *l, const qr_link_addr_t *to, const qr_pubkey_t *expect,
+                        qr_link_conn_t *out) {
   if (!qr_udp_has_route(&l->udp, ip_of(to))) return QR_ERR_ARG;
   return qr_quic_connect(l->quic, to, expect, out);
 }
@@ -153,7 +184,8 @@ static void dpdk_disconnect(qr_link_t *l, qr_link_conn_t c) {
   qr_udp_flush(&l->udp);
 }
 
-static int64_t dpdk_send(qr_link_t *l, qr_link_conn_t c, enum qr_link_class cls, const void *p, size_t sz) {
+static int64_t dpdk_send(qr_link_t *l, qr_link_conn_t c, enum qr_link_class cls, const void *p,
+                         size_t sz) {
   return qr_quic_send(l->quic, c, cls, p, sz);
 }
 
@@ -180,15 +212,15 @@ static int dpdk_conn_stats(const qr_link_t *l, qr_link_conn_t c, qr_link_stats_t
 }
 
 const qr_link_ops_t qr_link_dpdk_ops = {
-  .name = "dpdk",
-  .help = "QUIC over a network port that bypasses the kernel (iface=, vdev= or pci=)",
-  .open = dpdk_open,
-  .close = dpdk_close,
-  .connect = dpdk_connect,
-  .disconnect = dpdk_disconnect,
-  .send = dpdk_send,
-  .poll = dpdk_poll,
-  .next_timer = dpdk_next_timer,
-  .stats = dpdk_stats,
-  .conn_stats = dpdk_conn_stats,
+    .name = "dpdk",
+    .help = "QUIC over a network port that bypasses the kernel (iface=, vdev= or pci=)",
+    .open = dpdk_open,
+    .close = dpdk_close,
+    .connect = dpdk_connect,
+    .disconnect = dpdk_disconnect,
+    .send = dpdk_send,
+    .poll = dpdk_poll,
+    .next_timer = dpdk_next_timer,
+    .stats = dpdk_stats,
+    .conn_stats = dpdk_conn_stats,
 };

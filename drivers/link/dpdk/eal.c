@@ -23,10 +23,19 @@
 #define ARG_MAX_CNT 64
 #define TEXT_SZ 2048
 
-static enum { EAL_DOWN, EAL_UP, EAL_FAILED } eal_state; /* DPDK lives once in a process, and as long */
+static enum {
+  EAL_DOWN,
+  EAL_UP,
+  EAL_FAILED
+} eal_state; /* DPDK lives once in a process, and as long */
 static uint32_t port_seq;
 
-typedef struct { char text[TEXT_SZ]; size_t used; char *argv[ARG_MAX_CNT + 1]; int argc; } args_t;
+typedef struct {
+  char text[TEXT_SZ];
+  size_t used;
+  char *argv[ARG_MAX_CNT + 1];
+  int argc;
+} args_t;
 
 static bool args_add(args_t *a, const char *arg, size_t sz) {
   if (a->argc == ARG_MAX_CNT || a->used + sz + 1 > sizeof a->text) return false;
@@ -66,21 +75,25 @@ static bool args_add_lcores(args_t *a, const cpu_set_t *allowed) {
 
 static bool make_args(const qr_eal_cfg_t *cfg, const cpu_set_t *allowed, args_t *a) {
   char prefix[64];
-  *a = (args_t){ .used = 0 };
+  *a = (args_t){.used = 0};
   snprintf(prefix, sizeof prefix, "--file-prefix=quarry-%ld", (long)getpid());
-  bool ok = args_add_words(a, "quarry --no-shconf --no-telemetry --log-level=4") && args_add_words(a, prefix) &&
-            args_add_lcores(a, allowed);
+  bool ok = args_add_words(a, "quarry --no-shconf --no-telemetry --log-level=4") &&
+            args_add_words(a, prefix) && args_add_lcores(a, allowed);
   if (!cfg->huge) ok = ok && args_add_words(a, "--no-huge -m 64");
-  if (cfg->pci[0]) ok = ok && args_add_words(a, "-a") && args_add_words(a, cfg->pci);
-  else ok = ok && args_add_words(a, "--no-pci");
+  if (cfg->pci[0])
+    ok = ok && args_add_words(a, "-a") && args_add_words(a, cfg->pci);
+  else
+    ok = ok && args_add_words(a, "--no-pci");
   return ok && args_add_words(a, cfg->args);
 }
 
-/* EAL insists on a directory although nothing is shared through it. It gets one of its own, for the length of its start: the usual
-   places may be missing, forbidden (root of a user namespace is nobody outside) or named by an empty variable. */
+/* EAL insists on a directory although nothing is shared through it. It gets one of its own, for the
+   length of its start: the usual places may be missing, forbidden (root of a user namespace is
+   nobody outside) or named by an empty variable. */
 static int init_in_own_directory(args_t *a) {
   static const char name[] = "RUNTIME_DIRECTORY";
-  char dir[] = "/tmp/quarry-dpdk-XXXXXX", *given = getenv(name), *before = given ? strdup(given) : NULL;
+  char dir[] = "/tmp/quarry-dpdk-XXXXXX", *given = getenv(name),
+       *before = given ? strdup(given) : NULL;
   bool made = mkdtemp(dir) != NULL;
   if (made) setenv(name, dir, 1);
   int rv = rte_eal_init(a->argc, a->argv), err = rte_errno;
@@ -92,8 +105,10 @@ static int init_in_own_directory(args_t *a) {
       *strrchr(used, '/') = 0;
     }
     (void)rmdir(dir);
-    if (before) setenv(name, before, 1);
-    else unsetenv(name);
+    if (before)
+      setenv(name, before, 1);
+    else
+      unsetenv(name);
   }
   free(before);
   rte_errno = err;
@@ -115,13 +130,15 @@ static int start_eal(const qr_eal_cfg_t *cfg, char *why, size_t why_sz) {
     return QR_ERR_ARG;
   }
   sigfillset(&all);
-  pthread_sigmask(SIG_SETMASK, &all, &before); /* inherited by EAL's threads: signals stay with ours */
+  pthread_sigmask(SIG_SETMASK, &all,
+                  &before); /* inherited by EAL's threads: signals stay with ours */
   int rv = init_in_own_directory(&a), err = rte_errno;
   pthread_sigmask(SIG_SETMASK, &before, NULL);
   pthread_setaffinity_np(pthread_self(), sizeof allowed, &allowed);
   eal_state = rv < 0 ? EAL_FAILED : EAL_UP;
   if (rv >= 0) return QR_OK;
-  snprintf(why, why_sz, "DPDK does not start (%s); its own messages are above; %s", rte_strerror(err),
+  snprintf(why, why_sz, "DPDK does not start (%s); its own messages are above; %s",
+           rte_strerror(err),
            cfg->huge ? "reserve huge pages (vm.nr_hugepages) or drop the link option huge=1"
                      : "check the link option eal= and that 64 MiB can be locked");
   return err == EACCES || err == EPERM ? QR_ERR_IO : QR_ERR_ARG;
@@ -130,11 +147,14 @@ static int start_eal(const qr_eal_cfg_t *cfg, char *why, size_t why_sz) {
 /* ---- checks that turn a driver's silence into a sentence ---- */
 
 static int check_iface(const char *iface, char *why, size_t why_sz) {
-  struct ifreq req = { 0 };
+  struct ifreq req = {0};
   int fd = socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, 0);
   if (fd < 0) {
-    snprintf(why, why_sz, "no permission to open packet sockets on %s (%s); give the program CAP_NET_RAW, or run it in a network "
-             "namespace of its own (unshare -Urn)", iface, strerror(errno));
+    snprintf(why, why_sz,
+             "no permission to open packet sockets on %s (%s); give the program CAP_NET_RAW, or "
+             "run it in a network "
+             "namespace of its own (unshare -Urn)",
+             iface, strerror(errno));
     return QR_ERR_IO;
   }
   size_t sz = strlen(iface);
@@ -142,11 +162,13 @@ static int check_iface(const char *iface, char *why, size_t why_sz) {
   int rv = sz < sizeof req.ifr_name ? ioctl(fd, SIOCGIFFLAGS, &req) : -1;
   close(fd);
   if (rv) {
-    snprintf(why, why_sz, "there is no network interface '%s' here; 'ip link' lists those there are", iface);
+    snprintf(why, why_sz,
+             "there is no network interface '%s' here; 'ip link' lists those there are", iface);
     return QR_ERR_NOTFOUND;
   }
   if (req.ifr_flags & IFF_UP) return QR_OK;
-  snprintf(why, why_sz, "network interface '%s' is down; bring it up with 'ip link set %s up'", iface, iface);
+  snprintf(why, why_sz, "network interface '%s' is down; bring it up with 'ip link set %s up'",
+           iface, iface);
   return QR_ERR_IO;
 }
 
@@ -154,7 +176,9 @@ static int add_vdev(const char *text, qr_eal_port_t *p, char *why, size_t why_sz
   const char *args = strchr(text, ',');
   size_t name_sz = args ? (size_t)(args - text) : strlen(text);
   if (!name_sz || name_sz >= sizeof p->vdev) {
-    snprintf(why, why_sz, "'%s' is not a DPDK virtual device; write vdev=net_af_packet0,iface=<interface>", text);
+    snprintf(why, why_sz,
+             "'%s' is not a DPDK virtual device; write vdev=net_af_packet0,iface=<interface>",
+             text);
     return QR_ERR_ARG;
   }
   memcpy(p->vdev, text, name_sz);
@@ -163,7 +187,8 @@ static int add_vdev(const char *text, qr_eal_port_t *p, char *why, size_t why_sz
     char iface[64];
     const char *at = args ? strstr(args, ",iface=") : NULL;
     if (!at) {
-      snprintf(why, why_sz, "vdev=%s names no interface; write vdev=net_af_packet0,iface=<interface>", text);
+      snprintf(why, why_sz,
+               "vdev=%s names no interface; write vdev=net_af_packet0,iface=<interface>", text);
       p->vdev[0] = 0;
       return QR_ERR_ARG;
     }
@@ -176,8 +201,10 @@ static int add_vdev(const char *text, qr_eal_port_t *p, char *why, size_t why_sz
   }
   int rv = rte_vdev_init(p->vdev, args ? args + 1 : "");
   if (!rv && !rte_eth_dev_get_port_by_name(p->vdev, &p->port)) return QR_OK;
-  snprintf(why, why_sz, "DPDK cannot make the device '%s' (%s); check its name and arguments, and that no other link has it", text,
-           rte_strerror(rv < 0 ? -rv : rte_errno));
+  snprintf(why, why_sz,
+           "DPDK cannot make the device '%s' (%s); check its name and arguments, and that no other "
+           "link has it",
+           text, rte_strerror(rv < 0 ? -rv : rte_errno));
   if (rv) p->vdev[0] = 0;
   return rv == -EEXIST ? QR_ERR_BUSY : QR_ERR_IO;
 }
@@ -185,15 +212,18 @@ static int add_vdev(const char *text, qr_eal_port_t *p, char *why, size_t why_sz
 static int find_port(const qr_eal_cfg_t *cfg, qr_eal_port_t *p, char *why, size_t why_sz) {
   if (cfg->vdev[0]) return add_vdev(cfg->vdev, p, why, why_sz);
   if (!rte_eth_dev_get_port_by_name(cfg->pci, &p->port)) return QR_OK;
-  snprintf(why, why_sz, "DPDK sees no network port at '%s'; bind it to vfio-pci (dpdk-devbind.py --bind=vfio-pci %s) and allow this user "
-           "/dev/vfio", cfg->pci, cfg->pci);
+  snprintf(why, why_sz,
+           "DPDK sees no network port at '%s'; bind it to vfio-pci (dpdk-devbind.py "
+           "--bind=vfio-pci %s) and allow this user "
+           "/dev/vfio",
+           cfg->pci, cfg->pci);
   return QR_ERR_NOTFOUND;
 }
 
 static int start_port(qr_eal_port_t *p) {
   const uint64_t rx_wanted = RTE_ETH_RX_OFFLOAD_IPV4_CKSUM | RTE_ETH_RX_OFFLOAD_UDP_CKSUM;
   struct rte_eth_dev_info info;
-  struct rte_eth_conf conf = { 0 };
+  struct rte_eth_conf conf = {0};
   struct rte_ether_addr mac;
   uint16_t rx_depth = RING_DEPTH, tx_depth = RING_DEPTH;
   int rv = rte_eth_dev_info_get(p->port, &info);
@@ -213,7 +243,7 @@ static int start_port(qr_eal_port_t *p) {
 
 int qr_eal_open(const qr_eal_cfg_t *cfg, qr_eal_port_t *out, char *why, size_t why_sz) {
   char name[32];
-  *out = (qr_eal_port_t){ .port = RTE_MAX_ETHPORTS };
+  *out = (qr_eal_port_t){.port = RTE_MAX_ETHPORTS};
   int err = start_eal(cfg, why, why_sz);
   if (err) return err;
   if ((err = find_port(cfg, out, why, why_sz))) {
@@ -221,15 +251,19 @@ int qr_eal_open(const qr_eal_cfg_t *cfg, qr_eal_port_t *out, char *why, size_t w
     return err;
   }
   snprintf(name, sizeof name, "quarry-%u", port_seq++);
-  out->pool = rte_pktmbuf_pool_create(name, MBUF_CNT, MBUF_CACHE_CNT, 0, RTE_MBUF_DEFAULT_BUF_SIZE, SOCKET_ID_ANY);
+  out->pool = rte_pktmbuf_pool_create(name, MBUF_CNT, MBUF_CACHE_CNT, 0, RTE_MBUF_DEFAULT_BUF_SIZE,
+                                      SOCKET_ID_ANY);
   if (!out->pool) {
-    snprintf(why, why_sz, "no memory for %u packet buffers (%s); raise -m in the link option eal=, or reserve more huge pages",
+    snprintf(why, why_sz,
+             "no memory for %u packet buffers (%s); raise -m in the link option eal=, or reserve "
+             "more huge pages",
              MBUF_CNT, rte_strerror(rte_errno));
     err = QR_ERR_NOMEM;
   } else {
     int rv = start_port(out);
     if (rv) {
-      snprintf(why, why_sz, "DPDK cannot start the port (%s); its own messages are above", rte_strerror(-rv));
+      snprintf(why, why_sz, "DPDK cannot start the port (%s); its own messages are above",
+               rte_strerror(-rv));
       err = QR_ERR_IO;
     }
   }
@@ -244,5 +278,5 @@ void qr_eal_close(qr_eal_port_t *p) {
   }
   if (p->vdev[0]) (void)rte_vdev_uninit(p->vdev); /* closes its port */
   rte_mempool_free(p->pool);
-  *p = (qr_eal_port_t){ .port = RTE_MAX_ETHPORTS };
+  *p = (qr_eal_port_t){.port = RTE_MAX_ETHPORTS};
 }

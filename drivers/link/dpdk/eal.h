@@ -1,4 +1,5 @@
-/* DPDK's environment and one Ethernet port with one queue pair. The only file besides net.c that knows DPDK. */
+/* DPDK's environment and one Ethernet port with one queue pair. The only file besides net.c that
+ * knows DPDK. */
 #ifndef QR_LINK_DPDK_EAL_H
 #define QR_LINK_DPDK_EAL_H
 
@@ -17,14 +18,16 @@ typedef struct {
 
 typedef struct {
   uint16_t port;
-  char vdev[64];             /* name to remove at close, or empty */
+  char vdev[64]; /* name to remove at close, or empty */
   struct rte_mempool *pool;
   qr_mac_t mac;
 } qr_eal_port_t;
 
-/* Starts DPDK (once per process) and the port. On failure a sentence with cause and cure goes to why. The caller's CPU affinity
-   and signal mask are as before, and no signal is delivered to DPDK's threads. Returns 0 or a negative code. */
-int qr_eal_open(const qr_eal_cfg_t *cfg, qr_eal_port_t *out, char *why, size_t why_sz) QR_WARN_UNUSED;
+/* Starts DPDK (once per process) and the port. On failure a sentence with cause and cure goes to
+   why. The caller's CPU affinity and signal mask are as before, and no signal is delivered to
+   DPDK's threads. Returns 0 or a negative code. */
+int qr_eal_open(const qr_eal_cfg_t *cfg, qr_eal_port_t *out, char *why,
+                size_t why_sz) QR_WARN_UNUSED;
 void qr_eal_close(qr_eal_port_t *p);
 
 /* True if the port has verified the packet's IPv4 and UDP checksums. */

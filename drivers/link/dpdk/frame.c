@@ -12,10 +12,17 @@
 
 static uint16_t get16(const uint8_t *p) { return (uint16_t)(p[0] << 8 | p[1]); }
 static uint32_t get32(const uint8_t *p) { return (uint32_t)get16(p) << 16 | get16(p + 2); }
-static void put16(uint8_t *p, uint32_t v) { p[0] = (uint8_t)(v >> 8); p[1] = (uint8_t)v; }
-static void put32(uint8_t *p, uint32_t v) { put16(p, v >> 16); put16(p + 2, v & 0xffff); }
+static void put16(uint8_t *p, uint32_t v) {
+  p[0] = (uint8_t)(v >> 8);
+  p[1] = (uint8_t)v;
+}
+static void put32(uint8_t *p, uint32_t v) {
+  put16(p, v >> 16);
+  put16(p + 2, v & 0xffff);
+}
 
-/* One's complement sum (RFC 1071), in the host's byte order: the sum of swapped words is the swapped sum. */
+/* One's complement sum (RFC 1071), in the host's byte order: the sum of swapped words is the
+ * swapped sum. */
 static uint64_t sum_bytes(const uint8_t *p, size_t sz, uint64_t sum) {
   for (; sz >= 4; p += 4, sz -= 4) sum += qr_ld32(p);
   if (sz >= 2) {
@@ -31,18 +38,21 @@ static uint16_t sum_fold(uint64_t sum) {
   return (uint16_t)sum;
 }
 
-/* Of a UDP datagram of sz bytes with its pseudo header; 0xffff if the datagram's own checksum is right. */
+/* Of a UDP datagram of sz bytes with its pseudo header; 0xffff if the datagram's own checksum is
+ * right. */
 static uint16_t udp_sum(const uint8_t *ip, const uint8_t *udp, size_t sz) {
-  uint8_t pseudo[4] = { 0, PROTO_UDP };
+  uint8_t pseudo[4] = {0, PROTO_UDP};
   put16(pseudo + 2, (uint32_t)sz);
   uint64_t sum = sum_bytes(ip + 12, 8, 0);
   return sum_fold(sum_bytes(udp, sz, sum_bytes(pseudo, sizeof pseudo, sum)));
 }
 
-static bool mac_is(const uint8_t *p, const qr_mac_t *mac) { return !memcmp(p, mac->b, sizeof mac->b); }
+static bool mac_is(const uint8_t *p, const qr_mac_t *mac) {
+  return !memcmp(p, mac->b, sizeof mac->b);
+}
 
 static bool mac_is_broadcast(const uint8_t *p) {
-  static const uint8_t all[6] = { 0xff, 0xff, 0xff, 0xff, 0xff, 0xff };
+  static const uint8_t all[6] = {0xff, 0xff, 0xff, 0xff, 0xff, 0xff};
   return !memcmp(p, all, sizeof all);
 }
 
@@ -58,7 +68,8 @@ static bool ip_is_host(uint32_t ip, uint32_t self) {
   return top != 0 && top != 127 && top < 224 && ip != self;
 }
 
-static enum qr_frame_kind parse_arp(const uint8_t *p, size_t sz, const qr_frame_self_t *self, qr_frame_t *out) {
+static enum qr_frame_kind parse_arp(const uint8_t *p, size_t sz, const qr_frame_self_t *self,
+                                    qr_frame_t *out) {
   const uint8_t *a = p + ETHER_SZ;
   if (sz < ETHER_SZ + ARP_SZ) return QR_FRAME_BAD;
   if (get16(a) != 1 || get16(a + 2) != TYPE_IPV4 || a[4] != 6 || a[5] != 4) return QR_FRAME_BAD;
@@ -68,14 +79,16 @@ static enum qr_frame_kind parse_arp(const uint8_t *p, size_t sz, const qr_frame_
   if (get32(a + 24) != self->ip) return QR_FRAME_OTHER;
   out->ip = get32(a + 14);
   if (!ip_is_host(out->ip, self->ip)) return QR_FRAME_BAD;
-  if (op == QR_FRAME_ARP_REPLY && !mac_is(p, &self->mac)) return QR_FRAME_BAD; /* an answer comes to who asked */
+  if (op == QR_FRAME_ARP_REPLY && !mac_is(p, &self->mac))
+    return QR_FRAME_BAD; /* an answer comes to who asked */
   out->op = (enum qr_frame_arp_op)op;
   memcpy(out->mac.b, a + 8, 6);
   return QR_FRAME_ARP;
 }
 
-static enum qr_frame_kind parse_udp(const uint8_t *ip, size_t ip_sz, size_t header_sz, const qr_frame_self_t *self,
-                                    bool checksums_known, qr_frame_t *out) {
+static enum qr_frame_kind parse_udp(const uint8_t *ip, size_t ip_sz, size_t header_sz,
+                                    const qr_frame_self_t *self, bool checksums_known,
+                                    qr_frame_t *out) {
   const uint8_t *u = ip + header_sz;
   if (ip_sz < header_sz + UDP_SZ) return QR_FRAME_BAD;
   size_t udp_sz = get16(u + 4);
@@ -90,14 +103,15 @@ static enum qr_frame_kind parse_udp(const uint8_t *ip, size_t ip_sz, size_t head
   return QR_FRAME_UDP;
 }
 
-static enum qr_frame_kind parse_ipv4(const uint8_t *p, size_t sz, const qr_frame_self_t *self, bool checksums_known,
-                                     qr_frame_t *out) {
+static enum qr_frame_kind parse_ipv4(const uint8_t *p, size_t sz, const qr_frame_self_t *self,
+                                     bool checksums_known, qr_frame_t *out) {
   const uint8_t *ip = p + ETHER_SZ;
   if (sz < ETHER_SZ + IPV4_MIN_SZ || ip[0] >> 4 != 4) return QR_FRAME_BAD;
   size_t header_sz = (size_t)(ip[0] & 15) * 4, ip_sz = get16(ip + 2);
   if (header_sz < IPV4_MIN_SZ || header_sz > ip_sz || ip_sz > sz - ETHER_SZ) return QR_FRAME_BAD;
   if (!checksums_known && sum_fold(sum_bytes(ip, header_sz, 0)) != 0xffff) return QR_FRAME_BAD;
-  if (!mac_is(p, &self->mac) || get32(ip + 16) != self->ip || ip[9] != PROTO_UDP) return QR_FRAME_OTHER;
+  if (!mac_is(p, &self->mac) || get32(ip + 16) != self->ip || ip[9] != PROTO_UDP)
+    return QR_FRAME_OTHER;
   if (get16(ip + 6) & FRAGMENT_MASK) return QR_FRAME_OTHER; /* QUIC never fragments */
   out->ip = get32(ip + 12);
   if (!ip_is_host(out->ip, self->ip) || !mac_is_unicast(p + 6)) return QR_FRAME_BAD;
@@ -105,8 +119,8 @@ static enum qr_frame_kind parse_ipv4(const uint8_t *p, size_t sz, const qr_frame
   return parse_udp(ip, ip_sz, header_sz, self, checksums_known, out);
 }
 
-enum qr_frame_kind qr_frame_parse(const uint8_t *p, size_t sz, const qr_frame_self_t *self, bool checksums_known,
-                                  qr_frame_t *out) {
+enum qr_frame_kind qr_frame_parse(const uint8_t *p, size_t sz, const qr_frame_self_t *self,
+                                  bool checksums_known, qr_frame_t *out) {
   if (sz < ETHER_SZ) return QR_FRAME_BAD;
   if (!mac_is(p, &self->mac) && !mac_is_broadcast(p)) return QR_FRAME_OTHER;
   switch (get16(p + 12)) {
@@ -122,8 +136,8 @@ static void put_ether(uint8_t *p, const uint8_t *to, const qr_mac_t *from, uint3
   put16(p + 12, type);
 }
 
-void qr_frame_put_udp(uint8_t *p, const qr_frame_self_t *self, const qr_mac_t *to, uint32_t ip, uint16_t port,
-                      size_t payload_sz) {
+void qr_frame_put_udp(uint8_t *p, const qr_frame_self_t *self, const qr_mac_t *to, uint32_t ip,
+                      uint16_t port, size_t payload_sz) {
   uint8_t *h = p + ETHER_SZ, *u = h + IPV4_MIN_SZ;
   size_t udp_sz = UDP_SZ + payload_sz;
   put_ether(p, to->b, &self->mac, TYPE_IPV4);
@@ -144,9 +158,9 @@ void qr_frame_put_udp(uint8_t *p, const qr_frame_self_t *self, const qr_mac_t *t
   qr_st16(u + 6, sum ? sum : 0xffff);
 }
 
-void qr_frame_put_arp(uint8_t *p, const qr_frame_self_t *self, enum qr_frame_arp_op op, const qr_mac_t *to,
-                      uint32_t ip) {
-  static const uint8_t all[6] = { 0xff, 0xff, 0xff, 0xff, 0xff, 0xff };
+void qr_frame_put_arp(uint8_t *p, const qr_frame_self_t *self, enum qr_frame_arp_op op,
+                      const qr_mac_t *to, uint32_t ip) {
+  static const uint8_t all[6] = {0xff, 0xff, 0xff, 0xff, 0xff, 0xff};
   uint8_t *a = p + ETHER_SZ;
   bool request = op == QR_FRAME_ARP_REQUEST;
   memset(p, 0, QR_FRAME_ARP_SZ);

@@ -4,11 +4,12 @@
 
 #include "base/assert.h"
 
-#define TX_TRY_CNT 64 /* bursts that may send nothing before the rest is dropped; QUIC sends it again */
+#define TX_TRY_CNT                                                                                 \
+  64 /* bursts that may send nothing before the rest is dropped; QUIC sends it again */
 
-void qr_udp_init(qr_udp_t *u, qr_eal_port_t *nic, uint32_t ip, uint16_t port, uint32_t prefix_bits, uint32_t gateway,
-                 uint64_t secret) {
-  *u = (qr_udp_t){ .nic = nic, .self = { nic->mac, ip, port }, .gateway = gateway };
+void qr_udp_init(qr_udp_t *u, qr_eal_port_t *nic, uint32_t ip, uint16_t port, uint32_t prefix_bits,
+                 uint32_t gateway, uint64_t secret) {
+  *u = (qr_udp_t){.nic = nic, .self = {nic->mac, ip, port}, .gateway = gateway};
   u->mask = prefix_bits ? UINT32_MAX << (32 - prefix_bits) : 0;
   qr_arp_init(&u->arp, secret);
 }
@@ -46,7 +47,9 @@ static void send_arp(qr_udp_t *u, enum qr_frame_arp_op op, const qr_mac_t *to, u
   queue(u, m);
 }
 
-static uint32_t next_hop(const qr_udp_t *u, uint32_t ip) { return (ip ^ u->self.ip) & u->mask ? u->gateway : ip; }
+static uint32_t next_hop(const qr_udp_t *u, uint32_t ip) {
+  return (ip ^ u->self.ip) & u->mask ? u->gateway : ip;
+}
 
 bool qr_udp_has_route(const qr_udp_t *u, uint32_t ip) { return next_hop(u, ip) != 0; }
 
@@ -94,7 +97,8 @@ static void receive_one(qr_udp_t *u, struct rte_mbuf *m, qr_udp_receive_fn fn, v
     u->rx_dropped++;
     return;
   }
-  switch (qr_frame_parse(rte_pktmbuf_mtod(m, const uint8_t *), rte_pktmbuf_data_len(m), &u->self, qr_eal_checksums_known(m), &f)) {
+  switch (qr_frame_parse(rte_pktmbuf_mtod(m, const uint8_t *), rte_pktmbuf_data_len(m), &u->self,
+                         qr_eal_checksums_known(m), &f)) {
   case QR_FRAME_UDP: fn(ctx, f.ip, f.port, f.payload, f.payload_sz); break;
   case QR_FRAME_ARP:
     qr_arp_learn(&u->arp, &f, u->now);

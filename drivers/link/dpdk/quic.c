@@ -7,8 +7,8 @@
 #include "base/err.h"
 #include "crypto/hash.h"
 
-#define CIDS_PER_CONN 16u              /* ngtcp2 hands out 8 at most; a first packet brings one more */
-#define LONG_HEADER 0x80u              /* in a packet's first byte */
+#define CIDS_PER_CONN 16u /* ngtcp2 hands out 8 at most; a first packet brings one more */
+#define LONG_HEADER 0x80u /* in a packet's first byte */
 #define START_RETRY_NS UINT64_C(10000000)
 
 void qr_quic_random(void *p, size_t sz) {
@@ -29,7 +29,8 @@ static int take_memory(qr_quic_t *q) {
   size_t stream_sz = cfg->send_buf_sz + cfg->window_sz;
   q->conns = calloc(cfg->conn_max_cnt, sizeof *q->conns);
   q->active = calloc(cfg->conn_max_cnt, sizeof *q->active);
-  q->mem = calloc((size_t)cfg->conn_max_cnt * QR_LINK_CLASS_CNT, stream_sz); /* touched only where bytes flow */
+  q->mem = calloc((size_t)cfg->conn_max_cnt * QR_LINK_CLASS_CNT,
+                  stream_sz); /* touched only where bytes flow */
   if (!q->conns || !q->active || !q->mem) return QR_ERR_NOMEM;
   for (uint32_t i = 0; i < cfg->conn_max_cnt; i++) {
     qr_quic_conn_t *c = &q->conns[i];
@@ -37,8 +38,8 @@ static int take_memory(qr_quic_t *q) {
     c->idx = i;
     for (uint32_t k = 0; k < QR_LINK_CLASS_CNT; k++) {
       uint8_t *p = q->mem + ((size_t)i * QR_LINK_CLASS_CNT + k) * stream_sz;
-      c->out[k] = (qr_outq_t){ .buf = p, .sz = cfg->send_buf_sz };
-      c->in[k] = (qr_inq_t){ .buf = p + cfg->send_buf_sz, .sz = cfg->window_sz };
+      c->out[k] = (qr_outq_t){.buf = p, .sz = cfg->send_buf_sz};
+      c->in[k] = (qr_inq_t){.buf = p + cfg->send_buf_sz, .sz = cfg->window_sz};
     }
   }
   qr_quic_random(key, sizeof key);
@@ -50,7 +51,8 @@ int qr_quic_new(const qr_quic_cfg_t *cfg, qr_quic_t **out) {
   if (!q) return QR_ERR_NOMEM;
   q->cfg = *cfg;
   q->local = qr_quic_sockaddr(cfg->ip, cfg->port);
-  /* The same after a restart, so that peers of the process before learn at once that their connections are gone. */
+  /* The same after a restart, so that peers of the process before learn at once that their
+   * connections are gone. */
   qr_hash_t h = qr_hash("quarry.link.reset", cfg->identity->seed, sizeof cfg->identity->seed);
   memcpy(q->reset_secret, h.b, sizeof q->reset_secret);
   qr_quic_random(q->retry_secret, sizeof q->retry_secret);
@@ -59,8 +61,10 @@ int qr_quic_new(const qr_quic_cfg_t *cfg, qr_quic_t **out) {
     q->tls = qr_tls_new(cfg->identity, qr_quic_check_peer);
     if (!q->tls) err = QR_ERR_IO;
   }
-  if (err) qr_quic_free(q);
-  else *out = q;
+  if (err)
+    qr_quic_free(q);
+  else
+    *out = q;
   return err;
 }
 
@@ -91,8 +95,13 @@ qr_quic_conn_t *qr_quic_conn_new(qr_quic_t *q, uint32_t ip, uint16_t port, bool 
     qr_quic_conn_t *c = &q->conns[i];
     if (c->state != QR_QUIC_FREE || c->listed) continue;
     uint32_t generation = (c->generation + 1) % (UINT32_MAX / cnt);
-    qr_quic_conn_t fresh = { .quic = q, .idx = i, .generation = generation, .id = generation * cnt + i + 1,
-                             .state = QR_QUIC_START, .inbound = inbound, .listed = true };
+    qr_quic_conn_t fresh = {.quic = q,
+                            .idx = i,
+                            .generation = generation,
+                            .id = generation * cnt + i + 1,
+                            .state = QR_QUIC_START,
+                            .inbound = inbound,
+                            .listed = true};
     for (int k = 0; k < QR_LINK_CLASS_CNT; k++) {
       fresh.out[k] = c->out[k];
       fresh.in[k] = c->in[k];
@@ -110,10 +119,12 @@ qr_quic_conn_t *qr_quic_conn_new(qr_quic_t *q, uint32_t ip, uint16_t port, bool 
   return NULL;
 }
 
-int qr_quic_connect(qr_quic_t *q, const qr_link_addr_t *to, const qr_pubkey_t *expect, qr_link_conn_t *out) {
-  static const uint8_t v4[12] = { [10] = 0xff, [11] = 0xff };
+int qr_quic_connect(qr_quic_t *q, const qr_link_addr_t *to, const qr_pubkey_t *expect,
+                    qr_link_conn_t *out) {
+  static const uint8_t v4[12] = {[10] = 0xff, [11] = 0xff};
   uint32_t ip = ip_of(to), top = ip >> 24;
-  if (memcmp(to->ip, v4, sizeof v4) || !to->port || !top || top == 127 || top >= 224) return QR_ERR_ARG;
+  if (memcmp(to->ip, v4, sizeof v4) || !to->port || !top || top == 127 || top >= 224)
+    return QR_ERR_ARG;
   if (ip == q->cfg.ip) return QR_ERR_ARG;
   qr_quic_conn_t *c = qr_quic_conn_new(q, ip, to->port, false);
   if (!c) return QR_ERR_FULL;
@@ -129,12 +140,14 @@ int qr_quic_connect(qr_quic_t *q, const qr_link_addr_t *to, const qr_pubkey_t *e
 void qr_quic_disconnect(qr_quic_t *q, qr_link_conn_t id) {
   qr_quic_conn_t *c = find(q, id);
   if (!c) return;
-  if (c->state == QR_QUIC_OPEN) qr_quic_conn_write(c); /* what was sent just before goes out with it, if the path allows */
+  if (c->state == QR_QUIC_OPEN)
+    qr_quic_conn_write(c); /* what was sent just before goes out with it, if the path allows */
   qr_quic_conn_close(c);
   c->state = QR_QUIC_FREE;
 }
 
-int64_t qr_quic_send(qr_quic_t *q, qr_link_conn_t id, enum qr_link_class cls, const void *p, size_t sz) {
+int64_t qr_quic_send(qr_quic_t *q, qr_link_conn_t id, enum qr_link_class cls, const void *p,
+                     size_t sz) {
   QR_ASSERT((unsigned)cls < QR_LINK_CLASS_CNT);
   qr_quic_conn_t *c = find(q, id);
   if (!c || c->state == QR_QUIC_GONE) return QR_ERR_CLOSED;
@@ -151,8 +164,10 @@ static void compact(qr_quic_t *q) {
   uint32_t cnt = 0;
   for (uint32_t i = 0; i < q->active_cnt; i++) {
     qr_quic_conn_t *c = &q->conns[q->active[i]];
-    if (c->state == QR_QUIC_FREE) c->listed = false;
-    else q->active[cnt++] = q->active[i];
+    if (c->state == QR_QUIC_FREE)
+      c->listed = false;
+    else
+      q->active[cnt++] = q->active[i];
   }
   q->active_cnt = cnt;
 }
@@ -172,9 +187,11 @@ void qr_quic_begin(qr_quic_t *q, uint64_t now_ns) {
   }
 }
 
-/* A short packet of no ID we know: a reset by a peer that lost its state carries random bytes in place of an ID. Each connection
-   with that address looks for its token; without one, we may be who lost the state. */
-static void input_stray(qr_quic_t *q, uint32_t ip, uint16_t port, const ngtcp2_version_cid *vc, const uint8_t *p, size_t sz) {
+/* A short packet of no ID we know: a reset by a peer that lost its state carries random bytes in
+   place of an ID. Each connection with that address looks for its token; without one, we may be who
+   lost the state. */
+static void input_stray(qr_quic_t *q, uint32_t ip, uint16_t port, const ngtcp2_version_cid *vc,
+                        const uint8_t *p, size_t sz) {
   bool known = false;
   q->stats.rx_dropped++;
   for (uint32_t i = 0; i < q->active_cnt; i++) {
@@ -211,7 +228,8 @@ void qr_quic_input(qr_quic_t *q, uint32_t ip, uint16_t port, const uint8_t *p, s
   } else if (vc.version) {
     qr_quic_accept(q, ip, port, p, sz);
   } else {
-    q->stats.rx_dropped++; /* version negotiation that we did not ask for; its IDs can have any length */
+    q->stats.rx_dropped++; /* version negotiation that we did not ask for; its IDs can have any
+                              length */
   }
 }
 
@@ -235,7 +253,8 @@ void qr_quic_run(qr_quic_t *q) {
 }
 
 static bool is_writable(const qr_quic_conn_t *c, int cls) {
-  return c->want[cls] && c->state == QR_QUIC_OPEN && qr_outq_room(&c->out[cls]) >= c->out[cls].sz / 2;
+  return c->want[cls] && c->state == QR_QUIC_OPEN &&
+         qr_outq_room(&c->out[cls]) >= c->out[cls].sz / 2;
 }
 
 static bool is_drained(const qr_quic_conn_t *c) {
@@ -250,19 +269,23 @@ static int conn_events(qr_quic_conn_t *c, qr_link_event_t *ev, int max) {
   if (c->up) {
     c->up = false;
     c->announced = true;
-    ev[n++] = (qr_link_event_t){ .kind = QR_LINK_UP, .conn = c->id, .inbound = c->inbound, .addr = c->addr, .peer = c->peer };
+    ev[n++] = (qr_link_event_t){
+        .kind = QR_LINK_UP, .conn = c->id, .inbound = c->inbound, .addr = c->addr, .peer = c->peer};
   }
   for (int k = 0; k < QR_LINK_CLASS_CNT && n < max; k++) {
     const uint8_t *p;
     uint64_t sz = qr_inq_lend(&c->in[k], &p);
-    if (sz) ev[n++] = (qr_link_event_t){ .kind = QR_LINK_DATA, .conn = c->id, .cls = (enum qr_link_class)k, .data = p, .sz = sz };
+    if (sz)
+      ev[n++] = (qr_link_event_t){
+          .kind = QR_LINK_DATA, .conn = c->id, .cls = (enum qr_link_class)k, .data = p, .sz = sz};
     if (n < max && is_writable(c, k)) {
       c->want[k] = false;
-      ev[n++] = (qr_link_event_t){ .kind = QR_LINK_WRITABLE, .conn = c->id, .cls = (enum qr_link_class)k };
+      ev[n++] =
+          (qr_link_event_t){.kind = QR_LINK_WRITABLE, .conn = c->id, .cls = (enum qr_link_class)k};
     }
   }
   if (c->state == QR_QUIC_GONE && n < max && is_drained(c)) {
-    ev[n++] = (qr_link_event_t){ .kind = QR_LINK_DOWN, .conn = c->id, .reason = c->reason };
+    ev[n++] = (qr_link_event_t){.kind = QR_LINK_DOWN, .conn = c->id, .reason = c->reason};
     c->state = QR_QUIC_FREE; /* the slot and its buffers are used again after the next begin */
   }
   return n;
@@ -272,7 +295,8 @@ int qr_quic_events(qr_quic_t *q, qr_link_event_t *ev, int max) {
   int n = 0;
   uint32_t start = q->cursor;
   for (uint32_t i = 0; i < q->active_cnt && n < max; i++) {
-    q->cursor = (start + i) % q->active_cnt; /* where the next poll begins, if this one runs out of room */
+    q->cursor =
+        (start + i) % q->active_cnt; /* where the next poll begins, if this one runs out of room */
     qr_quic_conn_t *c = &q->conns[q->active[q->cursor]];
     if (c->state != QR_QUIC_FREE) n += conn_events(c, ev + n, max - n);
   }
@@ -282,7 +306,8 @@ int qr_quic_events(qr_quic_t *q, qr_link_event_t *ev, int max) {
 static bool has_event(const qr_quic_conn_t *c) {
   if (c->up || !is_drained(c) || c->state == QR_QUIC_GONE) return true;
   for (int k = 0; k < QR_LINK_CLASS_CNT; k++) {
-    if (c->in[k].lent_sz || is_writable(c, k)) return true; /* lent bytes: the peer waits for their window */
+    if (c->in[k].lent_sz || is_writable(c, k))
+      return true; /* lent bytes: the peer waits for their window */
   }
   return false;
 }
@@ -293,8 +318,10 @@ uint64_t qr_quic_next_timer(const qr_quic_t *q) {
     const qr_quic_conn_t *c = &q->conns[q->active[i]];
     uint64_t t = c->expiry;
     if (c->state == QR_QUIC_FREE) continue;
-    if (c->dirty || has_event(c)) t = q->now;
-    else if (c->state == QR_QUIC_START) t = q->now + START_RETRY_NS;
+    if (c->dirty || has_event(c))
+      t = q->now;
+    else if (c->state == QR_QUIC_START)
+      t = q->now + START_RETRY_NS;
     if (t < at) at = t;
   }
   return at;

@@ -1,5 +1,6 @@
-/* QUIC endpoint without any I/O: datagrams go in through input and out through a small output interface, time comes from the caller.
-   Server and client at once; semantics of connections, streams and events are those of port/link.h. Single-threaded. */
+/* QUIC endpoint without any I/O: datagrams go in through input and out through a small output
+   interface, time comes from the caller. Server and client at once; semantics of connections,
+   streams and events are those of port/link.h. Single-threaded. */
 #ifndef QR_LINK_DPDK_QUIC_H
 #define QR_LINK_DPDK_QUIC_H
 
@@ -12,7 +13,8 @@ typedef struct qr_quic qr_quic_t;
 /* Where datagrams go. IPv4 addresses in host order. */
 typedef struct {
   void *ctx;
-  /* Room for one datagram of QR_QUIC_DATAGRAM_MAX_SZ bytes, or NULL if there is none now. Followed by one commit. */
+  /* Room for one datagram of QR_QUIC_DATAGRAM_MAX_SZ bytes, or NULL if there is none now. Followed
+   * by one commit. */
   uint8_t *(*room)(void *ctx);
   /* Sends the datagram of sz bytes, or gives the room back if sz is 0. */
   void (*commit)(void *ctx, uint32_t ip, uint16_t port, size_t sz);
@@ -25,22 +27,28 @@ typedef struct {
   uint32_t ip;              /* own address and port */
   uint16_t port;
   uint32_t conn_max_cnt;
-  uint64_t send_buf_sz, window_sz; /* per stream: bytes buffered for sending, bytes a peer may send ahead */
+  uint64_t send_buf_sz,
+      window_sz; /* per stream: bytes buffered for sending, bytes a peer may send ahead */
   uint64_t idle_ns, handshake_ns;
-  uint32_t retry_cnt;       /* half-open inbound connections beyond which a sender must prove its address */
+  uint32_t
+      retry_cnt; /* half-open inbound connections beyond which a sender must prove its address */
   qr_quic_out_t out;
 } qr_quic_cfg_t;
 
-/* Takes all memory of ours; ngtcp2 and GnuTLS allocate per connection. Returns 0, QR_ERR_NOMEM or QR_ERR_IO (GnuTLS). */
+/* Takes all memory of ours; ngtcp2 and GnuTLS allocate per connection. Returns 0, QR_ERR_NOMEM or
+ * QR_ERR_IO (GnuTLS). */
 int qr_quic_new(const qr_quic_cfg_t *cfg, qr_quic_t **out) QR_WARN_UNUSED;
 /* Closes every connection, telling the peers. */
 void qr_quic_free(qr_quic_t *q);
 
-int qr_quic_connect(qr_quic_t *q, const qr_link_addr_t *to, const qr_pubkey_t *expect, qr_link_conn_t *out);
+int qr_quic_connect(qr_quic_t *q, const qr_link_addr_t *to, const qr_pubkey_t *expect,
+                    qr_link_conn_t *out);
 void qr_quic_disconnect(qr_quic_t *q, qr_link_conn_t c);
-int64_t qr_quic_send(qr_quic_t *q, qr_link_conn_t c, enum qr_link_class cls, const void *p, size_t sz);
+int64_t qr_quic_send(qr_quic_t *q, qr_link_conn_t c, enum qr_link_class cls, const void *p,
+                     size_t sz);
 
-/* One poll is: begin (takes back lent bytes), any number of inputs, run (timers, sending), events. */
+/* One poll is: begin (takes back lent bytes), any number of inputs, run (timers, sending), events.
+ */
 void qr_quic_begin(qr_quic_t *q, uint64_t now_ns);
 void qr_quic_input(qr_quic_t *q, uint32_t ip, uint16_t port, const uint8_t *p, size_t sz);
 void qr_quic_run(qr_quic_t *q);

@@ -1,5 +1,5 @@
-/* Internals of the QUIC endpoint, shared by quic.c (connections and events), conn.c (one connection) and accept.c (datagrams of
-   no connection). */
+/* Internals of the QUIC endpoint, shared by quic.c (connections and events), conn.c (one
+   connection) and accept.c (datagrams of no connection). */
 #ifndef QR_LINK_DPDK_QUIC_CONN_H
 #define QR_LINK_DPDK_QUIC_CONN_H
 
@@ -18,10 +18,10 @@
 
 enum qr_quic_state {
   QR_QUIC_FREE,
-  QR_QUIC_START,     /* asked for; waits until the peer can be reached */
+  QR_QUIC_START, /* asked for; waits until the peer can be reached */
   QR_QUIC_HANDSHAKE,
   QR_QUIC_OPEN,
-  QR_QUIC_GONE       /* the transport is gone; bytes and DOWN may wait to be delivered */
+  QR_QUIC_GONE /* the transport is gone; bytes and DOWN may wait to be delivered */
 };
 
 typedef struct {
@@ -29,23 +29,23 @@ typedef struct {
   enum qr_quic_state state;
   uint32_t idx, generation;
   qr_link_conn_t id;
-  bool listed;               /* in quic->active */
+  bool listed; /* in quic->active */
   bool inbound, has_expect, peer_known;
-  bool up;                   /* UP is to be announced */
-  bool announced;            /* UP was announced */
-  bool dirty;                /* there may be something to write */
-  bool finished_handshake;   /* set by ngtcp2's callbacks, acted upon after them */
+  bool up;                 /* UP is to be announced */
+  bool announced;          /* UP was announced */
+  bool dirty;              /* there may be something to write */
+  bool finished_handshake; /* set by ngtcp2's callbacks, acted upon after them */
   bool was_reset;
   qr_link_addr_t addr;
   qr_pubkey_t expect, peer;
-  uint64_t expiry;           /* of ngtcp2's timers; of the attempt in START */
-  const char *reason;        /* why it will go down, if known before it does */
+  uint64_t expiry;    /* of ngtcp2's timers; of the attempt in START */
+  const char *reason; /* why it will go down, if known before it does */
   ngtcp2_conn *conn;
   gnutls_session_t tls;
   ngtcp2_crypto_conn_ref ref;
-  ngtcp2_cid first_dcid;     /* the ID a client chose for us */
+  ngtcp2_cid first_dcid; /* the ID a client chose for us */
   bool stream_open[QR_LINK_CLASS_CNT], preamble_seen[QR_LINK_CLASS_CNT], want[QR_LINK_CLASS_CNT];
-  uint32_t next_class;       /* whose turn it is to send */
+  uint32_t next_class; /* whose turn it is to send */
   qr_outq_t out[QR_LINK_CLASS_CNT];
   qr_inq_t in[QR_LINK_CLASS_CNT];
   qr_link_stats_t stats;
@@ -62,7 +62,7 @@ struct qr_quic {
   uint8_t *mem;
   uint64_t now;
   uint8_t reset_secret[32], retry_secret[32];
-  uint64_t answer_at;   /* window of unauthenticated answers */
+  uint64_t answer_at; /* window of unauthenticated answers */
   uint32_t answer_cnt;
   qr_link_stats_t stats;
 };
@@ -70,7 +70,8 @@ struct qr_quic {
 /* quic.c */
 qr_quic_conn_t *qr_quic_conn_new(qr_quic_t *q, uint32_t ip, uint16_t port, bool inbound);
 
-/* conn.c: token and first_dcid are those of a client's first packet; odcid is first_dcid, or what a retry token says. */
+/* conn.c: token and first_dcid are those of a client's first packet; odcid is first_dcid, or what a
+ * retry token says. */
 int qr_quic_conn_start_client(qr_quic_conn_t *c);
 int qr_quic_conn_start_server(qr_quic_conn_t *c, const ngtcp2_pkt_hd *hd, const ngtcp2_cid *odcid);
 void qr_quic_conn_read(qr_quic_conn_t *c, uint32_t ip, uint16_t port, const uint8_t *p, size_t sz);
@@ -85,11 +86,14 @@ int qr_quic_check_peer(gnutls_session_t session);
 /* accept.c */
 void qr_quic_accept(qr_quic_t *q, uint32_t ip, uint16_t port, const uint8_t *p, size_t sz);
 void qr_quic_send_retry(qr_quic_t *q, uint32_t ip, uint16_t port, const ngtcp2_pkt_hd *hd);
-void qr_quic_send_reset(qr_quic_t *q, uint32_t ip, uint16_t port, const ngtcp2_version_cid *vc, size_t trigger_sz);
-void qr_quic_send_versions(qr_quic_t *q, uint32_t ip, uint16_t port, const ngtcp2_version_cid *vc, size_t trigger_sz);
+void qr_quic_send_reset(qr_quic_t *q, uint32_t ip, uint16_t port, const ngtcp2_version_cid *vc,
+                        size_t trigger_sz);
+void qr_quic_send_versions(qr_quic_t *q, uint32_t ip, uint16_t port, const ngtcp2_version_cid *vc,
+                           size_t trigger_sz);
 
 static inline struct sockaddr_in qr_quic_sockaddr(uint32_t ip, uint16_t port) {
-  return (struct sockaddr_in){ .sin_family = AF_INET, .sin_port = htons(port), .sin_addr.s_addr = htonl(ip) };
+  return (struct sockaddr_in){
+      .sin_family = AF_INET, .sin_port = htons(port), .sin_addr.s_addr = htonl(ip)};
 }
 
 #endif

@@ -23,8 +23,8 @@ int qr_outq_unsent(const qr_outq_t *q, qr_span_t out[2]) {
   uint64_t sz = q->wr - q->sent, pos = (q->sent - q->origin) % q->sz;
   uint64_t head = q->sz - pos < sz ? q->sz - pos : sz;
   if (!sz) return 0;
-  out[0] = (qr_span_t){ q->buf + pos, head };
-  out[1] = (qr_span_t){ q->buf, sz - head };
+  out[0] = (qr_span_t){q->buf + pos, head};
+  out[1] = (qr_span_t){q->buf, sz - head};
   return sz > head ? 2 : 1;
 }
 

@@ -1,6 +1,6 @@
-/* Buffers of one QUIC stream. Outgoing bytes stay in place until they are acknowledged; incoming bytes until the application
-   has seen them. Both are rings over memory that is given once; an empty ring starts again at its beginning, so that a quiet stream
-   touches few pages. */
+/* Buffers of one QUIC stream. Outgoing bytes stay in place until they are acknowledged; incoming
+   bytes until the application has seen them. Both are rings over memory that is given once; an
+   empty ring starts again at its beginning, so that a quiet stream touches few pages. */
 #ifndef QR_LINK_DPDK_STREAM_H
 #define QR_LINK_DPDK_STREAM_H
 
@@ -17,7 +17,10 @@ typedef struct {
   uint64_t sz, rd, wr, lent_sz; /* rd + lent_sz is the next byte to lend */
 } qr_inq_t;
 
-typedef struct { const uint8_t *p; size_t sz; } qr_span_t;
+typedef struct {
+  const uint8_t *p;
+  size_t sz;
+} qr_span_t;
 
 /* Forgets all bytes; buf and sz stay. */
 void qr_outq_reset(qr_outq_t *q);
@@ -33,7 +36,8 @@ void qr_outq_ack(qr_outq_t *q, uint64_t offset);
 
 /* False if the bytes do not fit: the sender ignored its window. */
 bool qr_inq_put(qr_inq_t *q, const void *p, uint64_t sz) QR_WARN_UNUSED;
-/* Lends one contiguous piece; returns its size, 0 if nothing is waiting. At most once between releases. */
+/* Lends one contiguous piece; returns its size, 0 if nothing is waiting. At most once between
+ * releases. */
 uint64_t qr_inq_lend(qr_inq_t *q, const uint8_t **p);
 /* Takes back what was lent; returns how much. */
 uint64_t qr_inq_release(qr_inq_t *q);

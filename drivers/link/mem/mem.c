@@ -7,18 +7,23 @@
 #include "base/err.h"
 #include "port/option.h"
 
-#define MARK_CNT 64u /* sends of one stream whose arrival times are kept apart; more are merged into the latest */
+#define MARK_CNT                                                                                   \
+  64u /* sends of one stream whose arrival times are kept apart; more are merged into the latest   \
+       */
 #define NEVER UINT64_MAX
 #define CONN_MAX_CNT 4096u
 
-typedef struct { uint64_t end, at; } mark_t; /* bytes up to stream offset end arrive at that time */
+typedef struct {
+  uint64_t end, at;
+} mark_t; /* bytes up to stream offset end arrive at that time */
 
-/* One direction of one stream, at the receiver. Offsets count bytes since the start of the stream. */
+/* One direction of one stream, at the receiver. Offsets count bytes since the start of the stream.
+ */
 typedef struct {
   uint8_t *buf;
-  uint64_t rd, due, wr;   /* rd <= due <= wr: handed out | arrived | sent */
-  uint64_t lent_sz;       /* of the last poll, still occupying buf behind rd */
-  uint64_t last_at;       /* streams stay in order whatever the jitter */
+  uint64_t rd, due, wr; /* rd <= due <= wr: handed out | arrived | sent */
+  uint64_t lent_sz;     /* of the last poll, still occupying buf behind rd */
+  uint64_t last_at;     /* streams stay in order whatever the jitter */
   mark_t marks[MARK_CNT];
   uint32_t mark_idx, mark_cnt;
 } inbox_t;
@@ -32,11 +37,12 @@ typedef struct {
   bool inbound;
   qr_link_addr_t addr;
   qr_pubkey_t peer;
-  uint64_t up_at, down_at, cut_at; /* NEVER if not planned; cut_at: since when a partition separates the ends */
+  uint64_t up_at, down_at,
+      cut_at; /* NEVER if not planned; cut_at: since when a partition separates the ends */
   const char *reason;
-  qr_link_t *far;                  /* NULL: that link is closed */
-  qr_link_conn_t far_id;           /* 0: that end is gone */
-  bool want[QR_LINK_CLASS_CNT];    /* a send was short */
+  qr_link_t *far;               /* NULL: that link is closed */
+  qr_link_conn_t far_id;        /* 0: that end is gone */
+  bool want[QR_LINK_CLASS_CNT]; /* a send was short */
   inbox_t in[QR_LINK_CLASS_CNT];
   qr_link_stats_t stats;
 } conn_t;
@@ -60,9 +66,14 @@ struct qr_link {
   qr_link_stats_t stats;
 };
 
-typedef struct { char hub[64]; uint64_t seed, delay_us, jitter_us, buf_kib, idle_ms; bool delay_set; } options_t;
+typedef struct {
+  char hub[64];
+  uint64_t seed, delay_us, jitter_us, buf_kib, idle_ms;
+  bool delay_set;
+} options_t;
 
-static hub_t *hubs; /* links of one process find each other by name; the thread that owns a hub owns this list */
+static hub_t *hubs; /* links of one process find each other by name; the thread that owns a hub owns
+                       this list */
 
 static bool addr_eq(const qr_link_addr_t *a, const qr_link_addr_t *b) {
   return !memcmp(a->ip, b->ip, sizeof a->ip) && a->port == b->port;
@@ -76,7 +87,9 @@ static uint64_t hub_draw(hub_t *h, uint64_t below) { /* splitmix64 */
   return below ? z % below : 0;
 }
 
-static uint64_t hub_arrival(hub_t *h, uint64_t from) { return from + h->delay_ns + hub_draw(h, h->jitter_ns); }
+static uint64_t hub_arrival(hub_t *h, uint64_t from) {
+  return from + h->delay_ns + hub_draw(h, h->jitter_ns);
+}
 
 static conn_t *find(const qr_link_t *l, qr_link_conn_t id) {
   if (!l || !id) return NULL;
@@ -86,7 +99,9 @@ static conn_t *find(const qr_link_t *l, qr_link_conn_t id) {
 
 static conn_t *far_end(const conn_t *c) { return find(c->far, c->far_id); }
 
-static bool is_cut(const qr_link_t *l, const conn_t *c) { return c->far && c->far->group != l->group; }
+static bool is_cut(const qr_link_t *l, const conn_t *c) {
+  return c->far && c->far->group != l->group;
+}
 
 static conn_t *conn_new(qr_link_t *l, const qr_link_addr_t *addr, bool inbound) {
   for (uint32_t i = 0; i < l->conn_cnt; i++) {
@@ -95,8 +110,13 @@ static conn_t *conn_new(qr_link_t *l, const qr_link_addr_t *addr, bool inbound) 
     uint8_t *buf[QR_LINK_CLASS_CNT];
     for (int k = 0; k < QR_LINK_CLASS_CNT; k++) buf[k] = c->in[k].buf;
     uint32_t generation = (c->generation + 1) % (UINT32_MAX / l->conn_cnt);
-    *c = (conn_t){ .state = CONN_WAIT, .generation = generation, .inbound = inbound, .addr = *addr,
-                   .up_at = NEVER, .down_at = NEVER, .cut_at = NEVER };
+    *c = (conn_t){.state = CONN_WAIT,
+                  .generation = generation,
+                  .inbound = inbound,
+                  .addr = *addr,
+                  .up_at = NEVER,
+                  .down_at = NEVER,
+                  .cut_at = NEVER};
     c->id = generation * l->conn_cnt + i + 1;
     for (int k = 0; k < QR_LINK_CLASS_CNT; k++) c->in[k].buf = buf[k];
     return c;
@@ -128,23 +148,33 @@ static void conn_free(qr_link_t *l, conn_t *c, const char *reason) {
 /* ---- opening and closing ---- */
 
 static int parse_options(const char *text, options_t *o, char *why, size_t why_sz) {
-  *o = (options_t){ .hub = "default", .buf_kib = 256, .idle_ms = 30000 };
+  *o = (options_t){.hub = "default", .buf_kib = 256, .idle_ms = 30000};
   qr_option_t item;
   int r;
   while ((r = qr_option_next(&text, ';', &item)) > 0) {
     bool ok = false;
-    if (!strcmp(item.key, "hub")) ok = snprintf(o->hub, sizeof o->hub, "%s", item.value) < (int)sizeof o->hub;
-    else if (!strcmp(item.key, "seed")) ok = qr_option_u64(item.value, 0, UINT64_MAX, &o->seed);
-    else if (!strcmp(item.key, "delay_us")) ok = o->delay_set = qr_option_u64(item.value, 0, 60000000, &o->delay_us);
-    else if (!strcmp(item.key, "jitter_us")) ok = o->delay_set = qr_option_u64(item.value, 0, 60000000, &o->jitter_us);
-    else if (!strcmp(item.key, "buf_kib")) ok = qr_option_u64(item.value, 1, 65536, &o->buf_kib);
-    else if (!strcmp(item.key, "idle_ms")) ok = qr_option_u64(item.value, 1, 3600000, &o->idle_ms);
+    if (!strcmp(item.key, "hub"))
+      ok = snprintf(o->hub, sizeof o->hub, "%s", item.value) < (int)sizeof o->hub;
+    else if (!strcmp(item.key, "seed"))
+      ok = qr_option_u64(item.value, 0, UINT64_MAX, &o->seed);
+    else if (!strcmp(item.key, "delay_us"))
+      ok = o->delay_set = qr_option_u64(item.value, 0, 60000000, &o->delay_us);
+    else if (!strcmp(item.key, "jitter_us"))
+      ok = o->delay_set = qr_option_u64(item.value, 0, 60000000, &o->jitter_us);
+    else if (!strcmp(item.key, "buf_kib"))
+      ok = qr_option_u64(item.value, 1, 65536, &o->buf_kib);
+    else if (!strcmp(item.key, "idle_ms"))
+      ok = qr_option_u64(item.value, 1, 3600000, &o->idle_ms);
     if (ok) continue;
-    snprintf(why, why_sz, "link/mem does not understand the option '%s=%s'; it knows hub, seed, delay_us, jitter_us, "
-             "buf_kib and idle_ms", item.key, item.value);
+    snprintf(
+        why, why_sz,
+        "link/mem does not understand the option '%s=%s'; it knows hub, seed, delay_us, jitter_us, "
+        "buf_kib and idle_ms",
+        item.key, item.value);
     return QR_ERR_ARG;
   }
-  if (r < 0) snprintf(why, why_sz, "link/mem cannot read its options; write them as key=value;key=value");
+  if (r < 0)
+    snprintf(why, why_sz, "link/mem cannot read its options; write them as key=value;key=value");
   return r;
 }
 
@@ -214,7 +244,8 @@ static int mem_open(const qr_link_cfg_t *cfg, qr_link_t **out, char *why, size_t
   int err = parse_options(cfg->options, &o, why, why_sz);
   if (err) return err;
   if (!cfg->conn_max_cnt || cfg->conn_max_cnt > CONN_MAX_CNT) {
-    snprintf(why, why_sz, "link/mem holds 1 to %u connections, not %u", CONN_MAX_CNT, cfg->conn_max_cnt);
+    snprintf(why, why_sz, "link/mem holds 1 to %u connections, not %u", CONN_MAX_CNT,
+             cfg->conn_max_cnt);
     return QR_ERR_ARG;
   }
   hub_t *h = hub_get(&o);
@@ -227,7 +258,8 @@ static int mem_open(const qr_link_cfg_t *cfg, qr_link_t **out, char *why, size_t
   qr_link_t *l = h ? link_new(cfg, &o) : NULL;
   if (!l) {
     if (h) hub_put(h);
-    snprintf(why, why_sz, "no memory for %u connections of link/mem; lower the number of connections or buf_kib",
+    snprintf(why, why_sz,
+             "no memory for %u connections of link/mem; lower the number of connections or buf_kib",
              cfg->conn_max_cnt);
     return QR_ERR_NOMEM;
   }
@@ -257,7 +289,8 @@ static void mem_close(qr_link_t *l) {
 
 /* ---- connections ---- */
 
-static int mem_connect(qr_link_t *l, const qr_link_addr_t *to, const qr_pubkey_t *expect, qr_link_conn_t *out) {
+static int mem_connect(qr_link_t *l, const qr_link_addr_t *to, const qr_pubkey_t *expect,
+                       qr_link_conn_t *out) {
   if (!to->port) return QR_ERR_ARG;
   hub_t *h = l->hub;
   conn_t *c = conn_new(l, to, false);
@@ -270,9 +303,12 @@ static int mem_connect(qr_link_t *l, const qr_link_addr_t *to, const qr_pubkey_t
   if (!f || f->group != l->group) {
     fault = "handshake timed out";
     back = h->now + l->idle_ns;
-  } else if (qr_pubkey_eq(&f->self, &l->self)) fault = "peer has our own identity";
-  else if (expect && !qr_pubkey_eq(expect, &f->self)) fault = "peer has another identity than expected";
-  else if (!(fc = conn_new(f, &l->local, true))) fault = "refused by the peer";
+  } else if (qr_pubkey_eq(&f->self, &l->self))
+    fault = "peer has our own identity";
+  else if (expect && !qr_pubkey_eq(expect, &f->self))
+    fault = "peer has another identity than expected";
+  else if (!(fc = conn_new(f, &l->local, true)))
+    fault = "refused by the peer";
   if (fault) {
     plan_down(c, back, fault);
     l->stats.handshakes_failed++;
@@ -306,10 +342,11 @@ static void inbox_put(const qr_link_t *l, inbox_t *in, const uint8_t *p, uint64_
   in->wr += sz;
   if (at > in->last_at) in->last_at = at;
   if (in->mark_cnt == MARK_CNT) in->mark_cnt--;
-  in->marks[(in->mark_idx + in->mark_cnt++) % MARK_CNT] = (mark_t){ in->wr, in->last_at };
+  in->marks[(in->mark_idx + in->mark_cnt++) % MARK_CNT] = (mark_t){in->wr, in->last_at};
 }
 
-static int64_t mem_send(qr_link_t *l, qr_link_conn_t id, enum qr_link_class cls, const void *p, size_t sz) {
+static int64_t mem_send(qr_link_t *l, qr_link_conn_t id, enum qr_link_class cls, const void *p,
+                        size_t sz) {
   QR_ASSERT((unsigned)cls < QR_LINK_CLASS_CNT);
   conn_t *c = find(l, id);
   if (!c) return QR_ERR_CLOSED;
@@ -317,8 +354,10 @@ static int64_t mem_send(qr_link_t *l, qr_link_conn_t id, enum qr_link_class cls,
   conn_t *f = far_end(c);
   if (!f) return QR_ERR_CLOSED;
   uint64_t n = inbox_room(c->far, &f->in[cls]);
-  if (n > sz) n = sz;
-  else if (n < sz) c->want[cls] = true;
+  if (n > sz)
+    n = sz;
+  else if (n < sz)
+    c->want[cls] = true;
   if (!n) return 0;
   inbox_put(c->far, &f->in[cls], p, n, hub_arrival(l->hub, l->hub->now));
   c->stats.tx_pkts++;
@@ -351,8 +390,11 @@ static int poll_stream(qr_link_t *l, conn_t *c, int cls, qr_link_event_t *ev, in
   uint64_t pos = in->rd % l->buf_sz, sz = in->due - in->rd;
   if (sz > l->buf_sz - pos) sz = l->buf_sz - pos;
   if (sz && n < max) {
-    ev[n++] = (qr_link_event_t){ .kind = QR_LINK_DATA, .conn = c->id, .cls = (enum qr_link_class)cls,
-                                 .data = in->buf + pos, .sz = sz };
+    ev[n++] = (qr_link_event_t){.kind = QR_LINK_DATA,
+                                .conn = c->id,
+                                .cls = (enum qr_link_class)cls,
+                                .data = in->buf + pos,
+                                .sz = sz};
     in->rd += sz;
     in->lent_sz = sz;
     c->stats.rx_pkts++;
@@ -362,12 +404,14 @@ static int poll_stream(qr_link_t *l, conn_t *c, int cls, qr_link_event_t *ev, in
   }
   if (n < max && is_writable(c, cls)) {
     c->want[cls] = false;
-    ev[n++] = (qr_link_event_t){ .kind = QR_LINK_WRITABLE, .conn = c->id, .cls = (enum qr_link_class)cls };
+    ev[n++] =
+        (qr_link_event_t){.kind = QR_LINK_WRITABLE, .conn = c->id, .cls = (enum qr_link_class)cls};
   }
   return n;
 }
 
-/* DOWN waits for a poll of its own, so that the slot cannot be reused under bytes that are still lent. */
+/* DOWN waits for a poll of its own, so that the slot cannot be reused under bytes that are still
+ * lent. */
 static bool is_drained(const conn_t *c) {
   for (int k = 0; k < QR_LINK_CLASS_CNT; k++) {
     if (c->in[k].rd != c->in[k].due || c->in[k].lent_sz) return false;
@@ -380,17 +424,19 @@ static int poll_conn(qr_link_t *l, conn_t *c, qr_link_event_t *ev, int max) {
   uint64_t now = l->hub->now;
   if (is_cut(l, c)) {
     if (now - c->cut_at < l->idle_ns) return 0;
-    ev[n++] = (qr_link_event_t){ .kind = QR_LINK_DOWN, .conn = c->id, .reason = "idle timeout" };
+    ev[n++] = (qr_link_event_t){.kind = QR_LINK_DOWN, .conn = c->id, .reason = "idle timeout"};
     conn_free(l, c, "idle timeout");
     return n;
   }
   if (c->state == CONN_WAIT && c->up_at <= now) {
     c->state = CONN_OPEN;
-    ev[n++] = (qr_link_event_t){ .kind = QR_LINK_UP, .conn = c->id, .inbound = c->inbound, .addr = c->addr, .peer = c->peer };
+    ev[n++] = (qr_link_event_t){
+        .kind = QR_LINK_UP, .conn = c->id, .inbound = c->inbound, .addr = c->addr, .peer = c->peer};
   }
-  for (int k = 0; c->state == CONN_OPEN && k < QR_LINK_CLASS_CNT; k++) n += poll_stream(l, c, k, ev + n, max - n);
+  for (int k = 0; c->state == CONN_OPEN && k < QR_LINK_CLASS_CNT; k++)
+    n += poll_stream(l, c, k, ev + n, max - n);
   if (n < max && c->down_at <= now && is_drained(c)) {
-    ev[n++] = (qr_link_event_t){ .kind = QR_LINK_DOWN, .conn = c->id, .reason = c->reason };
+    ev[n++] = (qr_link_event_t){.kind = QR_LINK_DOWN, .conn = c->id, .reason = c->reason};
     conn_free(l, c, "closed by the peer");
   }
   return n;
@@ -404,7 +450,8 @@ static int mem_poll(qr_link_t *l, uint64_t now_ns, qr_link_event_t *ev, int max)
   }
   uint32_t start = l->cursor;
   for (uint32_t i = 0; i < l->conn_cnt && n < max; i++) {
-    l->cursor = (start + i) % l->conn_cnt; /* where the next poll begins, if this one runs out of room */
+    l->cursor =
+        (start + i) % l->conn_cnt; /* where the next poll begins, if this one runs out of room */
     conn_t *c = &l->conns[l->cursor];
     if (c->state != CONN_FREE) n += poll_conn(l, c, ev + n, max - n);
   }
@@ -426,8 +473,10 @@ static uint64_t mem_next_timer(qr_link_t *l) {
     if (c->state == CONN_WAIT) at = earlier(at, c->up_at);
     for (int k = 0; c->state == CONN_OPEN && k < QR_LINK_CLASS_CNT; k++) {
       const inbox_t *in = &c->in[k];
-      if (in->rd != in->due || is_writable(c, k)) at = earlier(at, now);
-      else if (in->mark_cnt) at = earlier(at, in->marks[in->mark_idx].at);
+      if (in->rd != in->due || is_writable(c, k))
+        at = earlier(at, now);
+      else if (in->mark_cnt)
+        at = earlier(at, in->marks[in->mark_idx].at);
     }
   }
   return at;
@@ -450,13 +499,16 @@ void qr_link_mem_delay(qr_link_t *l, uint64_t delay_ns, uint64_t jitter_ns) {
   l->hub->jitter_ns = jitter_ns;
 }
 
-/* Groups changed: notes since when each connection is cut, whether or not anybody polls meanwhile. */
+/* Groups changed: notes since when each connection is cut, whether or not anybody polls meanwhile.
+ */
 static void hub_regroup(hub_t *h) {
   for (qr_link_t *l = h->links; l; l = l->next) {
     for (uint32_t i = 0; i < l->conn_cnt; i++) {
       conn_t *c = &l->conns[i];
-      if (!is_cut(l, c)) c->cut_at = NEVER;
-      else if (c->cut_at == NEVER) c->cut_at = h->now;
+      if (!is_cut(l, c))
+        c->cut_at = NEVER;
+      else if (c->cut_at == NEVER)
+        c->cut_at = h->now;
     }
   }
 }
@@ -493,15 +545,15 @@ void qr_link_mem_kill(qr_link_t *l, qr_link_conn_t id) {
 }
 
 const qr_link_ops_t qr_link_mem_ops = {
-  .name = "mem",
-  .help = "links inside one process, for simulators and tests",
-  .open = mem_open,
-  .close = mem_close,
-  .connect = mem_connect,
-  .disconnect = mem_disconnect,
-  .send = mem_send,
-  .poll = mem_poll,
-  .next_timer = mem_next_timer,
-  .stats = mem_stats,
-  .conn_stats = mem_conn_stats,
+    .name = "mem",
+    .help = "links inside one process, for simulators and tests",
+    .open = mem_open,
+    .close = mem_close,
+    .connect = mem_connect,
+    .disconnect = mem_disconnect,
+    .send = mem_send,
+    .poll = mem_poll,
+    .next_timer = mem_next_timer,
+    .stats = mem_stats,
+    .conn_stats = mem_conn_stats,
 };

@@ -1,11 +1,13 @@
-/* In-process links for simulators and tests: every link that names the same hub can reach the others by address. All links of a
-   hub belong to one thread. Time is what the callers of poll say it is; the same seed, calls and times give the same events.
+/* In-process links for simulators and tests: every link that names the same hub can reach the
+   others by address. All links of a hub belong to one thread. Time is what the callers of poll say
+   it is; the same seed, calls and times give the same events.
 
-   Options: hub=<name> (default "default"), seed=<n> (the first link's counts), delay_us=<n>, jitter_us=<n> (one way; the last
-   link that gives them counts), buf_kib=<n> (per stream and direction, default 256), idle_ms=<n> (default 30000).
+   Options: hub=<name> (default "default"), seed=<n> (the first link's counts), delay_us=<n>,
+   jitter_us=<n> (one way; the last link that gives them counts), buf_kib=<n> (per stream and
+   direction, default 256), idle_ms=<n> (default 30000).
 
-   Bytes sent across a partition are held, as a retransmitting transport would; a connection cut for longer than the idle
-   time goes down at both ends. send returns 0 before UP. */
+   Bytes sent across a partition are held, as a retransmitting transport would; a connection cut for
+   longer than the idle time goes down at both ends. send returns 0 before UP. */
 #ifndef QR_LINK_MEM_H
 #define QR_LINK_MEM_H
 
@@ -13,7 +15,8 @@
 
 extern const qr_link_ops_t qr_link_mem_ops;
 
-/* Sets the one-way delay of the link's hub: delay_ns plus a uniform draw below jitter_ns. For bytes sent from now on. */
+/* Sets the one-way delay of the link's hub: delay_ns plus a uniform draw below jitter_ns. For bytes
+ * sent from now on. */
 void qr_link_mem_delay(qr_link_t *l, uint64_t delay_ns, uint64_t jitter_ns);
 
 /* Puts a link into a group (0 at open). Links of different groups cannot reach each other. */
