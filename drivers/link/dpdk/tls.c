@@ -113,7 +113,7 @@ static size_t element_sz(const uint8_t *p, size_t sz, size_t *header_sz) {
 static bool is_self_signed(gnutls_x509_crt_t crt, const uint8_t *der, size_t sz,
                            const qr_pubkey_t *pk) {
   qr_sig_t sig;
-  size_t sig_sz = sizeof sig.b, outer_sz, inner_sz;
+  size_t sig_sz = sizeof sig.b, outer_sz = 0, inner_sz = 0;
   if (gnutls_x509_crt_get_signature_algorithm(crt) != GNUTLS_SIGN_EDDSA_ED25519 ||
       gnutls_x509_crt_get_signature(crt, (char *)sig.b, &sig_sz) < 0 || sig_sz != sizeof sig.b ||
       element_sz(der, sz, &outer_sz) != sz)
