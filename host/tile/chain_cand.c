@@ -61,27 +61,45 @@ static void refute(qr_chain_tile_t *t, qr_cand_t *c, enum qr_verdict v) {
   qr_tree_invalid(t->tree, n);
 }
 
-/* What an executed twin with the same prefix says about a header: OK if there is none. */
+/* How much of a header execution has settled, as the pipeline runs: a refuted block tells as much as it was executed. */
+enum settled { NOTHING, MODEL, SEGMENT, ALL };
+
+static enum settled settled_by(enum qr_verdict v) {
+  switch (v) {
+  case QR_VERDICT_OK:
+  case QR_VERDICT_REWARD: return ALL;
+  case QR_VERDICT_ENV_ROOT:
+  case QR_VERDICT_REPLAY_ROOT: return SEGMENT;
+  case QR_VERDICT_MODEL_OUT:
+  case QR_VERDICT_ACTIONS: return MODEL;
+  default: return NOTHING;
+  }
+}
+
+/* What an executed twin with the same prefix says about a header: OK if there is none, or if it settles nothing. */
 static enum qr_verdict check_by_sigma(const qr_chain_tile_t *t, const qr_header_t *h) {
   qr_hash_t sigma = qr_header_sigma(h);
   for (uint32_t i = 0; i < QR_SIGMA_MAX_CNT; i++) {
-    if (!qr_hash_eq(&t->by_sigma[i].sigma, &sigma)) continue;
     const qr_header_t *e = &t->by_sigma[i].header;
+    uint32_t settled = t->by_sigma[i].settled;
+    if (settled == NOTHING || !qr_hash_eq(&t->by_sigma[i].sigma, &sigma)) continue;
     if (!qr_hash_eq(&e->trace_root, &h->trace_root) || !qr_hash_eq(&e->trace_last, &h->trace_last)) {
       return QR_VERDICT_TRACE;
     }
     if (!qr_hash_eq(&e->model_out, &h->model_out)) return QR_VERDICT_MODEL_OUT;
+    if (settled < SEGMENT) continue;
     if (!qr_hash_eq(&e->actions_root, &h->actions_root)) return QR_VERDICT_ACTIONS;
     if (!qr_hash_eq(&e->env_root, &h->env_root)) return QR_VERDICT_ENV_ROOT;
     if (!qr_hash_eq(&e->replay_root, &h->replay_root)) return QR_VERDICT_REPLAY_ROOT;
-    return e->reward != h->reward ? QR_VERDICT_REWARD : QR_VERDICT_OK;
+    if (settled == ALL && e->reward != h->reward) return QR_VERDICT_REWARD;
   }
   return QR_VERDICT_OK;
 }
 
-static void remember_sigma(qr_chain_tile_t *t, const qr_header_t *h) {
-  t->by_sigma[t->sigma_next].sigma = qr_header_sigma(h);
-  t->by_sigma[t->sigma_next].header = *h;
+static void remember_sigma(qr_chain_tile_t *t, const qr_verify_result_t *r) {
+  t->by_sigma[t->sigma_next].sigma = qr_header_sigma(&r->recomputed);
+  t->by_sigma[t->sigma_next].header = r->recomputed;
+  t->by_sigma[t->sigma_next].settled = settled_by(r->verdict);
   t->sigma_next = (t->sigma_next + 1) % QR_SIGMA_MAX_CNT;
 }
 
@@ -181,6 +199,7 @@ static void conclude(qr_chain_tile_t *t, qr_cand_t *c, qr_verify_result_t *r, ui
     forget(t, c, true);
     return;
   }
+  if (settled_by(r->verdict) != NOTHING) remember_sigma(t, r);
   if (r->verdict) {
     refute(t, c, r->verdict);
     return;
@@ -188,7 +207,6 @@ static void conclude(qr_chain_tile_t *t, qr_cand_t *c, qr_verify_result_t *r, ui
   if (c->block->peer) t->blocks_verified++;
   else t->blocks_mined++;
   qr_chain_accept(t, c, r, now_ns);
-  remember_sigma(t, &n->header);
   release(c);
   qr_cand_t *child;
   while (!t->failed && (child = find_child(t, n))) begin(t, child, now_ns);

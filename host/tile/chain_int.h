@@ -50,7 +50,7 @@ struct qr_chain_tile {
   qr_fifo_t segment_fifo[QR_TASK_MAX_CNT], model_fifo;
   qr_cand_t cands[QR_CAND_MAX_CNT];
   uint64_t cand_seq;
-  struct { qr_hash_t sigma; qr_header_t header; } by_sigma[QR_SIGMA_MAX_CNT];
+  struct { qr_hash_t sigma; qr_header_t header; uint32_t settled; } by_sigma[QR_SIGMA_MAX_CNT];
   uint32_t sigma_next;
   qr_tx_t mempool[QR_MEMPOOL_MAX_CNT];
   uint32_t mempool_cnt;
