@@ -134,6 +134,7 @@ typedef struct {
   uint64_t head, given, asked, tail;
   uint64_t deadline_ns; /* for the peer, while it owes us something */
   uint64_t verdict_ns;  /* last sign of life of the application */
+  uint64_t fruit_ns;    /* when a block of this role was last accepted, 0: none yet */
   bool hashes_asked;
   bool end;               /* the peer has no more hashes now */
   bool gained;            /* a block was accepted since the last empty queue */

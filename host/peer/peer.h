@@ -150,8 +150,10 @@ void qr_peers_not_found(qr_peers_t *p, qr_peer_id_t peer, uint32_t req);
 void qr_peers_ban(qr_peers_t *p, qr_peer_id_t peer, const char *reason);
 
 typedef struct {
-  bool syncing;           /* a peer claims more work and is being followed */
-  uint64_t target_height; /* what it claims; our own height when not syncing */
+  /* A sync is under way and brought a block that was executed in the last 30 s: a mere claim does
+     not count, so nobody stops a miner by claiming. */
+  bool syncing;
+  uint64_t target_height; /* what the peer claims; our own height when not syncing */
   uint32_t peer_cnt;      /* sessions past the handshake */
 } qr_peers_progress_t;
 qr_peers_progress_t qr_peers_progress(const qr_peers_t *p);

@@ -9,6 +9,7 @@
   (1 * QR_PEER_SEC) /* peers that lack the tip are looked for so often while syncing */
 #define IDLE_NS (100 * QR_PEER_MSEC) /* timers need no better */
 #define BUSY_NS (2 * QR_PEER_MSEC)   /* when something waits for the application */
+#define FRUIT_NS (30 * QR_PEER_SEC)  /* a sync that brings nothing for so long is no sync */
 #define BAN_NS (3600 * QR_PEER_SEC)
 #define WINDOW_CNT 16u
 #define KNOWN_CNT 8192u
@@ -293,8 +294,10 @@ void qr_peers_ban(qr_peers_t *p, qr_peer_id_t peer, const char *reason) {
 
 qr_peers_progress_t qr_peers_progress(const qr_peers_t *p) {
   const qr_peer_slot_t *s = qr_peer_find(p, p->sync.peer);
-  qr_peers_progress_t out = {.syncing = qr_peer_sync_active(p), .target_height = p->tip.height};
-  if (s && s->claim.height > out.target_height) out.target_height = s->claim.height;
+  uint64_t fruit_ns = p->sync.fruit_ns;
+  qr_peers_progress_t out = {.target_height = p->tip.height};
+  out.syncing = qr_peer_sync_active(p) && fruit_ns && p->now_ns - fruit_ns < FRUIT_NS;
+  if (out.syncing && s && s->claim.height > out.target_height) out.target_height = s->claim.height;
   for (uint32_t i = 0; i < p->cfg.peer_max_cnt; i++)
     out.peer_cnt += p->slots[i].state == QR_PEER_UP;
   return out;

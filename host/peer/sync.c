@@ -102,6 +102,7 @@ static void begin(qr_peers_t *p) {
   y->given = y->asked = y->tail = y->head;
   y->hashes_asked = y->end = y->gained = false;
   y->deadline_ns = p->now_ns + GRACE_NS;
+  y->fruit_ns = 0;
   p->stats.syncs++;
   p->work_cnt++;
 }
@@ -244,6 +245,7 @@ bool qr_peer_sync_verdict(qr_peers_t *p, qr_peer_id_t from, const qr_hash_t *h, 
   switch (v) {
   case QR_VERDICT_OK:
     y->gained = true;
+    y->fruit_ns = p->now_ns;
     s->sync_fail_cnt = 0;
     break;
   case QR_VERDICT_DUPLICATE: break;

@@ -248,6 +248,7 @@ static void test_never_answers(void **state) {
     while (foe_next(&m)) { /* it does answer pings */
       if (m.type == QR_MSG_PING) foe_msg(&(qr_msg_t){.type = QR_MSG_PONG, .ping = m.ping});
     }
+    assert_false(qr_peers_progress(sim.nodes[0]->peers).syncing); /* a claim stops no miner */
     if (i == 1000)
       sim_mine(sim.nodes[1], 900,
                false); /* the sync role that it holds hinders nobody else's blocks */
