@@ -1,5 +1,6 @@
-/* What every accel driver must do, whatever it runs on: jobs agree with the reference to the bit. One body for all drivers;
-   a test that needs a card or an emulator includes this file and calls conform_all with its own options. Uses cmocka. */
+/* What every accel driver must do, whatever it runs on: jobs agree with the reference to the bit.
+   One body for all drivers; a test that needs a card or an emulator includes this file and calls
+   conform_all with its own options. Uses cmocka. */
 #ifndef QR_TEST_ACCEL_CONFORM_H
 #define QR_TEST_ACCEL_CONFORM_H
 
@@ -20,8 +21,8 @@
 #define CONFORM_ROW_MAX 300u
 #define CONFORM_WAIT_S 120
 
-/* A network with its reference and room for the jobs of a test. All tensors lie at odd addresses: a caller cuts minibatches
-   out of larger arrays. */
+/* A network with its reference and room for the jobs of a test. All tensors lie at odd addresses: a
+   caller cuts minibatches out of larger arrays. */
 typedef struct {
   qr_net_t net;
   qr_step_prog_t prog;
@@ -66,7 +67,9 @@ static void conform_net_close(conform_net_t *c) {
   free(c->act), free(c->target), free(c->q), free(c->q_want);
 }
 
-static enum gen_mode conform_mode(gen_t *g) { return (enum gen_mode)gen_range(g, 0, GEN_MODE_CNT - 1); }
+static enum gen_mode conform_mode(gen_t *g) {
+  return (enum gen_mode)gen_range(g, 0, GEN_MODE_CNT - 1);
+}
 
 /* Fresh inputs; each tensor has a mode of its own, unless every is given. */
 static void conform_fill(conform_net_t *c, gen_t *g, int every) {
@@ -83,19 +86,33 @@ static qr_accel_job_t conform_attempt(conform_net_t *c, uint32_t step_cnt, uint3
   memset(c->digests, 0x5a, sizeof c->digests);
   memset(c->td, 0x5a, sizeof c->td);
   memset(c->out, 0x5a, c->net.model_sz);
-  return (qr_accel_job_t){ .kind = QR_ACCEL_ATTEMPT, .prog = c->id, .model_in = c->model, .model_out = c->out,
-                           .sigma = c->sigma, .step_cnt = step_cnt, .lr_shift = lr_shift, .obs = c->obs + 1, .act = c->act,
-                           .target = c->target, .digests = c->digests, .td_abs_sum = c->td };
+  return (qr_accel_job_t){.kind = QR_ACCEL_ATTEMPT,
+                          .prog = c->id,
+                          .model_in = c->model,
+                          .model_out = c->out,
+                          .sigma = c->sigma,
+                          .step_cnt = step_cnt,
+                          .lr_shift = lr_shift,
+                          .obs = c->obs + 1,
+                          .act = c->act,
+                          .target = c->target,
+                          .digests = c->digests,
+                          .td_abs_sum = c->td};
 }
 
 static qr_accel_job_t conform_forward(conform_net_t *c, uint32_t rows) {
   memset(c->q, 0x5a, (size_t)CONFORM_ROW_MAX * c->net.spec.action_cnt * 4);
-  return (qr_accel_job_t){ .kind = QR_ACCEL_FORWARD, .prog = c->id, .model_in = c->model, .obs = c->obs + 1, .row_cnt = rows,
-                           .q = c->q };
+  return (qr_accel_job_t){.kind = QR_ACCEL_FORWARD,
+                          .prog = c->id,
+                          .model_in = c->model,
+                          .obs = c->obs + 1,
+                          .row_cnt = rows,
+                          .q = c->q};
 }
 
 /* Polls until the job is finished; a driver that hangs fails the test. */
-static void conform_wait(const qr_accel_ops_t *ops, qr_accel_queue_t *q, const qr_accel_job_t *job) {
+static void conform_wait(const qr_accel_ops_t *ops, qr_accel_queue_t *q,
+                         const qr_accel_job_t *job) {
   time_t end = time(NULL) + CONFORM_WAIT_S;
   while (!job->finished) {
     assert_true(ops->poll(q) >= 0);
@@ -103,14 +120,15 @@ static void conform_wait(const qr_accel_ops_t *ops, qr_accel_queue_t *q, const q
   }
 }
 
-/* The first `steps` steps of the attempt in c against the reference: digests, errors and the model. */
-static void conform_check_attempt(conform_net_t *c, const uint8_t *before, uint32_t steps, uint32_t lr_shift) {
+/* The first steps of the attempt in c against the reference: digests, errors and the model. */
+static void conform_check_attempt(conform_net_t *c, const uint8_t *before, uint32_t steps,
+                                  uint32_t lr_shift) {
   uint32_t b = c->net.spec.batch;
   uint64_t dig[QR_STEP_GEMM_MAX_CNT], td;
   memcpy(c->want, before, c->net.model_sz);
   for (uint32_t k = 0; k < steps; k++) {
-    qr_ref_step(c->ref, c->want, c->obs + 1 + (size_t)k * b * c->net.in_sz, c->act + k * b, c->target + k * b, &c->sigma, k,
-                lr_shift, dig, &td);
+    qr_ref_step(c->ref, c->want, c->obs + 1 + (size_t)k * b * c->net.in_sz, c->act + k * b,
+                c->target + k * b, &c->sigma, k, lr_shift, dig, &td);
     assert_memory_equal(c->digests + k * c->prog.digest_cnt, dig, c->prog.digest_cnt * sizeof *dig);
     assert_int_equal(c->td[k], td);
   }
@@ -128,8 +146,10 @@ typedef struct {
   qr_accel_queue_t *q;
 } conform_dev_t;
 
-/* Opens a device with the networks loaded. Returns false, with the driver's own reason printed, if it cannot run here. */
-static bool conform_dev_open(conform_dev_t *d, const qr_accel_ops_t *ops, const char *options, conform_net_t *nets, uint32_t cnt) {
+/* Opens a device with the networks loaded. Returns false, with the driver's own reason printed, if
+   it cannot run here. */
+static bool conform_dev_open(conform_dev_t *d, const qr_accel_ops_t *ops, const char *options,
+                             conform_net_t *nets, uint32_t cnt) {
   char why[256] = "";
   d->ops = ops;
   int err = ops->open(options, &d->dev, why, sizeof why);
@@ -138,7 +158,8 @@ static bool conform_dev_open(conform_dev_t *d, const qr_accel_ops_t *ops, const 
     print_message("accel/%s %s: not run here: %s\n", ops->name, options, why);
     return false;
   }
-  for (uint32_t i = 0; i < cnt; i++) assert_int_equal(ops->load(d->dev, &nets[i].net, &nets[i].prog, &nets[i].id), 0);
+  for (uint32_t i = 0; i < cnt; i++)
+    assert_int_equal(ops->load(d->dev, &nets[i].net, &nets[i].prog, &nets[i].id), 0);
   assert_int_equal(ops->queue_open(d->dev, &d->q), 0);
   return true;
 }
@@ -148,12 +169,14 @@ static void conform_dev_close(conform_dev_t *d) {
   d->ops->close(d->dev);
 }
 
-/* Attempts of every length, the first rounds one mode each, and forward passes around the sizes of tiles and chunks. */
+/* Attempts of every length, the first rounds one mode each, and forward passes around the sizes of
+   tiles and chunks. */
 static void conform_results(conform_dev_t *d, conform_net_t *c, gen_t *g, int rounds) {
-  static const uint32_t row_cnts[] = { 1, 15, 16, 17, CONFORM_ROW_MAX };
+  static const uint32_t row_cnts[] = {1, 15, 16, 17, CONFORM_ROW_MAX};
   for (int i = 0; i < rounds; i++) {
     conform_fill(c, g, i < GEN_MODE_CNT ? i : -1);
-    uint32_t steps = (uint32_t)gen_range(g, 1, CONFORM_STEP_MAX), lr = (uint32_t)gen_range(g, 0, i & 1 ? 3 : 70);
+    uint32_t steps = (uint32_t)gen_range(g, 1, CONFORM_STEP_MAX),
+             lr = (uint32_t)gen_range(g, 0, i & 1 ? 3 : 70);
     qr_accel_job_t job = conform_attempt(c, steps, lr);
     assert_int_equal(d->ops->submit(d->q, &job), 0);
     conform_wait(d->ops, d->q, &job);
@@ -179,7 +202,7 @@ static void conform_in_place(conform_dev_t *d, conform_net_t *c, gen_t *g) {
   conform_check_attempt(c, c->model, 2, 1);
 }
 
-/* A cancelled job finishes, says how far it came, and its model is the one after that many steps. */
+/* A cancelled job finishes, says how far it came, and its model is that many steps on. */
 static void conform_cancel(conform_dev_t *d, conform_net_t *c, gen_t *g, uint32_t polls) {
   conform_fill(c, g, GEN_UNIFORM);
   qr_accel_job_t job = conform_attempt(c, CONFORM_STEP_MAX, 0);
@@ -215,15 +238,18 @@ static void conform_queue(conform_dev_t *d, conform_net_t *nets, uint32_t net_cn
     qr_accel_job_t extra = conform_forward(&nets[0], 1);
     assert_int_equal(d->ops->submit(d->q, &extra), QR_ERR_FULL);
     time_t end = time(NULL) + CONFORM_WAIT_S;
-    while (finished < info.queue_depth && time(NULL) < end) finished += (uint32_t)d->ops->poll(d->q);
+    while (finished < info.queue_depth && time(NULL) < end)
+      finished += (uint32_t)d->ops->poll(d->q);
     assert_int_equal(finished, info.queue_depth);
     for (uint32_t i = 0; i < more; i++) assert_true(rest[i].finished);
   }
   for (uint32_t i = 0; i < cnt; i++) {
     conform_wait(d->ops, d->q, &job[i]);
     assert_int_equal(job[i].err, 0);
-    if (i & 1) conform_check_forward(&nets[i], 33);
-    else conform_check_attempt(&nets[i], nets[i].model, 2, 1);
+    if (i & 1)
+      conform_check_forward(&nets[i], 33);
+    else
+      conform_check_attempt(&nets[i], nets[i].model, 2, 1);
   }
   assert_int_equal(d->ops->poll(d->q), 0);
 }
@@ -242,7 +268,10 @@ static void conform_misuse(conform_dev_t *d, conform_net_t *c, uint32_t net_cnt)
   assert_int_equal(d->ops->poll(d->q), 0);
 }
 
-typedef struct { conform_dev_t dev; conform_net_t *net; } conform_thread_t;
+typedef struct {
+  conform_dev_t dev;
+  conform_net_t *net;
+} conform_thread_t;
 
 static void *conform_thread(void *arg) {
   conform_thread_t *t = arg;
@@ -255,7 +284,7 @@ static void *conform_thread(void *arg) {
 
 /* Two queues of one device in two threads. */
 static void conform_threads(conform_dev_t *d, conform_net_t *a, conform_net_t *b, gen_t *g) {
-  conform_thread_t t[2] = { { *d, a }, { *d, b } };
+  conform_thread_t t[2] = {{*d, a}, {*d, b}};
   pthread_t id[2];
   assert_int_equal(d->ops->queue_open(d->dev, &t[1].dev.q), 0);
   for (int i = 0; i < 2; i++) {
@@ -271,24 +300,37 @@ static void conform_threads(conform_dev_t *d, conform_net_t *a, conform_net_t *b
 
 /* Layers of the two genesis tasks, with smaller batches so that the reference stays quick. */
 static void conform_genesis_nets(qr_net_t out[2]) {
-  qr_net_spec_t dense = { .in_c = 128, .in_h = 1, .in_w = 1, .action_cnt = 3, .layer_cnt = 3, .batch = 32, .act_frac = 5 };
-  for (int i = 0; i < 3; i++) dense.layers[i] = (qr_layer_spec_t){ .out = i < 2 ? 384 : 3, .lr_shift = 1 };
-  qr_net_spec_t conv = { .in_c = 8, .in_h = 4, .in_w = 24, .action_cnt = 3, .layer_cnt = 4, .batch = 16, .act_frac = 4 };
-  conv.layers[0] = (qr_layer_spec_t){ QR_LAYER_CONV3, 32, 1, 2, 2, 100 };
-  conv.layers[1] = (qr_layer_spec_t){ QR_LAYER_CONV3, 64, 2, 2, 2, 0 };
-  conv.layers[2] = (qr_layer_spec_t){ .out = 224, .lr_shift = 1 };
-  conv.layers[3] = (qr_layer_spec_t){ .out = 3, .lr_shift = 1 };
+  qr_net_spec_t dense = {.in_c = 128,
+                         .in_h = 1,
+                         .in_w = 1,
+                         .action_cnt = 3,
+                         .layer_cnt = 3,
+                         .batch = 32,
+                         .act_frac = 5};
+  for (int i = 0; i < 3; i++)
+    dense.layers[i] = (qr_layer_spec_t){.out = i < 2 ? 384 : 3, .lr_shift = 1};
+  qr_net_spec_t conv = {.in_c = 8,
+                        .in_h = 4,
+                        .in_w = 24,
+                        .action_cnt = 3,
+                        .layer_cnt = 4,
+                        .batch = 16,
+                        .act_frac = 4};
+  conv.layers[0] = (qr_layer_spec_t){QR_LAYER_CONV3, 32, 1, 2, 2, 100};
+  conv.layers[1] = (qr_layer_spec_t){QR_LAYER_CONV3, 64, 2, 2, 2, 0};
+  conv.layers[2] = (qr_layer_spec_t){.out = 224, .lr_shift = 1};
+  conv.layers[3] = (qr_layer_spec_t){.out = 3, .lr_shift = 1};
   char why[128];
   assert_int_equal(qr_net_init(&dense, &out[0], why, sizeof why), 0);
   assert_int_equal(qr_net_init(&conv, &out[1], why, sizeof why), 0);
 }
 
-/* Everything above on one driver with one set of options; random networks follow from the seed. Returns false if the driver
-   cannot run here. */
+/* Everything above on one driver with one set of options; random networks follow from the seed.
+   Returns false if the driver cannot run here. */
 static bool conform_all(const qr_accel_ops_t *ops, const char *options, uint64_t seed) {
   enum { NET_CNT = 8 };
   static conform_net_t nets[NET_CNT];
-  gen_t g = { seed };
+  gen_t g = {seed};
   qr_net_t net[NET_CNT];
   conform_genesis_nets(net);
   for (uint32_t i = 2; i < NET_CNT; i++) assert_true(gen_net(&g, i % 3, &net[i]));
@@ -297,7 +339,8 @@ static bool conform_all(const qr_accel_ops_t *ops, const char *options, uint64_t
   conform_dev_t d;
   bool runs = conform_dev_open(&d, ops, options, nets, NET_CNT);
   if (runs) {
-    for (uint32_t i = 0; i < NET_CNT; i++) conform_results(&d, &nets[i], &g, i < 2 ? 3 : GEN_MODE_CNT + 2);
+    for (uint32_t i = 0; i < NET_CNT; i++)
+      conform_results(&d, &nets[i], &g, i < 2 ? 3 : GEN_MODE_CNT + 2);
     conform_in_place(&d, &nets[2], &g);
     for (uint32_t polls = 0; polls < 4; polls++) conform_cancel(&d, &nets[3], &g, polls);
     conform_queue(&d, nets + 2, NET_CNT - 2, &g);

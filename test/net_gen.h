@@ -1,11 +1,13 @@
-/* Random networks, models and minibatches for tests of the training step. Seeded, no I/O, header only: a test binary is one
-   file. */
+/* Random networks, models and minibatches for tests of the training step. Seeded, no I/O, header
+   only: a test binary is one file. */
 #ifndef QR_TEST_NET_GEN_H
 #define QR_TEST_NET_GEN_H
 
 #include "step/net.h"
 
-typedef struct { uint64_t s; } gen_t;
+typedef struct {
+  uint64_t s;
+} gen_t;
 
 /* splitmix64: independent of the protocol's own generator on purpose. */
 static inline uint64_t gen_u64(gen_t *g) {
@@ -33,10 +35,10 @@ static inline uint32_t gen_divisor(gen_t *g, uint32_t v) {
   return d;
 }
 
-/* A spec of up to 4 layers; conv_cnt of them 3x3 convolutions in front. It may break a limit: the caller asks qr_net_init
-   and draws again. */
+/* A spec of up to 4 layers; conv_cnt of them 3x3 convolutions in front. It may break a limit: the
+   caller asks qr_net_init and draws again. */
 static inline qr_net_spec_t gen_spec(gen_t *g, uint32_t conv_cnt) {
-  qr_net_spec_t s = { .in_c = 16 * (uint32_t)gen_range(g, 1, 5), .in_h = 1, .in_w = 1 };
+  qr_net_spec_t s = {.in_c = 16 * (uint32_t)gen_range(g, 1, 5), .in_h = 1, .in_w = 1};
   uint32_t h = 1, w = 1;
   if (conv_cnt) {
     s.in_c = 8 * (uint32_t)gen_range(g, 1, 3);
@@ -106,7 +108,8 @@ static inline void gen_model(gen_t *g, enum gen_mode m, const qr_net_t *net, uin
       qr_st16(model + y->w_off + 2 * i, (uint16_t)gen_value(g, m, -32768, 32767));
     }
     for (uint32_t j = 0; j < y->n; j++) {
-      qr_st32(model + y->b_off + 4 * j, (uint32_t)gen_value(g, m == GEN_ALIEN ? GEN_EXTREME : m, -lim, lim));
+      qr_st32(model + y->b_off + 4 * j,
+              (uint32_t)gen_value(g, m == GEN_ALIEN ? GEN_EXTREME : m, -lim, lim));
     }
   }
 }

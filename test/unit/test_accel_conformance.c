@@ -65,7 +65,8 @@ static void test_cpu_refuses_bad_programs(void **st) {
 
 int main(void) {
   if (qr_crypto_init()) return 1;
-  const struct CMUnitTest tests[] = { cmocka_unit_test(test_every_driver), cmocka_unit_test(test_cpu_kernels),
-                                      cmocka_unit_test(test_cpu_options), cmocka_unit_test(test_cpu_refuses_bad_programs) };
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(test_every_driver), cmocka_unit_test(test_cpu_kernels),
+      cmocka_unit_test(test_cpu_options), cmocka_unit_test(test_cpu_refuses_bad_programs)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,5 +1,6 @@
-/* A second implementation of the training step, written from host/step/README.md alone: one sample at a time, direct
-   convolution, 64-bit arithmetic, no program, no packing. The reference and the CPU driver must agree with it to the bit. */
+/* A second implementation of the training step, written from host/step/README.md alone: one sample
+   at a time, direct convolution, 64-bit arithmetic, no program, no packing. The reference and the
+   CPU driver must agree with it to the bit. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -15,7 +16,7 @@
 typedef struct {
   bool conv, last;
   int k, n, h, w, c, oh, ow, sy, sx, pos, fan, fw, fa, lr;
-  int16_t *m;          /* masters [k][n] */
+  int16_t *m; /* masters [k][n] */
   int32_t *b;
   int64_t *x;          /* input of the layer, [batch][h][w][c] */
   int64_t *w7, *e, *g; /* [k][n]; error [batch*pos][n]; gradient [k][n] */
@@ -94,7 +95,8 @@ static size_t ind_model(ind_t *t, uint8_t *bytes, bool store) {
     lay_t *l = &t->l[i];
     size_t wsz = 2 * (size_t)(l->k * l->n), bsz = 4 * (size_t)l->n;
     memcpy(store ? bytes + off : (uint8_t *)l->m, store ? (uint8_t *)l->m : bytes + off, wsz);
-    memcpy(store ? bytes + off + wsz : (uint8_t *)l->b, store ? (uint8_t *)l->b : bytes + off + wsz, bsz);
+    memcpy(store ? bytes + off + wsz : (uint8_t *)l->b, store ? (uint8_t *)l->b : bytes + off + wsz,
+           bsz);
     off += wsz + bsz;
   }
   return off;
@@ -105,7 +107,8 @@ static uint32_t draw(const ind_t *t, enum qr_stream purpose, int layer, int64_t 
   return qr_philox_word(&p, (uint32_t)i);
 }
 
-static int64_t *dithered(const ind_t *t, const int64_t *x, int64_t cnt, int d, enum qr_stream purpose, int layer) {
+static int64_t *dithered(const ind_t *t, const int64_t *x, int64_t cnt, int d,
+                         enum qr_stream purpose, int layer) {
   qr_philox_t p = qr_philox_init(&t->sigma, qr_stream_word(purpose, (uint32_t)layer, t->step));
   int64_t *out = take((size_t)cnt, sizeof *out);
   for (int64_t i = 0; i < cnt; i++) {
@@ -133,7 +136,8 @@ static int64_t sr(int64_t x, int s, uint32_t r) {
 static int input_at(const lay_t *l, int p, int kk) {
   if (!l->conv) return kk;
   int ch = kk % l->c, tap = kk / l->c, i = tap / 3, j = tap % 3, y = p / l->ow, x = p % l->ow;
-  int iy = ((y * l->sy + i - 1) % l->h + l->h) % l->h, ix = ((x * l->sx + j - 1) % l->w + l->w) % l->w;
+  int iy = ((y * l->sy + i - 1) % l->h + l->h) % l->h,
+      ix = ((x * l->sx + j - 1) % l->w + l->w) % l->w;
   return (iy * l->w + ix) * l->c + ch;
 }
 
@@ -149,7 +153,8 @@ static void digest(ind_t *t, const int64_t *x, int m, int n) {
       row += (uint64_t)a * b;
     }
     int grp = i >> 8;
-    uint64_t lo = draw(t, QR_STREAM_DIGEST_R, slot, 2 * grp), hi = draw(t, QR_STREAM_DIGEST_R, slot, 2 * grp + 1);
+    uint64_t lo = draw(t, QR_STREAM_DIGEST_R, slot, 2 * grp),
+             hi = draw(t, QR_STREAM_DIGEST_R, slot, 2 * grp + 1);
     total += ((lo | hi << 32) | 1) * row;
   }
   t->dig[slot] = total;
@@ -178,7 +183,8 @@ static void forward(ind_t *t, int i, int cnt, bool train) {
     bias = bs > 0 ? (bias + ((int64_t)1 << (bs - 1))) >> bs : bias << -bs;
     int64_t v = acc[q] + bias;
     if (v < 0 && !l->last) v >>= 3;
-    v = l->last ? (int32_t)(uint32_t)(v * ((int64_t)1 << (16 - l->fa - l->fw))) : clip(half(v, s), -64, 63);
+    v = l->last ? (int32_t)(uint32_t)(v * ((int64_t)1 << (16 - l->fa - l->fw)))
+                : clip(half(v, s), -64, 63);
     t->l[i + 1].x[q] = v;
   }
   free(acc);
@@ -196,7 +202,8 @@ static void quantise(ind_t *t, int i) {
   int bits = 0;
   while (max >> bits) bits++;
   int s = bits > 8 ? bits - 8 : 0;
-  for (int64_t q = 0; q < cnt; q++) l->e[q] = clip(sr(l->e[q], s, draw(t, QR_STREAM_ROUND_E, i, q)), -64, 63);
+  for (int64_t q = 0; q < cnt; q++)
+    l->e[q] = clip(sr(l->e[q], s, draw(t, QR_STREAM_ROUND_E, i, q)), -64, 63);
   l->fe = (l->last ? 16 : t->l[i + 1].fe + t->l[i + 1].fw) - s;
 }
 
@@ -205,7 +212,8 @@ static void gradient(ind_t *t, int i) {
   lay_t *l = &t->l[i];
   int in = l->h * l->w * l->c;
   int64_t *a = l->last ? l->x : dithered(t, l->x, t->batch * in, i ? 2 : 8, QR_STREAM_DITHER_GA, i);
-  int64_t *d = l->last ? l->e : dithered(t, l->e, t->batch * l->pos * l->n, 4, QR_STREAM_DITHER_GE, i);
+  int64_t *d =
+      l->last ? l->e : dithered(t, l->e, t->batch * l->pos * l->n, 4, QR_STREAM_DITHER_GE, i);
   memset(l->g, 0, (size_t)(l->k * l->n) * sizeof *l->g);
   for (int b = 0; b < t->batch; b++) {
     for (int p = 0; p < l->pos; p++) {
@@ -235,7 +243,8 @@ static void backward(ind_t *t, int i) {
   if (!l->last) digest(t, col, rows, l->k);
   memset(to, 0, (size_t)(t->batch * in) * sizeof *to);
   for (int r = 0; r < rows; r++) {
-    for (int kk = 0; kk < l->k; kk++) to[r / l->pos * in + input_at(l, r % l->pos, kk)] += col[r * l->k + kk];
+    for (int kk = 0; kk < l->k; kk++)
+      to[r / l->pos * in + input_at(l, r % l->pos, kk)] += col[r * l->k + kk];
   }
   free(col);
   if (!l->last) free(d), free(w);
@@ -255,7 +264,8 @@ static void update(ind_t *t, int i, int sched) {
   }
   int s = l->fe + l->fa + log2b + l->lr + sched - (l->fw + 9);
   for (int q = 0; q < l->k * l->n; q++) {
-    l->m[q] = (int16_t)clip(l->m[q] - sr(l->g[q], s, draw(t, QR_STREAM_ROUND_W, i, q)), -32768, 32767);
+    l->m[q] =
+        (int16_t)clip(l->m[q] - sr(l->g[q], s, draw(t, QR_STREAM_ROUND_W, i, q)), -32768, 32767);
   }
 }
 
@@ -360,9 +370,18 @@ static void run_cpu(fix_t *f, const qr_hash_t *sigma, uint32_t sched, uint64_t *
   assert_int_equal(ops->open("", &a, why, sizeof why), 0);
   assert_int_equal(ops->load(a, &f->net, &f->prog, &id), 0);
   assert_int_equal(ops->queue_open(a, &q), 0);
-  qr_accel_job_t job = { .kind = QR_ACCEL_ATTEMPT, .prog = id, .model_in = f->model, .model_out = f->by_cpu, .sigma = *sigma,
-                         .step_cnt = STEPS, .lr_shift = sched, .obs = f->obs, .act = f->act, .target = f->target,
-                         .digests = dig, .td_abs_sum = td };
+  qr_accel_job_t job = {.kind = QR_ACCEL_ATTEMPT,
+                        .prog = id,
+                        .model_in = f->model,
+                        .model_out = f->by_cpu,
+                        .sigma = *sigma,
+                        .step_cnt = STEPS,
+                        .lr_shift = sched,
+                        .obs = f->obs,
+                        .act = f->act,
+                        .target = f->target,
+                        .digests = dig,
+                        .td_abs_sum = td};
   assert_int_equal(ops->submit(q, &job), 0);
   for (int i = 0; i < 1000 && !job.finished; i++) (void)ops->poll(q);
   assert_true(job.finished);
@@ -375,7 +394,8 @@ static void run_cpu(fix_t *f, const qr_hash_t *sigma, uint32_t sched, uint64_t *
 static void compare(fix_t *f, gen_t *g, enum gen_mode mode) {
   const qr_net_t *n = &f->net;
   uint32_t b = n->spec.batch, sched = (uint32_t)gen_range(g, 0, mode == GEN_EXTREME ? 31 : 3);
-  uint64_t dig_ref[QR_STEP_GEMM_MAX_CNT], dig_cpu[STEPS * QR_STEP_GEMM_MAX_CNT], td_cpu[STEPS], td_ref;
+  uint64_t dig_ref[QR_STEP_GEMM_MAX_CNT], dig_cpu[STEPS * QR_STEP_GEMM_MAX_CNT], td_cpu[STEPS],
+      td_ref;
   qr_hash_t sigma = gen_hash(g);
   gen_model(g, mode, n, f->model);
   gen_obs(g, mode, f->obs, (size_t)STEPS * b * n->in_sz);
@@ -392,7 +412,8 @@ static void compare(fix_t *f, gen_t *g, enum gen_mode mode) {
     ind_model(&f->ind, f->by_ind, true);
     assert_int_equal(f->ind.dig_cnt, f->prog.digest_cnt);
     assert_memory_equal(f->ind.dig, dig_ref, f->prog.digest_cnt * sizeof *dig_ref);
-    assert_memory_equal(f->ind.dig, dig_cpu + k * f->prog.digest_cnt, f->prog.digest_cnt * sizeof *dig_ref);
+    assert_memory_equal(f->ind.dig, dig_cpu + k * f->prog.digest_cnt,
+                        f->prog.digest_cnt * sizeof *dig_ref);
     assert_int_equal(td, td_ref);
     assert_int_equal(td, td_cpu[k]);
     assert_memory_equal(f->by_ind, f->by_ref, n->model_sz);
@@ -421,7 +442,7 @@ static void compare_init(fix_t *f, gen_t *g) {
 }
 
 static void run_nets(uint64_t seed, uint32_t conv_cnt, int net_cnt) {
-  gen_t g = { seed };
+  gen_t g = {seed};
   for (int i = 0; i < net_cnt; i++) {
     fix_t f;
     assert_true(fix_open(&f, &g, conv_cnt));
@@ -446,11 +467,12 @@ static void test_conv(void **st) {
 /* The minibatch draw and the target, from the same page. */
 static void test_batch(void **st) {
   (void)st;
-  gen_t g = { 4 };
+  gen_t g = {4};
   static uint32_t got[1024], want[1024];
   for (int round = 0; round < 50; round++) {
-    ind_t t = { .sigma = gen_hash(&g), .step = (uint32_t)gen_range(&g, 0, 65535) };
-    uint32_t batch = 16u << gen_range(&g, 0, 6), n = (uint32_t)gen_range(&g, batch, round & 1 ? batch + 8 : 65536);
+    ind_t t = {.sigma = gen_hash(&g), .step = (uint32_t)gen_range(&g, 0, 65535)};
+    uint32_t batch = 16u << gen_range(&g, 0, 6),
+             n = (uint32_t)gen_range(&g, batch, round & 1 ? batch + 8 : 65536);
     void *scratch = take(1, qr_step_batch_scratch_sz(n));
     qr_step_batch(&t.sigma, t.step, n, batch, got, scratch);
     uint32_t cnt = 0;
@@ -466,19 +488,22 @@ static void test_batch(void **st) {
 
 static void test_target(void **st) {
   (void)st;
-  gen_t g = { 5 };
+  gen_t g = {5};
   for (int i = 0; i < 10000; i++) {
-    int64_t r = gen_range(&g, -(1 << 20), 1 << 20), q = gen_range(&g, INT32_MIN, INT32_MAX), lim = gen_range(&g, 1, 1 << 20);
+    int64_t r = gen_range(&g, -(1 << 20), 1 << 20), q = gen_range(&g, INT32_MIN, INT32_MAX),
+            lim = gen_range(&g, 1, 1 << 20);
     int64_t gamma = gen_range(&g, 0, 65536);
-    assert_int_equal(qr_step_td_target((int32_t)r, true, (int32_t)q, (uint32_t)gamma, (int32_t)lim), r);
-    assert_int_equal(qr_step_td_target((int32_t)r, false, (int32_t)q, (uint32_t)gamma, (int32_t)lim),
-                     r + ((gamma * clip(q, -lim, lim)) >> 16));
+    assert_int_equal(qr_step_td_target((int32_t)r, true, (int32_t)q, (uint32_t)gamma, (int32_t)lim),
+                     r);
+    assert_int_equal(
+        qr_step_td_target((int32_t)r, false, (int32_t)q, (uint32_t)gamma, (int32_t)lim),
+        r + ((gamma * clip(q, -lim, lim)) >> 16));
   }
 }
 
 int main(void) {
   if (qr_crypto_init()) return 1;
-  const struct CMUnitTest tests[] = { cmocka_unit_test(test_dense), cmocka_unit_test(test_conv), cmocka_unit_test(test_batch),
-                                      cmocka_unit_test(test_target) };
+  const struct CMUnitTest tests[] = {cmocka_unit_test(test_dense), cmocka_unit_test(test_conv),
+                                     cmocka_unit_test(test_batch), cmocka_unit_test(test_target)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

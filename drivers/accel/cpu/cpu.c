@@ -1,5 +1,5 @@
-/* The CPU as an accelerator: jobs of a queue run in order inside poll, one training step or one chunk of forward rows per
-   call, so that a caller on one core stays responsive. */
+/* The CPU as an accelerator: jobs of a queue run in order inside poll, one training step or one
+   chunk of forward rows per call, so that a caller on one core stays responsive. */
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -25,7 +25,11 @@ struct qr_accel {
   loaded_t progs[PROG_MAX_CNT];
 };
 
-typedef struct { qr_accel_job_t *job; bool started, cancelled; uint32_t rows_done; } slot_t;
+typedef struct {
+  qr_accel_job_t *job;
+  bool started, cancelled;
+  uint32_t rows_done;
+} slot_t;
 
 struct qr_accel_queue {
   const qr_accel_t *a;
@@ -36,7 +40,7 @@ struct qr_accel_queue {
   uint8_t *scratch, *model;
 };
 
-/* Reads the options; *name points to static text or into a table. */
+/* The kernel that the options name, or the best that this processor runs. */
 static int choose_kernel(const char *options, const qr_cpu_kern_t **out, char *why, size_t why_sz) {
   qr_option_t o;
   int r;
@@ -91,10 +95,12 @@ static void cpu_info(const qr_accel_t *a, qr_accel_info_t *out) {
   out->queue_depth = QUEUE_DEPTH;
 }
 
-static int cpu_load(qr_accel_t *a, const qr_net_t *net, const qr_step_prog_t *prog, uint32_t *prog_id) {
+static int cpu_load(qr_accel_t *a, const qr_net_t *net, const qr_step_prog_t *prog,
+                    uint32_t *prog_id) {
   if (a->prog_cnt == PROG_MAX_CNT) return QR_ERR_FULL;
-  if (prog->model_sz != net->model_sz || prog->batch != net->spec.batch || prog->obs_sz != net->in_sz ||
-      prog->action_cnt != net->spec.action_cnt || qr_cpu_prog_check(prog))
+  if (prog->model_sz != net->model_sz || prog->batch != net->spec.batch ||
+      prog->obs_sz != net->in_sz || prog->action_cnt != net->spec.action_cnt ||
+      qr_cpu_prog_check(prog))
     return QR_ERR_ARG;
   loaded_t *p = &a->progs[a->prog_cnt];
   memset(p, 0, sizeof *p);
@@ -114,8 +120,8 @@ static void *carve(uint8_t *mem, size_t *at, size_t sz) {
 
 /* Memory of a queue, enough for any loaded program; mem = NULL only counts. Returns the bytes. */
 static size_t lay_out(const qr_accel_t *a, uint8_t *mem, qr_accel_queue_t *q) {
-  qr_cpu_need_t n = { 0 };
-  qr_cpu_plan_t f = { 0 };
+  qr_cpu_need_t n = {0};
+  qr_cpu_plan_t f = {0};
   size_t scratch = 0, model = 0, at = 0;
 #define MAX(to, v) (to) = (v) > (to) ? (v) : (to)
   for (uint32_t i = 0; i < a->prog_cnt; i++) {
@@ -154,7 +160,7 @@ static size_t lay_out(const qr_accel_t *a, uint8_t *mem, qr_accel_queue_t *q) {
 }
 
 static int cpu_queue_open(qr_accel_t *a, qr_accel_queue_t **out) {
-  qr_accel_queue_t q = { .a = a };
+  qr_accel_queue_t q = {.a = a};
   uint8_t *mem = aligned_alloc(QR_CACHE_LINE, lay_out(a, NULL, &q));
   if (!mem) return QR_ERR_NOMEM;
   lay_out(a, mem, &q);
@@ -165,10 +171,11 @@ static int cpu_queue_open(qr_accel_t *a, qr_accel_queue_t **out) {
 static void cpu_queue_close(qr_accel_queue_t *q) { free(q); }
 
 static bool job_ok(const qr_accel_queue_t *q, const qr_accel_job_t *job) {
-  if (job->prog >= q->a->prog_cnt || !job->model_in || !job->obs || (uintptr_t)job->model_in % 4) return false;
+  if (job->prog >= q->a->prog_cnt || !job->model_in || !job->obs || (uintptr_t)job->model_in % 4)
+    return false;
   if (job->kind == QR_ACCEL_FORWARD) return job->row_cnt && job->q;
-  if (job->kind != QR_ACCEL_ATTEMPT || !job->step_cnt || !job->model_out || !job->act || !job->target || !job->digests ||
-      !job->td_abs_sum)
+  if (job->kind != QR_ACCEL_ATTEMPT || !job->step_cnt || !job->model_out || !job->act ||
+      !job->target || !job->digests || !job->td_abs_sum)
     return false;
   const qr_step_prog_t *prog = &q->a->progs[job->prog].prog;
   for (size_t i = 0; i < (size_t)job->step_cnt * prog->batch; i++) {
@@ -183,7 +190,7 @@ static int cpu_submit(qr_accel_queue_t *q, qr_accel_job_t *job) {
   job->steps_done = 0;
   job->finished = false;
   job->err = 0;
-  q->slots[(q->head + q->cnt++) % QUEUE_DEPTH] = (slot_t){ .job = job };
+  q->slots[(q->head + q->cnt++) % QUEUE_DEPTH] = (slot_t){.job = job};
   return 0;
 }
 
@@ -192,10 +199,17 @@ static bool attempt_step(qr_accel_queue_t *q, slot_t *s) {
   qr_accel_job_t *job = s->job;
   const qr_step_prog_t *prog = &q->a->progs[job->prog].prog;
   size_t rows = (size_t)job->steps_done * prog->batch;
-  qr_cpu_step_t step = { .prog = prog, .scratch = q->scratch, .model = q->model, .obs = job->obs + rows * prog->obs_sz,
-                         .act = job->act + rows, .target = job->target + rows, .sigma = &job->sigma, .k = job->steps_done,
-                         .lr_shift = job->lr_shift, .digests = job->digests + (size_t)job->steps_done * prog->digest_cnt,
-                         .td_abs_sum = job->td_abs_sum + job->steps_done };
+  qr_cpu_step_t step = {.prog = prog,
+                        .scratch = q->scratch,
+                        .model = q->model,
+                        .obs = job->obs + rows * prog->obs_sz,
+                        .act = job->act + rows,
+                        .target = job->target + rows,
+                        .sigma = &job->sigma,
+                        .k = job->steps_done,
+                        .lr_shift = job->lr_shift,
+                        .digests = job->digests + (size_t)job->steps_done * prog->digest_cnt,
+                        .td_abs_sum = job->td_abs_sum + job->steps_done};
   if (!s->started) memcpy(q->model, job->model_in, prog->model_sz);
   s->started = true;
   qr_cpu_step(&q->work, &step);
@@ -205,10 +219,12 @@ static bool attempt_step(qr_accel_queue_t *q, slot_t *s) {
 static bool forward_chunk(qr_accel_queue_t *q, slot_t *s) {
   qr_accel_job_t *job = s->job;
   const loaded_t *p = &q->a->progs[job->prog];
-  uint32_t left = job->row_cnt - s->rows_done, rows = left < p->plan.chunk_rows ? left : p->plan.chunk_rows;
+  uint32_t left = job->row_cnt - s->rows_done,
+           rows = left < p->plan.chunk_rows ? left : p->plan.chunk_rows;
   if (!s->started) qr_cpu_forward_pack(&q->work, &p->net, &p->plan, &q->fwd, job->model_in);
   s->started = true;
-  qr_cpu_forward_run(&q->work, &p->net, &p->plan, &q->fwd, job->obs + (size_t)s->rows_done * p->net.in_sz, rows,
+  qr_cpu_forward_run(&q->work, &p->net, &p->plan, &q->fwd,
+                     job->obs + (size_t)s->rows_done * p->net.in_sz, rows,
                      job->q + (size_t)s->rows_done * p->net.spec.action_cnt);
   s->rows_done += rows;
   return s->rows_done == job->row_cnt;
@@ -239,15 +255,15 @@ static void cpu_cancel(qr_accel_queue_t *q, qr_accel_job_t *job) {
 }
 
 const qr_accel_ops_t qr_accel_cpu_ops = {
-  .name = "cpu",
-  .help = "this processor, one core per queue; options: kernel=avx512|avx2|portable",
-  .open = cpu_open,
-  .close = cpu_close,
-  .info = cpu_info,
-  .load = cpu_load,
-  .queue_open = cpu_queue_open,
-  .queue_close = cpu_queue_close,
-  .submit = cpu_submit,
-  .poll = cpu_poll,
-  .cancel = cpu_cancel,
+    .name = "cpu",
+    .help = "this processor, one core per queue; options: kernel=avx512|avx2|portable",
+    .open = cpu_open,
+    .close = cpu_close,
+    .info = cpu_info,
+    .load = cpu_load,
+    .queue_open = cpu_queue_open,
+    .queue_close = cpu_queue_close,
+    .submit = cpu_submit,
+    .poll = cpu_poll,
+    .cancel = cpu_cancel,
 };

@@ -12,9 +12,12 @@ typedef struct {
   int64_t exp[QR_STEP_EXP_MAX_CNT];
 } run_t;
 
-static const uint8_t type_sz[] = { [QR_STEP_I8] = 1, [QR_STEP_I16] = 2, [QR_STEP_I32] = 4, [QR_STEP_U8] = 1 };
+static const uint8_t type_sz[] = {
+    [QR_STEP_I8] = 1, [QR_STEP_I16] = 2, [QR_STEP_I32] = 4, [QR_STEP_U8] = 1};
 
-static size_t buf_sz(const qr_step_buf_t *b) { return qr_align_up((size_t)b->cnt * type_sz[b->type], QR_CACHE_LINE); }
+static size_t buf_sz(const qr_step_buf_t *b) {
+  return qr_align_up((size_t)b->cnt * type_sz[b->type], QR_CACHE_LINE);
+}
 
 size_t qr_cpu_scratch_sz(const qr_step_prog_t *prog) {
   size_t sz = 0;
@@ -29,7 +32,8 @@ static void grow(size_t *v, size_t to) {
 }
 
 void qr_cpu_need_op(qr_cpu_need_t *need, const qr_step_op_t *op) {
-  if (op->kind == QR_OP_BIAS_ACT || op->kind == QR_OP_Q_OUT || op->kind == QR_OP_BIAS_UPD) grow(&need->bias_cnt, op->n);
+  if (op->kind == QR_OP_BIAS_ACT || op->kind == QR_OP_Q_OUT || op->kind == QR_OP_BIAS_UPD)
+    grow(&need->bias_cnt, op->n);
   if (op->kind != QR_OP_GEMM) return;
   grow(&need->rows_sz, (size_t)op->m * qr_align_up(op->k, 4));
   grow(&need->pack_a_sz, qr_cpu_panels_sz(op->k, op->m));
@@ -37,11 +41,13 @@ void qr_cpu_need_op(qr_cpu_need_t *need, const qr_step_op_t *op) {
   grow(&need->sum_cnt, op->m);
 }
 
-void qr_cpu_product(const qr_cpu_work_t *w, const qr_step_op_t *op, const int8_t *a, const uint8_t *panels, int32_t *c) {
+void qr_cpu_product(const qr_cpu_work_t *w, const qr_step_op_t *op, const int8_t *a,
+                    const uint8_t *panels, int32_t *c) {
   const qr_cpu_kern_t *kern = w->kern;
   bool trans = op->flags & QR_GEMM_A_TRANS;
   uint32_t k4_cnt = (op->k + 3) / 4;
-  qr_cpu_gemm_t g = { .m = op->m, .n = op->n, .k4_cnt = k4_cnt, .a_sum = w->sum, .b = panels, .c = c };
+  qr_cpu_gemm_t g = {
+      .m = op->m, .n = op->n, .k4_cnt = k4_cnt, .a_sum = w->sum, .b = panels, .c = c};
   if (op->flags & QR_GEMM_A_CONV) {
     uint32_t rows = trans ? op->k : op->m;
     kern->im2col(w->rows, a, rows / ((uint32_t)op->geo.out_h * op->geo.out_w), &op->geo);
@@ -50,16 +56,18 @@ void qr_cpu_product(const qr_cpu_work_t *w, const qr_step_op_t *op, const int8_t
   if (trans) {
     kern->col_sum(w->sum, a, op->k, op->m);
     kern->pack(w->pack_a, a, op->k, op->m, 0);
-    g.a = (qr_cpu_a_t){ (const int8_t *)w->pack_a, (size_t)k4_cnt * QR_CPU_PANEL * 4, 4, QR_CPU_PANEL * 4 };
+    g.a = (qr_cpu_a_t){(const int8_t *)w->pack_a, (size_t)k4_cnt * QR_CPU_PANEL * 4, 4,
+                       QR_CPU_PANEL * 4};
   } else {
     uint32_t stride = k4_cnt * 4;
     kern->row_sum(w->sum, a, op->m, op->k);
     if (stride != op->k) {
       memset(w->rows, 0, (size_t)op->m * stride);
-      for (uint32_t i = 0; i < op->m; i++) memcpy(w->rows + (size_t)i * stride, a + (size_t)i * op->k, op->k);
+      for (uint32_t i = 0; i < op->m; i++)
+        memcpy(w->rows + (size_t)i * stride, a + (size_t)i * op->k, op->k);
       a = w->rows;
     }
-    g.a = (qr_cpu_a_t){ a, (size_t)16 * stride, stride, 4 };
+    g.a = (qr_cpu_a_t){a, (size_t)16 * stride, stride, 4};
   }
   kern->gemm(&g);
 }
@@ -68,7 +76,8 @@ void qr_cpu_bias_scale(int32_t *out, const int32_t *bias, uint32_t n, int shift)
   for (uint32_t j = 0; j < n; j++) out[j] = (int32_t)qr_step_bias_at(bias[j], shift);
 }
 
-void qr_cpu_q_out(int32_t *q, const int32_t *acc, const int32_t *bias, uint32_t m, uint32_t n, int shift) {
+void qr_cpu_q_out(int32_t *q, const int32_t *acc, const int32_t *bias, uint32_t m, uint32_t n,
+                  int shift) {
   for (uint32_t i = 0; i < m; i++) {
     for (uint32_t j = 0; j < n; j++) {
       size_t at = (size_t)i * n + j;
@@ -91,7 +100,8 @@ static void op_gemm(run_t *r, const qr_step_op_t *op) {
   }
   qr_cpu_product(r->w, op, r->buf[op->src0], r->w->pack_b, c);
   if (op->digest == QR_STEP_NO_DIGEST) return;
-  qr_philox_t key = stream(r, QR_STREAM_DIGEST_K, op->digest), rho = stream(r, QR_STREAM_DIGEST_R, op->digest);
+  qr_philox_t key = stream(r, QR_STREAM_DIGEST_K, op->digest),
+              rho = stream(r, QR_STREAM_DIGEST_R, op->digest);
   r->s->digests[op->digest] = kern->digest(c, op->m, op->n, &key, &rho);
 }
 
@@ -126,7 +136,7 @@ static int update_shift(const run_t *r, const qr_step_op_t *op) {
 static void op_bias_upd(run_t *r, const qr_step_op_t *op) {
   int32_t *b = r->buf[op->dst], *g = r->w->bias;
   int s = update_shift(r, op);
-  uint32_t draw[4] = { 0 };
+  uint32_t draw[4] = {0};
   qr_philox_t p = stream(r, QR_STREAM_ROUND_B, op->layer);
   r->w->kern->col_sum(g, r->buf[op->src0], op->m, op->n);
   for (uint32_t j = 0; j < op->n; j++) {
@@ -158,7 +168,8 @@ static void run_op(run_t *r, const qr_step_op_t *op) {
   case QR_OP_MASK: kern->mask(r->buf[op->dst], r->buf[op->src0], cnt); break;
   case QR_OP_ERR_QUANT: op_err_quant(r, op); break;
   case QR_OP_COL2IM:
-    kern->col2im(r->buf[op->dst], r->buf[op->src0], op->m / ((uint32_t)op->geo.out_h * op->geo.out_w), &op->geo);
+    kern->col2im(r->buf[op->dst], r->buf[op->src0],
+                 op->m / ((uint32_t)op->geo.out_h * op->geo.out_w), &op->geo);
     break;
   case QR_OP_BIAS_UPD: op_bias_upd(r, op); break;
   case QR_OP_WEIGHT_UPD:
@@ -188,7 +199,7 @@ static void bind(run_t *r) {
 }
 
 void qr_cpu_step(const qr_cpu_work_t *w, const qr_cpu_step_t *s) {
-  run_t r = { .w = w, .prog = s->prog, .s = s };
+  run_t r = {.w = w, .prog = s->prog, .s = s};
   bind(&r);
   for (uint32_t i = 0; i < s->prog->op_cnt; i++) run_op(&r, &s->prog->ops[i]);
 }

@@ -2,7 +2,6 @@
 
 const qr_cpu_kern_t *const qr_cpu_kernels[] = {
 #if defined(__x86_64__)
-  &qr_cpu_kern_avx512, &qr_cpu_kern_avx2,
+    &qr_cpu_kern_avx512, &qr_cpu_kern_avx2,
 #endif
-  &qr_cpu_kern_portable, NULL
-};
+    &qr_cpu_kern_portable, NULL};

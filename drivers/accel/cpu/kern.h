@@ -1,19 +1,24 @@
 /* The CPU driver's table of kernels: one per instruction set, equal to the bit.
 
-   A product C i32[m][n] = A i8[m][k] . B i8[k][n] runs on packed operands, k in groups of four ("k4", zero-padded):
-    - a panel is 16 columns of B as [k4][16][4] bytes, each plus 64, so that it is unsigned and below 128: what the u8 x s8
-      dot-product instructions want. The surplus 64 * sum(A row) is taken off where the accumulators start.
-    - A needs only four consecutive k together: rows of a row-major tensor do as they lie, a transposed A is packed to the
-      same panels without the 64. Row i, group g is at a + (i >> 4) * tile + (i & 15) * row + g * k4. */
+   A product C i32[m][n] = A i8[m][k] . B i8[k][n] runs on packed operands, k in groups of four
+   ("k4", zero-padded):
+    - a panel is 16 columns of B as [k4][16][4] bytes, each plus 64, so that it is unsigned and
+      below 128: what the u8 x s8 dot-product instructions want. The surplus 64 * sum(A row) is
+      taken off where the accumulators start.
+    - A needs only four consecutive k together: rows of a row-major tensor do as they lie, a
+      transposed A is packed to the same panels without the 64. Row i, group g is at
+      a + (i >> 4) * tile + (i & 15) * row + g * k4. */
 #ifndef QR_ACCEL_CPU_KERN_H
 #define QR_ACCEL_CPU_KERN_H
 
 #include "base/philox.h"
 #include "hls/common/qr_step_abi.h"
 
-#define QR_CPU_PANEL 16u /* columns of a panel */
-#define QR_CPU_CHUNK 1024u /* random words made at a time */
-#define QR_CPU_WORDS_BLOCKS 32u   /* which are whole runs of this many blocks */
+#define QR_CPU_PANEL 16u        /* columns of a panel */
+#define QR_CPU_CHUNK 1024u      /* random words made at a time */
+#define QR_CPU_WORDS_BLOCKS 32u /* which are whole runs of this many blocks */
+/* Groups of k per pass over a panel pair: 16 KiB, half of a small first-level cache. */
+#define QR_CPU_K4_BLOCK 128u
 #define QR_CPU_DIGEST_ROWS 256u /* rows that share a multiplier */
 
 typedef struct {
@@ -24,9 +29,9 @@ typedef struct {
 typedef struct {
   uint32_t m, n, k4_cnt;
   qr_cpu_a_t a;
-  const int32_t *a_sum;   /* [m] sum of each row of A */
-  const uint8_t *b;       /* panels */
-  int32_t *c;             /* [m][n] */
+  const int32_t *a_sum; /* [m] sum of each row of A */
+  const uint8_t *b;     /* panels */
+  int32_t *c;           /* [m][n] */
 } qr_cpu_gemm_t;
 
 typedef struct {
@@ -44,16 +49,19 @@ typedef struct {
   void (*col_sum)(int32_t *sum, const int8_t *src, uint32_t rows, uint32_t cols);
   void (*gemm)(const qr_cpu_gemm_t *g);
   /* Digest of x[m][n]; key and rho are the streams of its slot. */
-  uint64_t (*digest)(const int32_t *x, uint32_t m, uint32_t n, const qr_philox_t *key, const qr_philox_t *rho);
+  uint64_t (*digest)(const int32_t *x, uint32_t m, uint32_t n, const qr_philox_t *key,
+                     const qr_philox_t *rho);
   /* dst = requantised leaky (acc + bias[col]); bias already at the accumulator's scale */
-  void (*bias_act)(int8_t *dst, const int32_t *acc, const int32_t *bias, uint32_t m, uint32_t n, int shift);
+  void (*bias_act)(int8_t *dst, const int32_t *acc, const int32_t *bias, uint32_t m, uint32_t n,
+                   int shift);
   void (*mask)(int32_t *e, const int8_t *x, size_t cnt);
   uint32_t (*max_abs)(const int32_t *x, size_t cnt);
   /* dst = clip(SR(x, s), -64, 63) */
   void (*round_i8)(int8_t *dst, const int32_t *x, size_t cnt, int s, const qr_philox_t *p);
   /* w = clip(w - SR(x, s), -32768, 32767) */
   void (*update_i16)(int16_t *w, const int32_t *x, size_t cnt, int s, const qr_philox_t *p);
-  /* Rows of a convolution: dst[b*pos][9c] from src[b][h][w][c], and the reverse scatter-add into a cleared dst. */
+  /* Rows of a convolution: dst[b*pos][9c] from src[b][h][w][c], and the reverse scatter-add into a
+     cleared dst. */
   void (*im2col)(int8_t *dst, const int8_t *src, uint32_t batch, const qr_step_geo_t *g);
   void (*col2im)(int32_t *dst, const int32_t *src, uint32_t batch, const qr_step_geo_t *g);
 } qr_cpu_kern_t;

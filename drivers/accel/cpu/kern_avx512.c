@@ -7,12 +7,14 @@
 #define KERN_NAME "avx512"
 
 static bool kern_supported(void) {
-  return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
-         __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512vnni");
+  return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+         __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
+         __builtin_cpu_supports("avx512vnni");
 }
 
-/* Eight blocks in the 64-bit lanes of a register: the multiply reads the low halves and ignores what lies above them. Four
-   registers at once hide its latency. Lanes are numbered so that unpacking leaves the blocks in order. */
+/* Eight blocks in the 64-bit lanes of a register: the multiply reads the low halves and ignores
+   what lies above them. Four registers at once hide its latency. Lanes are numbered so that
+   unpacking leaves the blocks in order. */
 static void kern_words(const qr_philox_t *p, uint32_t block, uint32_t cnt, uint32_t *out) {
   enum { SETS = 4 };
   const __m512i lane = _mm512_setr_epi64(0, 4, 1, 5, 2, 6, 3, 7);
@@ -67,20 +69,20 @@ static int32_t kern_sum(const int8_t *x, uint32_t cnt) {
 
 #define ROWS(F) F(0) F(1) F(2) F(3) F(4) F(5) F(6) F(7)
 
-/* Sixteen accumulators in registers: enough to hide the latency of the dot product on both ports. */
-static void tile2(const int8_t *a, size_t row, size_t k4, const uint8_t *b, const uint8_t *b2, uint32_t k4_cnt,
-                  const int32_t *init, int32_t *c, size_t ldc) {
-#define LOAD(i)                                                                                                        \
-  __m512i x##i = init ? _mm512_set1_epi32(init[i]) : _mm512_loadu_si512(c + i * ldc);                                  \
+/* Sixteen accumulators in registers: enough to hide the dot product's latency on both ports. */
+static void tile2(const int8_t *a, size_t row, size_t k4, const uint8_t *b, const uint8_t *b2,
+                  uint32_t k4_cnt, const int32_t *init, int32_t *c, size_t ldc) {
+#define LOAD(i)                                                                                    \
+  __m512i x##i = init ? _mm512_set1_epi32(init[i]) : _mm512_loadu_si512(c + i * ldc);              \
   __m512i y##i = init ? x##i : _mm512_loadu_si512(c + i * ldc + QR_CPU_PANEL);
-#define STEP(i)                                                                                                        \
-  {                                                                                                                    \
-    __m512i v = _mm512_set1_epi32((int)qr_ld32(a + i * row));                                                          \
-    x##i = _mm512_dpbusd_epi32(x##i, p, v);                                                                            \
-    y##i = _mm512_dpbusd_epi32(y##i, q, v);                                                                            \
+#define STEP(i)                                                                                    \
+  {                                                                                                \
+    __m512i v = _mm512_set1_epi32((int)qr_ld32(a + i * row));                                      \
+    x##i = _mm512_dpbusd_epi32(x##i, p, v);                                                        \
+    y##i = _mm512_dpbusd_epi32(y##i, q, v);                                                        \
   }
-#define STORE(i)                                                                                                       \
-  _mm512_storeu_si512(c + i * ldc, x##i);                                                                              \
+#define STORE(i)                                                                                   \
+  _mm512_storeu_si512(c + i * ldc, x##i);                                                          \
   _mm512_storeu_si512(c + i * ldc + QR_CPU_PANEL, y##i);
   ROWS(LOAD)
   for (uint32_t g = 0; g < k4_cnt; g++, a += k4, b += QR_CPU_PANEL * 4, b2 += QR_CPU_PANEL * 4) {
@@ -93,8 +95,8 @@ static void tile2(const int8_t *a, size_t row, size_t k4, const uint8_t *b, cons
 #undef STORE
 }
 
-static void tile1(const int8_t *a, size_t row, size_t k4, const uint8_t *b, uint32_t k4_cnt, const int32_t *init, int32_t *c,
-                  size_t ldc) {
+static void tile1(const int8_t *a, size_t row, size_t k4, const uint8_t *b, uint32_t k4_cnt,
+                  const int32_t *init, int32_t *c, size_t ldc) {
 #define LOAD(i) __m512i x##i = init ? _mm512_set1_epi32(init[i]) : _mm512_loadu_si512(c + i * ldc);
 #define STEP(i) x##i = _mm512_dpbusd_epi32(x##i, p, _mm512_set1_epi32((int)qr_ld32(a + i * row)));
 #define STORE(i) _mm512_storeu_si512(c + i * ldc, x##i);
@@ -109,8 +111,9 @@ static void tile1(const int8_t *a, size_t row, size_t k4, const uint8_t *b, uint
 #undef STORE
 }
 
-static void kern_tile(const int8_t *a, size_t row, size_t k4, const uint8_t *b, size_t panel, uint32_t panel_cnt,
-                      uint32_t k4_cnt, const int32_t *init, int32_t *c, size_t ldc) {
+static void kern_tile(const int8_t *a, size_t row, size_t k4, const uint8_t *b, size_t panel,
+                      uint32_t panel_cnt, uint32_t k4_cnt, const int32_t *init, int32_t *c,
+                      size_t ldc) {
   if (panel_cnt == 2) {
     tile2(a, row, k4, b, b + panel, k4_cnt, init, c, ldc);
   } else {
@@ -126,7 +129,8 @@ static uint64_t kern_digest_row(const int32_t *x, const uint32_t *key, uint32_t 
     sum = _mm512_add_epi64(sum, _mm512_mul_epu32(t, _mm512_srli_epi64(t, 32)));
   }
   uint64_t s = lane_sum(sum);
-  for (; j < n; j += 2) s += (uint64_t)((uint32_t)x[j] + key[j]) * ((uint32_t)x[j + 1] + key[j + 1]);
+  for (; j < n; j += 2)
+    s += (uint64_t)((uint32_t)x[j] + key[j]) * ((uint32_t)x[j + 1] + key[j + 1]);
   return s;
 }
 

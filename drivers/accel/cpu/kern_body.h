@@ -4,28 +4,33 @@
      static void kern_words(const qr_philox_t *p, uint32_t block, uint32_t cnt, uint32_t *out)
        words of cnt blocks from block; cnt is a multiple of QR_CPU_WORDS_BLOCKS
      static int32_t kern_sum(const int8_t *x, uint32_t cnt)
-     static void kern_tile(const int8_t *a, size_t row, size_t k4, const uint8_t *b, size_t panel, uint32_t panel_cnt,
-                           uint32_t k4_cnt, const int32_t *init, int32_t *c, size_t ldc)
-       8 rows by panel_cnt (1 or 2) panels of a product; accumulators start at init[row], or at c if init is NULL
+     static void kern_tile(const int8_t *a, size_t row, size_t k4, const uint8_t *b, size_t panel,
+                           uint32_t panel_cnt, uint32_t k4_cnt, const int32_t *init, int32_t *c,
+                           size_t ldc)
+       8 rows by panel_cnt (1 or 2) panels of a product; k4_cnt is at most QR_CPU_K4_BLOCK;
+       accumulators start at init[row], or at c if init is NULL
      static uint64_t kern_digest_row(const int32_t *x, const uint32_t *key, uint32_t n)
-   The loops here are written for the compiler's vectoriser. Everything is static: no code of one target leaks to another. */
+   The loops here are written for the compiler's vectoriser. Everything is static: no code of one
+   target leaks to another. */
 #include "kern.h"
 #include "step/fixed.h"
 
 #define TILE_ROWS 8u
 #define TILE_PANELS 2u
-#define K4_BLOCK 128u /* groups of k per pass over a panel pair: 16 KiB, half of a small first-level cache */
 
 static void kern_w7(int8_t *restrict dst, const int16_t *restrict src, size_t cnt) {
   for (size_t i = 0; i < cnt; i++) {
     int16_t v = (int16_t)(((src[i] >> 8) + 1) >> 1); /* (x + 256) >> 9 within 16 bits */
-    dst[i] = (int8_t)(v < QR_STEP_I7_MIN ? QR_STEP_I7_MIN : v > QR_STEP_I7_MAX ? QR_STEP_I7_MAX : v);
+    dst[i] = (int8_t)(v < QR_STEP_I7_MIN   ? QR_STEP_I7_MIN
+                      : v > QR_STEP_I7_MAX ? QR_STEP_I7_MAX
+                                           : v);
   }
 }
 
-/* u = ((2b - 255)(2d + 1) + 256) >> 9 = (b(2d + 1) - 255d) >> 8: the bit that is dropped is always odd. */
-static inline void dither_run(int8_t *restrict dst, const int8_t *restrict src, const uint8_t *restrict b, size_t cnt,
-                              int d) {
+/* u = ((2b - 255)(2d + 1) + 256) >> 9 = (b(2d + 1) - 255d) >> 8: the bit dropped is always
+   odd. */
+static inline void dither_run(int8_t *restrict dst, const int8_t *restrict src,
+                              const uint8_t *restrict b, size_t cnt, int d) {
   int16_t mul = (int16_t)(2 * d + 1), sub = (int16_t)(255 * d);
   int8_t lo = (int8_t)(QR_STEP_I7_MIN + d), hi = (int8_t)(QR_STEP_I7_MAX - d);
   for (size_t i = 0; i < cnt; i++) {
@@ -39,14 +44,15 @@ static void kern_dither(int8_t *dst, const int8_t *src, size_t cnt, int d, const
   _Alignas(64) uint32_t r[QR_CPU_CHUNK];
   for (size_t at = 0; at < cnt; at += sizeof r) {
     size_t n = cnt - at < sizeof r ? cnt - at : sizeof r;
-    kern_words(p, (uint32_t)(at / 16), (uint32_t)qr_align_up((n + 15) / 16, QR_CPU_WORDS_BLOCKS), r);
+    kern_words(p, (uint32_t)(at / 16), (uint32_t)qr_align_up((n + 15) / 16, QR_CPU_WORDS_BLOCKS),
+               r);
     dither_run(dst + at, src + at, (const uint8_t *)r, n, d);
   }
 }
 
 /* Four rows of 16 columns side by side. */
-static inline void pack_group(uint8_t *restrict dst, const int8_t *r0, const int8_t *r1, const int8_t *r2,
-                              const int8_t *r3, uint8_t plus) {
+static inline void pack_group(uint8_t *restrict dst, const int8_t *r0, const int8_t *r1,
+                              const int8_t *r2, const int8_t *r3, uint8_t plus) {
   for (uint32_t j = 0; j < QR_CPU_PANEL; j++) {
     dst[4 * j] = (uint8_t)(r0[j] + plus);
     dst[4 * j + 1] = (uint8_t)(r1[j] + plus);
@@ -80,13 +86,16 @@ static void kern_pack_trans(uint8_t *dst, const int8_t *src, uint32_t k, uint32_
   memset(dst, 0, qr_cpu_panels_sz(k, n));
   for (uint32_t col = 0; col < n; col++) {
     const int8_t *s = src + (size_t)col * k;
-    uint8_t *d = dst + ((size_t)(col / QR_CPU_PANEL) * k4_cnt * QR_CPU_PANEL + col % QR_CPU_PANEL) * 4;
+    uint8_t *d =
+        dst + ((size_t)(col / QR_CPU_PANEL) * k4_cnt * QR_CPU_PANEL + col % QR_CPU_PANEL) * 4;
     uint32_t g = 0;
     for (; 4 * g + 4 <= k; g++) {
       uint32_t v = qr_ld32(s + 4 * g); /* bytes plus 64 without carries between them */
-      qr_st32(d + (size_t)g * QR_CPU_PANEL * 4, ((v & 0x7f7f7f7fu) + 0x40404040u) ^ (v & 0x80808080u));
+      qr_st32(d + (size_t)g * QR_CPU_PANEL * 4,
+              ((v & 0x7f7f7f7fu) + 0x40404040u) ^ (v & 0x80808080u));
     }
-    for (uint32_t i = 4 * g; i < k; i++) d[(size_t)g * QR_CPU_PANEL * 4 + i % 4] = (uint8_t)(s[i] + 64);
+    for (uint32_t i = 4 * g; i < k; i++)
+      d[(size_t)g * QR_CPU_PANEL * 4 + i % 4] = (uint8_t)(s[i] + 64);
   }
 }
 
@@ -102,7 +111,7 @@ static void kern_col_sum(int32_t *sum, const int8_t *src, uint32_t rows, uint32_
     uint32_t w = cols - j0 < WIDTH ? cols - j0 : WIDTH;
     for (uint32_t i0 = 0; i0 < rows; i0 += DEPTH) {
       uint32_t end = rows - i0 < DEPTH ? rows : i0 + DEPTH;
-      int16_t part[WIDTH] = { 0 };
+      int16_t part[WIDTH] = {0};
       if (w == WIDTH) {
         for (uint32_t i = i0; i < end; i++) {
           const int8_t *s = src + (size_t)i * cols + j0;
@@ -120,9 +129,10 @@ static void kern_col_sum(int32_t *sum, const int8_t *src, uint32_t rows, uint32_
 }
 
 /* A tile at the edge: computed in full beside C and copied where C has room. */
-static void tile_edge(const qr_cpu_gemm_t *g, uint32_t row, uint32_t panel, uint32_t k4_at, uint32_t k4_cnt, bool first) {
+static void tile_edge(const qr_cpu_gemm_t *g, uint32_t row, uint32_t panel, uint32_t k4_at,
+                      uint32_t k4_cnt, bool first) {
   _Alignas(64) int32_t c[TILE_ROWS * QR_CPU_PANEL];
-  int8_t a[TILE_ROWS * K4_BLOCK * 4];
+  int8_t a[TILE_ROWS * QR_CPU_K4_BLOCK * 4];
   uint32_t rows = g->m - row < TILE_ROWS ? g->m - row : TILE_ROWS, col = panel * QR_CPU_PANEL;
   uint32_t cols = g->n - col < QR_CPU_PANEL ? g->n - col : QR_CPU_PANEL;
   const int8_t *src = g->a.p + (row >> 4) * g->a.tile + (row & 15) * g->a.row + k4_at * g->a.k4;
@@ -132,24 +142,26 @@ static void tile_edge(const qr_cpu_gemm_t *g, uint32_t row, uint32_t panel, uint
     int8_t *to = a + (size_t)i * k4_cnt * 4;
     for (uint32_t q = 0; q < k4_cnt; q++) memcpy(to + 4 * q, src + i * g->a.row + q * g->a.k4, 4);
     for (uint32_t j = 0; j < cols; j++) {
-      c[i * QR_CPU_PANEL + j] = first ? -64 * g->a_sum[row + i] : g->c[(size_t)(row + i) * g->n + col + j];
+      c[i * QR_CPU_PANEL + j] =
+          first ? -64 * g->a_sum[row + i] : g->c[(size_t)(row + i) * g->n + col + j];
     }
   }
   size_t panel_sz = (size_t)g->k4_cnt * QR_CPU_PANEL * 4;
-  kern_tile(a, (size_t)k4_cnt * 4, 4, g->b + panel * panel_sz + (size_t)k4_at * QR_CPU_PANEL * 4, panel_sz, 1, k4_cnt, NULL,
-            c, QR_CPU_PANEL);
+  kern_tile(a, (size_t)k4_cnt * 4, 4, g->b + panel * panel_sz + (size_t)k4_at * QR_CPU_PANEL * 4,
+            panel_sz, 1, k4_cnt, NULL, c, QR_CPU_PANEL);
   for (uint32_t i = 0; i < rows; i++) {
     memcpy(g->c + (size_t)(row + i) * g->n + col, c + i * QR_CPU_PANEL, cols * sizeof *c);
   }
 }
 
-static void tile_full(const qr_cpu_gemm_t *g, uint32_t row, uint32_t panel, uint32_t panel_cnt, uint32_t k4_at,
-                      uint32_t k4_cnt, bool first) {
+static void tile_full(const qr_cpu_gemm_t *g, uint32_t row, uint32_t panel, uint32_t panel_cnt,
+                      uint32_t k4_at, uint32_t k4_cnt, bool first) {
   int32_t init[TILE_ROWS];
   size_t panel_sz = (size_t)g->k4_cnt * QR_CPU_PANEL * 4;
   for (uint32_t i = 0; i < TILE_ROWS; i++) init[i] = -64 * g->a_sum[row + i];
-  kern_tile(g->a.p + (row >> 4) * g->a.tile + (row & 15) * g->a.row + k4_at * g->a.k4, g->a.row, g->a.k4,
-            g->b + panel * panel_sz + (size_t)k4_at * QR_CPU_PANEL * 4, panel_sz, panel_cnt, k4_cnt, first ? init : NULL,
+  kern_tile(g->a.p + (row >> 4) * g->a.tile + (row & 15) * g->a.row + k4_at * g->a.k4, g->a.row,
+            g->a.k4, g->b + panel * panel_sz + (size_t)k4_at * QR_CPU_PANEL * 4, panel_sz,
+            panel_cnt, k4_cnt, first ? init : NULL,
             g->c + (size_t)row * g->n + panel * QR_CPU_PANEL, g->n);
 }
 
@@ -157,8 +169,8 @@ static void kern_gemm(const qr_cpu_gemm_t *g) {
   uint32_t panel_cnt = (g->n + QR_CPU_PANEL - 1) / QR_CPU_PANEL, full = g->n / QR_CPU_PANEL;
   for (uint32_t p = 0; p < panel_cnt; p += TILE_PANELS) {
     uint32_t here = panel_cnt - p < TILE_PANELS ? panel_cnt - p : TILE_PANELS;
-    for (uint32_t k4 = 0; k4 < g->k4_cnt; k4 += K4_BLOCK) {
-      uint32_t k4_cnt = g->k4_cnt - k4 < K4_BLOCK ? g->k4_cnt - k4 : K4_BLOCK;
+    for (uint32_t k4 = 0; k4 < g->k4_cnt; k4 += QR_CPU_K4_BLOCK) {
+      uint32_t k4_cnt = g->k4_cnt - k4 < QR_CPU_K4_BLOCK ? g->k4_cnt - k4 : QR_CPU_K4_BLOCK;
       for (uint32_t row = 0; row < g->m; row += TILE_ROWS) {
         if (g->m - row >= TILE_ROWS && p + here <= full) {
           tile_full(g, row, p, here, k4, k4_cnt, !k4);
@@ -170,18 +182,24 @@ static void kern_gemm(const qr_cpu_gemm_t *g) {
   }
 }
 
-static uint64_t kern_digest(const int32_t *x, uint32_t m, uint32_t n, const qr_philox_t *key, const qr_philox_t *rho) {
-  /* Columns go in spans so that the key words of 256 rows stay in the first-level cache whatever n is. */
+static uint64_t kern_digest(const int32_t *x, uint32_t m, uint32_t n, const qr_philox_t *key,
+                            const qr_philox_t *rho) {
+  /* Columns go in spans so that the key words of 256 rows stay in the first-level cache whatever n
+     is. */
   enum { SPAN = 2048 };
   _Alignas(64) uint32_t k[8 * QR_CPU_DIGEST_ROWS + SPAN];
   uint64_t total = 0;
   for (uint32_t j = 0; j < n; j += SPAN) {
-    uint32_t w = n - j < SPAN ? n - j : SPAN, rows = m < QR_CPU_DIGEST_ROWS ? m : QR_CPU_DIGEST_ROWS;
-    kern_words(key, j / 4, (uint32_t)qr_align_up((8 * (rows - 1) + w + 3) / 4, QR_CPU_WORDS_BLOCKS), k);
+    uint32_t w = n - j < SPAN ? n - j : SPAN,
+             rows = m < QR_CPU_DIGEST_ROWS ? m : QR_CPU_DIGEST_ROWS;
+    kern_words(key, j / 4, (uint32_t)qr_align_up((8 * (rows - 1) + w + 3) / 4, QR_CPU_WORDS_BLOCKS),
+               k);
     for (uint32_t i = 0; i < m; i += QR_CPU_DIGEST_ROWS) {
-      uint32_t end = m - i < QR_CPU_DIGEST_ROWS ? m : i + QR_CPU_DIGEST_ROWS, grp = i / QR_CPU_DIGEST_ROWS;
+      uint32_t end = m - i < QR_CPU_DIGEST_ROWS ? m : i + QR_CPU_DIGEST_ROWS,
+               grp = i / QR_CPU_DIGEST_ROWS;
       uint64_t sum = 0, lo = qr_philox_word(rho, 2 * grp), hi = qr_philox_word(rho, 2 * grp + 1);
-      for (uint32_t r = i; r < end; r++) sum += kern_digest_row(x + (size_t)r * n + j, k + 8 * (r - i), w);
+      for (uint32_t r = i; r < end; r++)
+        sum += kern_digest_row(x + (size_t)r * n + j, k + 8 * (r - i), w);
       total += ((lo | hi << 32) | 1) * sum;
     }
   }
@@ -189,8 +207,8 @@ static uint64_t kern_digest(const int32_t *x, uint32_t m, uint32_t n, const qr_p
 }
 
 /* Magnitudes as unsigned 32-bit numbers: |v| + half a unit stays below 2^32. */
-static void kern_bias_act(int8_t *restrict dst, const int32_t *restrict acc, const int32_t *restrict bias, uint32_t m,
-                          uint32_t n, int shift) {
+static void kern_bias_act(int8_t *restrict dst, const int32_t *restrict acc,
+                          const int32_t *restrict bias, uint32_t m, uint32_t n, int shift) {
   uint32_t unit = 1u << (shift - 1);
   for (uint32_t i = 0; i < m; i++) {
     const int32_t *a = acc + (size_t)i * n;
@@ -200,7 +218,9 @@ static void kern_bias_act(int8_t *restrict dst, const int32_t *restrict acc, con
       v = v < 0 ? v >> 3 : v;
       int32_t h = (int32_t)(((v < 0 ? 0u - (uint32_t)v : (uint32_t)v) + unit) >> shift);
       h = v < 0 ? -h : h;
-      d[j] = (int8_t)(h < QR_STEP_I7_MIN ? QR_STEP_I7_MIN : h > QR_STEP_I7_MAX ? QR_STEP_I7_MAX : h);
+      d[j] = (int8_t)(h < QR_STEP_I7_MIN   ? QR_STEP_I7_MIN
+                      : h > QR_STEP_I7_MAX ? QR_STEP_I7_MAX
+                                           : h);
     }
   }
 }
@@ -219,8 +239,10 @@ static uint32_t kern_max_abs(const int32_t *x, size_t cnt) {
 }
 
 /* out = SR(x, s), bounded to +-2^30, which is beyond what any caller's clip lets through.
-   For 1 <= s <= 31 the low s bits of x and the draw add without leaving 32 bits: x = (x >> s) * 2^s + low. */
-static inline void sr_run(int32_t *restrict out, const int32_t *restrict x, const uint32_t *restrict r, size_t cnt, int s) {
+   For 1 <= s <= 31 the low s bits of x and the draw add without leaving 32 bits: x = (x >> s) * 2^s
+   + low. */
+static inline void sr_run(int32_t *restrict out, const int32_t *restrict x,
+                          const uint32_t *restrict r, size_t cnt, int s) {
   if (s >= 1 && s <= 31) {
     uint32_t low = (1u << s) - 1;
     for (size_t i = 0; i < cnt; i++) {
@@ -242,7 +264,9 @@ static void kern_round_i8(int8_t *dst, const int32_t *x, size_t cnt, int s, cons
     sr_run(v, x + at, r, n, s);
     int8_t *restrict d = dst + at;
     for (size_t i = 0; i < n; i++) {
-      d[i] = (int8_t)(v[i] < QR_STEP_I7_MIN ? QR_STEP_I7_MIN : v[i] > QR_STEP_I7_MAX ? QR_STEP_I7_MAX : v[i]);
+      d[i] = (int8_t)(v[i] < QR_STEP_I7_MIN   ? QR_STEP_I7_MIN
+                      : v[i] > QR_STEP_I7_MAX ? QR_STEP_I7_MAX
+                                              : v[i]);
     }
   }
 }
@@ -293,7 +317,8 @@ static inline void add_channels(int32_t *restrict dst, const int32_t *restrict s
 #define ALWAYS_INLINE static inline __attribute__((always_inline))
 
 /* c is g->c, given apart so that common counts become constants. */
-ALWAYS_INLINE void im2col_of(int8_t *dst, const int8_t *src, uint32_t batch, const qr_step_geo_t *g, uint32_t c) {
+ALWAYS_INLINE void im2col_of(int8_t *dst, const int8_t *src, uint32_t batch, const qr_step_geo_t *g,
+                             uint32_t c) {
   size_t in = (size_t)g->h * g->w * c;
   uint32_t at[9];
   for (uint32_t b = 0; b < batch; b++, src += in) {
@@ -306,7 +331,8 @@ ALWAYS_INLINE void im2col_of(int8_t *dst, const int8_t *src, uint32_t batch, con
   }
 }
 
-ALWAYS_INLINE void col2im_of(int32_t *dst, const int32_t *src, uint32_t batch, const qr_step_geo_t *g, uint32_t c) {
+ALWAYS_INLINE void col2im_of(int32_t *dst, const int32_t *src, uint32_t batch,
+                             const qr_step_geo_t *g, uint32_t c) {
   size_t in = (size_t)g->h * g->w * c;
   uint32_t at[9];
   memset(dst, 0, batch * in * sizeof *dst);
@@ -321,19 +347,37 @@ ALWAYS_INLINE void col2im_of(int32_t *dst, const int32_t *src, uint32_t batch, c
 }
 
 static void kern_im2col(int8_t *dst, const int8_t *src, uint32_t batch, const qr_step_geo_t *g) {
-  if (g->c == 8) im2col_of(dst, src, batch, g, 8);
-  else if (g->c == 32) im2col_of(dst, src, batch, g, 32);
-  else im2col_of(dst, src, batch, g, g->c);
+  if (g->c == 8)
+    im2col_of(dst, src, batch, g, 8);
+  else if (g->c == 32)
+    im2col_of(dst, src, batch, g, 32);
+  else
+    im2col_of(dst, src, batch, g, g->c);
 }
 
 static void kern_col2im(int32_t *dst, const int32_t *src, uint32_t batch, const qr_step_geo_t *g) {
-  if (g->c == 32) col2im_of(dst, src, batch, g, 32);
-  else col2im_of(dst, src, batch, g, g->c);
+  if (g->c == 32)
+    col2im_of(dst, src, batch, g, 32);
+  else
+    col2im_of(dst, src, batch, g, g->c);
 }
 
 const qr_cpu_kern_t KERN_TABLE = {
-  .name = KERN_NAME, .supported = kern_supported, .w7 = kern_w7, .dither = kern_dither, .pack = kern_pack,
-  .pack_trans = kern_pack_trans, .row_sum = kern_row_sum, .col_sum = kern_col_sum, .gemm = kern_gemm,
-  .digest = kern_digest, .bias_act = kern_bias_act, .mask = kern_mask, .max_abs = kern_max_abs,
-  .round_i8 = kern_round_i8, .update_i16 = kern_update_i16, .im2col = kern_im2col, .col2im = kern_col2im,
+    .name = KERN_NAME,
+    .supported = kern_supported,
+    .w7 = kern_w7,
+    .dither = kern_dither,
+    .pack = kern_pack,
+    .pack_trans = kern_pack_trans,
+    .row_sum = kern_row_sum,
+    .col_sum = kern_col_sum,
+    .gemm = kern_gemm,
+    .digest = kern_digest,
+    .bias_act = kern_bias_act,
+    .mask = kern_mask,
+    .max_abs = kern_max_abs,
+    .round_i8 = kern_round_i8,
+    .update_i16 = kern_update_i16,
+    .im2col = kern_im2col,
+    .col2im = kern_col2im,
 };

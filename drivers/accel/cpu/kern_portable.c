@@ -16,10 +16,12 @@ static int32_t kern_sum(const int8_t *x, uint32_t cnt) {
   return s;
 }
 
-/* Both operands as 16-bit runs along k: a dot product that compilers turn into multiply-add instructions. */
-static void kern_tile(const int8_t *a, size_t row, size_t k4, const uint8_t *b, size_t panel, uint32_t panel_cnt,
-                      uint32_t k4_cnt, const int32_t *init, int32_t *c, size_t ldc) {
-  enum { ROWS = 8, K_MAX = 512 };
+/* Both operands as 16-bit runs along k: a dot product that compilers turn into multiply-add
+   instructions. */
+static void kern_tile(const int8_t *a, size_t row, size_t k4, const uint8_t *b, size_t panel,
+                      uint32_t panel_cnt, uint32_t k4_cnt, const int32_t *init, int32_t *c,
+                      size_t ldc) {
+  enum { ROWS = 8, K_MAX = 4 * QR_CPU_K4_BLOCK };
   int16_t x[ROWS][K_MAX], y[QR_CPU_PANEL][K_MAX];
   uint32_t k = 4 * k4_cnt;
   for (uint32_t i = 0; i < ROWS; i++) {
@@ -43,7 +45,8 @@ static void kern_tile(const int8_t *a, size_t row, size_t k4, const uint8_t *b, 
 
 static uint64_t kern_digest_row(const int32_t *x, const uint32_t *key, uint32_t n) {
   uint64_t sum = 0;
-  for (uint32_t j = 0; j < n; j += 2) sum += (uint64_t)((uint32_t)x[j] + key[j]) * ((uint32_t)x[j + 1] + key[j + 1]);
+  for (uint32_t j = 0; j < n; j += 2)
+    sum += (uint64_t)((uint32_t)x[j] + key[j]) * ((uint32_t)x[j + 1] + key[j + 1]);
   return sum;
 }
 
