@@ -91,7 +91,7 @@ static void insert(bucket_t *b, uint32_t at, const qr_account_t *a) {
     uint32_t cap = b->cap ? 2 * b->cap : 4;
     qr_account_t *p = realloc(b->accounts, (size_t)cap * sizeof *p);
     if (!p) {
-      qr_log(QR_LOG_ERROR, "ledger", "out of memory accounts=%u", b->cnt);
+      qr_log(QR_LOG_ERROR, "ledger", "event=out-of-memory accounts=%u", b->cnt);
       abort(); /* half a state is worse than none */
     }
     b->accounts = p;

@@ -102,7 +102,7 @@ static void take_down(qr_peers_t *p, qr_peer_slot_t *s) {
     qr_peer_sync_gone(p, s);
     p->cfg.app->on_peer_down(p->cfg.ctx, s->id, why);
     qr_log_limited(&p->log_session, QR_LOG_INFO, QR_PEER_TILE,
-                   "peer.down peer=%s addr=%s why=\"%s\"", qr_hex(hex, s->pk.b, 8),
+                   "event=peer-down peer=%s addr=%s why=\"%s\"", qr_hex(hex, s->pk.b, 8),
                    qr_link_addr_str(&s->addr, addr), why);
   }
   qr_peer_dial_ended(p, s);
@@ -124,7 +124,7 @@ static void refuse(qr_peers_t *p, qr_peer_slot_t *s, const char *why) {
   char hex[17], addr[56];
   p->stats.handshakes_refused++;
   qr_log_limited(&p->log_session, QR_LOG_WARN, QR_PEER_TILE,
-                 "peer.refused peer=%s addr=%s why=\"%s\"", qr_hex(hex, s->pk.b, 8),
+                 "event=peer-refused peer=%s addr=%s why=\"%s\"", qr_hex(hex, s->pk.b, 8),
                  qr_link_addr_str(&s->addr, addr), why);
 }
 
@@ -219,7 +219,7 @@ void qr_peer_set_up(qr_peers_t *p, qr_peer_slot_t *s) {
   s->ping_next_ns = p->now_ns;
   for (int c = 0; c < QR_LINK_CLASS_CNT; c++) s->out[c].moved_ns = p->now_ns;
   qr_log_limited(&p->log_session, QR_LOG_INFO, QR_PEER_TILE,
-                 "peer.up peer=%s addr=%s inbound=%d height=%llu agent=\"%s\"",
+                 "event=peer-up peer=%s addr=%s inbound=%d height=%llu agent=\"%s\"",
                  qr_hex(hex, s->pk.b, 8), qr_link_addr_str(&s->addr, addr), s->inbound,
                  (unsigned long long)s->claim.height, s->agent);
   qr_peer_info_t info;

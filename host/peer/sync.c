@@ -308,7 +308,7 @@ static void follow(qr_peers_t *p, qr_peer_slot_t *s) {
 void qr_peer_sync_poll(qr_peers_t *p) {
   qr_peer_sync_t *y = &p->sync;
   if (y->head != y->given && p->now_ns - y->verdict_ns >= VERDICT_NS) {
-    qr_log_limited(&p->log_offence, QR_LOG_WARN, QR_PEER_TILE, "sync.stalled unjudged=%llu",
+    qr_log_limited(&p->log_offence, QR_LOG_WARN, QR_PEER_TILE, "event=sync-stalled unjudged=%llu",
                    (unsigned long long)(y->given - y->head));
     cut(p);
     y->head = y->given;

@@ -77,42 +77,52 @@ void qr_ref_col2im(const qr_step_geo_t *g, uint32_t rows, const int32_t *col, in
   }
 }
 
-/* Digest. Columns are taken in panels so that the key words of one panel fit on the stack; row i of
-   a group of 256 uses the key from word 8i on. */
-#define GROUP_ROWS 256u
-#define ROW_KEY_STRIDE 8u
+/* Digest. Rows go in bands; columns are taken in panels so that the key words of one panel fit on the
+   stack. */
+#define BAND_ROWS 8u
 #define PANEL_COLS 1024u
-#define PANEL_KEYS (ROW_KEY_STRIDE * (GROUP_ROWS - 1) + PANEL_COLS)
 
-static uint64_t group_sum(const int32_t *x, uint32_t rows, uint32_t cols, size_t stride,
-                          const uint32_t *key) {
+/* Key words [BAND_ROWS][PANEL_COLS] of a panel: row i of every band uses words n*i + col on. */
+static void panel_keys(const qr_philox_t *p, uint32_t n, uint32_t col, uint32_t cols,
+                       uint32_t key[]) {
+  uint32_t block[4];
+  for (uint32_t i = 0; i < BAND_ROWS; i++)
+    for (uint32_t j = 0; j < cols; j++) {
+      uint32_t w = n * i + col + j;
+      if (!j || !(w & 3)) qr_philox_block(p, w >> 2, block);
+      key[i * PANEL_COLS + j] = block[w & 3];
+    }
+}
+
+static uint64_t band_sum(const int32_t *x, uint32_t rows, uint32_t cols, size_t stride,
+                         const uint32_t *key) {
   uint64_t sum = 0;
   for (uint32_t i = 0; i < rows; i++) {
     const int32_t *row = x + i * stride;
-    const uint32_t *kw = key + ROW_KEY_STRIDE * i;
+    const uint32_t *kw = key + PANEL_COLS * i;
     for (uint32_t j = 0; j < cols; j += 2)
       sum += (uint64_t)((uint32_t)row[j] + kw[j]) * ((uint32_t)row[j + 1] + kw[j + 1]);
   }
   return sum;
 }
 
-static uint64_t group_factor(const qr_philox_t *p, uint32_t group) {
-  return ((uint64_t)qr_philox_word(p, 2 * group + 1) << 32 | qr_philox_word(p, 2 * group)) | 1;
+static uint64_t band_factor(const qr_philox_t *p, uint32_t band) {
+  return ((uint64_t)qr_philox_word(p, 2 * band + 1) << 32 | qr_philox_word(p, 2 * band)) | 1;
 }
 
 uint64_t qr_ref_digest(const int32_t *x, uint32_t m, uint32_t n, const qr_hash_t *sigma, uint32_t k,
                        uint32_t t) {
   qr_philox_t keys = qr_philox_init(sigma, qr_stream_word(QR_STREAM_DIGEST_K, t, k));
   qr_philox_t factors = qr_philox_init(sigma, qr_stream_word(QR_STREAM_DIGEST_R, t, k));
-  uint32_t key[PANEL_KEYS];
+  uint32_t key[BAND_ROWS * PANEL_COLS];
   uint64_t digest = 0;
   for (uint32_t col = 0; col < n; col += PANEL_COLS) {
     uint32_t cols = n - col < PANEL_COLS ? n - col : PANEL_COLS;
-    for (uint32_t w = 0; w < PANEL_KEYS; w += 4) qr_philox_block(&keys, (col + w) / 4, key + w);
-    for (uint32_t row = 0; row < m; row += GROUP_ROWS) {
-      uint32_t rows = m - row < GROUP_ROWS ? m - row : GROUP_ROWS;
-      digest += group_factor(&factors, row / GROUP_ROWS) *
-                group_sum(x + (size_t)row * n + col, rows, cols, n, key);
+    panel_keys(&keys, n, col, cols, key);
+    for (uint32_t row = 0; row < m; row += BAND_ROWS) {
+      uint32_t rows = m - row < BAND_ROWS ? m - row : BAND_ROWS;
+      digest += band_factor(&factors, row / BAND_ROWS) *
+                band_sum(x + (size_t)row * n + col, rows, cols, n, key);
     }
   }
   return digest;

@@ -4,7 +4,6 @@
 
 #include "base/assert.h"
 #include "base/err.h"
-#include "base/log.h"
 
 #define ITEMS_PER_POLL 32
 
@@ -71,17 +70,17 @@ static bool on_want(void *ctx, const qr_peer_want_t *want) {
   return push(ctx, &in);
 }
 
+/* The peer module logs sessions itself, within limits. */
 static void on_peer_up(void *ctx, qr_peer_id_t peer, const qr_peer_info_t *info) {
   (void)ctx;
-  char addr[56], id[17];
-  qr_log(QR_LOG_INFO, "net", "event=peer-up peer=%u addr=%s id=%s direction=%s height=%llu", peer,
-         qr_link_addr_str(&info->addr, addr), qr_hex(id, info->identity.b, 8), info->inbound ? "in" : "out",
-         (unsigned long long)info->height);
+  (void)peer;
+  (void)info;
 }
 
 static void on_peer_down(void *ctx, qr_peer_id_t peer, const char *reason) {
   (void)ctx;
-  qr_log(QR_LOG_INFO, "net", "event=peer-down peer=%u reason=\"%s\"", peer, reason);
+  (void)peer;
+  (void)reason;
 }
 
 static const qr_peer_app_t callbacks = { on_block, on_model, on_model_failed, on_tx, on_want, on_peer_up, on_peer_down };

@@ -147,12 +147,12 @@ static void digest(ind_t *t, const int64_t *x, int m, int n) {
   for (int i = 0; i < m; i++) {
     uint64_t row = 0;
     for (int j = 0; j < n; j += 2) {
-      int w = 8 * (i & 255) + j;
+      int w = n * (i & 7) + j;
       uint32_t a = (uint32_t)x[i * n + j] + draw(t, QR_STREAM_DIGEST_K, slot, w);
       uint32_t b = (uint32_t)x[i * n + j + 1] + draw(t, QR_STREAM_DIGEST_K, slot, w + 1);
       row += (uint64_t)a * b;
     }
-    int grp = i >> 8;
+    int grp = i >> 3;
     uint64_t lo = draw(t, QR_STREAM_DIGEST_R, slot, 2 * grp),
              hi = draw(t, QR_STREAM_DIGEST_R, slot, 2 * grp + 1);
     total += ((lo | hi << 32) | 1) * row;

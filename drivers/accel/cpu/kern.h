@@ -19,7 +19,7 @@
 #define QR_CPU_WORDS_BLOCKS 32u /* which are whole runs of this many blocks */
 /* Groups of k per pass over a panel pair: 16 KiB, half of a small first-level cache. */
 #define QR_CPU_K4_BLOCK 128u
-#define QR_CPU_DIGEST_ROWS 256u /* rows that share a multiplier */
+#define QR_CPU_DIGEST_ROWS 8u /* rows that share a multiplier */
 
 typedef struct {
   const int8_t *p;

@@ -184,22 +184,29 @@ static void kern_gemm(const qr_cpu_gemm_t *g) {
 
 static uint64_t kern_digest(const int32_t *x, uint32_t m, uint32_t n, const qr_philox_t *key,
                             const qr_philox_t *rho) {
-  /* Columns go in spans so that the key words of 256 rows stay in the first-level cache whatever n
-     is. */
-  enum { SPAN = 2048 };
-  _Alignas(64) uint32_t k[8 * QR_CPU_DIGEST_ROWS + SPAN];
+  /* Columns go in spans so that the key words of a band stay in the first-level cache whatever n
+   * is. */
+  enum { SPAN = 512, BLOCK_WORDS = 4 * QR_CPU_WORDS_BLOCKS };
+  _Alignas(64) uint32_t k[QR_CPU_DIGEST_ROWS][SPAN + 2 * BLOCK_WORDS];
+  _Alignas(64) uint32_t factor[BLOCK_WORDS]; /* of the next bands, two words each */
   uint64_t total = 0;
   for (uint32_t j = 0; j < n; j += SPAN) {
     uint32_t w = n - j < SPAN ? n - j : SPAN,
              rows = m < QR_CPU_DIGEST_ROWS ? m : QR_CPU_DIGEST_ROWS;
-    kern_words(key, j / 4, (uint32_t)qr_align_up((8 * (rows - 1) + w + 3) / 4, QR_CPU_WORDS_BLOCKS),
-               k);
+    for (uint32_t r = 0; r < rows;
+         r++) { /* n may be even and no more: a row's first word may lie inside a block */
+      uint32_t at = n * r + j;
+      kern_words(key, at / 4, (uint32_t)qr_align_up((at % 4 + w + 3) / 4, QR_CPU_WORDS_BLOCKS),
+                 k[r]);
+    }
     for (uint32_t i = 0; i < m; i += QR_CPU_DIGEST_ROWS) {
       uint32_t end = m - i < QR_CPU_DIGEST_ROWS ? m : i + QR_CPU_DIGEST_ROWS,
-               grp = i / QR_CPU_DIGEST_ROWS;
-      uint64_t sum = 0, lo = qr_philox_word(rho, 2 * grp), hi = qr_philox_word(rho, 2 * grp + 1);
-      for (uint32_t r = i; r < end; r++)
-        sum += kern_digest_row(x + (size_t)r * n + j, k + 8 * (r - i), w);
+               at = 2 * (i / QR_CPU_DIGEST_ROWS);
+      if (at % BLOCK_WORDS == 0) kern_words(rho, at / 4, QR_CPU_WORDS_BLOCKS, factor);
+      uint64_t sum = 0, lo = factor[at % BLOCK_WORDS], hi = factor[at % BLOCK_WORDS + 1];
+      for (uint32_t r = i; r < end; r++) {
+        sum += kern_digest_row(x + (size_t)r * n + j, k[r - i] + (n * (r - i) + j) % 4, w);
+      }
       total += ((lo | hi << 32) | 1) * sum;
     }
   }

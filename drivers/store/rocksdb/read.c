@@ -11,7 +11,7 @@ static int report_corrupt(qr_store_t *s, uint32_t table, const void *key, size_t
   if (s->corrupt_cnt++ < CORRUPT_LOG_MAX_CNT) {
     char hex[2 * QR_STORE_KEY_MAX_SZ + 1];
     qr_hex(hex, key, key_sz < QR_STORE_KEY_MAX_SZ ? key_sz : QR_STORE_KEY_MAX_SZ);
-    qr_log(QR_LOG_ERROR, "store", "record contradicts its hash table=%s key=%s",
+    qr_log(QR_LOG_ERROR, "store", "event=record-corrupt table=%s key=%s",
            qr_store_table_name(table), hex);
   }
   return QR_ERR_CORRUPT;
