@@ -197,7 +197,7 @@ static qr_link_conn_t call(bed_t *b, int from, int to, const qr_pubkey_t *expect
 static qr_link_conn_t join(bed_t *b, seen_t seen[NODE_CNT]) {
   memset(seen, 0, NODE_CNT * sizeof *seen);
   qr_link_conn_t c = call(b, 0, 1, &b->node[1].key.pk);
-  for (int i = 0; i < 4000 && !(seen[0].up && seen[1].up); i++) turn(b, seen);
+  for (int i = 0; i < 40000 && !(seen[0].up && seen[1].up); i++) turn(b, seen);
   assert_int_equal(seen[0].up, c);
   assert_true(seen[1].inbound && !seen[0].inbound);
   assert_memory_equal(&seen[0].peer, &b->node[1].key.pk, sizeof seen[0].peer);

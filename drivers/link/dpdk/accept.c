@@ -108,7 +108,15 @@ void qr_quic_accept(qr_quic_t *q, uint32_t ip, uint16_t port, const uint8_t *p, 
     return;
   }
   ngtcp2_cid odcid = hd.dcid;
-  bool has_token = hd.type == NGTCP2_PKT_INITIAL && hd.token.len;
+  /* A token of another kind than we make counts for nothing; it is not a fault. */
+  bool has_token = hd.type == NGTCP2_PKT_INITIAL && hd.token.len &&
+                   hd.token.base[0] == NGTCP2_CRYPTO_TOKEN_MAGIC_RETRY;
+  /* ngtcp2 checks this only without a token; no ID, or a short one, is no way to tell clients
+   * apart. */
+  if (hd.dcid.datalen < NGTCP2_MIN_INITIAL_DCIDLEN) {
+    q->stats.rx_dropped++;
+    return;
+  }
   if (has_token && !token_is_good(q, ip, port, &hd, &odcid)) {
     refuse(q, ip, port, &hd, NGTCP2_INVALID_TOKEN);
     return;

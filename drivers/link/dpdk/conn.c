@@ -3,6 +3,7 @@
    something was sent on it. */
 #include "drivers/link/dpdk/quic_conn.h"
 
+#include "base/assert.h"
 #include "base/err.h"
 
 #define STREAM_ID_STEP 4    /* client-initiated bidirectional streams are 0, 4, 8, ... */
@@ -33,23 +34,41 @@ static void on_rand(uint8_t *p, size_t sz, const ngtcp2_rand_ctx *ctx) {
   qr_quic_random(p, sz);
 }
 
+/* No peer can make us hold more than its share of IDs, however fast it retires them. */
+static bool cid_add(qr_quic_conn_t *c, const uint8_t *id) {
+  if (c->cid_cnt == QR_QUIC_CID_CNT ||
+      !qr_cidmap_put(&c->quic->cids, id, QR_QUIC_CID_SZ, c->idx + 1))
+    return false;
+  memcpy(c->cids[c->cid_cnt++], id, QR_QUIC_CID_SZ);
+  return true;
+}
+
+static void cid_remove(qr_quic_conn_t *c, const uint8_t *id) {
+  for (uint32_t i = 0; i < c->cid_cnt; i++) {
+    if (memcmp(c->cids[i], id, QR_QUIC_CID_SZ)) continue;
+    qr_cidmap_del(&c->quic->cids, id, QR_QUIC_CID_SZ, c->idx + 1);
+    memmove(c->cids[i], c->cids[--c->cid_cnt], QR_QUIC_CID_SZ);
+    return;
+  }
+}
+
 static int on_new_cid(ngtcp2_conn *conn, ngtcp2_cid *cid, uint8_t *token, size_t sz, void *user) {
   (void)conn;
   qr_quic_conn_t *c = conn_of(user);
   qr_quic_t *q = c->quic;
+  QR_ASSERT(sz == QR_QUIC_CID_SZ); /* that of the first one */
   qr_quic_random(cid->data, sz);
   cid->datalen = sz;
   if (ngtcp2_crypto_generate_stateless_reset_token(token, q->reset_secret, sizeof q->reset_secret,
                                                    cid) ||
-      !qr_cidmap_put(&q->cids, cid->data, sz, c->idx + 1))
-    return fail(c, "no room for connection IDs");
+      !cid_add(c, cid->data))
+    return fail(c, "protocol error: too many connection IDs");
   return 0;
 }
 
 static int on_remove_cid(ngtcp2_conn *conn, const ngtcp2_cid *cid, void *user) {
   (void)conn;
-  qr_quic_conn_t *c = conn_of(user);
-  qr_cidmap_del(&c->quic->cids, cid->data, cid->datalen, c->idx + 1);
+  if (cid->datalen == QR_QUIC_CID_SZ) cid_remove(conn_of(user), cid->data);
   return 0;
 }
 
@@ -228,7 +247,7 @@ static int conn_made(qr_quic_conn_t *c, bool server) {
 static bool make_scid(qr_quic_conn_t *c, ngtcp2_cid *scid) {
   scid->datalen = QR_QUIC_CID_SZ;
   qr_quic_random(scid->data, scid->datalen);
-  return qr_cidmap_put(&c->quic->cids, scid->data, scid->datalen, c->idx + 1);
+  return cid_add(c, scid->data);
 }
 
 int qr_quic_conn_start_client(qr_quic_conn_t *c) {
@@ -242,10 +261,8 @@ int qr_quic_conn_start_client(qr_quic_conn_t *c) {
   qr_quic_random(dcid.data, dcid.datalen);
   if (!make_scid(c, &scid)) return QR_ERR_FULL;
   if (ngtcp2_conn_client_new(&c->conn, &dcid, &scid, &path, NGTCP2_PROTO_VER_V1, &callbacks, &s, &p,
-                             NULL, c)) {
-    qr_cidmap_del(&q->cids, scid.data, scid.datalen, c->idx + 1);
+                             NULL, c))
     return QR_ERR_NOMEM;
-  }
   return conn_made(c, false);
 }
 
@@ -266,26 +283,19 @@ int qr_quic_conn_start_server(qr_quic_conn_t *c, const ngtcp2_pkt_hd *hd, const 
   if (!make_scid(c, &scid)) return QR_ERR_FULL;
   p.stateless_reset_token_present = !ngtcp2_crypto_generate_stateless_reset_token(
       p.stateless_reset_token, q->reset_secret, sizeof q->reset_secret, &scid);
-  if (!qr_cidmap_put(&q->cids, hd->dcid.data, hd->dcid.datalen, c->idx + 1) ||
-      ngtcp2_conn_server_new(&c->conn, &hd->scid, &scid, &path, hd->version, &callbacks, &s, &p,
-                             NULL, c)) {
-    qr_cidmap_del(&q->cids, scid.data, scid.datalen, c->idx + 1);
-    qr_cidmap_del(&q->cids, hd->dcid.data, hd->dcid.datalen, c->idx + 1);
-    return QR_ERR_NOMEM;
-  }
+  if (!qr_cidmap_put(&q->cids, hd->dcid.data, hd->dcid.datalen, c->idx + 1)) return QR_ERR_FULL;
   c->first_dcid = hd->dcid;
+  if (ngtcp2_conn_server_new(&c->conn, &hd->scid, &scid, &path, hd->version, &callbacks, &s, &p,
+                             NULL, c))
+    return QR_ERR_NOMEM;
   return conn_made(c, true);
 }
 
 /* ---- unmaking ---- */
 
 static void forget_cids(qr_quic_conn_t *c) {
-  ngtcp2_cid cids[32];
   qr_cidmap_t *m = &c->quic->cids;
-  if (ngtcp2_conn_get_num_scid(c->conn) <= QR_ARRAY_CNT(cids)) {
-    size_t cnt = ngtcp2_conn_get_scid(c->conn, cids);
-    for (size_t i = 0; i < cnt; i++) qr_cidmap_del(m, cids[i].data, cids[i].datalen, c->idx + 1);
-  }
+  while (c->cid_cnt) qr_cidmap_del(m, c->cids[--c->cid_cnt], QR_QUIC_CID_SZ, c->idx + 1);
   if (c->first_dcid.datalen)
     qr_cidmap_del(m, c->first_dcid.data, c->first_dcid.datalen, c->idx + 1);
 }
@@ -295,8 +305,8 @@ void qr_quic_conn_drop(qr_quic_conn_t *c, const char *reason) {
   if (c->state == QR_QUIC_FREE || c->state == QR_QUIC_GONE) return;
   if (c->state != QR_QUIC_OPEN) q->stats.handshakes_failed++;
   if (c->state == QR_QUIC_HANDSHAKE && c->inbound) q->half_open_cnt--;
+  forget_cids(c);
   if (c->conn) {
-    forget_cids(c);
     ngtcp2_conn_del(c->conn);
     c->conn = NULL;
   }

@@ -7,7 +7,6 @@
 #include "base/err.h"
 #include "crypto/hash.h"
 
-#define CIDS_PER_CONN 16u /* ngtcp2 hands out 8 at most; a first packet brings one more */
 #define LONG_HEADER 0x80u /* in a packet's first byte */
 #define START_RETRY_NS UINT64_C(10000000)
 
@@ -43,7 +42,7 @@ static int take_memory(qr_quic_t *q) {
     }
   }
   qr_quic_random(key, sizeof key);
-  return qr_cidmap_init(&q->cids, cfg->conn_max_cnt * CIDS_PER_CONN, key);
+  return qr_cidmap_init(&q->cids, cfg->conn_max_cnt * (QR_QUIC_CID_CNT + 1), key);
 }
 
 int qr_quic_new(const qr_quic_cfg_t *cfg, qr_quic_t **out) {

@@ -14,6 +14,8 @@
 #include "drivers/link/dpdk/tls.h"
 
 #define QR_QUIC_CID_SZ 8u
+#define QR_QUIC_CID_CNT                                                                            \
+  15u /* own IDs of a connection: ngtcp2 keeps 8, and retired ones for a while */
 #define QR_QUIC_NEVER UINT64_MAX
 
 enum qr_quic_state {
@@ -43,7 +45,9 @@ typedef struct {
   ngtcp2_conn *conn;
   gnutls_session_t tls;
   ngtcp2_crypto_conn_ref ref;
-  ngtcp2_cid first_dcid; /* the ID a client chose for us */
+  uint8_t cids[QR_QUIC_CID_CNT][QR_QUIC_CID_SZ]; /* that we gave out, in no order */
+  uint32_t cid_cnt;
+  ngtcp2_cid first_dcid; /* the ID a client chose for us; empty if there is none */
   bool stream_open[QR_LINK_CLASS_CNT], preamble_seen[QR_LINK_CLASS_CNT], want[QR_LINK_CLASS_CNT];
   uint32_t next_class; /* whose turn it is to send */
   qr_outq_t out[QR_LINK_CLASS_CNT];
@@ -70,8 +74,8 @@ struct qr_quic {
 /* quic.c */
 qr_quic_conn_t *qr_quic_conn_new(qr_quic_t *q, uint32_t ip, uint16_t port, bool inbound);
 
-/* conn.c: token and first_dcid are those of a client's first packet; odcid is first_dcid, or what a
- * retry token says. */
+/* conn.c. A connection whose start fails is to be dropped by the caller. odcid: what a retry token
+   says of the client's first ID; NULL if it came without one. */
 int qr_quic_conn_start_client(qr_quic_conn_t *c);
 int qr_quic_conn_start_server(qr_quic_conn_t *c, const ngtcp2_pkt_hd *hd, const ngtcp2_cid *odcid);
 void qr_quic_conn_read(qr_quic_conn_t *c, uint32_t ip, uint16_t port, const uint8_t *p, size_t sz);
