@@ -8,8 +8,8 @@
 #include "crypto/hash.h"
 
 static const qr_cli_command_t *const commands[] = {
-  &qr_cli_status, &qr_cli_watch,  &qr_cli_block, &qr_cli_verify, &qr_cli_peers,   &qr_cli_mining,
-  &qr_cli_account, &qr_cli_send,  &qr_cli_key,   &qr_cli_genesis, &qr_cli_stop,
+    &qr_cli_status,  &qr_cli_watch, &qr_cli_block, &qr_cli_verify,  &qr_cli_peers, &qr_cli_mining,
+    &qr_cli_account, &qr_cli_send,  &qr_cli_key,   &qr_cli_genesis, &qr_cli_stop,
 };
 
 int qr_cli_fail(const qr_cli_t *cli, int code, const char *why) {
@@ -47,7 +47,8 @@ bool qr_cli_parse_u64(const char *s, uint64_t max, uint64_t *out) {
   if (!*s) return false;
   for (; *s; s++) {
     if (*s < '0' || *s > '9') return false;
-    if (__builtin_mul_overflow(v, 10u, &v) || __builtin_add_overflow(v, (uint64_t)(*s - '0'), &v)) return false;
+    if (__builtin_mul_overflow(v, 10u, &v) || __builtin_add_overflow(v, (uint64_t)(*s - '0'), &v))
+      return false;
   }
   *out = v;
   return v <= max;
@@ -62,15 +63,18 @@ static void print_overview(void) {
     snprintf(left, sizeof left, "%s %s", commands[i]->name, commands[i]->args);
     printf("  %-22s %.*s\n", left, (int)strcspn(commands[i]->help, "\n"), commands[i]->help);
   }
-  puts("\n  --dir DIR      the node's data directory (default ~/.quarry); its socket is DIR/quarryd.sock\n"
+  puts("\n  --dir DIR      the node's data directory (default ~/.quarry); its socket is "
+       "DIR/quarryd.sock\n"
        "  --socket PATH  the node's control socket\n"
        "  --json         one JSON object on one line instead of text\n"
        "\n"
-       "'quarry help COMMAND' or 'quarry COMMAND --help' says more. Exit codes: 0 done, 1 failed, 2 usage.");
+       "'quarry help COMMAND' or 'quarry COMMAND --help' says more. Exit codes: 0 done, 1 failed, "
+       "2 usage.");
 }
 
 static void print_command(const qr_cli_command_t *c) {
-  printf("Usage: quarry [--dir DIR | --socket PATH] [--json] %s%s%s", c->name, *c->args ? " " : "", c->args);
+  printf("Usage: quarry [--dir DIR | --socket PATH] [--json] %s%s%s", c->name, *c->args ? " " : "",
+         c->args);
   puts(c->options[0].name ? " [options]\n" : "\n");
   puts(c->help);
   for (size_t i = 0; i < QR_CLI_OPTION_MAX_CNT && c->options[i].name; i++) {
@@ -118,8 +122,8 @@ static int take_option(parse_t *p, int argc, char **argv, int *i) {
   }
   const char **slot = option_slot(p, name, n);
   if (!slot) {
-    return qr_cli_usage("unknown option --%.*s; see 'quarry help%s%s'", (int)n, name, p->command ? " " : "",
-                        p->command ? p->command->name : "");
+    return qr_cli_usage("unknown option --%.*s; see 'quarry help%s%s'", (int)n, name,
+                        p->command ? " " : "", p->command ? p->command->name : "");
   }
   *slot = eq ? eq + 1 : *i + 1 < argc ? argv[++*i] : "";
   if (!**slot) return qr_cli_usage("--%.*s needs a value", (int)n, name);
@@ -129,7 +133,8 @@ static int take_option(parse_t *p, int argc, char **argv, int *i) {
 static int take_word(parse_t *p, const char *word) {
   if (p->command) {
     if (p->cli.arg_cnt == p->command->arg_max_cnt) {
-      return qr_cli_usage("'%s' is one word too many; usage: quarry %s %s", word, p->command->name, p->command->args);
+      return qr_cli_usage("'%s' is one word too many; usage: quarry %s %s", word, p->command->name,
+                          p->command->args);
     }
     p->cli.args[p->cli.arg_cnt++] = word;
     return QR_CLI_OK;
@@ -145,7 +150,7 @@ static int take_word(parse_t *p, const char *word) {
 
 static int parse(parse_t *p, int argc, char **argv) {
   for (int i = 1; i < argc; i++) {
-    int rc = !strcmp(argv[i], "-h") ? (p->help = true, QR_CLI_OK)
+    int rc = !strcmp(argv[i], "-h")                   ? (p->help = true, QR_CLI_OK)
              : argv[i][0] == '-' && argv[i][1] == '-' ? take_option(p, argc, argv, &i)
                                                       : take_word(p, argv[i]);
     if (rc) return rc;
@@ -160,7 +165,7 @@ static int parse(parse_t *p, int argc, char **argv) {
 }
 
 int main(int argc, char **argv) {
-  parse_t p = { 0 };
+  parse_t p = {0};
   int rc = parse(&p, argc, argv);
   if (rc) return rc;
   if (p.help) {
@@ -175,11 +180,14 @@ int main(int argc, char **argv) {
   if (!p.cli.socket) {
     qr_config_t defaults;
     qr_config_defaults(&defaults);
-    snprintf(socket, sizeof socket, "%.*s/quarryd.sock", (int)QR_CONFIG_PATH_SZ - 1, p.dir ? p.dir : defaults.dir);
+    snprintf(socket, sizeof socket, "%.*s/quarryd.sock", (int)QR_CONFIG_PATH_SZ - 1,
+             p.dir ? p.dir : defaults.dir);
     p.cli.socket = socket;
   }
-  if (qr_crypto_init()) return qr_cli_fail(&p.cli, -3, "libsodium cannot start: the system gives no random numbers");
+  if (qr_crypto_init())
+    return qr_cli_fail(&p.cli, -3, "libsodium cannot start: the system gives no random numbers");
   rc = p.command->run(&p.cli);
-  if (fflush(stdout) || ferror(stdout)) return QR_CLI_FAILED; /* a full disk or closed pipe is not success */
+  if (fflush(stdout) || ferror(stdout))
+    return QR_CLI_FAILED; /* a full disk or closed pipe is not success */
   return rc;
 }

@@ -1,4 +1,5 @@
-/* quarry, the command line: what its commands share. Exit codes: 0 done, 1 the operation failed, 2 wrong usage. */
+/* quarry, the command line: what its commands share. Exit codes: 0 done, 1 the operation failed, 2
+ * wrong usage. */
 #ifndef QR_APP_CLI_H
 #define QR_APP_CLI_H
 
@@ -16,15 +17,18 @@
 #define QR_CLI_VERIFY_MS 200000u
 
 /* A command's own option: "--name VALUE". */
-typedef struct { const char *name, *meta, *help; } qr_cli_option_t;
+typedef struct {
+  const char *name, *meta, *help;
+} qr_cli_option_t;
 
 /* The command line as parsed. Everything is borrowed from argv. */
 typedef struct {
-  const char *socket;      /* of the node to talk to */
+  const char *socket; /* of the node to talk to */
   bool json;
   uint32_t arg_cnt;
   const char *args[QR_CLI_ARG_MAX_CNT];
-  const char *values[QR_CLI_OPTION_MAX_CNT]; /* parallel to the command's options, NULL if not given */
+  const char
+      *values[QR_CLI_OPTION_MAX_CNT]; /* parallel to the command's options, NULL if not given */
 } qr_cli_t;
 
 typedef struct {
@@ -34,25 +38,29 @@ typedef struct {
   int (*run)(const qr_cli_t *cli);
 } qr_cli_command_t;
 
-extern const qr_cli_command_t qr_cli_status, qr_cli_block, qr_cli_peers, qr_cli_account, qr_cli_key, qr_cli_send, qr_cli_verify,
-  qr_cli_mining, qr_cli_watch, qr_cli_genesis, qr_cli_stop;
+extern const qr_cli_command_t qr_cli_status, qr_cli_block, qr_cli_peers, qr_cli_account, qr_cli_key,
+    qr_cli_send, qr_cli_verify, qr_cli_mining, qr_cli_watch, qr_cli_genesis, qr_cli_stop;
 
 /* ---- cli_call.c: talking to a node ---- */
 
-/* One request and its answer over socket, waiting at most timeout_ms. params may be NULL and is taken. Returns the result, to be
-   released by the caller, or NULL with a sentence in why and an enum qr_err in *code. */
-json_t *qr_cli_call(const char *socket, const char *method, json_t *params, uint32_t timeout_ms, int *code, char *why, size_t why_sz)
-  QR_WARN_UNUSED;
-/* The same for a command: on failure it has told the user, and the command ends with QR_CLI_FAILED. */
+/* One request and its answer over socket, waiting at most timeout_ms. params may be NULL and is
+   taken. Returns the result, to be released by the caller, or NULL with a sentence in why and an
+   enum qr_err in *code. */
+json_t *qr_cli_call(const char *socket, const char *method, json_t *params, uint32_t timeout_ms,
+                    int *code, char *why, size_t why_sz) QR_WARN_UNUSED;
+/* The same for a command: on failure it has told the user, and the command ends with QR_CLI_FAILED.
+ */
 json_t *qr_cli_ask(const qr_cli_t *cli, const char *method, json_t *params) QR_WARN_UNUSED;
 
-/* Fields of an answer; a missing one reads as "" or 0. Numbers beyond 63 bits come as text and are read all the same. */
+/* Fields of an answer; a missing one reads as "" or 0. Numbers beyond 63 bits come as text and are
+ * read all the same. */
 const char *qr_cli_text(const json_t *o, const char *key);
 uint64_t qr_cli_num(const json_t *o, const char *key);
 
 /* ---- cli.c ---- */
 
-/* Tells the user why the operation failed: on stderr, and with --json also as {"error":..} on stdout. Returns QR_CLI_FAILED. */
+/* Tells the user why the operation failed: on stderr, and with --json also as {"error":..} on
+ * stdout. Returns QR_CLI_FAILED. */
 int qr_cli_fail(const qr_cli_t *cli, int code, const char *why);
 /* Tells what is wrong with the command line. Returns QR_CLI_USAGE. */
 int qr_cli_usage(const char *fmt, ...) QR_PRINTF(1, 2);

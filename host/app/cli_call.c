@@ -18,23 +18,28 @@ static uint64_t mono_ms(void) {
 }
 
 static int dial(const char *path, uint32_t timeout_ms, int *code, char *why, size_t why_sz) {
-  struct sockaddr_un sa = { .sun_family = AF_UNIX };
+  struct sockaddr_un sa = {.sun_family = AF_UNIX};
   *code = QR_ERR_ARG;
   if (strlen(path) >= sizeof sa.sun_path) {
-    snprintf(why, why_sz, "the socket's path %s is longer than %zu bytes", path, sizeof sa.sun_path - 1);
+    snprintf(why, why_sz, "the socket's path %s is longer than %zu bytes", path,
+             sizeof sa.sun_path - 1);
     return -1;
   }
   memcpy(sa.sun_path, path, strlen(path));
   *code = QR_ERR_CLOSED;
   int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-  struct timeval tv = { .tv_sec = timeout_ms / 1000, .tv_usec = (suseconds_t)(timeout_ms % 1000) * 1000 };
-  if (fd >= 0 && !setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &tv, sizeof tv) && !connect(fd, (struct sockaddr *)&sa, sizeof sa)) {
+  struct timeval tv = {.tv_sec = timeout_ms / 1000,
+                       .tv_usec = (suseconds_t)(timeout_ms % 1000) * 1000};
+  if (fd >= 0 && !setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &tv, sizeof tv) &&
+      !connect(fd, (struct sockaddr *)&sa, sizeof sa)) {
     return fd;
   }
   if (errno == ENOENT || errno == ECONNREFUSED) {
-    snprintf(why, why_sz, "no quarryd answers on %s: start one, or name its data directory with --dir", path);
+    snprintf(why, why_sz,
+             "no quarryd answers on %s: start one, or name its data directory with --dir", path);
   } else if (errno == EACCES) {
-    snprintf(why, why_sz, "%s belongs to another user: run quarry as the user that runs quarryd", path);
+    snprintf(why, why_sz, "%s belongs to another user: run quarry as the user that runs quarryd",
+             path);
   } else {
     snprintf(why, why_sz, "cannot connect to %s: %s", path, strerror(errno));
   }
@@ -53,13 +58,14 @@ static bool send_all(int fd, const char *p, size_t sz) {
   return true;
 }
 
-/* Reads one line. Returns its length, 0 if the node hung up or talks nonsense, -1 if time ran out. */
+/* Reads one line. Returns its length, 0 if the node hung up or talks nonsense, -1 if time ran out.
+ */
 static ssize_t read_line(int fd, char *out, size_t out_sz, uint32_t timeout_ms) {
   uint64_t end = mono_ms() + timeout_ms;
   size_t n = 0;
   for (;;) {
     uint64_t now = mono_ms();
-    struct pollfd p = { .fd = fd, .events = POLLIN };
+    struct pollfd p = {.fd = fd, .events = POLLIN};
     if (now >= end) return -1;
     int ready = poll(&p, 1, (int)(end - now));
     if (ready < 0 && errno != EINTR) return 0;
@@ -72,14 +78,17 @@ static ssize_t read_line(int fd, char *out, size_t out_sz, uint32_t timeout_ms) 
   }
 }
 
-static json_t *exchange(int fd, json_t *request, uint32_t timeout_ms, int *code, char *why, size_t why_sz) {
+static json_t *exchange(int fd, json_t *request, uint32_t timeout_ms, int *code, char *why,
+                        size_t why_sz) {
   static char line[QR_RPC_ANSWER_MAX_SZ];
   size_t n = json_dumpb(request, line, sizeof line - 1, JSON_COMPACT);
   line[n++] = '\n';
   ssize_t got = send_all(fd, line, n) ? read_line(fd, line, sizeof line, timeout_ms) : 0;
   if (got <= 0) {
     *code = got ? QR_ERR_AGAIN : QR_ERR_CLOSED;
-    snprintf(why, why_sz, got ? "quarryd did not answer within %u s; see its log" : "quarryd closed the connection",
+    snprintf(why, why_sz,
+             got ? "quarryd did not answer within %u s; see its log"
+                 : "quarryd closed the connection",
              timeout_ms / 1000);
     return NULL;
   }
@@ -88,14 +97,17 @@ static json_t *exchange(int fd, json_t *request, uint32_t timeout_ms, int *code,
   if (!result) {
     *code = (int)json_integer_value(json_object_get(error, "code"));
     const char *message = json_string_value(json_object_get(error, "message"));
-    snprintf(why, why_sz, "%s", message ? message : "quarryd's answer makes no sense; are quarry and quarryd of one version?");
+    snprintf(why, why_sz, "%s",
+             message ? message
+                     : "quarryd's answer makes no sense; are quarry and quarryd of one version?");
   }
   json_incref(result);
   json_decref(root);
   return result;
 }
 
-json_t *qr_cli_call(const char *path, const char *method, json_t *params, uint32_t timeout_ms, int *code, char *why, size_t why_sz) {
+json_t *qr_cli_call(const char *path, const char *method, json_t *params, uint32_t timeout_ms,
+                    int *code, char *why, size_t why_sz) {
   json_t *request = json_object(), *result = NULL;
   json_object_set_new(request, "id", json_integer(1));
   json_object_set_new(request, "method", json_string(method));

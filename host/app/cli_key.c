@@ -19,8 +19,9 @@ static int load_key(const qr_cli_t *cli, const char *path, qr_key_t *out) {
   if (!err) return QR_CLI_OK;
   char why[640];
   const char *cause = err == QR_ERR_NOTFOUND ? "no such file; 'quarry key new FILE' makes one"
-                      : err == QR_ERR_FORMAT ? "not a key file (64 hex digits)"
-                                             : "cannot be read, or others may read it: chmod 600 it";
+                      : err == QR_ERR_FORMAT
+                          ? "not a key file (64 hex digits)"
+                          : "cannot be read, or others may read it: chmod 600 it";
   snprintf(why, sizeof why, "key %s: %s", path, cause);
   return qr_cli_fail(cli, err, why);
 }
@@ -50,16 +51,22 @@ static int run_key(const qr_cli_t *cli) {
   if (err) {
     char why[640];
     snprintf(why, sizeof why, "key %s: %s", path,
-             err == QR_ERR_BUSY ? "the file exists; a key is never overwritten" : "cannot be written");
+             err == QR_ERR_BUSY ? "the file exists; a key is never overwritten"
+                                : "cannot be written");
     return qr_cli_fail(cli, err, why);
   }
   return show_pk(cli, &key);
 }
 
 const qr_cli_command_t qr_cli_key = {
-  .name = "key", .args = "new|show FILE", .arg_min_cnt = 2, .arg_max_cnt = 2, .run = run_key,
-  .help = "make a key, or show its public key\n\n"
-          "The file holds the secret: 64 hex digits, readable by its owner only. Both forms print the public key.",
+    .name = "key",
+    .args = "new|show FILE",
+    .arg_min_cnt = 2,
+    .arg_max_cnt = 2,
+    .run = run_key,
+    .help = "make a key, or show its public key\n\n"
+            "The file holds the secret: 64 hex digits, readable by its owner only. Both forms "
+            "print the public key.",
 };
 
 /* ---- send ---- */
@@ -92,15 +99,19 @@ static bool ask_seq(const qr_cli_t *cli, const qr_pubkey_t *pk, uint64_t *out) {
 }
 
 static int run_send(const qr_cli_t *cli) {
-  qr_tx_t tx = { .kind = QR_TX_TRANSFER };
-  const char *key_path = cli->values[OPT_KEY], *to = cli->values[OPT_TO], *amount = cli->values[OPT_AMOUNT];
-  if (!key_path || !to || !amount) return qr_cli_usage("usage: quarry send --key FILE --to PUBKEY --amount N [--fee N]");
-  if (!qr_unhex(tx.to.b, sizeof tx.to.b, to)) return qr_cli_usage("--to '%s' is not a public key of 64 hex digits", to);
+  qr_tx_t tx = {.kind = QR_TX_TRANSFER};
+  const char *key_path = cli->values[OPT_KEY], *to = cli->values[OPT_TO],
+             *amount = cli->values[OPT_AMOUNT];
+  if (!key_path || !to || !amount)
+    return qr_cli_usage("usage: quarry send --key FILE --to PUBKEY --amount N [--fee N]");
+  if (!qr_unhex(tx.to.b, sizeof tx.to.b, to))
+    return qr_cli_usage("--to '%s' is not a public key of 64 hex digits", to);
   if (!qr_cli_parse_u64(amount, UINT64_MAX, &tx.amount) || !tx.amount) {
     return qr_cli_usage("--amount '%s' is not a number from 1 up, in the smallest unit", amount);
   }
   if (cli->values[OPT_FEE] && !qr_cli_parse_u64(cli->values[OPT_FEE], UINT64_MAX, &tx.fee)) {
-    return qr_cli_usage("--fee '%s' is not a number from 0 up, in the smallest unit", cli->values[OPT_FEE]);
+    return qr_cli_usage("--fee '%s' is not a number from 0 up, in the smallest unit",
+                        cli->values[OPT_FEE]);
   }
   qr_key_t key;
   uint64_t chain_id;
@@ -118,20 +129,24 @@ static int run_send(const qr_cli_t *cli) {
   json_t *o = qr_cli_ask(cli, "send", params);
   if (!o) return QR_CLI_FAILED;
   if (cli->json) return qr_cli_print_json(o);
-  printf("transaction    %s\nsequence       %" PRIu64 "\nIt waits for a block; 'quarry account' of the receiver shows when it is in.\n",
+  printf("transaction    %s\nsequence       %" PRIu64
+         "\nIt waits for a block; 'quarry account' of the receiver shows when it is in.\n",
          qr_cli_text(o, "txid"), tx.seq);
   json_decref(o);
   return QR_CLI_OK;
 }
 
 const qr_cli_command_t qr_cli_send = {
-  .name = "send", .args = "", .run = run_send,
-  .options = { { "key", "FILE", "the sender's key file; it is read here and not sent anywhere" },
-               { "to", "PUBKEY", "the receiver" },
-               { "amount", "N", "in the smallest unit" },
-               { "fee", "N", "for the miner, default 0" } },
-  .help = "sign a transfer and hand it to the node\n\n"
-          "The sequence number is the account's next one as the node knows it: one transfer of an account a block.",
+    .name = "send",
+    .args = "",
+    .run = run_send,
+    .options = {{"key", "FILE", "the sender's key file; it is read here and not sent anywhere"},
+                {"to", "PUBKEY", "the receiver"},
+                {"amount", "N", "in the smallest unit"},
+                {"fee", "N", "for the miner, default 0"}},
+    .help = "sign a transfer and hand it to the node\n\n"
+            "The sequence number is the account's next one as the node knows it: one transfer of "
+            "an account a block.",
 };
 
 /* ---- genesis ---- */
@@ -158,7 +173,8 @@ static bool keep_task(qr_params_t *p, const char *name) {
 static bool add_premine(qr_params_t *p, const char *text) {
   char hex[2 * QR_PUBKEY_SZ + 1];
   const char *colon = strchr(text, ':');
-  if (!colon || colon - text != 2 * QR_PUBKEY_SZ || p->premine_cnt == QR_PREMINE_MAX_CNT) return false;
+  if (!colon || colon - text != 2 * QR_PUBKEY_SZ || p->premine_cnt == QR_PREMINE_MAX_CNT)
+    return false;
   memcpy(hex, text, sizeof hex - 1);
   hex[sizeof hex - 1] = 0;
   if (!qr_unhex(p->premine[p->premine_cnt].to.b, QR_PUBKEY_SZ, hex)) return false;
@@ -178,18 +194,24 @@ static int copy_out(const char *path) {
 static int run_genesis(const qr_cli_t *cli) {
   qr_params_t p;
   char why[512], path[64], dir[] = "/tmp/quarry-genesis-XXXXXX";
-  const char *name = cli->args[0], *task = cli->values[OPT_TASK], *premine = cli->values[OPT_PREMINE];
+  const char *name = cli->args[0], *task = cli->values[OPT_TASK],
+             *premine = cli->values[OPT_PREMINE];
   if (!qr_params_profile(name, &p)) {
-    return qr_cli_usage("there is no profile '%s'; there are devnet, regtest, main, regtest-catch, regtest-cartpole", name);
+    return qr_cli_usage("there is no profile '%s'; there are devnet, regtest, main, regtest-catch, "
+                        "regtest-cartpole",
+                        name);
   }
   if (task && !keep_task(&p, task)) {
-    return qr_cli_usage("there is no task '%s'; there are microgrid, microgrid-map, catch, cartpole", task);
+    return qr_cli_usage(
+        "there is no task '%s'; there are microgrid, microgrid-map, catch, cartpole", task);
   }
-  if (premine && !add_premine(&p, premine)) return qr_cli_usage("--premine '%s' is not PUBKEY:AMOUNT", premine);
+  if (premine && !add_premine(&p, premine))
+    return qr_cli_usage("--premine '%s' is not PUBKEY:AMOUNT", premine);
   struct timespec ts;
   clock_gettime(CLOCK_REALTIME, &ts);
   p.genesis_time_ms = (uint64_t)ts.tv_sec * 1000u + (uint64_t)ts.tv_nsec / 1000000u;
-  if (!mkdtemp(dir)) return qr_cli_fail(cli, QR_ERR_IO, "cannot make a temporary directory in /tmp");
+  if (!mkdtemp(dir))
+    return qr_cli_fail(cli, QR_ERR_IO, "cannot make a temporary directory in /tmp");
   snprintf(path, sizeof path, "%s/genesis.json", dir);
   int err = qr_genesis_write(path, &p, why, sizeof why);
   if (!err) err = copy_out(path);
@@ -199,9 +221,15 @@ static int run_genesis(const qr_cli_t *cli) {
 }
 
 const qr_cli_command_t qr_cli_genesis = {
-  .name = "genesis", .args = "PROFILE", .arg_min_cnt = 1, .arg_max_cnt = 1, .run = run_genesis,
-  .options = { { "task", "NAME", "a chain of this task alone" }, { "premine", "PK:AMOUNT", "an account that has something from the start" } },
-  .help = "print a genesis file of a profile, starting now\n\n"
-          "Profiles: devnet, regtest, main, regtest-catch, regtest-cartpole. Every node of a chain needs the same file,\n"
-          "so make it once: quarry genesis devnet > genesis.json; quarryd --genesis genesis.json",
+    .name = "genesis",
+    .args = "PROFILE",
+    .arg_min_cnt = 1,
+    .arg_max_cnt = 1,
+    .run = run_genesis,
+    .options = {{"task", "NAME", "a chain of this task alone"},
+                {"premine", "PK:AMOUNT", "an account that has something from the start"}},
+    .help = "print a genesis file of a profile, starting now\n\n"
+            "Profiles: devnet, regtest, main, regtest-catch, regtest-cartpole. Every node of a "
+            "chain needs the same file,\n"
+            "so make it once: quarry genesis devnet > genesis.json; quarryd --genesis genesis.json",
 };

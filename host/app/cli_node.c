@@ -38,12 +38,15 @@ static bool parse_height(const char *s, uint64_t *out) {
 static void print_tasks(const json_t *s) {
   size_t i;
   json_t *t;
-  printf("\n%-16s %8s %8s %10s %10s %10s\n", "task", "blocks", "reward", "score", "rule", "TD error");
+  printf("\n%-16s %8s %8s %10s %10s %10s\n", "task", "blocks", "reward", "score", "rule",
+         "TD error");
   json_array_foreach(json_object_get(s, "tasks"), i, t) {
-    printf("%-16s %8" PRIu64 " %8.3f %10.4f %10.4f %10.4f\n", qr_cli_text(t, "name"), qr_cli_num(t, "block_cnt"),
-           unit(qr_cli_num(t, "reward_last")), q16(t, "score_last_q16"), q16(t, "baseline_last_q16"), q16(t, "td_last_q16"));
+    printf("%-16s %8" PRIu64 " %8.3f %10.4f %10.4f %10.4f\n", qr_cli_text(t, "name"),
+           qr_cli_num(t, "block_cnt"), unit(qr_cli_num(t, "reward_last")), q16(t, "score_last_q16"),
+           q16(t, "baseline_last_q16"), q16(t, "td_last_q16"));
   }
-  puts("reward: of the newest block, 0..1, the rule-based baseline is 0.500; score and rule: return per row on the same data");
+  puts("reward: of the newest block, 0..1, the rule-based baseline is 0.500; score and rule: "
+       "return per row on the same data");
 }
 
 static int run_status(const qr_cli_t *cli) {
@@ -51,24 +54,31 @@ static int run_status(const qr_cli_t *cli) {
   if (!s) return QR_CLI_FAILED;
   if (cli->json) return qr_cli_print_json(s);
   double secs = (double)qr_cli_num(s, "mining_ns") / 1e9;
-  printf("chain          %s, genesis %.16s, rules %.16s\n", qr_cli_text(s, "chain"), qr_cli_text(s, "genesis"),
-         qr_cli_text(s, "rules"));
-  printf("height         %" PRIu64 "%s\n", qr_cli_num(s, "height"), flag(s, "syncing") ? " (syncing)" : "");
+  printf("chain          %s, genesis %.16s, rules %.16s\n", qr_cli_text(s, "chain"),
+         qr_cli_text(s, "genesis"), qr_cli_text(s, "rules"));
+  printf("height         %" PRIu64 "%s\n", qr_cli_num(s, "height"),
+         flag(s, "syncing") ? " (syncing)" : "");
   printf("tip            %s\n", qr_cli_text(s, "tip"));
   printf("model          %s\n", qr_cli_text(s, "tip_model"));
-  printf("state          %s, supply %" PRIu64 "\n", qr_cli_text(s, "state_root"), qr_cli_num(s, "supply"));
+  printf("state          %s, supply %" PRIu64 "\n", qr_cli_text(s, "state_root"),
+         qr_cli_num(s, "supply"));
   print_time("tip time", qr_cli_num(s, "tip_time_ms"));
-  printf("reward         %.3f newest, %.3f first tenth, %.3f last tenth, %.3f mean\n", unit(qr_cli_num(s, "tip_reward")),
-         unit(qr_cli_num(s, "reward_first")), unit(qr_cli_num(s, "reward_last")), unit(qr_cli_num(s, "reward_mean")));
-  printf("peers          %" PRIu64 ", %" PRIu64 " transactions waiting\n", qr_cli_num(s, "peer_cnt"), qr_cli_num(s, "mempool_cnt"));
-  printf("blocks         %" PRIu64 " mined here, %" PRIu64 " verified, %" PRIu64 " rejected; %" PRIu64
-         " reorganisations, deepest %" PRIu64 "\n", qr_cli_num(s, "blocks_mined"), qr_cli_num(s, "blocks_verified"),
-         qr_cli_num(s, "blocks_rejected"), qr_cli_num(s, "reorgs"), qr_cli_num(s, "reorg_depth_max"));
+  printf("reward         %.3f newest, %.3f first tenth, %.3f last tenth, %.3f mean\n",
+         unit(qr_cli_num(s, "tip_reward")), unit(qr_cli_num(s, "reward_first")),
+         unit(qr_cli_num(s, "reward_last")), unit(qr_cli_num(s, "reward_mean")));
+  printf("peers          %" PRIu64 ", %" PRIu64 " transactions waiting\n",
+         qr_cli_num(s, "peer_cnt"), qr_cli_num(s, "mempool_cnt"));
+  printf("blocks         %" PRIu64 " mined here, %" PRIu64 " verified, %" PRIu64
+         " rejected; %" PRIu64 " reorganisations, deepest %" PRIu64 "\n",
+         qr_cli_num(s, "blocks_mined"), qr_cli_num(s, "blocks_verified"),
+         qr_cli_num(s, "blocks_rejected"), qr_cli_num(s, "reorgs"),
+         qr_cli_num(s, "reorg_depth_max"));
   printf("mining         %s, %s\n", flag(s, "mining") ? "on" : "off", qr_cli_text(s, "accel"));
-  printf("attempts       %" PRIu64 " finished, %" PRIu64 " cut short by a new tip%s", qr_cli_num(s, "attempts"),
-         qr_cli_num(s, "attempts_cancelled"), secs > 0 ? "" : "\n");
+  printf("attempts       %" PRIu64 " finished, %" PRIu64 " cut short by a new tip%s",
+         qr_cli_num(s, "attempts"), qr_cli_num(s, "attempts_cancelled"), secs > 0 ? "" : "\n");
   if (secs > 0) printf("; %.1f /s\n", (double)qr_cli_num(s, "attempts") / secs);
-  printf("training steps %" PRIu64 " done, %" PRIu64 " kept\n", qr_cli_num(s, "steps_done"), qr_cli_num(s, "steps_kept"));
+  printf("training steps %" PRIu64 " done, %" PRIu64 " kept\n", qr_cli_num(s, "steps_done"),
+         qr_cli_num(s, "steps_kept"));
   printf("miner          %s\n", qr_cli_text(s, "miner_pk"));
   printf("up             %.0f s\n", (double)qr_cli_num(s, "uptime_ms") / 1000.0);
   print_tasks(s);
@@ -77,34 +87,46 @@ static int run_status(const qr_cli_t *cli) {
 }
 
 const qr_cli_command_t qr_cli_status = {
-  .name = "status", .args = "", .help = "what the node knows, does and has done", .run = run_status,
+    .name = "status",
+    .args = "",
+    .help = "what the node knows, does and has done",
+    .run = run_status,
 };
 
 /* ---- block ---- */
 
 static int run_block(const qr_cli_t *cli) {
-  static const char *const hashes[] = { "hash", "parent", "rules", "miner", "model_in", "model_out", "tx_root", "state_root",
-                                        "trace_last", "trace_root", "actions_root", "env_root", "replay_root" };
+  static const char *const hashes[] = {
+      "hash",       "parent",     "rules",      "miner",        "model_in", "model_out",  "tx_root",
+      "state_root", "trace_last", "trace_root", "actions_root", "env_root", "replay_root"};
   uint64_t height;
   if (!parse_height(cli->args[0], &height)) return QR_CLI_USAGE;
   json_t *b = qr_cli_ask(cli, "block", height_param(height));
   if (!b) return QR_CLI_FAILED;
   if (cli->json) return qr_cli_print_json(b);
-  printf("%-14s %" PRIu64 ", %" PRIu64 " confirmations\n", "height", qr_cli_num(b, "height"), qr_cli_num(b, "confirmations"));
+  printf("%-14s %" PRIu64 ", %" PRIu64 " confirmations\n", "height", qr_cli_num(b, "height"),
+         qr_cli_num(b, "confirmations"));
   print_time("time", qr_cli_num(b, "time_ms"));
-  printf("%-14s %" PRIu64 "\n%-14s %.3f (the rule-based baseline is 0.500)\n", "task", qr_cli_num(b, "task"), "reward",
-         unit(qr_cli_num(b, "reward")));
-  printf("%-14s %08" PRIx64 ", cumulative work %s\n", "target", qr_cli_num(b, "target"), qr_cli_text(b, "work"));
-  printf("%-14s %" PRIu64 " in %" PRIu64 " bytes of body\n", "transactions", qr_cli_num(b, "tx_cnt"), qr_cli_num(b, "body_sz"));
+  printf("%-14s %" PRIu64 "\n%-14s %.3f (the rule-based baseline is 0.500)\n", "task",
+         qr_cli_num(b, "task"), "reward", unit(qr_cli_num(b, "reward")));
+  printf("%-14s %08" PRIx64 ", cumulative work %s\n", "target", qr_cli_num(b, "target"),
+         qr_cli_text(b, "work"));
+  printf("%-14s %" PRIu64 " in %" PRIu64 " bytes of body\n", "transactions",
+         qr_cli_num(b, "tx_cnt"), qr_cli_num(b, "body_sz"));
   printf("%-14s %" PRIu64 "\n", "nonce", qr_cli_num(b, "nonce"));
-  for (size_t i = 0; i < QR_ARRAY_CNT(hashes); i++) printf("%-14s %s\n", hashes[i], qr_cli_text(b, hashes[i]));
+  for (size_t i = 0; i < QR_ARRAY_CNT(hashes); i++)
+    printf("%-14s %s\n", hashes[i], qr_cli_text(b, hashes[i]));
   json_decref(b);
   return QR_CLI_OK;
 }
 
 const qr_cli_command_t qr_cli_block = {
-  .name = "block", .args = "HEIGHT", .arg_min_cnt = 1, .arg_max_cnt = 1, .run = run_block,
-  .help = "a block of the main chain, field by field",
+    .name = "block",
+    .args = "HEIGHT",
+    .arg_min_cnt = 1,
+    .arg_max_cnt = 1,
+    .run = run_block,
+    .help = "a block of the main chain, field by field",
 };
 
 /* ---- verify ---- */
@@ -121,11 +143,14 @@ static json_t *field_row(const json_t *header, const json_t *found, const char *
   return o;
 }
 
-static const char *const verified[] = { "hash", "model_out", "trace_last", "actions_root", "reward", "env_root", "replay_root" };
+static const char *const verified[] = {"hash",   "model_out", "trace_last", "actions_root",
+                                       "reward", "env_root",  "replay_root"};
 
 static void print_verify(const json_t *header, const json_t *found) {
-  printf("block %" PRIu64 ": did its %" PRIu64 " training steps, its acting and its evaluation again in %.1f ms\n\n",
-         qr_cli_num(header, "height"), qr_cli_num(found, "step_cnt"), (double)qr_cli_num(found, "exec_ns") / 1e6);
+  printf("block %" PRIu64 ": did its %" PRIu64
+         " training steps, its acting and its evaluation again in %.1f ms\n\n",
+         qr_cli_num(header, "height"), qr_cli_num(found, "step_cnt"),
+         (double)qr_cli_num(found, "exec_ns") / 1e6);
   for (size_t i = 0; i < QR_ARRAY_CNT(verified); i++) {
     const char *key = verified[i];
     bool same = field_same(header, found, key), text = json_is_string(json_object_get(header, key));
@@ -154,7 +179,8 @@ static int run_verify(const qr_cli_t *cli) {
     return QR_CLI_FAILED;
   }
   bool good = !strcmp(qr_cli_text(found, "verdict"), "ok");
-  for (size_t i = 0; i < QR_ARRAY_CNT(verified); i++) good &= field_same(header, found, verified[i]);
+  for (size_t i = 0; i < QR_ARRAY_CNT(verified); i++)
+    good &= field_same(header, found, verified[i]);
   if (cli->json) {
     json_t *o = json_object(), *fields = json_object();
     for (size_t i = 0; i < QR_ARRAY_CNT(verified); i++) {
@@ -169,7 +195,8 @@ static int run_verify(const qr_cli_t *cli) {
     qr_cli_print_json(o);
   } else {
     print_verify(header, found);
-    printf("\nverdict: %s%s\n", qr_cli_text(found, "verdict"), good ? ", the block is right" : ", the block is WRONG");
+    printf("\nverdict: %s%s\n", qr_cli_text(found, "verdict"),
+           good ? ", the block is right" : ", the block is WRONG");
   }
   json_decref(header);
   json_decref(found);
@@ -177,10 +204,16 @@ static int run_verify(const qr_cli_t *cli) {
 }
 
 const qr_cli_command_t qr_cli_verify = {
-  .name = "verify", .args = "HEIGHT", .arg_min_cnt = 1, .arg_max_cnt = 1, .run = run_verify,
-  .help = "do a block's work again and compare\n\n"
-          "The node runs the block's training steps, its acting and its evaluation once more and shows what came out\n"
-          "beside what the header claims. Exit code 0 only if all is the same. Takes about as long as an attempt.",
+    .name = "verify",
+    .args = "HEIGHT",
+    .arg_min_cnt = 1,
+    .arg_max_cnt = 1,
+    .run = run_verify,
+    .help = "do a block's work again and compare\n\n"
+            "The node runs the block's training steps, its acting and its evaluation once more and "
+            "shows what came out\n"
+            "beside what the header claims. Exit code 0 only if all is the same. Takes about as "
+            "long as an attempt.",
 };
 
 /* ---- peers, account ---- */
@@ -191,13 +224,14 @@ static int run_peers(const qr_cli_t *cli) {
   if (cli->json) return qr_cli_print_json(o);
   const json_t *list = json_object_get(o, "peers");
   size_t i;
-  printf("%-22s %-17s %-4s %8s %9s %10s %10s %8s %6s\n", "address", "identity", "way", "height", "rtt ms", "rx KiB", "tx KiB",
-         "age s", "faults");
+  printf("%-22s %-17s %-4s %8s %9s %10s %10s %8s %6s\n", "address", "identity", "way", "height",
+         "rtt ms", "rx KiB", "tx KiB", "age s", "faults");
   json_array_foreach(list, i, p) {
-    printf("%-22s %.16s  %-4s %8" PRIu64 " %9.3f %10.1f %10.1f %8.0f %6" PRIu64 "\n", qr_cli_text(p, "addr"),
-           qr_cli_text(p, "identity"), flag(p, "inbound") ? "in" : "out", qr_cli_num(p, "height"),
-           (double)qr_cli_num(p, "rtt_ns") / 1e6, (double)qr_cli_num(p, "rx_bytes") / 1024.0,
-           (double)qr_cli_num(p, "tx_bytes") / 1024.0, (double)qr_cli_num(p, "connected_ms") / 1e3, qr_cli_num(p, "misbehaviour"));
+    printf("%-22s %.16s  %-4s %8" PRIu64 " %9.3f %10.1f %10.1f %8.0f %6" PRIu64 "\n",
+           qr_cli_text(p, "addr"), qr_cli_text(p, "identity"), flag(p, "inbound") ? "in" : "out",
+           qr_cli_num(p, "height"), (double)qr_cli_num(p, "rtt_ns") / 1e6,
+           (double)qr_cli_num(p, "rx_bytes") / 1024.0, (double)qr_cli_num(p, "tx_bytes") / 1024.0,
+           (double)qr_cli_num(p, "connected_ms") / 1e3, qr_cli_num(p, "misbehaviour"));
   }
   if (!json_array_size(list)) puts("(no peer is connected)");
   json_decref(o);
@@ -205,26 +239,35 @@ static int run_peers(const qr_cli_t *cli) {
 }
 
 const qr_cli_command_t qr_cli_peers = {
-  .name = "peers", .args = "", .help = "who the node is connected to", .run = run_peers,
+    .name = "peers",
+    .args = "",
+    .help = "who the node is connected to",
+    .run = run_peers,
 };
 
 static int run_account(const qr_cli_t *cli) {
   uint8_t pk[QR_PUBKEY_SZ];
-  if (!qr_unhex(pk, sizeof pk, cli->args[0])) return qr_cli_usage("'%s' is not a public key of 64 hex digits", cli->args[0]);
+  if (!qr_unhex(pk, sizeof pk, cli->args[0]))
+    return qr_cli_usage("'%s' is not a public key of 64 hex digits", cli->args[0]);
   json_t *params = json_object();
   json_object_set_new(params, "pk", json_string(cli->args[0]));
   json_t *a = qr_cli_ask(cli, "account", params);
   if (!a) return QR_CLI_FAILED;
   if (cli->json) return qr_cli_print_json(a);
-  printf("balance        %" PRIu64 "\nnext sequence  %" PRIu64 "\n", qr_cli_num(a, "balance"), qr_cli_num(a, "seq"));
+  printf("balance        %" PRIu64 "\nnext sequence  %" PRIu64 "\n", qr_cli_num(a, "balance"),
+         qr_cli_num(a, "seq"));
   if (!flag(a, "found")) puts("(the ledger has no such account yet)");
   json_decref(a);
   return QR_CLI_OK;
 }
 
 const qr_cli_command_t qr_cli_account = {
-  .name = "account", .args = "PUBKEY", .arg_min_cnt = 1, .arg_max_cnt = 1, .run = run_account,
-  .help = "balance and next sequence number of a public key",
+    .name = "account",
+    .args = "PUBKEY",
+    .arg_min_cnt = 1,
+    .arg_max_cnt = 1,
+    .run = run_account,
+    .help = "balance and next sequence number of a public key",
 };
 
 /* ---- mining, stop ---- */
@@ -243,8 +286,13 @@ static int run_mining(const qr_cli_t *cli) {
 }
 
 const qr_cli_command_t qr_cli_mining = {
-  .name = "mining", .args = "on|off", .arg_min_cnt = 1, .arg_max_cnt = 1, .run = run_mining,
-  .help = "start or stop mining\n\nThe node goes on keeping and verifying the chain either way. After a restart its configuration counts again.",
+    .name = "mining",
+    .args = "on|off",
+    .arg_min_cnt = 1,
+    .arg_max_cnt = 1,
+    .run = run_mining,
+    .help = "start or stop mining\n\nThe node goes on keeping and verifying the chain either way. "
+            "After a restart its configuration counts again.",
 };
 
 static int run_stop(const qr_cli_t *cli) {
@@ -257,5 +305,8 @@ static int run_stop(const qr_cli_t *cli) {
 }
 
 const qr_cli_command_t qr_cli_stop = {
-  .name = "stop", .args = "", .help = "end the node in good order", .run = run_stop,
+    .name = "stop",
+    .args = "",
+    .help = "end the node in good order",
+    .run = run_stop,
 };

@@ -7,14 +7,15 @@
 #include <unistd.h>
 
 #define POLL_MS 1000u
-#define PRINT_MS 5000u        /* between blocks of rows when nobody watches live */
+#define PRINT_MS 5000u /* between blocks of rows when nobody watches live */
 #define CALL_MS 3000u
 #define SETTLE_POLL_MS 250u
-#define SETTLE_MS 60000u      /* nodes that have not agreed by then do not agree */
-#define TIE_AFTER_MS 6000u    /* at rest for so long and still apart: a tie that only one more block can settle */
+#define SETTLE_MS 60000u /* nodes that have not agreed by then do not agree */
+#define TIE_AFTER_MS                                                                               \
+  6000u /* at rest for so long and still apart: a tie that only one more block can settle */
 #define TIE_BLOCK_MS 30000u
 #define TIE_MAX_CNT 4u
-#define LOST_MS 8000u         /* a node silent for so long while settling will not agree */
+#define LOST_MS 8000u /* a node silent for so long while settling will not agree */
 
 static volatile sig_atomic_t g_interrupted;
 
@@ -30,18 +31,21 @@ static uint64_t mono_ms(void) {
 }
 
 static void pause_ms(uint32_t ms) {
-  struct timespec ts = { .tv_sec = ms / 1000, .tv_nsec = (long)(ms % 1000) * 1000000 };
+  struct timespec ts = {.tv_sec = ms / 1000, .tv_nsec = (long)(ms % 1000) * 1000000};
   nanosleep(&ts, NULL); /* a signal ends it early, which is wanted */
 }
 
-uint64_t qr_watch_height(const qr_watch_node_t *n) { return n->status ? qr_cli_num(n->status, "height") : 0; }
+uint64_t qr_watch_height(const qr_watch_node_t *n) {
+  return n->status ? qr_cli_num(n->status, "height") : 0;
+}
 
 double qr_watch_attempt_rate(const qr_watch_node_t *n) {
   if (n->hist_cnt < 2) return 0;
   uint32_t last = (n->hist_cnt - 1) % QR_WATCH_HISTORY_CNT;
   uint32_t first = n->hist_cnt > QR_WATCH_HISTORY_CNT ? n->hist_cnt % QR_WATCH_HISTORY_CNT : 0;
   uint64_t ms = n->hist_ms[last] - n->hist_ms[first];
-  if (!ms || n->hist_attempts[last] < n->hist_attempts[first]) return 0; /* the node was restarted */
+  if (!ms || n->hist_attempts[last] < n->hist_attempts[first])
+    return 0; /* the node was restarted */
   return (double)(n->hist_attempts[last] - n->hist_attempts[first]) * 1000.0 / (double)ms;
 }
 
@@ -80,11 +84,13 @@ static bool all_reached(const qr_watch_t *w) {
 }
 
 static bool all_agree(const qr_watch_t *w) {
-  static const char *const keys[] = { "genesis", "tip", "tip_model", "state_root" };
+  static const char *const keys[] = {"genesis", "tip", "tip_model", "state_root"};
   for (uint32_t i = 0; i < w->node_cnt; i++) {
     if (!w->nodes[i].up) return false;
     for (size_t k = 0; k < QR_ARRAY_CNT(keys); k++) {
-      if (strcmp(qr_cli_text(w->nodes[i].status, keys[k]), qr_cli_text(w->nodes[0].status, keys[k]))) return false;
+      if (strcmp(qr_cli_text(w->nodes[i].status, keys[k]),
+                 qr_cli_text(w->nodes[0].status, keys[k])))
+        return false;
     }
   }
   return true;
@@ -92,7 +98,8 @@ static bool all_agree(const qr_watch_t *w) {
 
 static bool all_answer(const qr_watch_t *w, uint64_t within_ms) {
   for (uint32_t i = 0; i < w->node_cnt; i++) {
-    if (!w->nodes[i].seen || (!w->nodes[i].up && w->now_ms - w->nodes[i].seen_ms > within_ms)) return false;
+    if (!w->nodes[i].seen || (!w->nodes[i].up && w->now_ms - w->nodes[i].seen_ms > within_ms))
+      return false;
   }
   return true;
 }
@@ -195,8 +202,10 @@ static int add_nodes(qr_watch_t *w, const char *list) {
     qr_watch_node_t *node = &w->nodes[w->node_cnt];
     const char *base = memrchr(p, '/', n);
     base = base ? base + 1 : p;
-    if (!n || n + 16 > sizeof node->socket) return qr_cli_usage("--nodes: '%.*s' is not a data directory", (int)n, p);
-    if (w->node_cnt == QR_WATCH_NODE_MAX_CNT) return qr_cli_usage("--nodes: more than %u", QR_WATCH_NODE_MAX_CNT);
+    if (!n || n + 16 > sizeof node->socket)
+      return qr_cli_usage("--nodes: '%.*s' is not a data directory", (int)n, p);
+    if (w->node_cnt == QR_WATCH_NODE_MAX_CNT)
+      return qr_cli_usage("--nodes: more than %u", QR_WATCH_NODE_MAX_CNT);
     snprintf(node->socket, sizeof node->socket, "%.*s/quarryd.sock", (int)n, p);
     snprintf(node->name, sizeof node->name, "%.*s", (int)(p + n - base), base);
     w->node_cnt++;
@@ -219,7 +228,7 @@ static int run_watch(const qr_cli_t *cli) {
   if (timeout && (!qr_cli_parse_u64(timeout, 1u << 30, &timeout_s) || !timeout_s)) {
     return qr_cli_usage("--timeout '%s' is not a number of seconds from 1 up", timeout);
   }
-  struct sigaction sa = { .sa_handler = on_signal };
+  struct sigaction sa = {.sa_handler = on_signal};
   sigaction(SIGINT, &sa, NULL);
   sigaction(SIGTERM, &sa, NULL);
   w.tty = isatty(STDOUT_FILENO);
@@ -229,19 +238,25 @@ static int run_watch(const qr_cli_t *cli) {
   settle(&w);
   qr_watch_draw(&w, w.agree ? "ended" : "ended; the nodes do not agree");
   qr_watch_summary(&w, cli->json);
-  bool cut_short = w.blocks_wanted && !w.complete && !g_interrupted; /* time ran out first; Ctrl-C is the user's own end */
+  bool cut_short = w.blocks_wanted && !w.complete &&
+                   !g_interrupted; /* time ran out first; Ctrl-C is the user's own end */
   for (uint32_t i = 0; i < w.node_cnt; i++) json_decref(w.nodes[i].status);
   return w.agree && !cut_short ? QR_CLI_OK : QR_CLI_FAILED;
 }
 
 const qr_cli_command_t qr_cli_watch = {
-  .name = "watch", .args = "", .run = run_watch,
-  .options = { { "nodes", "DIR[,DIR...]", "the data directories of the nodes" },
-               { "blocks", "N", "end when every node has reached height N" },
-               { "timeout", "S", "end after S seconds whatever the height" } },
-  .help = "watch the nodes of one machine and end them together\n\n"
-          "A live table on a terminal, a block of rows every five seconds otherwise. At the end (or at Ctrl-C) it turns\n"
-          "mining off on all nodes, waits until they agree and prints one summary; with --json the last line is one JSON\n"
-          "object. Two branches of equal work are settled by one more block. Exit code 0 only if all nodes have the same\n"
-          "tip, model and state. A second Ctrl-C ends at once.",
+    .name = "watch",
+    .args = "",
+    .run = run_watch,
+    .options = {{"nodes", "DIR[,DIR...]", "the data directories of the nodes"},
+                {"blocks", "N", "end when every node has reached height N"},
+                {"timeout", "S", "end after S seconds whatever the height"}},
+    .help = "watch the nodes of one machine and end them together\n\n"
+            "A live table on a terminal, a block of rows every five seconds otherwise. At the end "
+            "(or at Ctrl-C) it turns\n"
+            "mining off on all nodes, waits until they agree and prints one summary; with --json "
+            "the last line is one JSON\n"
+            "object. Two branches of equal work are settled by one more block. Exit code 0 only if "
+            "all nodes have the same\n"
+            "tip, model and state. A second Ctrl-C ends at once.",
 };

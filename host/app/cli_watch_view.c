@@ -8,7 +8,9 @@
 
 #define BASELINE 0.5 /* where R stands for a model that does as well as the rule */
 
-static double unit(const json_t *o, const char *key) { return (double)qr_cli_num(o, key) / 65536.0; }
+static double unit(const json_t *o, const char *key) {
+  return (double)qr_cli_num(o, key) / 65536.0;
+}
 static double q16(const json_t *o, const char *key) {
   return (double)json_integer_value(json_object_get(o, key)) / 65536.0;
 }
@@ -16,17 +18,20 @@ static double q16(const json_t *o, const char *key) {
 /* One line of the table, cut to the terminal, for a wrapped line could not be drawn over. */
 static void line(qr_watch_t *w, const char *fmt, ...) {
   char text[256];
-  struct winsize size = { 0 };
+  struct winsize size = {0};
   va_list ap;
   va_start(ap, fmt);
   vsnprintf(text, sizeof text, fmt, ap);
   va_end(ap);
-  if (w->tty && !ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) && size.ws_col && size.ws_col < sizeof text) text[size.ws_col] = 0;
+  if (w->tty && !ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) && size.ws_col &&
+      size.ws_col < sizeof text)
+    text[size.ws_col] = 0;
   printf(w->tty ? "%s\033[K\n" : "%s\n", text);
   w->lines++;
 }
 
-static const char *state_of(const qr_watch_t *w, const qr_watch_node_t *n, char *out, size_t out_sz) {
+static const char *state_of(const qr_watch_t *w, const qr_watch_node_t *n, char *out,
+                            size_t out_sz) {
   if (!n->seen) return "starting: no answer yet";
   if (!n->up) {
     snprintf(out, out_sz, "NO ANSWER for %" PRIu64 " s", (w->now_ms - n->seen_ms) / 1000 + 1);
@@ -40,14 +45,15 @@ static void draw_node(qr_watch_t *w, const qr_watch_node_t *n) {
   char state[48];
   const json_t *s = n->status;
   if (!s) {
-    line(w, "%-10s %7s  %-8s  %-8s  %6s  %7s  %10s  %5s  %-18s %s", n->name, "-", "-", "-", "-", "-", "-", "-", "-",
-         state_of(w, n, state, sizeof state));
+    line(w, "%-10s %7s  %-8s  %-8s  %6s  %7s  %10s  %5s  %-18s %s", n->name, "-", "-", "-", "-",
+         "-", "-", "-", "-", state_of(w, n, state, sizeof state));
     return;
   }
   double reward = unit(s, "reward_last");
-  line(w, "%-10s %7" PRIu64 "  %.8s  %.8s  %6.3f  %+7.3f  %10.1f  %5" PRIu64 "  %-18s %s", n->name, qr_watch_height(n),
-       qr_cli_text(s, "tip"), qr_cli_text(s, "tip_model"), reward, reward - BASELINE, n->up ? qr_watch_attempt_rate(n) : 0.0,
-       qr_cli_num(s, "peer_cnt"), qr_cli_text(s, "accel"), state_of(w, n, state, sizeof state));
+  line(w, "%-10s %7" PRIu64 "  %.8s  %.8s  %6.3f  %+7.3f  %10.1f  %5" PRIu64 "  %-18s %s", n->name,
+       qr_watch_height(n), qr_cli_text(s, "tip"), qr_cli_text(s, "tip_model"), reward,
+       reward - BASELINE, n->up ? qr_watch_attempt_rate(n) : 0.0, qr_cli_num(s, "peer_cnt"),
+       qr_cli_text(s, "accel"), state_of(w, n, state, sizeof state));
 }
 
 static uint64_t highest(const qr_watch_t *w) {
@@ -74,25 +80,29 @@ void qr_watch_draw(qr_watch_t *w, const char *note) {
   if (w->tty && w->lines) printf("\033[%uA", w->lines);
   w->lines = 0;
   if (w->blocks_wanted) snprintf(wanted, sizeof wanted, " of %" PRIu64, w->blocks_wanted);
-  line(w, "%02" PRIu64 ":%02" PRIu64 ":%02" PRIu64 "  height %" PRIu64 "%s  %.2f blocks/s  %s", s / 3600, s / 60 % 60, s % 60,
-       highest(w), wanted, block_rate(w), note);
-  line(w, "%-10s %7s  %-8s  %-8s  %6s  %7s  %10s  %5s  %-18s %s", "node", "height", "tip", "model", "reward", "vs rule",
-       "attempts/s", "peers", "accelerator", "state");
+  line(w, "%02" PRIu64 ":%02" PRIu64 ":%02" PRIu64 "  height %" PRIu64 "%s  %.2f blocks/s  %s",
+       s / 3600, s / 60 % 60, s % 60, highest(w), wanted, block_rate(w), note);
+  line(w, "%-10s %7s  %-8s  %-8s  %6s  %7s  %10s  %5s  %-18s %s", "node", "height", "tip", "model",
+       "reward", "vs rule", "attempts/s", "peers", "accelerator", "state");
   for (uint32_t i = 0; i < w->node_cnt; i++) draw_node(w, &w->nodes[i]);
   line(w, "%s", "");
   if (w->tty) printf("\033[J");
   fflush(stdout);
 }
 
-typedef struct { uint64_t attempts, cancelled, steps_done, steps_kept; double attempts_per_s, kept_per_s; } totals_t;
+typedef struct {
+  uint64_t attempts, cancelled, steps_done, steps_kept;
+  double attempts_per_s, kept_per_s;
+} totals_t;
 
 static totals_t total(const qr_watch_t *w) {
-  totals_t t = { 0 };
+  totals_t t = {0};
   double s = mining_s(w);
   for (uint32_t i = 0; i < w->node_cnt; i++) {
     const qr_watch_node_t *n = &w->nodes[i];
     if (!n->status) continue;
-    uint64_t attempts = qr_cli_num(n->status, "attempts"), kept = qr_cli_num(n->status, "steps_kept");
+    uint64_t attempts = qr_cli_num(n->status, "attempts"),
+             kept = qr_cli_num(n->status, "steps_kept");
     t.attempts += attempts;
     t.cancelled += qr_cli_num(n->status, "attempts_cancelled");
     t.steps_done += qr_cli_num(n->status, "steps_done");
@@ -115,7 +125,9 @@ static const qr_watch_node_t *speaker(const qr_watch_t *w) {
 }
 
 /* Figures for people have a few digits; more would only look exact. */
-static json_t *rounded(double v) { return json_real((double)(int64_t)(v * 10000.0 + (v < 0 ? -0.5 : 0.5)) / 10000.0); }
+static json_t *rounded(double v) {
+  return json_real((double)(int64_t)(v * 10000.0 + (v < 0 ? -0.5 : 0.5)) / 10000.0);
+}
 
 static json_t *tasks_json(const json_t *status) {
   json_t *list = json_array(), *t;
@@ -161,17 +173,23 @@ static void summary_text(const qr_watch_t *w, const json_t *s, const totals_t *t
   json_t *task;
   size_t i;
   printf("%s at height %" PRIu64 ": tip %.16s  model %.16s  state %.16s\n",
-         w->agree ? "All nodes agree" : "The nodes DO NOT agree; the highest is", qr_cli_num(s, "height"), qr_cli_text(s, "tip"),
-         qr_cli_text(s, "tip_model"), qr_cli_text(s, "state_root"));
-  printf("  blocks          %.2f /s over %.1f s, %u nodes\n", block_rate(w), mining_s(w), w->node_cnt);
-  printf("  attempts        %" PRIu64 " finished (%.1f /s), %" PRIu64 " cut short by a new tip\n", t->attempts, t->attempts_per_s,
-         t->cancelled);
-  printf("  training steps  %" PRIu64 " done, %" PRIu64 " kept (%.1f /s)\n", t->steps_done, t->steps_kept, t->kept_per_s);
-  printf("  reward          %.3f over the first tenth of the blocks, %.3f over the last; the rule-based baseline is %.3f\n",
+         w->agree ? "All nodes agree" : "The nodes DO NOT agree; the highest is",
+         qr_cli_num(s, "height"), qr_cli_text(s, "tip"), qr_cli_text(s, "tip_model"),
+         qr_cli_text(s, "state_root"));
+  printf("  blocks          %.2f /s over %.1f s, %u nodes\n", block_rate(w), mining_s(w),
+         w->node_cnt);
+  printf("  attempts        %" PRIu64 " finished (%.1f /s), %" PRIu64 " cut short by a new tip\n",
+         t->attempts, t->attempts_per_s, t->cancelled);
+  printf("  training steps  %" PRIu64 " done, %" PRIu64 " kept (%.1f /s)\n", t->steps_done,
+         t->steps_kept, t->kept_per_s);
+  printf("  reward          %.3f over the first tenth of the blocks, %.3f over the last; the "
+         "rule-based baseline is %.3f\n",
          unit(s, "reward_first"), unit(s, "reward_last"), BASELINE);
   json_array_foreach(json_object_get(s, "tasks"), i, task) {
-    printf("  %-15s %" PRIu64 " blocks; newest model's return per row %.4f, the rule's on the same data %.4f\n",
-           qr_cli_text(task, "name"), qr_cli_num(task, "block_cnt"), q16(task, "score_last_q16"), q16(task, "baseline_last_q16"));
+    printf("  %-15s %" PRIu64
+           " blocks; newest model's return per row %.4f, the rule's on the same data %.4f\n",
+           qr_cli_text(task, "name"), qr_cli_num(task, "block_cnt"), q16(task, "score_last_q16"),
+           q16(task, "baseline_last_q16"));
   }
 }
 

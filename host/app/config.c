@@ -42,7 +42,7 @@ typedef struct {
   qr_config_t *c;
   FILE *f;
   const char *path;
-  unsigned line;                      /* of the file, 1-based */
+  unsigned line;                        /* of the file, 1-based */
   unsigned seen[QR_CONFIG_KEY_MAX_CNT]; /* line that set a key, 0 for none */
   int err;
   char *why;
@@ -71,8 +71,8 @@ static int take(void *user, const char *section, const char *name, const char *v
     return 0;
   }
   if (r->seen[idx] && !qr_config_key_repeats(idx)) {
-    snprintf(r->why, r->why_sz, "%s:%u: %s was already set on line %u; keep one of them", r->path, r->line, key,
-             r->seen[idx]);
+    snprintf(r->why, r->why_sz, "%s:%u: %s was already set on line %u; keep one of them", r->path,
+             r->line, key, r->seen[idx]);
     r->err = QR_ERR_FORMAT;
     return 0;
   }
@@ -86,13 +86,14 @@ static int take(void *user, const char *section, const char *name, const char *v
 }
 
 int qr_config_read(const char *path, qr_config_t *c, char *why, size_t why_sz) {
-  /* Values hold ';' (driver options), so comments have lines of their own; a line is one setting. */
+  /* Values hold ';' (driver options), so comments have lines of their own; a line is one setting.
+   */
   ini_use_stack = false;
   ini_max_line = ini_initial_alloc = QR_CONFIG_OPTIONS_SZ + 256;
   ini_allow_multiline = false;
   ini_allow_inline_comments = false;
   ini_stop_on_first_error = true;
-  reader_t r = { .c = c, .path = path, .why = why, .why_sz = why_sz };
+  reader_t r = {.c = c, .path = path, .why = why, .why_sz = why_sz};
   r.f = fopen(path, "re");
   if (!r.f) {
     int err = errno;
@@ -108,8 +109,10 @@ int qr_config_read(const char *path, qr_config_t *c, char *why, size_t why_sz) {
   }
   if (r.err) return r.err;
   if (line) {
-    snprintf(why, why_sz, "%s:%u: neither '[section]' nor 'key = value' nor a comment (# or ;) of at most %d bytes", path,
-             r.line, ini_max_line - 3);
+    snprintf(
+        why, why_sz,
+        "%s:%u: neither '[section]' nor 'key = value' nor a comment (# or ;) of at most %d bytes",
+        path, r.line, ini_max_line - 3);
     return QR_ERR_FORMAT;
   }
   return QR_OK;
@@ -117,11 +120,20 @@ int qr_config_read(const char *path, qr_config_t *c, char *why, size_t why_sz) {
 
 /* ---- the command line ---- */
 
-static const struct { const char *flag, *key, *value; } aliases[] = {
-  { "dir", "node.dir", 0 },          { "genesis", "node.genesis", 0 }, { "log-level", "node.log_level", 0 },
-  { "listen", "link.listen", 0 },    { "peer", "link.peer", 0 },       { "link", "link.driver", 0 },
-  { "store", "store.driver", 0 },    { "accel", "accel.driver", 0 },   { "task", "mine.task", 0 },
-  { "mine", "mine.enable", "true" }, { "no-mine", "mine.enable", "false" },
+static const struct {
+  const char *flag, *key, *value;
+} aliases[] = {
+    {"dir", "node.dir", 0},
+    {"genesis", "node.genesis", 0},
+    {"log-level", "node.log_level", 0},
+    {"listen", "link.listen", 0},
+    {"peer", "link.peer", 0},
+    {"link", "link.driver", 0},
+    {"store", "store.driver", 0},
+    {"accel", "accel.driver", 0},
+    {"task", "mine.task", 0},
+    {"mine", "mine.enable", "true"},
+    {"no-mine", "mine.enable", "false"},
 };
 
 static void suggest_flag(const char *name, char *out, size_t out_sz) {
@@ -144,7 +156,8 @@ static int set_flag(qr_config_t *c, const char *name, const char *value, char *w
 static int take_flag(int argc, char **argv, int *i, qr_config_t *c, char *why, size_t why_sz) {
   const char *arg = argv[*i];
   if (strncmp(arg, "--", 2) || !arg[2]) {
-    snprintf(why, why_sz, "command line: '%s' is not a flag; flags begin with --, see quarryd --help", arg);
+    snprintf(why, why_sz,
+             "command line: '%s' is not a flag; flags begin with --, see quarryd --help", arg);
     return QR_ERR_ARG;
   }
   const char *eq = strchr(arg, '=');
@@ -182,11 +195,15 @@ static void print_help(void) {
   qr_config_defaults(&d);
   puts("Usage: quarryd [--config FILE] [flags]\n"
        "\n"
-       "Runs one node: keeps the chain, verifies every block by doing its training steps again, talks to\n"
-       "peers and, unless told otherwise, mines. Settings come from the built-in defaults, then the file,\n"
-       "then the flags. Stop it with Ctrl-C, SIGTERM or 'quarry stop'; it can also be killed at any moment.\n"
+       "Runs one node: keeps the chain, verifies every block by doing its training steps again, "
+       "talks to\n"
+       "peers and, unless told otherwise, mines. Settings come from the built-in defaults, then "
+       "the file,\n"
+       "then the flags. Stop it with Ctrl-C, SIGTERM or 'quarry stop'; it can also be killed at "
+       "any moment.\n"
        "\n"
-       "  --config FILE       read settings from an INI file (tools/quarryd.example.ini explains each)\n"
+       "  --config FILE       read settings from an INI file (tools/quarryd.example.ini explains "
+       "each)\n"
        "  --dir DIR           data directory                       = --node.dir\n"
        "  --genesis FILE      genesis file or built-in profile     = --node.genesis\n"
        "  --listen IP[:PORT]  own address                          = --link.listen\n"
@@ -229,7 +246,8 @@ static int read_files(int argc, char **argv, qr_config_t *c, char *why, size_t w
       continue;
     }
     if (!*path || found) {
-      snprintf(why, why_sz, "command line: --config %s", found ? "may be given once" : "needs a file");
+      snprintf(why, why_sz, "command line: --config %s",
+               found ? "may be given once" : "needs a file");
       return QR_ERR_ARG;
     }
     found = true;
@@ -244,12 +262,16 @@ static int finish(qr_config_t *c, char *why, size_t why_sz) {
     if (n < 0 || (size_t)n >= sizeof c->rpc_socket) c->rpc_socket[sizeof c->rpc_socket - 1] = 0;
   }
   if (strlen(c->rpc_socket) >= SOCKET_PATH_SZ) {
-    snprintf(why, why_sz, "rpc.socket: the path has %zu bytes, a Unix socket's may have %zu; choose a shorter --dir or give "
-             "--rpc.socket", strlen(c->rpc_socket), SOCKET_PATH_SZ - 1);
+    snprintf(why, why_sz,
+             "rpc.socket: the path has %zu bytes, a Unix socket's may have %zu; choose a shorter "
+             "--dir or give "
+             "--rpc.socket",
+             strlen(c->rpc_socket), SOCKET_PATH_SZ - 1);
     return QR_ERR_ARG;
   }
   /* The defaults too must be in this build. */
-  const char *const drivers[][2] = { { "link.driver", c->link }, { "store.driver", c->store }, { "accel.driver", c->accel } };
+  const char *const drivers[][2] = {
+      {"link.driver", c->link}, {"store.driver", c->store}, {"accel.driver", c->accel}};
   for (size_t i = 0; i < QR_ARRAY_CNT(drivers); i++) {
     char name[32];
     snprintf(name, sizeof name, "%s", drivers[i][1]);

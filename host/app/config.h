@@ -1,4 +1,5 @@
-/* Node configuration: an INI file and command-line flags that override it. Nothing is ever written back. */
+/* Node configuration: an INI file and command-line flags that override it. Nothing is ever written
+ * back. */
 #ifndef QR_APP_CONFIG_H
 #define QR_APP_CONFIG_H
 
@@ -12,9 +13,9 @@
 #define QR_CONFIG_VERSION "0.1.0"
 
 typedef struct {
-  char dir[QR_CONFIG_PATH_SZ];         /* data directory: key, store, socket */
-  char genesis[QR_CONFIG_PATH_SZ];     /* genesis file, or a profile name such as "regtest" */
-  char rpc_socket[QR_CONFIG_PATH_SZ];  /* default <dir>/quarryd.sock */
+  char dir[QR_CONFIG_PATH_SZ];        /* data directory: key, store, socket */
+  char genesis[QR_CONFIG_PATH_SZ];    /* genesis file, or a profile name such as "regtest" */
+  char rpc_socket[QR_CONFIG_PATH_SZ]; /* default <dir>/quarryd.sock */
   char link[32], link_options[QR_CONFIG_OPTIONS_SZ];
   qr_link_addr_t listen;
   uint32_t peer_cnt;
@@ -23,23 +24,28 @@ typedef struct {
   char store[32], store_options[QR_CONFIG_OPTIONS_SZ];
   char accel[32], accel_options[QR_CONFIG_OPTIONS_SZ];
   bool mine;
-  char mine_task[32];                  /* train only for this task; empty: all that take turns */
-  uint32_t adopt_margin;               /* R units by which the chain's model must beat the own line to replace it */
-  uint64_t stop_height;                /* 0: run until a signal; else stop mining at this height */
+  char mine_task[32]; /* train only for this task; empty: all that take turns */
+  uint32_t
+      adopt_margin; /* R units by which the chain's model must beat the own line to replace it */
+  uint64_t stop_height; /* 0: run until a signal; else stop mining at this height */
   /* tiles: thread number of each; -1 core means not pinned */
   uint32_t thread_net, thread_chain, thread_verify, thread_mine, thread_rpc;
-  int32_t core[5];                     /* core of thread 0..4 */
-  uint32_t spin_us, sleep_us;          /* idle: spin so long after the last work, then sleep so long at a time */
+  int32_t core[5]; /* core of thread 0..4 */
+  uint32_t spin_us,
+      sleep_us; /* idle: spin so long after the last work, then sleep so long at a time */
   enum qr_log_level log_level;
 } qr_config_t;
 
 void qr_config_defaults(qr_config_t *c);
-/* Reads an INI file over c. Returns 0, QR_ERR_NOTFOUND, QR_ERR_IO or QR_ERR_FORMAT; why names line, key and cure. */
+/* Reads an INI file over c. Returns 0, QR_ERR_NOTFOUND, QR_ERR_IO or QR_ERR_FORMAT; why names line,
+ * key and cure. */
 int qr_config_read(const char *path, qr_config_t *c, char *why, size_t why_sz) QR_WARN_UNUSED;
-/* Sets one "section.key" from text, as the file does; flags use it too. Returns 0, QR_ERR_NOTFOUND (no such key) or QR_ERR_ARG. */
-int qr_config_set(qr_config_t *c, const char *key, const char *value, char *why, size_t why_sz) QR_WARN_UNUSED;
-/* Parses quarryd's command line (argv[1..]): --config FILE and --help first, then flags. Returns 0, 1 if help or version was
-   printed and the caller exits 0, or QR_ERR_ARG with why filled. */
+/* Sets one "section.key" from text, as the file does; flags use it too. Returns 0, QR_ERR_NOTFOUND
+ * (no such key) or QR_ERR_ARG. */
+int qr_config_set(qr_config_t *c, const char *key, const char *value, char *why,
+                  size_t why_sz) QR_WARN_UNUSED;
+/* Parses quarryd's command line (argv[1..]): --config FILE and --help first, then flags. Returns 0,
+   1 if help or version was printed and the caller exits 0, or QR_ERR_ARG with why filled. */
 int qr_config_args(int argc, char **argv, qr_config_t *c, char *why, size_t why_sz) QR_WARN_UNUSED;
 
 #endif

@@ -12,8 +12,8 @@ enum kind { PATH, TEXT, U32, U64, I32, BOOL, LEVEL, ADDR, PEER, LINK, STORE, ACC
 typedef struct {
   const char *name; /* section.key */
   enum kind kind;
-  size_t off, sz;   /* of the member */
-  int64_t lo, hi;   /* numbers */
+  size_t off, sz; /* of the member */
+  int64_t lo, hi; /* numbers */
   const char *help;
 } config_key_t;
 
@@ -22,38 +22,50 @@ typedef struct {
 #define CORE_MAX 1023
 
 static const config_key_t keys[] = {
-  { "node.dir", PATH, MEMBER(dir), 0, 0, "data directory: identity, blocks, socket" },
-  { "node.genesis", PATH, MEMBER(genesis), 0, 0, "genesis file, or a profile: main, devnet, regtest" },
-  { "node.log_level", LEVEL, MEMBER(log_level), 0, 0, "error, warn, info or debug" },
-  { "node.stop_height", U64, MEMBER(stop_height), 0, INT64_MAX, "stop mining at this height; 0: never" },
-  { "rpc.socket", PATH, MEMBER(rpc_socket), 0, 0, "control socket; empty: quarryd.sock in the data directory" },
-  { "link.driver", LINK, MEMBER(link), 0, 0, "how packets come and go; none: no network" },
-  { "link.options", TEXT, MEMBER(link_options), 0, 0, "the link driver's own settings, key=value;..." },
-  { "link.listen", ADDR, MEMBER(listen), 0, 0, "own address, IP or IP:PORT" },
-  { "link.peer", PEER, MEMBER(peers), 0, 0, "peer to dial and keep, IP or IP:PORT; may be repeated" },
-  { "link.peer_max", U32, MEMBER(peer_max_cnt), 1, 64, "connections in both directions together" },
-  { "store.driver", STORE, MEMBER(store), 0, 0, "where blocks and models are kept" },
-  { "store.options", TEXT, MEMBER(store_options), 0, 0, "the store driver's own settings, key=value;..." },
-  { "accel.driver", ACCEL, MEMBER(accel), 0, 0, "what executes the training steps" },
-  { "accel.options", TEXT, MEMBER(accel_options), 0, 0, "the accelerator driver's own settings, key=value,..." },
-  { "mine.enable", BOOL, MEMBER(mine), 0, 0, "mine; 'quarry mining on|off' changes it while running" },
-  { "mine.task", TEXT, MEMBER(mine_task), 0, 0, "mine only this task's blocks; empty: every task's" },
-  { "mine.adopt_margin", U32, MEMBER(adopt_margin), 0, 65536,
-    "reward units (of 65536) by which the chain's model replaces the own" },
-  { "tile.net", U32, MEMBER(thread_net), 0, THREAD_MAX, "thread of the network tile" },
-  { "tile.chain", U32, MEMBER(thread_chain), 0, THREAD_MAX, "thread of the chain tile" },
-  { "tile.verify", U32, MEMBER(thread_verify), 0, THREAD_MAX, "thread of the verify tile" },
-  { "tile.mine", U32, MEMBER(thread_mine), 0, THREAD_MAX, "thread of the mining tile" },
-  { "tile.rpc", U32, MEMBER(thread_rpc), 0, THREAD_MAX, "thread of the control socket" },
-  { "tile.core0", I32, MEMBER(core[0]), -1, CORE_MAX, "core of thread 0; -1: not pinned" },
-  { "tile.core1", I32, MEMBER(core[1]), -1, CORE_MAX, "core of thread 1" },
-  { "tile.core2", I32, MEMBER(core[2]), -1, CORE_MAX, "core of thread 2" },
-  { "tile.core3", I32, MEMBER(core[3]), -1, CORE_MAX, "core of thread 3" },
-  { "tile.core4", I32, MEMBER(core[4]), -1, CORE_MAX, "core of thread 4" },
-  { "tile.spin_us", U32, MEMBER(spin_us), 0, 1000000, "idle: keep polling so long after the last work" },
-  { "tile.sleep_us", U32, MEMBER(sleep_us), 0, 100000, "idle: then sleep so long at a time; 0: never sleep" },
+    {"node.dir", PATH, MEMBER(dir), 0, 0, "data directory: identity, blocks, socket"},
+    {"node.genesis", PATH, MEMBER(genesis), 0, 0,
+     "genesis file, or a profile: main, devnet, regtest"},
+    {"node.log_level", LEVEL, MEMBER(log_level), 0, 0, "error, warn, info or debug"},
+    {"node.stop_height", U64, MEMBER(stop_height), 0, INT64_MAX,
+     "stop mining at this height; 0: never"},
+    {"rpc.socket", PATH, MEMBER(rpc_socket), 0, 0,
+     "control socket; empty: quarryd.sock in the data directory"},
+    {"link.driver", LINK, MEMBER(link), 0, 0, "how packets come and go; none: no network"},
+    {"link.options", TEXT, MEMBER(link_options), 0, 0,
+     "the link driver's own settings, key=value;..."},
+    {"link.listen", ADDR, MEMBER(listen), 0, 0, "own address, IP or IP:PORT"},
+    {"link.peer", PEER, MEMBER(peers), 0, 0,
+     "peer to dial and keep, IP or IP:PORT; may be repeated"},
+    {"link.peer_max", U32, MEMBER(peer_max_cnt), 1, 64, "connections in both directions together"},
+    {"store.driver", STORE, MEMBER(store), 0, 0, "where blocks and models are kept"},
+    {"store.options", TEXT, MEMBER(store_options), 0, 0,
+     "the store driver's own settings, key=value;..."},
+    {"accel.driver", ACCEL, MEMBER(accel), 0, 0, "what executes the training steps"},
+    {"accel.options", TEXT, MEMBER(accel_options), 0, 0,
+     "the accelerator driver's own settings, key=value,..."},
+    {"mine.enable", BOOL, MEMBER(mine), 0, 0,
+     "mine; 'quarry mining on|off' changes it while running"},
+    {"mine.task", TEXT, MEMBER(mine_task), 0, 0,
+     "mine only this task's blocks; empty: every task's"},
+    {"mine.adopt_margin", U32, MEMBER(adopt_margin), 0, 65536,
+     "reward units (of 65536) by which the chain's model replaces the own"},
+    {"tile.net", U32, MEMBER(thread_net), 0, THREAD_MAX, "thread of the network tile"},
+    {"tile.chain", U32, MEMBER(thread_chain), 0, THREAD_MAX, "thread of the chain tile"},
+    {"tile.verify", U32, MEMBER(thread_verify), 0, THREAD_MAX, "thread of the verify tile"},
+    {"tile.mine", U32, MEMBER(thread_mine), 0, THREAD_MAX, "thread of the mining tile"},
+    {"tile.rpc", U32, MEMBER(thread_rpc), 0, THREAD_MAX, "thread of the control socket"},
+    {"tile.core0", I32, MEMBER(core[0]), -1, CORE_MAX, "core of thread 0; -1: not pinned"},
+    {"tile.core1", I32, MEMBER(core[1]), -1, CORE_MAX, "core of thread 1"},
+    {"tile.core2", I32, MEMBER(core[2]), -1, CORE_MAX, "core of thread 2"},
+    {"tile.core3", I32, MEMBER(core[3]), -1, CORE_MAX, "core of thread 3"},
+    {"tile.core4", I32, MEMBER(core[4]), -1, CORE_MAX, "core of thread 4"},
+    {"tile.spin_us", U32, MEMBER(spin_us), 0, 1000000,
+     "idle: keep polling so long after the last work"},
+    {"tile.sleep_us", U32, MEMBER(sleep_us), 0, 100000,
+     "idle: then sleep so long at a time; 0: never sleep"},
 };
-_Static_assert(QR_ARRAY_CNT(keys) <= QR_CONFIG_KEY_MAX_CNT, "room to remember which keys a file set");
+_Static_assert(QR_ARRAY_CNT(keys) <= QR_CONFIG_KEY_MAX_CNT,
+               "room to remember which keys a file set");
 
 int qr_config_key_find(const char *key) {
   for (size_t i = 0; i < QR_ARRAY_CNT(keys); i++) {
@@ -111,7 +123,8 @@ static bool number(const char *s, int64_t lo, int64_t hi, int64_t *out) {
 }
 
 static bool boolean(const char *s, bool *out) {
-  static const char *const yes[] = { "true", "yes", "on", "1" }, *const no[] = { "false", "no", "off", "0" };
+  static const char *const yes[] = {"true", "yes", "on", "1"}, *const no[] = {"false", "no", "off",
+                                                                              "0"};
   for (size_t i = 0; i < QR_ARRAY_CNT(yes); i++) {
     if (!strcmp(s, yes[i]) || !strcmp(s, no[i])) {
       *out = !strcmp(s, yes[i]);
@@ -152,7 +165,8 @@ static bool driver_known(enum kind port, const char *wanted, char *list, size_t 
   return false;
 }
 
-static int refuse(char *why, size_t why_sz, const char *key, const char *value, const char *wanted) {
+static int refuse(char *why, size_t why_sz, const char *key, const char *value,
+                  const char *wanted) {
   snprintf(why, why_sz, "%s: '%.64s' is not %s", key, value, wanted);
   return QR_ERR_ARG;
 }
@@ -166,11 +180,13 @@ static int set_text(const config_key_t *k, void *at, const char *value, char *wh
   return QR_OK;
 }
 
-static int set_number(const config_key_t *k, void *at, const char *value, char *why, size_t why_sz) {
+static int set_number(const config_key_t *k, void *at, const char *value, char *why,
+                      size_t why_sz) {
   int64_t v;
   if (!number(value, k->lo, k->hi, &v)) {
     char wanted[96];
-    snprintf(wanted, sizeof wanted, "a number from %lld to %lld", (long long)k->lo, (long long)k->hi);
+    snprintf(wanted, sizeof wanted, "a number from %lld to %lld", (long long)k->lo,
+             (long long)k->hi);
     return refuse(why, why_sz, k->name, value, wanted);
   }
   if (k->kind == U64) {
@@ -185,7 +201,8 @@ static int set_number(const config_key_t *k, void *at, const char *value, char *
 static int set_peer(qr_config_t *c, const char *value, char *why, size_t why_sz) {
   qr_link_addr_t a;
   if (!qr_link_addr_parse(value, QR_CONFIG_PORT, &a)) {
-    return refuse(why, why_sz, "link.peer", value, "an IPv4 address such as 10.80.0.11 or 10.80.0.11:7788");
+    return refuse(why, why_sz, "link.peer", value,
+                  "an IPv4 address such as 10.80.0.11 or 10.80.0.11:7788");
   }
   for (uint32_t i = 0; i < c->peer_cnt; i++) {
     if (c->peers[i].port == a.port && !memcmp(c->peers[i].ip, a.ip, sizeof a.ip)) return QR_OK;
@@ -211,7 +228,8 @@ int qr_config_set(qr_config_t *c, const char *key, const char *value, char *why,
   char list[128];
   switch (k->kind) {
   case PATH:
-    if (!*value && strcmp(k->name, "rpc.socket")) return refuse(why, why_sz, k->name, value, "a path");
+    if (!*value && strcmp(k->name, "rpc.socket"))
+      return refuse(why, why_sz, k->name, value, "a path");
     return set_text(k, at, value, why, why_sz);
   case TEXT: return set_text(k, at, value, why, why_sz);
   case U32:
@@ -221,11 +239,13 @@ int qr_config_set(qr_config_t *c, const char *key, const char *value, char *why,
     if (!boolean(value, at)) return refuse(why, why_sz, k->name, value, "true or false");
     return QR_OK;
   case LEVEL:
-    if (!qr_log_level_parse(value, at)) return refuse(why, why_sz, k->name, value, "error, warn, info or debug");
+    if (!qr_log_level_parse(value, at))
+      return refuse(why, why_sz, k->name, value, "error, warn, info or debug");
     return QR_OK;
   case ADDR:
     if (!qr_link_addr_parse(value, QR_CONFIG_PORT, at)) {
-      return refuse(why, why_sz, k->name, value, "an IPv4 address such as 10.80.0.10 or 10.80.0.10:7788");
+      return refuse(why, why_sz, k->name, value,
+                    "an IPv4 address such as 10.80.0.10 or 10.80.0.10:7788");
     }
     return QR_OK;
   case PEER: return set_peer(c, value, why, why_sz);
@@ -240,7 +260,7 @@ int qr_config_set(qr_config_t *c, const char *key, const char *value, char *why,
 }
 
 static void show(const config_key_t *k, const qr_config_t *c, char *out, size_t out_sz) {
-  static const char *const levels[] = { "error", "warn", "info", "debug" };
+  static const char *const levels[] = {"error", "warn", "info", "debug"};
   const uint8_t *at = (const uint8_t *)c + k->off;
   char addr[56];
   switch (k->kind) {
@@ -271,7 +291,10 @@ void qr_config_key_print(const qr_config_t *c) {
 }
 
 void qr_config_driver_print(void) {
-  static const struct { enum kind port; const char *name; } ports[] = { { LINK, "link" }, { STORE, "store" }, { ACCEL, "accel" } };
+  static const struct {
+    enum kind port;
+    const char *name;
+  } ports[] = {{LINK, "link"}, {STORE, "store"}, {ACCEL, "accel"}};
   for (size_t p = 0; p < QR_ARRAY_CNT(ports); p++) {
     const char *name, *help;
     for (size_t i = 0; driver_at(ports[p].port, i, &name, &help); i++) {

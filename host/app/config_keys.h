@@ -1,4 +1,5 @@
-/* The table of configuration keys: names, kinds, limits and help, used by the file, the flags and --help alike. */
+/* The table of configuration keys: names, kinds, limits and help, used by the file, the flags and
+ * --help alike. */
 #ifndef QR_APP_CONFIG_KEYS_H
 #define QR_APP_CONFIG_KEYS_H
 
@@ -15,7 +16,8 @@ bool qr_config_key_repeats(int idx);
 void qr_config_key_suggest(const char *key, char *out, size_t out_sz);
 /* Edits that turn one name into another, for suggestions; both shorter than QR_CONFIG_KEY_SZ. */
 uint32_t qr_config_key_distance(const char *a, const char *b);
-/* Prints every key with its value in c and its help, section by section; then what drivers there are. */
+/* Prints every key with its value in c and its help, section by section; then what drivers there
+ * are. */
 void qr_config_key_print(const qr_config_t *c);
 void qr_config_driver_print(void);
 

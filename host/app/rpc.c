@@ -20,13 +20,14 @@
 #define ANSWER_WITHIN_NS 15000000000u  /* a tile that is merely busy answers well before */
 #define VERIFY_WITHIN_NS 180000000000u /* re-execution of a large block on a slow, loaded core */
 #define WRITE_WITHIN_NS 10000000000u   /* a client that takes nothing for so long is dropped */
-#define EVICT_AFTER_NS 5000000000u     /* when all places are taken, one idle for so long makes room */
+#define EVICT_AFTER_NS 5000000000u /* when all places are taken, one idle for so long makes room   \
+                                    */
 
 typedef struct {
-  int fd;                /* -1: free place */
-  bool discard;          /* the line is too long: skip to its end */
-  bool eof;              /* sends no more: answer what it sent, then close */
-  bool pending;          /* waits for a reply */
+  int fd;       /* -1: free place */
+  bool discard; /* the line is too long: skip to its end */
+  bool eof;     /* sends no more: answer what it sent, then close */
+  bool pending; /* waits for a reply */
   uint64_t query_id, deadline_ns, active_ns;
   char id[QR_RPC_ID_SZ]; /* of the pending request */
   size_t in_sz, out_sz, out_off;
@@ -50,7 +51,8 @@ static int io_fail(char *why, size_t why_sz, const char *what, const char *path)
   return QR_ERR_IO;
 }
 
-/* The lock, not the socket, says who is alive: the kernel drops it with its process, however that ends. */
+/* The lock, not the socket, says who is alive: the kernel drops it with its process, however that
+ * ends. */
 static int take_lock(qr_rpc_t *r, char *why, size_t why_sz) {
   char path[sizeof r->path + 8];
   snprintf(path, sizeof path, "%s.lock", r->path);
@@ -58,8 +60,11 @@ static int take_lock(qr_rpc_t *r, char *why, size_t why_sz) {
   if (r->lock_fd < 0) return io_fail(why, why_sz, "open", path);
   if (flock(r->lock_fd, LOCK_EX | LOCK_NB)) {
     if (errno != EWOULDBLOCK) return io_fail(why, why_sz, "lock", path);
-    snprintf(why, why_sz, "control socket: another quarryd is running on %s; stop it ('quarry --socket %s stop') or choose "
-             "another --dir", r->path, r->path);
+    snprintf(why, why_sz,
+             "control socket: another quarryd is running on %s; stop it ('quarry --socket %s "
+             "stop') or choose "
+             "another --dir",
+             r->path, r->path);
     return QR_ERR_BUSY;
   }
   return QR_OK;
@@ -69,24 +74,29 @@ static int bind_socket(qr_rpc_t *r, char *why, size_t why_sz) {
   struct stat st;
   if (!lstat(r->path, &st)) {
     if (!S_ISSOCK(st.st_mode)) {
-      snprintf(why, why_sz, "control socket: %s exists and is not a socket; move it away or give another --rpc.socket", r->path);
+      snprintf(why, why_sz,
+               "control socket: %s exists and is not a socket; move it away or give another "
+               "--rpc.socket",
+               r->path);
       return QR_ERR_IO;
     }
     if (unlink(r->path)) return io_fail(why, why_sz, "remove the old", r->path);
   }
   r->listen_fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
   if (r->listen_fd < 0) return io_fail(why, why_sz, "make", r->path);
-  struct sockaddr_un sa = { .sun_family = AF_UNIX };
+  struct sockaddr_un sa = {.sun_family = AF_UNIX};
   memcpy(sa.sun_path, r->path, sizeof sa.sun_path);
-  /* Linux gives the file the socket's own mode, so there is no moment at which others could connect. */
-  if (fchmod(r->listen_fd, 0600) || bind(r->listen_fd, (struct sockaddr *)&sa, sizeof sa) || chmod(r->path, 0600) ||
-      listen(r->listen_fd, (int)QR_RPC_CLIENT_MAX_CNT)) {
+  /* Linux gives the file the socket's own mode, so there is no moment at which others could
+   * connect. */
+  if (fchmod(r->listen_fd, 0600) || bind(r->listen_fd, (struct sockaddr *)&sa, sizeof sa) ||
+      chmod(r->path, 0600) || listen(r->listen_fd, (int)QR_RPC_CLIENT_MAX_CNT)) {
     return io_fail(why, why_sz, "listen on", r->path);
   }
   return QR_OK;
 }
 
-int qr_rpc_init(const char *path, qr_ring_t *queries, qr_ring_t *replies, qr_rpc_t **out, char *why, size_t why_sz) {
+int qr_rpc_init(const char *path, qr_ring_t *queries, qr_ring_t *replies, qr_rpc_t **out, char *why,
+                size_t why_sz) {
   qr_rpc_t *r = calloc(1, sizeof *r);
   if (!r) {
     snprintf(why, why_sz, "control socket: out of memory");
@@ -99,7 +109,8 @@ int qr_rpc_init(const char *path, qr_ring_t *queries, qr_ring_t *replies, qr_rpc
   for (size_t i = 0; i < QR_RPC_CLIENT_MAX_CNT; i++) r->clients[i].fd = -1;
   int rc = QR_OK;
   if (strlen(path) >= sizeof r->path) {
-    snprintf(why, why_sz, "control socket: the path %s is longer than %zu bytes", path, sizeof r->path - 1);
+    snprintf(why, why_sz, "control socket: the path %s is longer than %zu bytes", path,
+             sizeof r->path - 1);
     rc = QR_ERR_IO;
   } else {
     memcpy(r->path, path, strlen(path));
@@ -127,7 +138,9 @@ void qr_rpc_fini(qr_rpc_t *r) {
   free(r);
 }
 
-bool qr_rpc_stop_asked(const qr_rpc_t *r) { return atomic_load_explicit(&r->stop, memory_order_relaxed); }
+bool qr_rpc_stop_asked(const qr_rpc_t *r) {
+  return atomic_load_explicit(&r->stop, memory_order_relaxed);
+}
 
 /* ---- clients ---- */
 
@@ -141,7 +154,8 @@ static bool has_output(const client_t *c) { return c->out_off < c->out_sz; }
 
 static void flush_output(client_t *c, uint64_t now_ns) {
   while (has_output(c)) {
-    ssize_t n = send(c->fd, c->out + c->out_off, c->out_sz - c->out_off, MSG_NOSIGNAL | MSG_DONTWAIT);
+    ssize_t n =
+        send(c->fd, c->out + c->out_off, c->out_sz - c->out_off, MSG_NOSIGNAL | MSG_DONTWAIT);
     if (n < 0 && errno == EINTR) continue;
     if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) return;
     if (n <= 0) {
@@ -189,7 +203,8 @@ static void handle_line(qr_rpc_t *r, client_t *c, const char *line, size_t sz, u
   c->deadline_ns = now_ns + (q.query.kind == QR_QUERY_VERIFY ? VERIFY_WITHIN_NS : ANSWER_WITHIN_NS);
 }
 
-/* Handles complete lines while the client has no request in work and nothing left to read. Returns how many. */
+/* Handles complete lines while the client has no request in work and nothing left to read. Returns
+ * how many. */
 static uint32_t handle_input(qr_rpc_t *r, client_t *c, uint64_t now_ns) {
   uint32_t done = 0;
   while (c->fd >= 0 && !c->pending && !has_output(c)) {
@@ -197,7 +212,8 @@ static uint32_t handle_input(qr_rpc_t *r, client_t *c, uint64_t now_ns) {
     if (!end) {
       if (c->in_sz < sizeof c->in) break;
       c->in_sz = 0;
-      if (!c->discard) say_error(c, "null", QR_ERR_FORMAT, "the request is longer than 4096 bytes", now_ns);
+      if (!c->discard)
+        say_error(c, "null", QR_ERR_FORMAT, "the request is longer than 4096 bytes", now_ns);
       c->discard = true;
       continue;
     }
@@ -239,7 +255,8 @@ static client_t *place(qr_rpc_t *r, uint64_t now_ns) {
 }
 
 static void accept_client(qr_rpc_t *r, uint64_t now_ns) {
-  static const char full[] = "{\"id\":null,\"error\":{\"code\":-6,\"message\":\"all 16 places of the control socket are taken\"}}\n";
+  static const char full[] = "{\"id\":null,\"error\":{\"code\":-6,\"message\":\"all 16 places of "
+                             "the control socket are taken\"}}\n";
   int fd = accept4(r->listen_fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
   if (fd < 0) return;
   client_t *c = place(r, now_ns);
@@ -273,18 +290,20 @@ static uint32_t take_replies(qr_rpc_t *r, uint64_t now_ns) {
 static void expire(client_t *c, uint64_t now_ns) {
   if (c->pending && now_ns > c->deadline_ns) {
     c->pending = false;
-    say_error(c, c->id, QR_ERR_AGAIN, "the node did not answer in time; it may be busy or stuck, see its log", now_ns);
+    say_error(c, c->id, QR_ERR_AGAIN,
+              "the node did not answer in time; it may be busy or stuck, see its log", now_ns);
   } else if (has_output(c) && now_ns - c->active_ns > WRITE_WITHIN_NS) {
     drop(c);
   }
 }
 
 static uint32_t poll_sockets(qr_rpc_t *r, uint64_t now_ns) {
-  struct pollfd fds[QR_RPC_CLIENT_MAX_CNT + 1] = { { .fd = r->listen_fd, .events = POLLIN } };
+  struct pollfd fds[QR_RPC_CLIENT_MAX_CNT + 1] = {{.fd = r->listen_fd, .events = POLLIN}};
   for (size_t i = 0; i < QR_RPC_CLIENT_MAX_CNT; i++) {
     const client_t *c = &r->clients[i];
     bool wants = c->in_sz < sizeof c->in && !has_output(c) && !c->eof;
-    fds[i + 1] = (struct pollfd){ .fd = c->fd, .events = (short)((wants ? POLLIN : 0) | (has_output(c) ? POLLOUT : 0)) };
+    fds[i + 1] = (struct pollfd){
+        .fd = c->fd, .events = (short)((wants ? POLLIN : 0) | (has_output(c) ? POLLOUT : 0))};
   }
   int ready = poll(fds, QR_ARRAY_CNT(fds), 0);
   uint32_t done = ready > 0 ? (uint32_t)ready : 0;

@@ -10,10 +10,15 @@
 
 /* ---- requests ---- */
 
-static const struct { const char *name; enum qr_query_kind kind; const char *param; } methods[] = {
-  { "status", QR_QUERY_STATUS, 0 },   { "block", QR_QUERY_BLOCK, "height" },   { "peers", QR_QUERY_PEERS, 0 },
-  { "account", QR_QUERY_ACCOUNT, "pk" }, { "send", QR_QUERY_SEND, "tx" },      { "verify", QR_QUERY_VERIFY, "height" },
-  { "mining", QR_QUERY_MINING, "enable" },
+static const struct {
+  const char *name;
+  enum qr_query_kind kind;
+  const char *param;
+} methods[] = {
+    {"status", QR_QUERY_STATUS, 0},        {"block", QR_QUERY_BLOCK, "height"},
+    {"peers", QR_QUERY_PEERS, 0},          {"account", QR_QUERY_ACCOUNT, "pk"},
+    {"send", QR_QUERY_SEND, "tx"},         {"verify", QR_QUERY_VERIFY, "height"},
+    {"mining", QR_QUERY_MINING, "enable"},
 };
 
 static int fail(int code, char *why, size_t why_sz, const char *text) {
@@ -50,11 +55,13 @@ static int take_param(qr_query_t *q, const json_t *value, char *why, size_t why_
     return QR_OK;
   case QR_QUERY_SEND:
     if (!text || !qr_unhex(q->tx, sizeof q->tx, text)) {
-      return fail(QR_ERR_ARG, why, why_sz, "params.tx must be a signed transaction of 306 hex digits");
+      return fail(QR_ERR_ARG, why, why_sz,
+                  "params.tx must be a signed transaction of 306 hex digits");
     }
     return QR_OK;
   case QR_QUERY_MINING:
-    if (!json_is_boolean(value)) return fail(QR_ERR_ARG, why, why_sz, "params.enable must be true or false");
+    if (!json_is_boolean(value))
+      return fail(QR_ERR_ARG, why, why_sz, "params.enable must be true or false");
     q->enable = json_is_true(value);
     return QR_OK;
   default: return QR_OK;
@@ -76,10 +83,13 @@ static int parse_root(const json_t *root, qr_rpc_request_t *out, char *why, size
     if (strcmp(method, methods[i].name)) continue;
     out->query.kind = methods[i].kind;
     if (!methods[i].param) return QR_OK;
-    return take_param(&out->query, json_object_get(json_object_get(root, "params"), methods[i].param), why, why_sz);
+    return take_param(&out->query,
+                      json_object_get(json_object_get(root, "params"), methods[i].param), why,
+                      why_sz);
   }
-  return fail(QR_ERR_UNSUPPORTED, why, why_sz,
-              "no such method; there are status, block, peers, account, send, verify, mining, stop");
+  return fail(
+      QR_ERR_UNSUPPORTED, why, why_sz,
+      "no such method; there are status, block, peers, account, send, verify, mining, stop");
 }
 
 int qr_rpc_parse(const char *line, size_t sz, qr_rpc_request_t *out, char *why, size_t why_sz) {
@@ -168,7 +178,8 @@ static json_t *status_json(const qr_status_t *s) {
   PUT_BOOL(o, s, syncing);
   PUT_TEXT(o, s, accel);
   PUT_TEXT(o, s, miner_pk);
-  for (uint32_t i = 0; i < s->task_cnt && i < QR_TASK_MAX_CNT; i++) json_array_append_new(tasks, task_json(&s->tasks[i]));
+  for (uint32_t i = 0; i < s->task_cnt && i < QR_TASK_MAX_CNT; i++)
+    json_array_append_new(tasks, task_json(&s->tasks[i]));
   put(o, "tasks", tasks);
   PUT_NUM(o, s, reward_first);
   PUT_NUM(o, s, reward_last);
@@ -288,7 +299,8 @@ static json_t *error_json(int code, const char *message) {
   return e;
 }
 
-size_t qr_rpc_answer_error(const char *id, int code, const char *message, char *out, size_t out_sz) {
+size_t qr_rpc_answer_error(const char *id, int code, const char *message, char *out,
+                           size_t out_sz) {
   return finish(id, "error", error_json(code, message), out, out_sz);
 }
 
@@ -301,17 +313,21 @@ size_t qr_rpc_answer_ok(const char *id, char *out, size_t out_sz) {
 size_t qr_rpc_answer(const char *id, const qr_reply_t *r, char *out, size_t out_sz) {
   if (r->kind == QR_QUERY_SEND && r->verdict != QR_VERDICT_OK) {
     char message[96];
-    snprintf(message, sizeof message, "the node refused the transaction: %s", qr_verdict_str(r->verdict));
+    snprintf(message, sizeof message, "the node refused the transaction: %s",
+             qr_verdict_str(r->verdict));
     json_t *e = error_json(r->err ? r->err : QR_ERR_ARG, message);
     put(e, "verdict", json_string(qr_verdict_str(r->verdict)));
     return finish(id, "error", e, out, out_sz);
   }
   if (r->err == QR_ERR_UNSUPPORTED && r->kind == QR_QUERY_PEERS) {
-    return qr_rpc_answer_error(id, r->err, "this node has no network: it runs with link.driver = none", out, out_sz);
+    return qr_rpc_answer_error(
+        id, r->err, "this node has no network: it runs with link.driver = none", out, out_sz);
   }
   if (r->err) {
     bool by_height = r->kind == QR_QUERY_BLOCK || r->kind == QR_QUERY_VERIFY;
-    const char *message = r->err == QR_ERR_NOTFOUND && by_height ? "no block at this height of the main chain" : qr_err_str(r->err);
+    const char *message = r->err == QR_ERR_NOTFOUND && by_height
+                              ? "no block at this height of the main chain"
+                              : qr_err_str(r->err);
     return qr_rpc_answer_error(id, r->err, message, out, out_sz);
   }
   return finish(id, "result", result_json(r), out, out_sz);

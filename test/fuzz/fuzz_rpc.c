@@ -1,4 +1,5 @@
-/* The control protocol's request parser on any bytes, and the round trip of what it accepts into an answer line. */
+/* The control protocol's request parser on any bytes, and the round trip of what it accepts into an
+ * answer line. */
 #include "app/rpc.h"
 #include "app/rpc_json.h"
 #include "base/assert.h"

@@ -1,4 +1,5 @@
-/* Configuration: every refusal names the place and the cure, and what is accepted is what is used. */
+/* Configuration: every refusal names the place and the cure, and what is accepted is what is used.
+ */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -32,7 +33,9 @@ static int args(qr_config_t *c, int argc, const char *const *argv) {
   g_why[0] = 0;
   return qr_config_args(argc, (char **)argv, c, g_why, sizeof g_why);
 }
-#define ARGS(c, ...) args(c, (int)QR_ARRAY_CNT(((const char *[]){ "quarryd", __VA_ARGS__ })), (const char *[]){ "quarryd", __VA_ARGS__ })
+#define ARGS(c, ...)                                                                               \
+  args(c, (int)QR_ARRAY_CNT(((const char *[]){"quarryd", __VA_ARGS__})),                           \
+       (const char *[]){"quarryd", __VA_ARGS__})
 
 static void assert_why(const char *part) {
   if (strstr(g_why, part)) return;
@@ -42,9 +45,13 @@ static void assert_why(const char *part) {
 static void test_file(void **state) {
   (void)state;
   qr_config_t c;
-  assert_int_equal(read_text("# note\n[node]\ndir = /a b\n; note\nlog_level=debug\n[link]\noptions = iface=n0;mtu=9000\n"
-                             "peer = 10.80.0.11\npeer=10.80.0.12:9\npeer=10.80.0.11\n[mine]\nenable = off\n"
-                             "[tile]\ncore0 = -1\ncore3=7\n[node]\nstop_height=9000000000\n", &c), 0);
+  assert_int_equal(
+      read_text("# note\n[node]\ndir = /a b\n; note\nlog_level=debug\n[link]\noptions = "
+                "iface=n0;mtu=9000\n"
+                "peer = 10.80.0.11\npeer=10.80.0.12:9\npeer=10.80.0.11\n[mine]\nenable = off\n"
+                "[tile]\ncore0 = -1\ncore3=7\n[node]\nstop_height=9000000000\n",
+                &c),
+      0);
   assert_string_equal(c.dir, "/a b");
   assert_int_equal(c.log_level, QR_LOG_DEBUG);
   assert_string_equal(c.link_options, "iface=n0;mtu=9000");
@@ -59,26 +66,29 @@ static void test_file(void **state) {
 
 static void test_file_refusals(void **state) {
   (void)state;
-  static const struct { const char *text, *says; } rows[] = {
-    { "[link]\nlisen = 1.2.3.4\n", ":2: unknown key 'lisen' in section [link]; did you mean 'link.listen'?" },
-    { "[lnk]\nlisten = 1.2.3.4\n", "did you mean 'link.listen'?" },
-    { "[zzzzzzz]\nqqqqqqqqqqq = 1\n", ":2: unknown key 'qqqqqqqqqqq' in section [zzzzzzz]" },
-    { "dir = x\n", ":1: unknown key 'dir' before any [section]; did you mean 'node.dir'?" },
-    { "[node]\ndir = a\ndir = b\n", ":3: node.dir was already set on line 2" },
-    { "[node]\n\nnonsense\n", ":3: neither" },
-    { "[node]\ndir = a\n  folded = b\n", ":3: unknown key 'folded'" },
-    { "[node]\ndir =\n", ":2: node.dir: '' is not a path" },
-    { "[node]\nlog_level = loud\n", "is not error, warn, info or debug" },
-    { "[mine]\nenable = maybe\n", "is not true or false" },
-    { "[mine]\nenable = true ; why not\n", "is not true or false" },
-    { "[mine]\nadopt_margin = 65537\n", "a number from 0 to 65536" },
-    { "[mine]\nadopt_margin = 0x10\n", "a number from" },
-    { "[mine]\nadopt_margin = 99999999999999999999\n", "a number from" },
-    { "[tile]\ncore0 = -2\n", "a number from -1 to" },
-    { "[tile]\nnet = 5\n", "a number from 0 to 4" },
-    { "[link]\nlisten = localhost\n", "is not an IPv4 address" },
-    { "[link]\npeer = 1.2.3.4:0\n", "is not an IPv4 address" },
-    { "[link]\ndriver = pigeon\n", "this build has no driver 'pigeon'" },
+  static const struct {
+    const char *text, *says;
+  } rows[] = {
+      {"[link]\nlisen = 1.2.3.4\n",
+       ":2: unknown key 'lisen' in section [link]; did you mean 'link.listen'?"},
+      {"[lnk]\nlisten = 1.2.3.4\n", "did you mean 'link.listen'?"},
+      {"[zzzzzzz]\nqqqqqqqqqqq = 1\n", ":2: unknown key 'qqqqqqqqqqq' in section [zzzzzzz]"},
+      {"dir = x\n", ":1: unknown key 'dir' before any [section]; did you mean 'node.dir'?"},
+      {"[node]\ndir = a\ndir = b\n", ":3: node.dir was already set on line 2"},
+      {"[node]\n\nnonsense\n", ":3: neither"},
+      {"[node]\ndir = a\n  folded = b\n", ":3: unknown key 'folded'"},
+      {"[node]\ndir =\n", ":2: node.dir: '' is not a path"},
+      {"[node]\nlog_level = loud\n", "is not error, warn, info or debug"},
+      {"[mine]\nenable = maybe\n", "is not true or false"},
+      {"[mine]\nenable = true ; why not\n", "is not true or false"},
+      {"[mine]\nadopt_margin = 65537\n", "a number from 0 to 65536"},
+      {"[mine]\nadopt_margin = 0x10\n", "a number from"},
+      {"[mine]\nadopt_margin = 99999999999999999999\n", "a number from"},
+      {"[tile]\ncore0 = -2\n", "a number from -1 to"},
+      {"[tile]\nnet = 5\n", "a number from 0 to 4"},
+      {"[link]\nlisten = localhost\n", "is not an IPv4 address"},
+      {"[link]\npeer = 1.2.3.4:0\n", "is not an IPv4 address"},
+      {"[link]\ndriver = pigeon\n", "this build has no driver 'pigeon'"},
   };
   qr_config_t c;
   for (size_t i = 0; i < QR_ARRAY_CNT(rows); i++) {
@@ -122,8 +132,10 @@ static void test_too_many_peers(void **state) {
 static void test_flags(void **state) {
   (void)state;
   qr_config_t c;
-  assert_int_equal(ARGS(&c, "--dir", "/d", "--peer=10.0.0.1", "--peer", "10.0.0.2:5", "--no-mine", "--mine",
-                        "--tile.core1=3", "--mine.adopt_margin", "77", "--listen", "10.0.0.9"), 0);
+  assert_int_equal(ARGS(&c, "--dir", "/d", "--peer=10.0.0.1", "--peer", "10.0.0.2:5", "--no-mine",
+                        "--mine", "--tile.core1=3", "--mine.adopt_margin", "77", "--listen",
+                        "10.0.0.9"),
+                   0);
   assert_string_equal(c.dir, "/d");
   assert_string_equal(c.rpc_socket, "/d/quarryd.sock");
   assert_int_equal(c.peer_cnt, 2);
@@ -141,16 +153,18 @@ static void test_flag_refusals(void **state) {
   char deep[200];
   memset(deep, 'x', sizeof deep - 1);
   deep[sizeof deep - 1] = 0;
-  const struct { const char *a, *b, *says; } rows[] = {
-    { "--lisen", "1.2.3.4", "did you mean '--listen'?" },
-    { "--core0", "1", "did you mean 'tile.core0'?" },
-    { "--peer", "--mine", "--peer needs a value" },
-    { "--mine", "--peer", "--peer needs a value" },
-    { "--mine=yes", "--mine", "takes no value" },
-    { "stray", "--mine", "'stray' is not a flag" },
-    { "--config", "/nonexistent/q.ini", "No such file" },
-    { "--mine", "--config", "needs a file" },
-    { "--dir", deep, "choose a shorter --dir" },
+  const struct {
+    const char *a, *b, *says;
+  } rows[] = {
+      {"--lisen", "1.2.3.4", "did you mean '--listen'?"},
+      {"--core0", "1", "did you mean 'tile.core0'?"},
+      {"--peer", "--mine", "--peer needs a value"},
+      {"--mine", "--peer", "--peer needs a value"},
+      {"--mine=yes", "--mine", "takes no value"},
+      {"stray", "--mine", "'stray' is not a flag"},
+      {"--config", "/nonexistent/q.ini", "No such file"},
+      {"--mine", "--config", "needs a file"},
+      {"--dir", deep, "choose a shorter --dir"},
   };
   for (size_t i = 0; i < QR_ARRAY_CNT(rows); i++) {
     assert_int_equal(ARGS(&c, rows[i].a, rows[i].b), QR_ERR_ARG);
@@ -178,7 +192,8 @@ static void test_drivers(void **state) {
   char why[128];
   qr_config_defaults(&c);
   for (size_t i = 0; qr_accel_drivers[i]; i++) {
-    assert_int_equal(qr_config_set(&c, "accel.driver", qr_accel_drivers[i]->name, why, sizeof why), 0);
+    assert_int_equal(qr_config_set(&c, "accel.driver", qr_accel_drivers[i]->name, why, sizeof why),
+                     0);
     assert_string_equal(c.accel, qr_accel_drivers[i]->name);
   }
   assert_int_equal(qr_config_set(&c, "link.driver", "none", why, sizeof why), 0);
@@ -201,9 +216,11 @@ static void test_example(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-    cmocka_unit_test(test_file),        cmocka_unit_test(test_file_refusals), cmocka_unit_test(test_long_lines),
-    cmocka_unit_test(test_too_many_peers), cmocka_unit_test(test_flags),      cmocka_unit_test(test_flag_refusals),
-    cmocka_unit_test(test_flag_over_file), cmocka_unit_test(test_drivers),    cmocka_unit_test(test_example),
+      cmocka_unit_test(test_file),           cmocka_unit_test(test_file_refusals),
+      cmocka_unit_test(test_long_lines),     cmocka_unit_test(test_too_many_peers),
+      cmocka_unit_test(test_flags),          cmocka_unit_test(test_flag_refusals),
+      cmocka_unit_test(test_flag_over_file), cmocka_unit_test(test_drivers),
+      cmocka_unit_test(test_example),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,4 +1,5 @@
-/* The control socket against hostile, slow, silent and ordinary clients, with a fake clock and no node behind it. */
+/* The control socket against hostile, slow, silent and ordinary clients, with a fake clock and no
+ * node behind it. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -55,7 +56,7 @@ static int close_fixture(void **state) {
 }
 
 static int dial(const fixture_t *f) {
-  struct sockaddr_un sa = { .sun_family = AF_UNIX };
+  struct sockaddr_un sa = {.sun_family = AF_UNIX};
   snprintf(sa.sun_path, sizeof sa.sun_path, "%s", f->path);
   int fd = socket(AF_UNIX, SOCK_STREAM, 0);
   assert_int_equal(connect(fd, (struct sockaddr *)&sa, sizeof sa), 0);
@@ -99,20 +100,25 @@ static void answer(fixture_t *f, qr_reply_t *r) {
 static void test_ask_and_answer(void **state) {
   fixture_t *f = *state;
   int fd = dial(f);
-  say(f, fd, "{\"id\":\"x\",\"method\":\"account\",\"params\":{\"pk\":\""
-             "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff\"}}\n");
+  say(f, fd,
+      "{\"id\":\"x\",\"method\":\"account\",\"params\":{\"pk\":\""
+      "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff\"}}\n");
   assert_string_equal(hear(fd), "");
-  qr_reply_t r = { .account = { .found = true, .balance = UINT64_MAX, .seq = 3 } };
+  qr_reply_t r = {.account = {.found = true, .balance = UINT64_MAX, .seq = 3}};
   answer(f, &r);
-  assert_string_equal(hear(fd), "{\"id\":\"x\",\"result\":{\"found\":true,\"balance\":\"18446744073709551615\",\"seq\":3}}\n");
+  assert_string_equal(hear(fd), "{\"id\":\"x\",\"result\":{\"found\":true,\"balance\":"
+                                "\"18446744073709551615\",\"seq\":3}}\n");
   /* two at once: the second waits for the first, answers come in order */
-  say(f, fd, "{\"id\":1,\"method\":\"verify\",\"params\":{\"height\":7}}\n\n{\"id\":2,\"method\":\"mining\",\"params\":{\"enable\":false}}\n");
+  say(f, fd,
+      "{\"id\":1,\"method\":\"verify\",\"params\":{\"height\":7}}\n\n{\"id\":2,\"method\":"
+      "\"mining\",\"params\":{\"enable\":false}}\n");
   assert_int_equal(qr_ring_cnt(f->queries), 1);
   memset(&r, 0, sizeof r);
   r.err = QR_ERR_NOTFOUND;
   answer(f, &r);
   turn(f, 3);
-  assert_string_equal(hear(fd), "{\"id\":1,\"error\":{\"code\":-5,\"message\":\"no block at this height of the main chain\"}}\n");
+  assert_string_equal(hear(fd), "{\"id\":1,\"error\":{\"code\":-5,\"message\":\"no block at this "
+                                "height of the main chain\"}}\n");
   memset(&r, 0, sizeof r);
   answer(f, &r);
   assert_string_equal(hear(fd), "{\"id\":2,\"result\":{\"ok\":true}}\n");
@@ -126,12 +132,13 @@ static void test_fields_reach_the_query(void **state) {
   char line[512], hex[2 * QR_TX_SZ + 1];
   uint8_t tx[QR_TX_SZ];
   for (size_t i = 0; i < sizeof tx; i++) tx[i] = (uint8_t)(i * 7);
-  snprintf(line, sizeof line, "{\"method\":\"send\",\"params\":{\"tx\":\"%s\"}}\n", qr_hex(hex, tx, sizeof tx));
+  snprintf(line, sizeof line, "{\"method\":\"send\",\"params\":{\"tx\":\"%s\"}}\n",
+           qr_hex(hex, tx, sizeof tx));
   say(f, fd, line);
   assert_true(qr_ring_pop(f->queries, &q));
   assert_int_equal(q.kind, QR_QUERY_SEND);
   assert_memory_equal(q.tx, tx, sizeof tx);
-  qr_reply_t r = { .id = q.id, .kind = q.kind, .verdict = QR_VERDICT_TX_BALANCE };
+  qr_reply_t r = {.id = q.id, .kind = q.kind, .verdict = QR_VERDICT_TX_BALANCE};
   assert_true(qr_ring_push(f->replies, &r));
   turn(f, 2);
   const char *said = hear(fd);
@@ -142,18 +149,21 @@ static void test_fields_reach_the_query(void **state) {
 
 static void test_bad_requests(void **state) {
   fixture_t *f = *state;
-  static const struct { const char *line; int code; } rows[] = {
-    { "\n{\n", QR_ERR_FORMAT },
-    { "[]\n", QR_ERR_FORMAT },
-    { "{\"id\":[1],\"method\":\"status\"}\n", QR_ERR_FORMAT },
-    { "{\"id\":1}\n", QR_ERR_FORMAT },
-    { "{\"method\":\"format\"}\n", QR_ERR_UNSUPPORTED },
-    { "{\"method\":\"block\"}\n", QR_ERR_ARG },
-    { "{\"method\":\"block\",\"params\":{\"height\":-1}}\n", QR_ERR_ARG },
-    { "{\"method\":\"block\",\"params\":{\"height\":\"1\"}}\n", QR_ERR_ARG },
-    { "{\"method\":\"account\",\"params\":{\"pk\":\"12\"}}\n", QR_ERR_ARG },
-    { "{\"method\":\"send\",\"params\":{\"tx\":\"zz\"}}\n", QR_ERR_ARG },
-    { "{\"method\":\"mining\",\"params\":{\"enable\":1}}\n", QR_ERR_ARG },
+  static const struct {
+    const char *line;
+    int code;
+  } rows[] = {
+      {"\n{\n", QR_ERR_FORMAT},
+      {"[]\n", QR_ERR_FORMAT},
+      {"{\"id\":[1],\"method\":\"status\"}\n", QR_ERR_FORMAT},
+      {"{\"id\":1}\n", QR_ERR_FORMAT},
+      {"{\"method\":\"format\"}\n", QR_ERR_UNSUPPORTED},
+      {"{\"method\":\"block\"}\n", QR_ERR_ARG},
+      {"{\"method\":\"block\",\"params\":{\"height\":-1}}\n", QR_ERR_ARG},
+      {"{\"method\":\"block\",\"params\":{\"height\":\"1\"}}\n", QR_ERR_ARG},
+      {"{\"method\":\"account\",\"params\":{\"pk\":\"12\"}}\n", QR_ERR_ARG},
+      {"{\"method\":\"send\",\"params\":{\"tx\":\"zz\"}}\n", QR_ERR_ARG},
+      {"{\"method\":\"mining\",\"params\":{\"enable\":1}}\n", QR_ERR_ARG},
   };
   int fd = dial(f);
   for (size_t i = 0; i < QR_ARRAY_CNT(rows); i++) {
@@ -190,7 +200,7 @@ static void test_nobody_answers(void **state) {
   assert_non_null(strstr(hear(fd), "did not answer in time"));
   /* the late reply belongs to nobody, least of all to the next question */
   say(f, fd, "{\"id\":2,\"method\":\"peers\"}\n");
-  qr_reply_t r = { .kind = QR_QUERY_STATUS };
+  qr_reply_t r = {.kind = QR_QUERY_STATUS};
   answer(f, &r);
   assert_string_equal(hear(fd), "");
   answer(f, &r);
@@ -236,7 +246,8 @@ static void test_crowd(void **state) {
   for (size_t i = 0; i < QR_RPC_CLIENT_MAX_CNT; i++) close(fds[i]);
 }
 
-/* A client that asks without end and never listens costs its own place, for a while, and nothing else. */
+/* A client that asks without end and never listens costs its own place, for a while, and nothing
+ * else. */
 static void test_deaf_client(void **state) {
   fixture_t *f = *state;
   int deaf = dial(f), other = dial(f), small = 4096;
@@ -263,7 +274,7 @@ static void test_half_closed(void **state) {
   say(f, fd, "{\"id\":1,\"method\":\"peers\"}\n");
   shutdown(fd, SHUT_WR);
   turn(f, 3);
-  qr_reply_t r = { 0 };
+  qr_reply_t r = {0};
   answer(f, &r);
   turn(f, 2);
   assert_string_equal(hear(fd), "{\"id\":1,\"result\":{\"peers\":[]}}\n");
@@ -288,7 +299,8 @@ static void test_ownership(void **state) {
   assert_int_equal(st.st_mode & 0777, 0600);
   qr_rpc_t *second = NULL;
   char why[256];
-  assert_int_equal(qr_rpc_init(f->path, f->queries, f->replies, &second, why, sizeof why), QR_ERR_BUSY);
+  assert_int_equal(qr_rpc_init(f->path, f->queries, f->replies, &second, why, sizeof why),
+                   QR_ERR_BUSY);
   assert_non_null(strstr(why, "another quarryd is running"));
   assert_int_equal(stat(f->path, &st), 0); /* and the living one's socket stays */
   close(dial(f));
@@ -298,7 +310,7 @@ static void test_stale_and_foreign(void **state) {
   fixture_t *f = *state;
   qr_rpc_fini(f->rpc);
   /* a socket without an owner, as SIGKILL leaves it */
-  struct sockaddr_un sa = { .sun_family = AF_UNIX };
+  struct sockaddr_un sa = {.sun_family = AF_UNIX};
   snprintf(sa.sun_path, sizeof sa.sun_path, "%s", f->path);
   int fd = socket(AF_UNIX, SOCK_STREAM, 0);
   assert_int_equal(bind(fd, (struct sockaddr *)&sa, sizeof sa), 0);
@@ -310,13 +322,15 @@ static void test_stale_and_foreign(void **state) {
   FILE *file = fopen(f->path, "w");
   fclose(file);
   qr_rpc_t *none = NULL;
-  assert_int_equal(qr_rpc_init(f->path, f->queries, f->replies, &none, f->why, sizeof f->why), QR_ERR_IO);
+  assert_int_equal(qr_rpc_init(f->path, f->queries, f->replies, &none, f->why, sizeof f->why),
+                   QR_ERR_IO);
   assert_int_equal(access(f->path, F_OK), 0);
   unlink(f->path);
   char deep[200];
   memset(deep, 'x', sizeof deep - 1);
   deep[sizeof deep - 1] = 0;
-  assert_int_equal(qr_rpc_init(deep, f->queries, f->replies, &none, f->why, sizeof f->why), QR_ERR_IO);
+  assert_int_equal(qr_rpc_init(deep, f->queries, f->replies, &none, f->why, sizeof f->why),
+                   QR_ERR_IO);
   assert_int_equal(qr_rpc_init(f->path, f->queries, f->replies, &f->rpc, f->why, sizeof f->why), 0);
 }
 
@@ -342,11 +356,19 @@ static void test_longest_answers(void **state) {
 int main(void) {
   qr_log_init(QR_LOG_ERROR, STDERR_FILENO);
   const struct CMUnitTest tests[] = {
-    WITH_SERVER(test_ask_and_answer), WITH_SERVER(test_fields_reach_the_query), WITH_SERVER(test_bad_requests),
-    WITH_SERVER(test_endless_line),   WITH_SERVER(test_nobody_answers),         WITH_SERVER(test_full_query_ring),
-    WITH_SERVER(test_crowd),          WITH_SERVER(test_deaf_client),            WITH_SERVER(test_half_closed),
-    WITH_SERVER(test_stop),           WITH_SERVER(test_ownership),              WITH_SERVER(test_stale_and_foreign),
-    cmocka_unit_test(test_longest_answers),
+      WITH_SERVER(test_ask_and_answer),
+      WITH_SERVER(test_fields_reach_the_query),
+      WITH_SERVER(test_bad_requests),
+      WITH_SERVER(test_endless_line),
+      WITH_SERVER(test_nobody_answers),
+      WITH_SERVER(test_full_query_ring),
+      WITH_SERVER(test_crowd),
+      WITH_SERVER(test_deaf_client),
+      WITH_SERVER(test_half_closed),
+      WITH_SERVER(test_stop),
+      WITH_SERVER(test_ownership),
+      WITH_SERVER(test_stale_and_foreign),
+      cmocka_unit_test(test_longest_answers),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
