@@ -25,13 +25,15 @@ static const qr_task_params_t task_microgrid = {
             .layers = {DENSE(384, 1, 64), DENSE(384, 1, 0), DENSE(3, 1, 0)},
             .batch = 256,
             .act_frac = 5},
-    .gamma_q16 = 64225,
+    .gamma_q16 = 60948,
     .q_clip = 8 << 16,
     .eps_start_q16 = 65536,
-    .eps_end_q16 = 1311,
+    .eps_end_q16 = 3277,
     .eps_blocks = 30,
+    .lr_halve_blocks = 15,
+    .lr_halve_max = 2,
     .work_q16 = 65536,
-    .reward_scale = 1 << 21,
+    .reward_scale = 1 << 23,
 };
 
 /* The same plant as a map of four days, convolutional. An attempt costs 1402848 / 544128 of the
@@ -48,15 +50,15 @@ static const qr_task_params_t task_microgrid_map = {
                        DENSE(3, 1, 0)},
             .batch = 256,
             .act_frac = 4},
-    .gamma_q16 = 64881,
+    .gamma_q16 = 60948,
     .q_clip = 8 << 16,
     .eps_start_q16 = 65536,
-    .eps_end_q16 = 1311,
+    .eps_end_q16 = 3277,
     .eps_blocks = 30,
-    .lr_halve_blocks = 25,
-    .lr_halve_max = 2,
+    .lr_halve_blocks = 20,
+    .lr_halve_max = 3,
     .work_q16 = 168963,
-    .reward_scale = 1 << 21,
+    .reward_scale = 1 << 23,
 };
 
 static const qr_task_params_t task_catch = {
@@ -67,7 +69,7 @@ static const qr_task_params_t task_catch = {
             .in_w = 1,
             .action_cnt = 3,
             .layer_cnt = 3,
-            .layers = {DENSE(128, 1, 0), DENSE(128, 1, 0), DENSE(3, 1, 0)},
+            .layers = {DENSE(256, 1, 8), DENSE(256, 1, 0), DENSE(3, 1, 0)},
             .batch = 64,
             .act_frac = 5},
     .gamma_q16 = 64225,
@@ -75,8 +77,10 @@ static const qr_task_params_t task_catch = {
     .eps_start_q16 = 65536,
     .eps_end_q16 = 1311,
     .eps_blocks = 30,
+    .lr_halve_blocks = 20,
+    .lr_halve_max = 3,
     .work_q16 = 65536,
-    .reward_scale = 1 << 22,
+    .reward_scale = 1 << 23,
 };
 
 static const qr_task_params_t task_cartpole = {
@@ -139,7 +143,7 @@ static void set_regtest(qr_params_t *p) {
   p->step_cnt = 4;
   p->segment_rows = 256;
   p->eval_rows = 512;
-  p->replay_rows = 8192;
+  p->replay_rows = 16384;
   p->max_target = 0x2100ffff;
   p->asert_halflife_ms = 0;
   p->drift_ms = UINT32_MAX;
@@ -153,6 +157,7 @@ static void set_single(qr_params_t *p, uint64_t chain_id, const qr_task_params_t
   set_regtest(p);
   p->chain_id = chain_id;
   p->task_cnt = 1;
+  p->warmup_segments = 8;
   p->tasks[0] = *task;
   memset(&p->tasks[1], 0, sizeof p->tasks[1]);
 }
