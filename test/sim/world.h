@@ -35,6 +35,7 @@ typedef struct {
   qr_chain_cfg_t chain;
   qr_clock_t clock;
   uint64_t now_ns;
+  uint64_t seed;               /* of nonces and jitter; set it after world_init */
   char hub[32];
   uint32_t node_cnt;
   world_node_t nodes[WORLD_NODE_MAX_CNT];
@@ -109,7 +110,7 @@ static inline world_node_t *world_add(world_t *w, bool mine) {
   qr_topology_cfg_t cfg = {
     .chain = &w->chain, .config = &n->config, .key = &n->key, .link_ops = &qr_link_mem_ops, .link = n->link,
     .store_ops = store, .store = n->store, .accel_ops = accel, .accel = n->accel, .clock = &w->clock,
-    .seed = 1000 + i,
+    .seed = 1000 + w->seed + i,
   };
   if (qr_topology_init(&cfg, &n->topology, why, sizeof why)) fail_msg("%s", why);
   return n;
