@@ -32,7 +32,7 @@ void qr_config_defaults(qr_config_t *c) {
   c->thread_verify = c->thread_mine = 1;
   for (size_t i = 0; i < QR_ARRAY_CNT(c->core); i++) c->core[i] = -1;
   c->spin_us = 20;
-  c->sleep_us = 200;
+  c->sleep_us = 1000;
   c->log_level = QR_LOG_INFO;
 }
 

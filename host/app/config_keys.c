@@ -62,7 +62,7 @@ static const config_key_t keys[] = {
     {"tile.spin_us", U32, MEMBER(spin_us), 0, 1000000,
      "idle: keep polling so long after the last work"},
     {"tile.sleep_us", U32, MEMBER(sleep_us), 0, 100000,
-     "idle: then sleep so long at a time; 0: never sleep"},
+     "idle: then sleep, from 50 us doubling up to this; 0: never sleep"},
 };
 _Static_assert(QR_ARRAY_CNT(keys) <= QR_CONFIG_KEY_MAX_CNT,
                "room to remember which keys a file set");

@@ -44,7 +44,7 @@ void qr_tile_loop(const qr_tile_loop_t *loop) {
       sleep_us = SLEEP_MIN_US;
       continue;
     }
-    if (now_ns - worked_ns < (uint64_t)loop->spin_us * 1000) continue;
+    if (!loop->sleep_us || now_ns - worked_ns < (uint64_t)loop->spin_us * 1000) continue;
     struct timespec ts = { 0, (long)sleep_us * 1000 };
     nanosleep(&ts, NULL);
     sleep_us = sleep_us * 2 < loop->sleep_us ? sleep_us * 2 : loop->sleep_us;

@@ -23,7 +23,7 @@ typedef struct {
   int32_t core;           /* pinned to this core; -1: not pinned */
   int niceness;           /* added to the thread's nice value; compute threads give way to the network */
   uint32_t spin_us;       /* spin so long after the last work */
-  uint32_t sleep_us;      /* then sleep from 50 us doubling up to this */
+  uint32_t sleep_us;      /* then sleep from 50 us doubling up to this; 0: never sleep */
   const qr_clock_t *clock;
   const atomic_bool *stop;
 } qr_tile_loop_t;
