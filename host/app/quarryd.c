@@ -1,4 +1,5 @@
-/* quarryd: opens the drivers that the configuration names, runs the node, closes everything in order. */
+/* quarryd: opens the drivers that the configuration names, runs the node, closes everything in
+ * order. */
 #include <errno.h>
 #include <signal.h>
 #include <sodium.h>
@@ -38,7 +39,8 @@ typedef struct {
 
 static int make_dir(daemon_t *d) {
   if (!mkdir(d->config.dir, 0700) || errno == EEXIST) return QR_OK;
-  snprintf(d->why, sizeof d->why, "cannot make the data directory %.400s: %s", d->config.dir, strerror(errno));
+  snprintf(d->why, sizeof d->why, "cannot make the data directory %.400s: %s", d->config.dir,
+           strerror(errno));
   return QR_ERR_IO;
 }
 
@@ -53,7 +55,9 @@ static int load_key(daemon_t *d) {
     if (!err) qr_log(QR_LOG_INFO, "main", "event=key-made file=%s", path);
   }
   if (err) {
-    snprintf(d->why, sizeof d->why, "cannot use the key %.400s (%s): it must be 64 hex digits, readable by you alone (chmod 600)",
+    snprintf(d->why, sizeof d->why,
+             "cannot use the key %.400s (%s): it must be 64 hex digits, readable by you alone "
+             "(chmod 600)",
              path, qr_err_str(err));
   }
   return err;
@@ -69,8 +73,10 @@ static int open_drivers(daemon_t *d) {
   int err = d->store_ops->open(dir, c->store_options, &d->store, d->why, sizeof d->why);
   if (!err) err = d->accel_ops->open(c->accel_options, &d->accel, d->why, sizeof d->why);
   if (!err && link) {
-    qr_link_cfg_t cfg = { .options = c->link_options, .local = c->listen, .identity = &d->key,
-                          .conn_max_cnt = c->peer_max_cnt };
+    qr_link_cfg_t cfg = {.options = c->link_options,
+                         .local = c->listen,
+                         .identity = &d->key,
+                         .conn_max_cnt = c->peer_max_cnt};
     err = link->open(&cfg, &d->link, d->why, sizeof d->why);
     if (!err) d->link_ops = link;
   }
@@ -92,8 +98,17 @@ static int start(daemon_t *d) {
     return QR_ERR_ARG;
   }
   qr_topology_cfg_t cfg = {
-    .chain = &d->chain, .config = c, .key = &d->key, .link_ops = d->link_ops, .link = d->link, .store_ops = d->store_ops,
-    .store = d->store, .accel_ops = d->accel_ops, .accel = d->accel, .clock = &d->clock, .rpc_path = d->rpc_path,
+      .chain = &d->chain,
+      .config = c,
+      .key = &d->key,
+      .link_ops = d->link_ops,
+      .link = d->link,
+      .store_ops = d->store_ops,
+      .store = d->store,
+      .accel_ops = d->accel_ops,
+      .accel = d->accel,
+      .clock = &d->clock,
+      .rpc_path = d->rpc_path,
   };
   randombytes_buf(&cfg.seed, sizeof cfg.seed);
   return qr_topology_init(&cfg, &d->topology, d->why, sizeof d->why);
@@ -109,10 +124,12 @@ static void shut(daemon_t *d) {
 
 static void announce(const daemon_t *d) {
   char hex[17], pk[65], addr[56];
-  qr_log(QR_LOG_INFO, "main", "event=ready chain=%s rules=%s identity=%s listen=%s height=%llu socket=%s",
+  qr_log(QR_LOG_INFO, "main",
+         "event=ready chain=%s rules=%s identity=%s listen=%s height=%llu socket=%s",
          d->params.name, qr_hex(hex, d->chain.rules.b, 8), qr_hex(pk, d->key.pk.b, 32),
          qr_link_addr_str(&d->config.listen, addr),
-         (unsigned long long)qr_chain_tile_tip(qr_topology_chain(d->topology))->header.height, d->rpc_path);
+         (unsigned long long)qr_chain_tile_tip(qr_topology_chain(d->topology))->header.height,
+         d->rpc_path);
 }
 
 int main(int argc, char **argv) {
@@ -126,14 +143,16 @@ int main(int argc, char **argv) {
   }
   qr_log_init(d.config.log_level, 2);
   d.clock = qr_clock_system();
-  struct sigaction sa = { .sa_handler = on_signal };
+  struct sigaction sa = {.sa_handler = on_signal};
   sigaction(SIGINT, &sa, NULL);
   sigaction(SIGTERM, &sa, NULL);
   sa.sa_handler = SIG_IGN;
   sigaction(SIGPIPE, &sa, NULL);
   err = qr_crypto_init();
-  if (err) snprintf(d.why, sizeof d.why, "libsodium cannot be initialised");
-  else err = start(&d);
+  if (err)
+    snprintf(d.why, sizeof d.why, "libsodium cannot be initialised");
+  else
+    err = start(&d);
   if (err) {
     fprintf(stderr, "quarryd: %s\n", d.why);
     shut(&d);

@@ -20,8 +20,9 @@
 #define ANSWER_WITHIN_NS 15000000000u  /* a tile that is merely busy answers well before */
 #define VERIFY_WITHIN_NS 180000000000u /* re-execution of a large block on a slow, loaded core */
 #define WRITE_WITHIN_NS 10000000000u   /* a client that takes nothing for so long is dropped */
-#define EVICT_AFTER_NS 5000000000u /* when all places are taken, one idle for so long makes room   \
-                                    */
+#define EVICT_AFTER_NS                                                                             \
+  5000000000u /* when all places are taken, one idle for so long makes room                        \
+               */
 
 typedef struct {
   int fd;       /* -1: free place */

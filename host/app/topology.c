@@ -20,25 +20,42 @@
 
 /* Every ring of a node. One producer, one consumer, and what happens when it is full. */
 enum ring_id {
-  NET_CHAIN, CHAIN_NET, CHAIN_VERIFY, VERIFY_CHAIN, CHAIN_MINE, MINE_CHAIN, ASKED, ASK_CHAIN, ASK_NET, CHAIN_SAYS, NET_SAYS,
-  SAID, RING_CNT
+  NET_CHAIN,
+  CHAIN_NET,
+  CHAIN_VERIFY,
+  VERIFY_CHAIN,
+  CHAIN_MINE,
+  MINE_CHAIN,
+  ASKED,
+  ASK_CHAIN,
+  ASK_NET,
+  CHAIN_SAYS,
+  NET_SAYS,
+  SAID,
+  RING_CNT
 };
 static const struct {
   uint32_t depth, item_sz;
   const char *name, *producer, *consumer, *when_full;
 } rings[RING_CNT] = {
-  [NET_CHAIN] = { 256, sizeof(qr_inbound_t), "net-chain", "net", "chain", "peer keeps the item and offers it again" },
-  [CHAIN_NET] = { 256, sizeof(qr_outbound_t), "chain-net", "chain", "net", "chain takes nothing in" },
-  [CHAIN_VERIFY] = { 8, sizeof(qr_verify_order_t), "chain-verify", "chain", "verify", "candidate stays ready" },
-  [VERIFY_CHAIN] = { 8, sizeof(qr_verify_result_t), "verify-chain", "verify", "chain", "verify holds the result" },
-  [CHAIN_MINE] = { 4, sizeof(qr_mine_order_t), "chain-mine", "chain", "mine", "order is made later" },
-  [MINE_CHAIN] = { 16, sizeof(qr_inbound_t), "mine-chain", "mine", "chain", "miner holds the block" },
-  [ASKED] = { 32, sizeof(qr_query_t), "asked", "rpc", "router", "client is told to try again" },
-  [ASK_CHAIN] = { 32, sizeof(qr_query_t), "ask-chain", "router", "chain", "question waits" },
-  [ASK_NET] = { 32, sizeof(qr_query_t), "ask-net", "router", "net", "question waits" },
-  [CHAIN_SAYS] = { 64, sizeof(qr_reply_t), "chain-says", "chain", "router", "question waits" },
-  [NET_SAYS] = { 32, sizeof(qr_reply_t), "net-says", "net", "router", "question waits" },
-  [SAID] = { 64, sizeof(qr_reply_t), "said", "router", "rpc", "answer waits" },
+    [NET_CHAIN] = {256, sizeof(qr_inbound_t), "net-chain", "net", "chain",
+                   "peer keeps the item and offers it again"},
+    [CHAIN_NET] = {256, sizeof(qr_outbound_t), "chain-net", "chain", "net",
+                   "chain takes nothing in"},
+    [CHAIN_VERIFY] = {8, sizeof(qr_verify_order_t), "chain-verify", "chain", "verify",
+                      "candidate stays ready"},
+    [VERIFY_CHAIN] = {8, sizeof(qr_verify_result_t), "verify-chain", "verify", "chain",
+                      "verify holds the result"},
+    [CHAIN_MINE] = {4, sizeof(qr_mine_order_t), "chain-mine", "chain", "mine",
+                    "order is made later"},
+    [MINE_CHAIN] = {16, sizeof(qr_inbound_t), "mine-chain", "mine", "chain",
+                    "miner holds the block"},
+    [ASKED] = {32, sizeof(qr_query_t), "asked", "rpc", "router", "client is told to try again"},
+    [ASK_CHAIN] = {32, sizeof(qr_query_t), "ask-chain", "router", "chain", "question waits"},
+    [ASK_NET] = {32, sizeof(qr_query_t), "ask-net", "router", "net", "question waits"},
+    [CHAIN_SAYS] = {64, sizeof(qr_reply_t), "chain-says", "chain", "router", "question waits"},
+    [NET_SAYS] = {32, sizeof(qr_reply_t), "net-says", "net", "router", "question waits"},
+    [SAID] = {64, sizeof(qr_reply_t), "said", "router", "rpc", "answer waits"},
 };
 
 enum tile_id { TILE_RPC, TILE_NET, TILE_CHAIN, TILE_VERIFY, TILE_MINE, TILE_CNT };
@@ -58,7 +75,7 @@ struct qr_topology {
   qr_mine_stats_t mine_stats;
   qr_net_stats_t net_stats;
   _Atomic bool verify_busy;
-  bool has_held;               /* a question of the router that waits for room */
+  bool has_held; /* a question of the router that waits for room */
   qr_query_t held_query;
   qr_tile_t tiles[TILE_CNT];
   qr_tile_loop_t loops[THREAD_MAX_CNT], all;
@@ -78,7 +95,7 @@ static int rpc_poll(void *state, uint64_t now_ns) {
       work++;
     }
   }
-  static const enum ring_id from[] = { CHAIN_SAYS, NET_SAYS };
+  static const enum ring_id from[] = {CHAIN_SAYS, NET_SAYS};
   for (size_t i = 0; i < QR_ARRAY_CNT(from); i++) {
     qr_reply_t r;
     if (!qr_ring_room(t->rings[SAID]) || !qr_ring_pop(t->rings[from[i]], &r)) continue;
@@ -101,11 +118,21 @@ static int make_rings(qr_topology_t *t) {
 static int make_chain(qr_topology_t *t, char *why, size_t why_sz) {
   const qr_config_t *c = t->cfg.config;
   qr_chain_tile_cfg_t cfg = {
-    .objects = &t->objects, .store_ops = t->cfg.store_ops, .store = t->cfg.store, .clock = t->cfg.clock,
-    .verify_orders = t->rings[CHAIN_VERIFY], .verify_results = t->rings[VERIFY_CHAIN],
-    .mine_orders = t->rings[CHAIN_MINE], .mine_found = t->rings[MINE_CHAIN], .queries = t->rings[ASK_CHAIN],
-    .replies = t->rings[CHAIN_SAYS], .mine_stats = &t->mine_stats, .mine = c->mine, .stop_height = c->stop_height,
-    .miner = t->cfg.key->pk, .accel_name = t->accel_name,
+      .objects = &t->objects,
+      .store_ops = t->cfg.store_ops,
+      .store = t->cfg.store,
+      .clock = t->cfg.clock,
+      .verify_orders = t->rings[CHAIN_VERIFY],
+      .verify_results = t->rings[VERIFY_CHAIN],
+      .mine_orders = t->rings[CHAIN_MINE],
+      .mine_found = t->rings[MINE_CHAIN],
+      .queries = t->rings[ASK_CHAIN],
+      .replies = t->rings[CHAIN_SAYS],
+      .mine_stats = &t->mine_stats,
+      .mine = c->mine,
+      .stop_height = c->stop_height,
+      .miner = t->cfg.key->pk,
+      .accel_name = t->accel_name,
   };
   if (t->cfg.link_ops) {
     cfg.from_net = t->rings[NET_CHAIN];
@@ -120,20 +147,35 @@ static int make_net(qr_topology_t *t, char *why, size_t why_sz) {
   const qr_config_t *c = t->cfg.config;
   uint32_t model_max_sz = 0;
   for (uint32_t i = 0; i < t->cfg.chain->p.task_cnt; i++) {
-    if (t->cfg.chain->nets[i].model_sz > model_max_sz) model_max_sz = t->cfg.chain->nets[i].model_sz;
+    if (t->cfg.chain->nets[i].model_sz > model_max_sz)
+      model_max_sz = t->cfg.chain->nets[i].model_sz;
   }
   qr_net_tile_cfg_t cfg = {
-    .objects = &t->objects, .to_chain = t->rings[NET_CHAIN], .from_chain = t->rings[CHAIN_NET],
-    .queries = t->rings[ASK_NET], .replies = t->rings[NET_SAYS], .stats = &t->net_stats,
-    .now_ns = t->cfg.clock->mono_ns(t->cfg.clock->ctx),
-    .peers = { .ops = t->cfg.link_ops, .link = t->cfg.link, .chain_id = t->cfg.chain->p.chain_id,
-               .rules = t->cfg.chain->rules, .genesis = qr_genesis_hash(t->cfg.chain), .self = t->cfg.key->pk,
-               .listen_port = c->listen.port, .agent = "quarryd/0.1", .statics = c->peers, .static_cnt = c->peer_cnt,
-               .peer_max_cnt = c->peer_max_cnt, .model_max_sz = model_max_sz, .seed = t->cfg.seed },
+      .objects = &t->objects,
+      .to_chain = t->rings[NET_CHAIN],
+      .from_chain = t->rings[CHAIN_NET],
+      .queries = t->rings[ASK_NET],
+      .replies = t->rings[NET_SAYS],
+      .stats = &t->net_stats,
+      .now_ns = t->cfg.clock->mono_ns(t->cfg.clock->ctx),
+      .peers = {.ops = t->cfg.link_ops,
+                .link = t->cfg.link,
+                .chain_id = t->cfg.chain->p.chain_id,
+                .rules = t->cfg.chain->rules,
+                .genesis = qr_genesis_hash(t->cfg.chain),
+                .self = t->cfg.key->pk,
+                .listen_port = c->listen.port,
+                .agent = "quarryd/0.1",
+                .statics = c->peers,
+                .static_cnt = c->peer_cnt,
+                .peer_max_cnt = c->peer_max_cnt,
+                .model_max_sz = model_max_sz,
+                .seed = t->cfg.seed},
   };
   t->net = qr_net_tile_init(&cfg);
   if (t->net) return QR_OK;
-  snprintf(why, why_sz, "cannot take the memory for %u peers: lower link.peer_max", c->peer_max_cnt);
+  snprintf(why, why_sz, "cannot take the memory for %u peers: lower link.peer_max",
+           c->peer_max_cnt);
   return QR_ERR_NOMEM;
 }
 
@@ -152,25 +194,35 @@ static int make_workers(qr_topology_t *t, char *why, size_t why_sz) {
   const qr_config_t *c = t->cfg.config;
   int32_t task = only_task(t, why, why_sz);
   if (task < -1) return QR_ERR_ARG;
-  qr_verify_tile_cfg_t verify = { .objects = &t->objects, .executor = t->verify_executor,
-                                  .orders = t->rings[CHAIN_VERIFY], .results = t->rings[VERIFY_CHAIN],
-                                  .clock = t->cfg.clock, .busy = &t->verify_busy };
+  qr_verify_tile_cfg_t verify = {.objects = &t->objects,
+                                 .executor = t->verify_executor,
+                                 .orders = t->rings[CHAIN_VERIFY],
+                                 .results = t->rings[VERIFY_CHAIN],
+                                 .clock = t->cfg.clock,
+                                 .busy = &t->verify_busy};
   t->verify = qr_verify_tile_init(&verify);
-  qr_mine_tile_cfg_t mine = { .objects = &t->objects, .executor = t->mine_executor, .orders = t->rings[CHAIN_MINE],
-                              .found = t->rings[MINE_CHAIN], .miner = t->cfg.key->pk, .adopt_margin = c->adopt_margin,
-                              .only_task = task, .nonce = t->cfg.seed, .clock = t->cfg.clock,
-                              .stats = &t->mine_stats };
+  qr_mine_tile_cfg_t mine = {.objects = &t->objects,
+                             .executor = t->mine_executor,
+                             .orders = t->rings[CHAIN_MINE],
+                             .found = t->rings[MINE_CHAIN],
+                             .miner = t->cfg.key->pk,
+                             .adopt_margin = c->adopt_margin,
+                             .only_task = task,
+                             .nonce = t->cfg.seed,
+                             .clock = t->cfg.clock,
+                             .stats = &t->mine_stats};
   if (c->thread_mine == c->thread_verify) mine.yield_to = &t->verify_busy;
-  for (uint32_t i = 0; i < t->cfg.chain->p.task_cnt; i++) mine.genesis[i] = qr_chain_tile_genesis(t->chain, i);
+  for (uint32_t i = 0; i < t->cfg.chain->p.task_cnt; i++)
+    mine.genesis[i] = qr_chain_tile_genesis(t->chain, i);
   t->mine = qr_mine_tile_init(&mine);
   if (t->verify && t->mine) return QR_OK;
   snprintf(why, why_sz, "out of memory");
   return QR_ERR_NOMEM;
 }
 
-static void place(qr_topology_t *t, enum tile_id id, const char *name, int (*poll)(void *, uint64_t), void *state,
-                  uint32_t thread) {
-  t->tiles[id] = (qr_tile_t){ name, poll, state };
+static void place(qr_topology_t *t, enum tile_id id, const char *name,
+                  int (*poll)(void *, uint64_t), void *state, uint32_t thread) {
+  t->tiles[id] = (qr_tile_t){name, poll, state};
   t->all.tiles[t->all.tile_cnt++] = &t->tiles[id];
   qr_tile_loop_t *l = &t->loops[thread % THREAD_MAX_CNT];
   l->tiles[l->tile_cnt++] = &t->tiles[id];
@@ -202,9 +254,13 @@ static int make_executors(qr_topology_t *t, char *why, size_t why_sz) {
   t->cfg.accel_ops->info(t->cfg.accel, &info);
   snprintf(t->accel_name, sizeof t->accel_name, "%s", info.name);
   int err = qr_executor_load(chain, t->cfg.accel_ops, t->cfg.accel, t->prog_ids);
-  if (!err) err = qr_executor_init(&t->verify_executor, chain, t->cfg.accel_ops, t->cfg.accel, t->prog_ids);
-  if (!err) err = qr_executor_init(&t->mine_executor, chain, t->cfg.accel_ops, t->cfg.accel, t->prog_ids);
-  if (err) snprintf(why, why_sz, "accelerator %s cannot run this chain's programs: %s", info.name, qr_err_str(err));
+  if (!err)
+    err = qr_executor_init(&t->verify_executor, chain, t->cfg.accel_ops, t->cfg.accel, t->prog_ids);
+  if (!err)
+    err = qr_executor_init(&t->mine_executor, chain, t->cfg.accel_ops, t->cfg.accel, t->prog_ids);
+  if (err)
+    snprintf(why, why_sz, "accelerator %s cannot run this chain's programs: %s", info.name,
+             qr_err_str(err));
   return err;
 }
 
@@ -219,12 +275,15 @@ int qr_topology_init(const qr_topology_cfg_t *cfg, qr_topology_t **out, char *wh
   int err = qr_objects_init(&t->objects, cfg->chain, &sizes);
   t->has_objects = !err;
   if (!err) err = make_rings(t);
-  if (err) snprintf(why, why_sz, "out of memory: the replay of this chain needs more than this machine has");
+  if (err)
+    snprintf(why, why_sz,
+             "out of memory: the replay of this chain needs more than this machine has");
   if (!err) err = make_executors(t, why, why_sz);
   if (!err) err = make_chain(t, why, why_sz);
   if (!err && cfg->link_ops) err = make_net(t, why, why_sz);
   if (!err) err = make_workers(t, why, why_sz);
-  if (!err && cfg->rpc_path) err = qr_rpc_init(cfg->rpc_path, t->rings[ASKED], t->rings[SAID], &t->rpc, why, why_sz);
+  if (!err && cfg->rpc_path)
+    err = qr_rpc_init(cfg->rpc_path, t->rings[ASKED], t->rings[SAID], &t->rpc, why, why_sz);
   if (err) {
     qr_topology_fini(t);
     return err;
@@ -255,7 +314,7 @@ static void *run_loop(void *arg) {
 
 int qr_topology_run(qr_topology_t *t, atomic_bool *stop) {
   pthread_t threads[THREAD_MAX_CNT];
-  bool started[THREAD_MAX_CNT] = { false };
+  bool started[THREAD_MAX_CNT] = {false};
   sigset_t all, old;
   int err = QR_OK;
   /* Signals belong to the calling thread. */
@@ -263,12 +322,14 @@ int qr_topology_run(qr_topology_t *t, atomic_bool *stop) {
   pthread_sigmask(SIG_SETMASK, &all, &old);
   for (uint32_t i = 0; i < THREAD_MAX_CNT && !err; i++) {
     if (!t->loops[i].tile_cnt) continue;
-    if (pthread_create(&threads[i], NULL, run_loop, &t->loops[i])) err = QR_ERR_NOMEM;
-    else started[i] = true;
+    if (pthread_create(&threads[i], NULL, run_loop, &t->loops[i]))
+      err = QR_ERR_NOMEM;
+    else
+      started[i] = true;
   }
   pthread_sigmask(SIG_SETMASK, &old, NULL);
   while (!err && !atomic_load(stop)) {
-    struct timespec ts = { 0, WATCH_NS };
+    struct timespec ts = {0, WATCH_NS};
     nanosleep(&ts, NULL);
     if (t->rpc && qr_rpc_stop_asked(t->rpc)) break;
     if (qr_chain_tile_failed(t->chain)) err = QR_ERR_IO;

@@ -1,5 +1,5 @@
-/* The topology: a node's tiles and every ring between them. quarryd runs it on threads; a simulator runs many of them, round by
-   round, on one. */
+/* The topology: a node's tiles and every ring between them. quarryd runs it on threads; a simulator
+   runs many of them, round by round, on one. */
 #ifndef QR_APP_TOPOLOGY_H
 #define QR_APP_TOPOLOGY_H
 
@@ -24,23 +24,25 @@ typedef struct {
   const qr_accel_ops_t *accel_ops;
   qr_accel_t *accel;
   const qr_clock_t *clock;
-  const char *rpc_path;        /* control socket; NULL: none */
-  uint64_t seed;               /* of nonces and jitter; quarryd takes it from the system's random source */
+  const char *rpc_path; /* control socket; NULL: none */
+  uint64_t seed;        /* of nonces and jitter; quarryd takes it from the system's random source */
 } qr_topology_cfg_t;
 
-/* Takes all memory, loads programs on the accelerator and the chain from the store. Returns 0 or a negative code with cause and
-   cure in why. */
-int qr_topology_init(const qr_topology_cfg_t *cfg, qr_topology_t **out, char *why, size_t why_sz) QR_WARN_UNUSED;
+/* Takes all memory, loads programs on the accelerator and the chain from the store. Returns 0 or a
+   negative code with cause and cure in why. */
+int qr_topology_init(const qr_topology_cfg_t *cfg, qr_topology_t **out, char *why,
+                     size_t why_sz) QR_WARN_UNUSED;
 void qr_topology_fini(qr_topology_t *t);
 
-/* Starts the threads, returns when *stop becomes true, an operator asks to stop, or the chain tile fails.
-   Returns 0, or QR_ERR_IO after a failure that has been logged. */
+/* Starts the threads, returns when *stop becomes true, an operator asks to stop, or the chain tile
+   fails. Returns 0, or QR_ERR_IO after a failure that has been logged. */
 int qr_topology_run(qr_topology_t *t, atomic_bool *stop) QR_WARN_UNUSED;
 
 /* One round of every tile on the caller's thread; returns the work done. */
 int qr_topology_round(qr_topology_t *t);
 
-/* For simulators, between rounds: the chain tile, and the operators' rings when there is no control socket. */
+/* For simulators, between rounds: the chain tile, and the operators' rings when there is no control
+ * socket. */
 qr_chain_tile_t *qr_topology_chain(qr_topology_t *t);
 qr_ring_t *qr_topology_queries(qr_topology_t *t);
 qr_ring_t *qr_topology_replies(qr_topology_t *t);

@@ -15,7 +15,7 @@ enum qr_err {
   QR_ERR_CANCELLED = -9,
   QR_ERR_UNSUPPORTED = -10,
   QR_ERR_CLOSED = -11,
-  QR_ERR_BUSY = -12     /* in use by somebody else */
+  QR_ERR_BUSY = -12 /* in use by somebody else */
 };
 
 /* Name of an error code, never NULL. */

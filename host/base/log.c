@@ -11,7 +11,7 @@
 static enum qr_log_level g_level = QR_LOG_INFO;
 static int g_fd = STDERR_FILENO;
 
-static const char *const level_names[] = { "error", "warn", "info", "debug" };
+static const char *const level_names[] = {"error", "warn", "info", "debug"};
 
 void qr_log_init(enum qr_log_level level, int fd) {
   g_level = level;
@@ -28,17 +28,20 @@ bool qr_log_level_parse(const char *s, enum qr_log_level *out) {
   return false;
 }
 
-static void write_line(enum qr_log_level level, const char *tile, uint32_t dropped_cnt, const char *fmt, va_list ap) {
+static void write_line(enum qr_log_level level, const char *tile, uint32_t dropped_cnt,
+                       const char *fmt, va_list ap) {
   char line[LINE_MAX_SZ];
   struct timespec ts;
   struct tm tm;
   clock_gettime(CLOCK_REALTIME, &ts);
   gmtime_r(&ts.tv_sec, &tm);
   size_t n = strftime(line, sizeof line, "%Y-%m-%dT%H:%M:%S", &tm);
-  n += (size_t)snprintf(line + n, sizeof line - n, ".%03ldZ %-5s %-6s ", ts.tv_nsec / 1000000, level_names[level], tile);
+  n += (size_t)snprintf(line + n, sizeof line - n, ".%03ldZ %-5s %-6s ", ts.tv_nsec / 1000000,
+                        level_names[level], tile);
   int body = vsnprintf(line + n, sizeof line - n, fmt, ap);
   if (body > 0) n += (size_t)body;
-  if (dropped_cnt && n < sizeof line) n += (size_t)snprintf(line + n, sizeof line - n, " suppressed=%u", dropped_cnt);
+  if (dropped_cnt && n < sizeof line)
+    n += (size_t)snprintf(line + n, sizeof line - n, " suppressed=%u", dropped_cnt);
   if (n > sizeof line - 2) n = sizeof line - 2;
   line[n++] = '\n';
   ssize_t ignored = write(g_fd, line, n); /* a log that cannot be written has nowhere to say so */
@@ -53,7 +56,8 @@ void qr_log(enum qr_log_level level, const char *tile, const char *fmt, ...) {
   va_end(ap);
 }
 
-void qr_log_limited(qr_log_bucket_t *bucket, enum qr_log_level level, const char *tile, const char *fmt, ...) {
+void qr_log_limited(qr_log_bucket_t *bucket, enum qr_log_level level, const char *tile,
+                    const char *fmt, ...) {
   if (level > g_level) return;
   struct timespec ts;
   clock_gettime(CLOCK_MONOTONIC, &ts);

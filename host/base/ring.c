@@ -16,7 +16,8 @@ struct qr_ring {
 };
 
 size_t qr_ring_footprint(uint32_t depth, uint32_t item_sz) {
-  if (!depth || depth & (depth - 1) || depth > DEPTH_MAX || !item_sz || item_sz > ITEM_MAX_SZ) return 0;
+  if (!depth || depth & (depth - 1) || depth > DEPTH_MAX || !item_sz || item_sz > ITEM_MAX_SZ)
+    return 0;
   return qr_align_up(sizeof(qr_ring_t) + (size_t)depth * item_sz, QR_CACHE_LINE);
 }
 

@@ -1,5 +1,6 @@
-/* Single-producer single-consumer ring of fixed-size items, the only channel between tiles. Lock-free: one release store
-   and one acquire load per operation. Depth is a power of two. Memory is the caller's: footprint -> init. */
+/* Single-producer single-consumer ring of fixed-size items, the only channel between tiles.
+   Lock-free: one release store and one acquire load per operation. Depth is a power of two. Memory
+   is the caller's: footprint -> init. */
 #ifndef QR_BASE_RING_H
 #define QR_BASE_RING_H
 
@@ -7,7 +8,8 @@
 
 typedef struct qr_ring qr_ring_t;
 
-/* Bytes needed, 64-byte aligned; 0 if depth is not a power of two or a size is out of range (<= 2^20 items of <= 4 KiB). */
+/* Bytes needed, 64-byte aligned; 0 if depth is not a power of two or a size is out of range (<=
+ * 2^20 items of <= 4 KiB). */
 size_t qr_ring_footprint(uint32_t depth, uint32_t item_sz);
 
 /* Formats mem (64-byte aligned, qr_ring_footprint bytes, borrowed for the ring's life). */

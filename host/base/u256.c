@@ -4,7 +4,7 @@
 
 __extension__ typedef unsigned __int128 u128;
 
-static const qr_u256_t max256 = { { UINT64_MAX, UINT64_MAX, UINT64_MAX, UINT64_MAX } };
+static const qr_u256_t max256 = {{UINT64_MAX, UINT64_MAX, UINT64_MAX, UINT64_MAX}};
 
 int qr_u256_cmp(const qr_u256_t *a, const qr_u256_t *b) {
   for (int i = 3; i >= 0; i--) {
@@ -13,10 +13,10 @@ int qr_u256_cmp(const qr_u256_t *a, const qr_u256_t *b) {
   return 0;
 }
 
-qr_u256_t qr_u256_from_u64(uint64_t v) { return (qr_u256_t){ { v, 0, 0, 0 } }; }
+qr_u256_t qr_u256_from_u64(uint64_t v) { return (qr_u256_t){{v, 0, 0, 0}}; }
 
 qr_u256_t qr_u256_from_le(const uint8_t b[32]) {
-  return (qr_u256_t){ { qr_ld64(b), qr_ld64(b + 8), qr_ld64(b + 16), qr_ld64(b + 24) } };
+  return (qr_u256_t){{qr_ld64(b), qr_ld64(b + 8), qr_ld64(b + 16), qr_ld64(b + 24)}};
 }
 
 void qr_u256_to_le(const qr_u256_t *a, uint8_t b[32]) {
@@ -65,7 +65,7 @@ int qr_u256_bitlen(const qr_u256_t *a) {
 }
 
 qr_u256_t qr_u256_shr(const qr_u256_t *a, unsigned n) {
-  qr_u256_t r = { { 0 } };
+  qr_u256_t r = {{0}};
   unsigned limb = n / 64, bit = n % 64;
   for (unsigned i = 0; i + limb < 4; i++) {
     r.w[i] = a->w[i + limb] >> bit;
@@ -78,7 +78,7 @@ qr_u256_t qr_u256_shl_sat(const qr_u256_t *a, unsigned n) {
   int len = qr_u256_bitlen(a);
   if (!len) return *a;
   if (n > 256u - (unsigned)len) return max256;
-  qr_u256_t r = { { 0 } };
+  qr_u256_t r = {{0}};
   unsigned limb = n / 64, bit = n % 64;
   for (unsigned i = limb; i < 4; i++) {
     r.w[i] = a->w[i - limb] << bit;
@@ -89,7 +89,7 @@ qr_u256_t qr_u256_shl_sat(const qr_u256_t *a, unsigned n) {
 
 qr_u256_t qr_u256_div(const qr_u256_t *a, const qr_u256_t *b) {
   QR_ASSERT(qr_u256_bitlen(b) > 0);
-  qr_u256_t q = { { 0 } }, rem = *a;
+  qr_u256_t q = {{0}}, rem = *a;
   int shift = qr_u256_bitlen(a) - qr_u256_bitlen(b);
   for (; shift >= 0; shift--) {
     qr_u256_t d = qr_u256_shl_sat(b, (unsigned)shift);

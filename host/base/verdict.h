@@ -1,4 +1,5 @@
-/* Verdicts: what was found wrong with data of a peer. They are results, not failures of an operation. */
+/* Verdicts: what was found wrong with data of a peer. They are results, not failures of an
+ * operation. */
 #ifndef QR_BASE_VERDICT_H
 #define QR_BASE_VERDICT_H
 
@@ -17,11 +18,11 @@ enum qr_verdict {
   QR_VERDICT_SYNTAX,
   QR_VERDICT_VERSION,
   /* header rules */
-  QR_VERDICT_CHAIN,  /* chain id or rules hash of another chain */
+  QR_VERDICT_CHAIN, /* chain id or rules hash of another chain */
   QR_VERDICT_HEIGHT,
-  QR_VERDICT_TIME,   /* not after the median of the past eleven */
+  QR_VERDICT_TIME, /* not after the median of the past eleven */
   QR_VERDICT_TARGET,
-  QR_VERDICT_TASK,   /* not this task's turn */
+  QR_VERDICT_TASK, /* not this task's turn */
   QR_VERDICT_TICKET,
   /* body against header */
   QR_VERDICT_TX_ROOT,

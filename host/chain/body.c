@@ -4,7 +4,8 @@
 
 enum qr_verdict qr_body_check(const qr_chain_cfg_t *cfg, const qr_header_t *h, const qr_body_t *b) {
   QR_ASSERT(h->task < cfg->p.task_cnt);
-  if (b->step_cnt != cfg->p.step_cnt || b->action_cnt != cfg->p.segment_rows) return QR_VERDICT_SIZE;
+  if (b->step_cnt != cfg->p.step_cnt || b->action_cnt != cfg->p.segment_rows)
+    return QR_VERDICT_SIZE;
   qr_hash_t root = qr_body_tx_root(b);
   if (!qr_hash_eq(&root, &h->tx_root)) return QR_VERDICT_TX_ROOT;
   root = qr_body_trace_root(b);

@@ -340,7 +340,8 @@ static bool wins_tie(const qr_params_t *p, const qr_node_t *n, const qr_node_t *
     other = tip->reward_sum;
   }
   if (own != other) return own > other;
-  /* Equal rewards, which saturation makes common, must not leave nodes apart: the hash settles them under every rule. */
+  /* Equal rewards, which saturation makes common, must not leave nodes apart: the hash settles them
+   * under every rule. */
   qr_u256_t a = tie_number(n, tip), b = tie_number(tip, n);
   return qr_u256_cmp(&a, &b) < 0;
 }

@@ -17,7 +17,9 @@ void qr_hash_init(qr_hasher_t *h, const char *domain) {
   qr_hash_add(h, domain, n);
 }
 
-void qr_hash_add(qr_hasher_t *h, const void *p, size_t sz) { crypto_generichash_update(&h->st, p, sz); }
+void qr_hash_add(qr_hasher_t *h, const void *p, size_t sz) {
+  crypto_generichash_update(&h->st, p, sz);
+}
 
 void qr_hash_add_u32(qr_hasher_t *h, uint32_t v) {
   uint8_t b[4];
@@ -31,7 +33,9 @@ void qr_hash_add_u64(qr_hasher_t *h, uint64_t v) {
   qr_hash_add(h, b, sizeof b);
 }
 
-void qr_hash_end(qr_hasher_t *h, qr_hash_t *out) { crypto_generichash_final(&h->st, out->b, QR_HASH_SZ); }
+void qr_hash_end(qr_hasher_t *h, qr_hash_t *out) {
+  crypto_generichash_final(&h->st, out->b, QR_HASH_SZ);
+}
 
 qr_hash_t qr_hash(const char *domain, const void *p, size_t sz) {
   qr_hasher_t h;
@@ -52,8 +56,8 @@ qr_hash_t qr_merkle_leaf(uint32_t idx, const void *chunk, size_t sz) {
   return out;
 }
 
-qr_hash_t qr_merkle_root_of_leaves(const qr_hash_t *leaves, uint32_t cnt, uint64_t sz, uint32_t chunk_sz,
-                                   qr_hash_t *scratch) {
+qr_hash_t qr_merkle_root_of_leaves(const qr_hash_t *leaves, uint32_t cnt, uint64_t sz,
+                                   uint32_t chunk_sz, qr_hash_t *scratch) {
   QR_ASSERT(cnt);
   qr_hasher_t h;
   qr_hash_t out;

@@ -41,16 +41,20 @@ int qr_key_load(const char *path, qr_key_t *out) {
   int fd = open(path, O_RDONLY | O_CLOEXEC);
   if (fd < 0) return errno == ENOENT ? QR_ERR_NOTFOUND : QR_ERR_IO;
   struct stat st;
-  char text[KEY_FILE_SZ + 1] = { 0 };
+  char text[KEY_FILE_SZ + 1] = {0};
   int err = QR_OK;
-  if (fstat(fd, &st) || st.st_mode & 077) err = QR_ERR_IO;
-  else if (read(fd, text, sizeof text) != KEY_FILE_SZ || text[64] != '\n') err = QR_ERR_FORMAT;
+  if (fstat(fd, &st) || st.st_mode & 077)
+    err = QR_ERR_IO;
+  else if (read(fd, text, sizeof text) != KEY_FILE_SZ || text[64] != '\n')
+    err = QR_ERR_FORMAT;
   close(fd);
   if (!err) {
     uint8_t seed[32];
     text[64] = 0;
-    if (qr_unhex(seed, sizeof seed, text)) qr_key_from_seed(seed, out);
-    else err = QR_ERR_FORMAT;
+    if (qr_unhex(seed, sizeof seed, text))
+      qr_key_from_seed(seed, out);
+    else
+      err = QR_ERR_FORMAT;
     sodium_memzero(seed, sizeof seed);
   }
   sodium_memzero(text, sizeof text);

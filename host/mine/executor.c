@@ -11,8 +11,8 @@
 
 #define E_CNT QR_SEGMENT_INSTANCE_CNT
 #define CACHED_TARGET_CNT 3u
-#define FORWARD_ROWS 256u   /* rows of one target-value job */
-#define ROLLOUT_STEPS 8u    /* environment steps of one poll */
+#define FORWARD_ROWS 256u /* rows of one target-value job */
+#define ROLLOUT_STEPS 8u  /* environment steps of one poll */
 
 enum stage { IDLE, GATHER, TARGETS, TRAIN, ROOT, ACT, EVALUATE };
 
@@ -27,15 +27,15 @@ struct qr_executor {
   enum stage stage;
   bool cancel;
   qr_hash_t sigma, rho;
-  qr_header_t claimed;        /* VERIFY: the header as it came */
+  qr_header_t claimed; /* VERIFY: the header as it came */
   /* minibatches of the attempt */
   uint32_t gather_k;
-  uint32_t *rows;             /* [K][B] replay rows */
-  int8_t *obs;                /* [K][B][obs] */
+  uint32_t *rows; /* [K][B] replay rows */
+  int8_t *obs;    /* [K][B][obs] */
   uint8_t *act;
   int32_t *target;
   void *batch_scratch;
-  uint32_t *missing;          /* rows whose target value is not known yet */
+  uint32_t *missing; /* rows whose target value is not known yet */
   uint32_t missing_cnt, missing_done;
   qr_qcache_view_t qview;
   /* the accelerator job in flight */
@@ -55,8 +55,12 @@ struct qr_executor {
 
 static uint32_t batch_of(const qr_executor_t *x) { return x->cfg->nets[x->job->task].spec.batch; }
 static uint32_t obs_sz_of(const qr_executor_t *x) { return x->cfg->nets[x->job->task].in_sz; }
-static uint32_t action_cnt_of(const qr_executor_t *x) { return x->cfg->nets[x->job->task].spec.action_cnt; }
-static const qr_env_t *env_of(const qr_executor_t *x) { return qr_env_get(x->cfg->p.tasks[x->job->task].env); }
+static uint32_t action_cnt_of(const qr_executor_t *x) {
+  return x->cfg->nets[x->job->task].spec.action_cnt;
+}
+static const qr_env_t *env_of(const qr_executor_t *x) {
+  return qr_env_get(x->cfg->p.tasks[x->job->task].env);
+}
 
 int qr_executor_load(const qr_chain_cfg_t *cfg, const qr_accel_ops_t *accel, qr_accel_t *dev,
                      uint32_t prog_ids[QR_TASK_MAX_CNT]) {
@@ -75,8 +79,8 @@ static void *take(size_t sz, bool *ok) {
   return p;
 }
 
-int qr_executor_init(qr_executor_t **out, const qr_chain_cfg_t *cfg, const qr_accel_ops_t *accel, qr_accel_t *dev,
-                     const uint32_t prog_ids[QR_TASK_MAX_CNT]) {
+int qr_executor_init(qr_executor_t **out, const qr_chain_cfg_t *cfg, const qr_accel_ops_t *accel,
+                     qr_accel_t *dev, const uint32_t prog_ids[QR_TASK_MAX_CNT]) {
   qr_executor_t *x = calloc(1, sizeof *x);
   if (!x) return QR_ERR_NOMEM;
   x->cfg = cfg;
@@ -93,7 +97,8 @@ int qr_executor_init(qr_executor_t **out, const qr_chain_cfg_t *cfg, const qr_ac
   }
   size_t total = (size_t)cfg->p.step_cnt * batch;
   uint32_t window = cfg->p.replay_rows;
-  if (window < cfg->p.warmup_segments * cfg->p.segment_rows) window = cfg->p.warmup_segments * cfg->p.segment_rows;
+  if (window < cfg->p.warmup_segments * cfg->p.segment_rows)
+    window = cfg->p.warmup_segments * cfg->p.segment_rows;
   bool ok = true;
   x->rows = take(total * sizeof *x->rows, &ok);
   x->obs = take(total * obs, &ok);
@@ -190,10 +195,12 @@ void qr_executor_start(qr_executor_t *x, qr_exec_job_t *job) {
   x->stage = GATHER;
 }
 
-/* One step's minibatch: observations and actions copied out, rows without a known target value noted once. */
+/* One step's minibatch: observations and actions copied out, rows without a known target value
+ * noted once. */
 static void gather(qr_executor_t *x) {
   const qr_view_t *v = x->job->view;
-  uint32_t b_cnt = batch_of(x), obs_sz = obs_sz_of(x), seg_rows = x->cfg->p.segment_rows, k = x->gather_k;
+  uint32_t b_cnt = batch_of(x), obs_sz = obs_sz_of(x), seg_rows = x->cfg->p.segment_rows,
+           k = x->gather_k;
   uint32_t *rows = x->rows + (size_t)k * b_cnt;
   qr_step_batch(&x->sigma, k, qr_view_row_cnt(v), b_cnt, rows, x->batch_scratch);
   for (uint32_t b = 0; b < b_cnt; b++) {
@@ -209,9 +216,14 @@ static void gather(qr_executor_t *x) {
 }
 
 /* Sends a forward job; false if the accelerator refused. */
-static bool send_forward(qr_executor_t *x, const uint8_t *model, const int8_t *obs, uint32_t row_cnt) {
-  x->accel_job = (qr_accel_job_t){ .kind = QR_ACCEL_FORWARD, .prog = x->prog_ids[x->job->task], .model_in = model,
-                                   .obs = obs, .row_cnt = row_cnt, .q = x->q };
+static bool send_forward(qr_executor_t *x, const uint8_t *model, const int8_t *obs,
+                         uint32_t row_cnt) {
+  x->accel_job = (qr_accel_job_t){.kind = QR_ACCEL_FORWARD,
+                                  .prog = x->prog_ids[x->job->task],
+                                  .model_in = model,
+                                  .obs = obs,
+                                  .row_cnt = row_cnt,
+                                  .q = x->q};
   if (x->accel->submit(x->queue, &x->accel_job)) return false;
   x->in_flight = true;
   return true;
@@ -242,18 +254,28 @@ static void send_attempt(qr_executor_t *x) {
   for (uint32_t i = 0; i < total; i++) {
     uint32_t s = x->rows[i] / seg_rows, r = x->rows[i] % seg_rows;
     const qr_segment_t *seg = v->segments[s]->seg;
-    x->target[i] = qr_step_td_target(seg->rewards[r], seg->dones[r], x->qview.values[s][r], task->gamma_q16,
-                                     task->q_clip);
+    x->target[i] = qr_step_td_target(seg->rewards[r], seg->dones[r], x->qview.values[s][r],
+                                     task->gamma_q16, task->q_clip);
   }
   x->accel_job = (qr_accel_job_t){
-    .kind = QR_ACCEL_ATTEMPT, .prog = x->prog_ids[x->job->task], .model_in = x->job->model_in,
-    .model_out = x->job->model_out, .sigma = x->sigma, .step_cnt = x->cfg->p.step_cnt,
-    .lr_shift = qr_params_lr_shift(task, v->task_idx), .obs = x->obs, .act = x->act, .target = x->target,
-    .digests = x->digests, .td_abs_sum = x->td_abs_sum,
+      .kind = QR_ACCEL_ATTEMPT,
+      .prog = x->prog_ids[x->job->task],
+      .model_in = x->job->model_in,
+      .model_out = x->job->model_out,
+      .sigma = x->sigma,
+      .step_cnt = x->cfg->p.step_cnt,
+      .lr_shift = qr_params_lr_shift(task, v->task_idx),
+      .obs = x->obs,
+      .act = x->act,
+      .target = x->target,
+      .digests = x->digests,
+      .td_abs_sum = x->td_abs_sum,
   };
   x->stage = TRAIN;
-  if (x->accel->submit(x->queue, &x->accel_job)) fail(x, QR_ERR_IO);
-  else x->in_flight = true;
+  if (x->accel->submit(x->queue, &x->accel_job))
+    fail(x, QR_ERR_IO);
+  else
+    x->in_flight = true;
 }
 
 static void compute_targets(qr_executor_t *x) {
@@ -261,12 +283,14 @@ static void compute_targets(qr_executor_t *x) {
     send_attempt(x);
     return;
   }
-  uint32_t n = x->missing_cnt - x->missing_done, obs_sz = obs_sz_of(x), seg_rows = x->cfg->p.segment_rows;
+  uint32_t n = x->missing_cnt - x->missing_done, obs_sz = obs_sz_of(x),
+           seg_rows = x->cfg->p.segment_rows;
   if (n > FORWARD_ROWS) n = FORWARD_ROWS;
   for (uint32_t i = 0; i < n; i++) {
     uint32_t row = x->missing[x->missing_done + i];
     const qr_segment_t *seg = x->job->view->segments[row / seg_rows]->seg;
-    memcpy(x->forward_obs + (size_t)i * obs_sz, seg->obs + (size_t)(row % seg_rows + E_CNT) * obs_sz, obs_sz);
+    memcpy(x->forward_obs + (size_t)i * obs_sz,
+           seg->obs + (size_t)(row % seg_rows + E_CNT) * obs_sz, obs_sz);
   }
   if (!send_forward(x, x->job->view->target->bytes, x->forward_obs, n)) {
     forget_missing(x);
@@ -304,12 +328,14 @@ static void find_root(qr_executor_t *x) {
   qr_hash_t ticket = qr_header_ticket(&x->sigma, &h->model_out, &h->trace_last);
   bool expanded = qr_target_expand(h->target, &target);
   if (!expanded || !qr_target_met(&ticket, &target, x->cfg->p.tasks[job->task].work_q16)) {
-    if (job->mode == QR_EXEC_VERIFY) refute(x, QR_VERDICT_TICKET);
-    else finish(x);
+    if (job->mode == QR_EXEC_VERIFY)
+      refute(x, QR_VERDICT_TICKET);
+    else
+      finish(x);
     return;
   }
   const qr_view_t *v = job->view;
-  job->facts = (qr_exec_facts_t){ .task = job->task, .td_abs_sum = x->td_abs_sum[0] };
+  job->facts = (qr_exec_facts_t){.task = job->task, .td_abs_sum = x->td_abs_sum[0]};
   job->facts.eligible = !v->has_td_limit || job->facts.td_abs_sum <= v->td_limit;
   x->rho = qr_header_rho(&x->sigma, &h->model_out, &h->trace_last);
   begin_rollout(x, ACT);
@@ -325,7 +351,8 @@ static void choose_greedily(qr_executor_t *x) {
 }
 
 static void explore(qr_executor_t *x) {
-  uint32_t eps = qr_params_eps(&x->cfg->p.tasks[x->job->task], x->job->view->task_idx), a_cnt = action_cnt_of(x);
+  uint32_t eps = qr_params_eps(&x->cfg->p.tasks[x->job->task], x->job->view->task_idx),
+           a_cnt = action_cnt_of(x);
   for (uint32_t i = 0; i < E_CNT; i++) {
     qr_philox_t p = qr_philox_init(&x->rho, qr_stream_word(QR_STREAM_EXPLORE, 0, i));
     if (qr_philox_word(&p, 2 * x->t) >> 16 < eps) {
@@ -339,8 +366,10 @@ static void end_acting(qr_executor_t *x) {
   qr_segment_t *seg = job->segment->seg;
   qr_header_t *h = &job->header;
   qr_segment_end(seg, x->live);
-  qr_body_t body = { .step_cnt = (uint16_t)x->trace_cnt, .trace = job->trace, .action_cnt = seg->row_cnt,
-                     .actions = job->actions };
+  qr_body_t body = {.step_cnt = (uint16_t)x->trace_cnt,
+                    .trace = job->trace,
+                    .action_cnt = seg->row_cnt,
+                    .actions = job->actions};
   h->trace_root = qr_body_trace_root(&body);
   h->actions_root = qr_body_actions_root(&body);
   h->env_root = qr_segment_env_root(seg->env, qr_segment_end_states(seg));
@@ -365,7 +394,8 @@ static void act_once(qr_executor_t *x) {
   explore(x);
   uint8_t *recorded = job->actions + (size_t)x->t * E_CNT;
   memcpy(recorded, x->rollout_actions, E_CNT);
-  if (job->mode == QR_EXEC_VERIFY && memcmp(recorded, job->body->actions + (size_t)x->t * E_CNT, E_CNT)) {
+  if (job->mode == QR_EXEC_VERIFY &&
+      memcmp(recorded, job->body->actions + (size_t)x->t * E_CNT, E_CNT)) {
     refute(x, QR_VERDICT_ACTIONS);
     return;
   }
@@ -397,7 +427,8 @@ static void end_evaluation(qr_executor_t *x) {
   qr_hash_t feed = qr_view_eval_feed(&x->rho);
   job->facts.model_return = x->rollout_return;
   job->facts.rule_return = rule_return(x, &feed);
-  job->header.reward = qr_view_reward(&x->cfg->p.tasks[job->task], job->facts.model_return, job->facts.rule_return);
+  job->header.reward =
+      qr_view_reward(&x->cfg->p.tasks[job->task], job->facts.model_return, job->facts.rule_return);
   if (job->mode == QR_EXEC_VERIFY && job->header.reward != x->claimed.reward) {
     refute(x, QR_VERDICT_REWARD);
     return;
@@ -422,7 +453,8 @@ static void send_rollout_forward(qr_executor_t *x) {
   if (x->stage == ACT) {
     obs = qr_segment_observe(x->job->segment->seg, x->t, x->live);
   } else {
-    for (uint32_t i = 0; i < E_CNT; i++) env_of(x)->observe(&x->live[i], x->forward_obs + (size_t)i * obs_sz);
+    for (uint32_t i = 0; i < E_CNT; i++)
+      env_of(x)->observe(&x->live[i], x->forward_obs + (size_t)i * obs_sz);
   }
   const uint8_t *model = x->job->mode == QR_EXEC_SCORE ? x->job->model_in : x->job->model_out;
   if (!send_forward(x, model, obs, E_CNT)) fail(x, QR_ERR_IO);
@@ -448,13 +480,18 @@ static void land(qr_executor_t *x) {
   if (x->cancel || x->accel_job.err) {
     if (x->stage == TARGETS) forget_missing(x);
     x->job->cancelled = x->cancel;
-    if (x->cancel) finish(x);
-    else fail(x, x->accel_job.err);
+    if (x->cancel)
+      finish(x);
+    else
+      fail(x, x->accel_job.err);
     return;
   }
-  if (x->stage == TARGETS) keep_target_values(x);
-  else if (x->stage == ACT) act_once(x);
-  else evaluate_once(x);
+  if (x->stage == TARGETS)
+    keep_target_values(x);
+  else if (x->stage == ACT)
+    act_once(x);
+  else
+    evaluate_once(x);
 }
 
 static void advance(qr_executor_t *x) {
@@ -474,8 +511,10 @@ bool qr_executor_poll(qr_executor_t *x) {
   for (uint32_t i = 0; i < rounds && x->job; i++) {
     if (x->in_flight) {
       x->accel->poll(x->queue);
-      if (x->accel_job.finished) land(x);
-      else if (x->stage == TRAIN) follow_training(x);
+      if (x->accel_job.finished)
+        land(x);
+      else if (x->stage == TRAIN)
+        follow_training(x);
     } else if (x->cancel) {
       if (x->stage == GATHER || x->stage == TARGETS) forget_missing(x);
       x->job->cancelled = true;

@@ -1,7 +1,8 @@
-/* The executor: turns a view and an incoming model into an executed attempt, the same way for a miner and for a verifier. It
-   never blocks: poll does a bounded piece of work (about one training step) and returns. One executor belongs to one thread
-   and owns one accelerator queue.
-   Stages: gather minibatches -> target values -> K training steps -> model root, ticket -> acting -> evaluation. */
+/* The executor: turns a view and an incoming model into an executed attempt, the same way for a
+   miner and for a verifier. It never blocks: poll does a bounded piece of work (about one training
+   step) and returns. One executor belongs to one thread and owns one accelerator queue. Stages:
+   gather minibatches -> target values -> K training steps -> model root, ticket -> acting ->
+   evaluation. */
 #ifndef QR_MINE_EXECUTOR_H
 #define QR_MINE_EXECUTOR_H
 
@@ -20,32 +21,32 @@ typedef struct {
   enum qr_exec_mode mode;
   uint32_t task;
   /* lent until done */
-  const qr_view_t *view;      /* MINE, VERIFY */
-  const qr_body_t *body;      /* VERIFY: passed qr_body_check */
+  const qr_view_t *view; /* MINE, VERIFY */
+  const qr_body_t *body; /* VERIFY: passed qr_body_check */
   const uint8_t *model_in;
-  uint8_t *model_out;         /* MINE, VERIFY: room for a model; the model after steps_done steps */
-  qr_segment_obj_t *segment;  /* MINE, VERIFY: a fresh object that receives the acting segment */
-  qr_hash_t score_feed;       /* SCORE */
-  /* MINE: prefix in, suffix out once won. VERIFY: the block's header; suffix fields are overwritten by what was recomputed, as far
-     as execution came (compare with what was claimed). */
+  uint8_t *model_out;        /* MINE, VERIFY: room for a model; the model after steps_done steps */
+  qr_segment_obj_t *segment; /* MINE, VERIFY: a fresh object that receives the acting segment */
+  qr_hash_t score_feed;      /* SCORE */
+  /* MINE: prefix in, suffix out once won. VERIFY: the block's header; suffix fields are overwritten
+     by what was recomputed, as far as execution came (compare with what was claimed). */
   qr_header_t header;
   /* results */
   bool done;
   bool cancelled;
-  int err;                    /* QR_ERR_IO: the accelerator failed; nothing is known about the block */
-  enum qr_verdict verdict;    /* VERIFY */
-  bool won;                   /* MINE: the ticket is valid and header, trace, actions, segment, facts are complete */
-  uint32_t steps_done;        /* training steps that model_out has seen */
+  int err;                 /* QR_ERR_IO: the accelerator failed; nothing is known about the block */
+  enum qr_verdict verdict; /* VERIFY */
+  bool won; /* MINE: the ticket is valid and header, trace, actions, segment, facts are complete */
+  uint32_t steps_done; /* training steps that model_out has seen */
   qr_exec_facts_t facts;
   qr_hash_t trace[QR_BLOCK_STEP_MAX_CNT];
   uint8_t actions[QR_BLOCK_ACTION_MAX_CNT];
-  int64_t score;              /* SCORE: return, Q16 sum */
+  int64_t score; /* SCORE: return, Q16 sum */
 } qr_exec_job_t;
 
-/* prog_ids: programs loaded on dev, one per task. Everything is borrowed for the executor's life. Memory is taken here.
-   Returns 0, QR_ERR_NOMEM or the driver's error. */
-int qr_executor_init(qr_executor_t **out, const qr_chain_cfg_t *cfg, const qr_accel_ops_t *accel, qr_accel_t *dev,
-                     const uint32_t prog_ids[QR_TASK_MAX_CNT]) QR_WARN_UNUSED;
+/* prog_ids: programs loaded on dev, one per task. Everything is borrowed for the executor's life.
+   Memory is taken here. Returns 0, QR_ERR_NOMEM or the driver's error. */
+int qr_executor_init(qr_executor_t **out, const qr_chain_cfg_t *cfg, const qr_accel_ops_t *accel,
+                     qr_accel_t *dev, const uint32_t prog_ids[QR_TASK_MAX_CNT]) QR_WARN_UNUSED;
 void qr_executor_fini(qr_executor_t *x); /* no job in progress */
 
 /* Begins a job; none is in progress (asserted). The job is lent until job->done. */

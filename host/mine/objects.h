@@ -1,5 +1,5 @@
-/* The large shared objects of a node: model bytes, segments and block bytes, each in a pool taken at boot, read-only once
-   published and shared between tiles by reference (base/pool.h). */
+/* The large shared objects of a node: model bytes, segments and block bytes, each in a pool taken
+   at boot, read-only once published and shared between tiles by reference (base/pool.h). */
 #ifndef QR_MINE_OBJECTS_H
 #define QR_MINE_OBJECTS_H
 
@@ -26,8 +26,8 @@ typedef struct {
 typedef struct {
   qr_hash_t hash;
   qr_header_t header;
-  qr_body_t body;          /* leads into bytes */
-  uint32_t peer;           /* who sent it; 0: mined or loaded here */
+  qr_body_t body; /* leads into bytes */
+  uint32_t peer;  /* who sent it; 0: mined or loaded here */
   uint32_t sz;
   uint8_t bytes[QR_BLOCK_MAX_SZ];
 } qr_block_obj_t;
@@ -41,13 +41,17 @@ typedef struct {
 } qr_objects_t;
 
 /* How many of each a node keeps. */
-typedef struct { uint32_t model_cnt, segment_cnt /* per task */, block_cnt; } qr_objects_cfg_t;
+typedef struct {
+  uint32_t model_cnt, segment_cnt /* per task */, block_cnt;
+} qr_objects_cfg_t;
 
-/* What a node with these parameters needs: the replay windows, the witness window and side branches. */
+/* What a node with these parameters needs: the replay windows, the witness window and side
+ * branches. */
 qr_objects_cfg_t qr_objects_default(const qr_chain_cfg_t *cfg);
 
 /* Takes the pools. Returns 0 or QR_ERR_NOMEM. fini when nothing is out. */
-int qr_objects_init(qr_objects_t *o, const qr_chain_cfg_t *cfg, const qr_objects_cfg_t *sizes) QR_WARN_UNUSED;
+int qr_objects_init(qr_objects_t *o, const qr_chain_cfg_t *cfg,
+                    const qr_objects_cfg_t *sizes) QR_WARN_UNUSED;
 void qr_objects_fini(qr_objects_t *o);
 
 /* A fresh object with one reference, or NULL if the pool is empty. */
@@ -55,7 +59,9 @@ qr_model_obj_t *qr_objects_model(qr_objects_t *o, uint32_t task);
 qr_segment_obj_t *qr_objects_segment(qr_objects_t *o, uint32_t task);
 qr_block_obj_t *qr_objects_block(qr_objects_t *o);
 
-/* Copies sz bytes in and decodes them: OK, SIZE or SYNTAX. The object's hash and header are set when sz covers a header. */
-enum qr_verdict qr_block_obj_decode(qr_block_obj_t *b, const uint8_t *bytes, size_t sz) QR_WARN_UNUSED;
+/* Copies sz bytes in and decodes them: OK, SIZE or SYNTAX. The object's hash and header are set
+ * when sz covers a header. */
+enum qr_verdict qr_block_obj_decode(qr_block_obj_t *b, const uint8_t *bytes,
+                                    size_t sz) QR_WARN_UNUSED;
 
 #endif

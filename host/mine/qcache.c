@@ -4,7 +4,8 @@
 
 #include "base/assert.h"
 
-/* Slots beyond the window, so that a growing chain replaces the oldest segment and not one in use. */
+/* Slots beyond the window, so that a growing chain replaces the oldest segment and not one in use.
+ */
 #define SPARE_SLOT_CNT 4u
 
 typedef struct {

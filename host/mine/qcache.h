@@ -1,5 +1,6 @@
-/* Cache of target values: the largest Q value of a target model on the successor of each replay row. A target model serves many
-   attempts and often many blocks, so each value is computed at most once per executor and target. Single-threaded. */
+/* Cache of target values: the largest Q value of a target model on the successor of each replay
+   row. A target model serves many attempts and often many blocks, so each value is computed at most
+   once per executor and target. Single-threaded. */
 #ifndef QR_MINE_QCACHE_H
 #define QR_MINE_QCACHE_H
 
@@ -7,7 +8,8 @@
 
 typedef struct qr_qcache qr_qcache_t;
 
-/* Room for the replay windows of every task under entry_cnt target models each. NULL if out of memory. */
+/* Room for the replay windows of every task under entry_cnt target models each. NULL if out of
+ * memory. */
 qr_qcache_t *qr_qcache_init(const qr_chain_cfg_t *cfg, uint32_t entry_cnt);
 void qr_qcache_fini(qr_qcache_t *c);
 

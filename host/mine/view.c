@@ -12,7 +12,9 @@ static void drop_view(void *obj) {
   qr_pool_unref(v->target);
 }
 
-qr_pool_t *qr_view_pool_init(uint32_t cnt) { return qr_pool_init("view", sizeof(qr_view_t), cnt, drop_view); }
+qr_pool_t *qr_view_pool_init(uint32_t cnt) {
+  return qr_pool_init("view", sizeof(qr_view_t), cnt, drop_view);
+}
 
 const uint8_t *qr_view_start_states(const qr_view_t *v) {
   QR_ASSERT(v->segment_cnt);
@@ -33,7 +35,9 @@ qr_hash_t qr_view_act_feed(const qr_hash_t *parent, uint32_t task) {
   return hash_with_u32("quarry.feed", parent, task);
 }
 
-qr_hash_t qr_view_eval_feed(const qr_hash_t *rho) { return qr_hash("quarry.eval", rho, sizeof *rho); }
+qr_hash_t qr_view_eval_feed(const qr_hash_t *rho) {
+  return qr_hash("quarry.eval", rho, sizeof *rho);
+}
 
 qr_hash_t qr_view_replay_next(const qr_hash_t *prev, const qr_segment_t *s) {
   qr_hasher_t h;
@@ -46,12 +50,17 @@ qr_hash_t qr_view_replay_next(const qr_hash_t *prev, const qr_segment_t *s) {
 }
 
 uint32_t qr_view_reward(const qr_task_params_t *t, int64_t model_return, int64_t rule_return) {
-  return (uint32_t)qr_clamp64(32768 + (model_return - rule_return) * 32768 / t->reward_scale, 0, 65536);
+  return (uint32_t)qr_clamp64(32768 + (model_return - rule_return) * 32768 / t->reward_scale, 0,
+                              65536);
 }
 
-typedef struct { qr_hash_t feed; uint32_t action_cnt; } warmup_t;
+typedef struct {
+  qr_hash_t feed;
+  uint32_t action_cnt;
+} warmup_t;
 
-static void act_randomly(void *ctx, uint32_t step, const qr_env_live_t *live, const int8_t *obs, uint8_t *out) {
+static void act_randomly(void *ctx, uint32_t step, const qr_env_live_t *live, const int8_t *obs,
+                         uint8_t *out) {
   const warmup_t *w = ctx;
   (void)live;
   (void)obs;
@@ -77,7 +86,7 @@ int qr_task_genesis_init(qr_task_genesis_t *g, qr_objects_t *o, uint32_t task) {
       qr_task_genesis_fini(g);
       return QR_ERR_NOMEM;
     }
-    warmup_t ctx = { hash_with_u32("quarry.warmup", &seed, w), cfg->nets[task].spec.action_cnt };
+    warmup_t ctx = {hash_with_u32("quarry.warmup", &seed, w), cfg->nets[task].spec.action_cnt};
     const uint8_t *start = w ? qr_segment_end_states(g->segments[w - 1]->seg) : NULL;
     qr_segment_run(s->seg, start, &ctx.feed, live, act_randomly, &ctx);
     g->segments[g->segment_cnt++] = s;
@@ -92,14 +101,15 @@ void qr_task_genesis_fini(qr_task_genesis_t *g) {
   memset(g, 0, sizeof *g);
 }
 
-static void act_as_recorded(void *ctx, uint32_t step, const qr_env_live_t *live, const int8_t *obs, uint8_t *out) {
+static void act_as_recorded(void *ctx, uint32_t step, const qr_env_live_t *live, const int8_t *obs,
+                            uint8_t *out) {
   (void)live;
   (void)obs;
   memcpy(out, (const uint8_t *)ctx + (size_t)step * E_CNT, E_CNT);
 }
 
-void qr_view_rebuild_segment(qr_segment_obj_t *s, const qr_hash_t *parent, uint32_t task, const uint8_t *start_states,
-                             const uint8_t *actions) {
+void qr_view_rebuild_segment(qr_segment_obj_t *s, const qr_hash_t *parent, uint32_t task,
+                             const uint8_t *start_states, const uint8_t *actions) {
   qr_hash_t feed = qr_view_act_feed(parent, task);
   qr_env_live_t live[E_CNT];
   uint8_t recorded[QR_BLOCK_ACTION_MAX_CNT];

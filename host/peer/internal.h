@@ -87,7 +87,7 @@ typedef struct {
   uint16_t listen_port;
   char agent[QR_MSG_AGENT_MAX_SZ + 1];
   qr_peer_claim_t claim;
-  qr_hash_t tie;          /* the last block asked for because its work equals ours */
+  qr_hash_t tie; /* the last block asked for because its work equals ours */
   uint64_t rx_bytes, tx_bytes;
   qr_peer_in_t in[QR_LINK_CLASS_CNT];
   qr_peer_out_t out[QR_LINK_CLASS_CNT];

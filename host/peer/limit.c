@@ -49,8 +49,8 @@ void qr_peer_strike(qr_peers_t *p, qr_peer_slot_t *s, uint32_t cost, const char 
   uint32_t total = qr_peer_strikes(p, s);
   char hex[17];
   qr_log_limited(&p->log_offence, QR_LOG_DEBUG, QR_PEER_TILE,
-                 "event=peer-strike peer=%s cost=%u total=%u why=\"%s\"", qr_hex(hex, s->pk.b, 8), cost,
-                 total, why);
+                 "event=peer-strike peer=%s cost=%u total=%u why=\"%s\"", qr_hex(hex, s->pk.b, 8),
+                 cost, total, why);
   if (total < QR_PEER_STRIKE_LIMIT) return;
   qr_log_limited(&p->log_offence, QR_LOG_WARN, QR_PEER_TILE, "event=peer-ban peer=%s why=\"%s\"",
                  qr_hex(hex, s->pk.b, 8), why);

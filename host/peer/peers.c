@@ -162,8 +162,8 @@ static void announce(qr_peers_t *p, qr_peer_slot_t *s, const qr_peer_claim_t *c)
 
 void qr_peer_tell_tip(qr_peers_t *p, qr_peer_slot_t *s) { announce(p, s, &p->tip); }
 
-/* A peer's claim of as much work as ours starts no sync, and was out of reach when it was made if we were syncing then: ask for
-   that block once, so that the tie rule gets to see it. */
+/* A peer's claim of as much work as ours starts no sync, and was out of reach when it was made if
+   we were syncing then: ask for that block once, so that the tie rule gets to see it. */
 static void look_for_tie(qr_peers_t *p, qr_peer_slot_t *s) {
   if (s->state != QR_PEER_UP || s->doom || qr_peer_sync_active(p)) return;
   if (qr_u256_cmp(&s->claim.work, &p->tip.work) != 0 || qr_hash_eq(&s->claim.hash, &s->tie)) return;

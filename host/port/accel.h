@@ -1,7 +1,8 @@
-/* Accelerator port: what a driver that executes step programs provides. Jobs are asynchronous: a caller submits to a queue
-   of its own and polls it; a driver may work inside poll (the CPU driver does one training step per poll) or elsewhere. One
-   queue belongs to one thread; different queues of one device may be used by different threads. Results agree with
-   host/step's reference to the bit or the job fails. */
+/* Accelerator port: what a driver that executes step programs provides. Jobs are asynchronous: a
+   caller submits to a queue of its own and polls it; a driver may work inside poll (the CPU driver
+   does one training step per poll) or elsewhere. One queue belongs to one thread; different queues
+   of one device may be used by different threads. Results agree with host/step's reference to the
+   bit or the job fails. */
 #ifndef QR_PORT_ACCEL_H
 #define QR_PORT_ACCEL_H
 
@@ -17,40 +18,42 @@ enum qr_accel_job_kind { QR_ACCEL_ATTEMPT, QR_ACCEL_FORWARD };
 /* Everything a job points to is lent by the submitter until the job is finished. */
 typedef struct {
   enum qr_accel_job_kind kind;
-  uint32_t prog;             /* number given by load */
-  /* ATTEMPT: step_cnt training steps from model_in; model_out holds the model after steps_done steps when finished */
-  const uint8_t *model_in;   /* FORWARD reads this model too */
-  uint8_t *model_out;        /* ATTEMPT; may equal model_in */
+  uint32_t prog; /* number given by load */
+  /* ATTEMPT: step_cnt training steps from model_in; model_out holds the model after steps_done
+   * steps when finished */
+  const uint8_t *model_in; /* FORWARD reads this model too */
+  uint8_t *model_out;      /* ATTEMPT; may equal model_in */
   qr_hash_t sigma;
   uint32_t step_cnt, lr_shift;
-  const int8_t *obs;         /* ATTEMPT: [step_cnt][batch][obs_sz]; FORWARD: [row_cnt][obs_sz] */
-  const uint8_t *act;        /* [step_cnt][batch] */
-  const int32_t *target;     /* [step_cnt][batch], Q16 */
-  uint64_t *digests;         /* out [step_cnt][digest_cnt], valid up to steps_done while the job runs */
-  uint64_t *td_abs_sum;      /* out [step_cnt] */
-  uint32_t row_cnt;          /* FORWARD */
-  int32_t *q;                /* FORWARD: out [row_cnt][action_cnt], Q16 */
+  const int8_t *obs;     /* ATTEMPT: [step_cnt][batch][obs_sz]; FORWARD: [row_cnt][obs_sz] */
+  const uint8_t *act;    /* [step_cnt][batch] */
+  const int32_t *target; /* [step_cnt][batch], Q16 */
+  uint64_t *digests;     /* out [step_cnt][digest_cnt], valid up to steps_done while the job runs */
+  uint64_t *td_abs_sum;  /* out [step_cnt] */
+  uint32_t row_cnt;      /* FORWARD */
+  int32_t *q;            /* FORWARD: out [row_cnt][action_cnt], Q16 */
   /* progress, written by the driver inside poll */
   uint32_t steps_done;
   bool finished;
-  int err;                   /* 0, QR_ERR_CANCELLED or QR_ERR_IO once finished */
+  int err; /* 0, QR_ERR_CANCELLED or QR_ERR_IO once finished */
 } qr_accel_job_t;
 
 typedef struct {
-  char name[32];             /* e.g. "cpu avx512-vnni" */
-  char detail[96];           /* device, bus address or kernel variant, for people */
-  uint32_t queue_depth;      /* jobs a queue holds at once, >= 1 */
+  char name[32];        /* e.g. "cpu avx512-vnni" */
+  char detail[96];      /* device, bus address or kernel variant, for people */
+  uint32_t queue_depth; /* jobs a queue holds at once, >= 1 */
 } qr_accel_info_t;
 
 typedef struct {
-  const char *name;          /* folder name: "cpu" */
-  const char *help;          /* one line for --help */
-  /* Opens a device. options: "key=value,..." from the operator, may be empty. On failure a sentence with cause and cure goes to
-     why. Returns 0 or a negative code. */
+  const char *name; /* folder name: "cpu" */
+  const char *help; /* one line for --help */
+  /* Opens a device. options: "key=value,..." from the operator, may be empty. On failure a sentence
+     with cause and cure goes to why. Returns 0 or a negative code. */
   int (*open)(const char *options, qr_accel_t **out, char *why, size_t why_sz);
-  void (*close)(qr_accel_t *a);           /* all queues closed before */
+  void (*close)(qr_accel_t *a); /* all queues closed before */
   void (*info)(const qr_accel_t *a, qr_accel_info_t *out);
-  /* Uploads a program; net and prog are copied. Returns 0 and its number, or a negative code. Before any queue_open. */
+  /* Uploads a program; net and prog are copied. Returns 0 and its number, or a negative code.
+   * Before any queue_open. */
   int (*load)(qr_accel_t *a, const qr_net_t *net, const qr_step_prog_t *prog, uint32_t *prog_id);
   int (*queue_open)(qr_accel_t *a, qr_accel_queue_t **out);
   void (*queue_close)(qr_accel_queue_t *q);
@@ -58,7 +61,8 @@ typedef struct {
   int (*submit)(qr_accel_queue_t *q, qr_accel_job_t *job);
   /* Makes progress; returns the number of jobs that finished in this call. */
   int (*poll)(qr_accel_queue_t *q);
-  /* Asks for an early end after the training step in progress; the job still finishes, through poll. */
+  /* Asks for an early end after the training step in progress; the job still finishes, through
+   * poll. */
   void (*cancel)(qr_accel_queue_t *q, qr_accel_job_t *job);
 } qr_accel_ops_t;
 

@@ -18,4 +18,4 @@ static uint64_t system_wall_ms(void *ctx) {
   return read_ns(CLOCK_REALTIME) / 1000000u;
 }
 
-qr_clock_t qr_clock_system(void) { return (qr_clock_t){ system_mono_ns, system_wall_ms, 0 }; }
+qr_clock_t qr_clock_system(void) { return (qr_clock_t){system_mono_ns, system_wall_ms, 0}; }

@@ -1,6 +1,6 @@
-/* Store port: durable key-value records in named tables, written in atomic durable batches. Commits are asynchronous (a
-   driver works on a thread of its own); reads are synchronous and may be made from any thread. Each value is stored with its
-   own hash and checked on every read. */
+/* Store port: durable key-value records in named tables, written in atomic durable batches. Commits
+   are asynchronous (a driver works on a thread of its own); reads are synchronous and may be made
+   from any thread. Each value is stored with its own hash and checked on every read. */
 #ifndef QR_PORT_STORE_H
 #define QR_PORT_STORE_H
 
@@ -25,12 +25,17 @@ typedef struct qr_store qr_store_t;
 
 typedef struct {
   enum qr_store_table table;
-  bool erase;                      /* value is ignored */
-  const void *key; size_t key_sz;
-  const void *value; size_t value_sz;
+  bool erase; /* value is ignored */
+  const void *key;
+  size_t key_sz;
+  const void *value;
+  size_t value_sz;
 } qr_store_op_t;
 
-typedef struct { uint64_t tag; int err; } qr_store_done_t;
+typedef struct {
+  uint64_t tag;
+  int err;
+} qr_store_done_t;
 
 typedef struct {
   uint64_t commit_cnt, read_cnt, bytes_written, corrupt_cnt;
@@ -38,27 +43,32 @@ typedef struct {
 } qr_store_stats_t;
 
 /* Visits one record; key and value are lent for the call. Returns false to stop. */
-typedef bool (*qr_store_visit_fn)(void *ctx, const void *key, size_t key_sz, const void *value, size_t value_sz);
+typedef bool (*qr_store_visit_fn)(void *ctx, const void *key, size_t key_sz, const void *value,
+                                  size_t value_sz);
 
 typedef struct {
-  const char *name;                /* folder name: "rocksdb" */
+  const char *name; /* folder name: "rocksdb" */
   const char *help;
-  /* Opens or creates the store in directory dir. QR_ERR_BUSY if another process has it, QR_ERR_UNSUPPORTED for a newer
-     schema; why gets a sentence with cause and cure. */
+  /* Opens or creates the store in directory dir. QR_ERR_BUSY if another process has it,
+     QR_ERR_UNSUPPORTED for a newer schema; why gets a sentence with cause and cure. */
   int (*open)(const char *dir, const char *options, qr_store_t **out, char *why, size_t why_sz);
-  void (*close)(qr_store_t *s);    /* waits for submitted commits */
-  /* Copies the ops and queues them as one atomic durable batch, applied in order of submission. Returns 0, QR_ERR_FULL (try
-     again), QR_ERR_ARG for a table, key or value size outside the limits above, or QR_ERR_NOMEM; then nothing is queued.
-     From one thread. */
+  void (*close)(qr_store_t *s); /* waits for submitted commits */
+  /* Copies the ops and queues them as one atomic durable batch, applied in order of submission.
+     Returns 0, QR_ERR_FULL (try again), QR_ERR_ARG for a table, key or value size outside the
+     limits above, or QR_ERR_NOMEM; then nothing is queued. From one thread. */
   int (*commit)(qr_store_t *s, uint64_t tag, const qr_store_op_t *ops, uint32_t op_cnt);
-  /* Commits that have become durable or failed, oldest first; returns the count. A failed commit may be on disk or not, so
-     all after it fail with QR_ERR_IO too: close, open and read the tip. From the committing thread. */
+  /* Commits that have become durable or failed, oldest first; returns the count. A failed commit
+     may be on disk or not, so all after it fail with QR_ERR_IO too: close, open and read the tip.
+     From the committing thread. */
   int (*poll)(qr_store_t *s, qr_store_done_t *done, int max);
-  /* Copies a value into buf. Returns its size (which may exceed buf_sz: then nothing is copied), QR_ERR_NOTFOUND,
-     QR_ERR_CORRUPT or QR_ERR_IO. Sees every commit reported by poll. */
-  int64_t (*get)(qr_store_t *s, enum qr_store_table t, const void *key, size_t key_sz, void *buf, size_t buf_sz);
-  /* Visits records of a table in key order from first (NULL: the beginning). Returns 0 or a negative code. */
-  int (*scan)(qr_store_t *s, enum qr_store_table t, const void *first, size_t first_sz, qr_store_visit_fn fn, void *ctx);
+  /* Copies a value into buf. Returns its size (which may exceed buf_sz: then nothing is copied),
+     QR_ERR_NOTFOUND, QR_ERR_CORRUPT or QR_ERR_IO. Sees every commit reported by poll. */
+  int64_t (*get)(qr_store_t *s, enum qr_store_table t, const void *key, size_t key_sz, void *buf,
+                 size_t buf_sz);
+  /* Visits records of a table in key order from first (NULL: the beginning). Returns 0 or a
+   * negative code. */
+  int (*scan)(qr_store_t *s, enum qr_store_table t, const void *first, size_t first_sz,
+              qr_store_visit_fn fn, void *ctx);
   void (*stats)(const qr_store_t *s, qr_store_stats_t *out);
 } qr_store_ops_t;
 

@@ -1,5 +1,5 @@
-/* What every store driver does with a batch before it queues it: check sizes, and copy the ops out of
-   the memory of the caller. */
+/* What every store driver does with a batch before it queues it: check sizes, and copy the ops out
+   of the memory of the caller. */
 #ifndef QR_PORT_STORE_BATCH_H
 #define QR_PORT_STORE_BATCH_H
 

@@ -1,5 +1,6 @@
-/* The CPU reference: plain C that DEFINES every op of the step program, and the forward pass used for acting, evaluation and
-   target values. Slow and obvious on purpose; drivers are tested against it. No allocation: footprint -> init. */
+/* The CPU reference: plain C that DEFINES every op of the step program, and the forward pass used
+   for acting, evaluation and target values. Slow and obvious on purpose; drivers are tested against
+   it. No allocation: footprint -> init. */
 #ifndef QR_STEP_REF_H
 #define QR_STEP_REF_H
 
@@ -12,16 +13,20 @@ size_t qr_ref_footprint(const qr_net_t *net);
 qr_ref_t *qr_ref_init(void *mem, const qr_net_t *net, const qr_step_prog_t *prog);
 
 /* One training step, in place on model (net->model_sz bytes, 4-byte aligned).
-   obs i8[batch][obs_sz], act u8[batch] (each < action_cnt), target i32[batch] Q16; sigma and k key all draws; lr_shift is added
-   to every layer's own. digests: prog->digest_cnt words out. *td_abs_sum: sum over the batch of the absolute clipped TD errors. */
-void qr_ref_step(qr_ref_t *r, uint8_t *model, const int8_t *obs, const uint8_t *act, const int32_t *target,
-                 const qr_hash_t *sigma, uint32_t k, uint32_t lr_shift, uint64_t *digests, uint64_t *td_abs_sum);
+   obs i8[batch][obs_sz], act u8[batch] (each < action_cnt), target i32[batch] Q16; sigma and k key
+   all draws; lr_shift is added to every layer's own. digests: prog->digest_cnt words out.
+   *td_abs_sum: sum over the batch of the absolute clipped TD errors. */
+void qr_ref_step(qr_ref_t *r, uint8_t *model, const int8_t *obs, const uint8_t *act,
+                 const int32_t *target, const qr_hash_t *sigma, uint32_t k, uint32_t lr_shift,
+                 uint64_t *digests, uint64_t *td_abs_sum);
 
 /* Q values without dither: obs i8[cnt][obs_sz] -> q i32[cnt][action_cnt], Q16, for any cnt. */
 void qr_ref_forward(qr_ref_t *r, const uint8_t *model, const int8_t *obs, uint32_t cnt, int32_t *q);
 
-/* The digest of an i32[m][n] product (n even), exposed for tests: slot t of step keyed (sigma, k). */
-uint64_t qr_ref_digest(const int32_t *x, uint32_t m, uint32_t n, const qr_hash_t *sigma, uint32_t k, uint32_t t);
+/* The digest of an i32[m][n] product (n even), exposed for tests: slot t of step keyed (sigma, k).
+ */
+uint64_t qr_ref_digest(const int32_t *x, uint32_t m, uint32_t n, const qr_hash_t *sigma, uint32_t k,
+                       uint32_t t);
 
 /* Index of the largest of n values, the lowest index on ties. */
 uint32_t qr_step_argmax(const int32_t *q, uint32_t n);

@@ -77,8 +77,8 @@ void qr_ref_col2im(const qr_step_geo_t *g, uint32_t rows, const int32_t *col, in
   }
 }
 
-/* Digest. Rows go in bands; columns are taken in panels so that the key words of one panel fit on the
-   stack. */
+/* Digest. Rows go in bands; columns are taken in panels so that the key words of one panel fit on
+   the stack. */
 #define BAND_ROWS 8u
 #define PANEL_COLS 1024u
 

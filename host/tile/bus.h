@@ -1,4 +1,5 @@
-/* What travels on the rings between tiles. Pointers to objects hand over one reference; the receiver drops it. */
+/* What travels on the rings between tiles. Pointers to objects hand over one reference; the
+ * receiver drops it. */
 #ifndef QR_TILE_BUS_H
 #define QR_TILE_BUS_H
 
@@ -10,74 +11,82 @@
 enum qr_inbound_kind { QR_IN_BLOCK, QR_IN_MODEL, QR_IN_MODEL_FAILED, QR_IN_TX, QR_IN_WANT };
 typedef struct {
   enum qr_inbound_kind kind;
-  uint32_t peer;               /* 0: our own miner */
-  enum qr_verdict verdict;     /* BLOCK: of decoding; not OK: block is NULL, hash and peer are set */
-  qr_block_obj_t *block;       /* BLOCK */
-  qr_model_obj_t *model;       /* MODEL; BLOCK of our own: its incoming model */
-  qr_hash_t hash, root;        /* block hash and model root */
-  uint32_t req, max_cnt;       /* WANT */
+  uint32_t peer;           /* 0: our own miner */
+  enum qr_verdict verdict; /* BLOCK: of decoding; not OK: block is NULL, hash and peer are set */
+  qr_block_obj_t *block;   /* BLOCK */
+  qr_model_obj_t *model;   /* MODEL; BLOCK of our own: its incoming model */
+  qr_hash_t hash, root;    /* block hash and model root */
+  uint32_t req, max_cnt;   /* WANT */
   enum qr_msg_want want;
   uint32_t locator_cnt;
   qr_hash_t locator[QR_MSG_LOCATOR_MAX_CNT];
-  uint8_t tx[QR_TX_SZ];        /* TX */
+  uint8_t tx[QR_TX_SZ]; /* TX */
 } qr_inbound_t;
 
 /* chain -> net */
 #define QR_BUS_HASH_MAX_CNT 100u /* hashes of one answer */
 enum qr_outbound_kind {
-  QR_OUT_TIP, QR_OUT_ACCEPTED, QR_OUT_REJECTED, QR_OUT_FETCH_MODEL, QR_OUT_RELAY_TX, QR_OUT_ANSWER_BLOCK,
-  QR_OUT_ANSWER_MODEL, QR_OUT_ANSWER_HASHES, QR_OUT_NOT_FOUND
+  QR_OUT_TIP,
+  QR_OUT_ACCEPTED,
+  QR_OUT_REJECTED,
+  QR_OUT_FETCH_MODEL,
+  QR_OUT_RELAY_TX,
+  QR_OUT_ANSWER_BLOCK,
+  QR_OUT_ANSWER_MODEL,
+  QR_OUT_ANSWER_HASHES,
+  QR_OUT_NOT_FOUND
 };
 typedef struct {
   enum qr_outbound_kind kind;
   uint32_t peer, req;
   qr_hash_t hash, root;
-  uint64_t height;             /* TIP, ACCEPTED; ANSWER_HASHES: of the first */
+  uint64_t height; /* TIP, ACCEPTED; ANSWER_HASHES: of the first */
   qr_u256_t work;
-  enum qr_verdict verdict;     /* REJECTED */
-  uint32_t sz;                 /* FETCH_MODEL */
-  qr_block_obj_t *block;       /* ANSWER_BLOCK */
-  qr_model_obj_t *model;       /* ANSWER_MODEL */
-  uint32_t hash_cnt;           /* TIP: locator; ANSWER_HASHES */
+  enum qr_verdict verdict; /* REJECTED */
+  uint32_t sz;             /* FETCH_MODEL */
+  qr_block_obj_t *block;   /* ANSWER_BLOCK */
+  qr_model_obj_t *model;   /* ANSWER_MODEL */
+  uint32_t hash_cnt;       /* TIP: locator; ANSWER_HASHES */
   qr_hash_t hashes[QR_BUS_HASH_MAX_CNT];
-  uint8_t tx[QR_TX_SZ];        /* RELAY_TX */
+  uint8_t tx[QR_TX_SZ]; /* RELAY_TX */
 } qr_outbound_t;
 
 /* chain -> verify and back */
 typedef struct {
-  uint64_t tag;                /* the chain tile's */
+  uint64_t tag; /* the chain tile's */
   qr_view_t *view;
   qr_block_obj_t *block;
   qr_model_obj_t *model_in;
 } qr_verify_order_t;
 typedef struct {
   uint64_t tag;
-  int err;                     /* QR_ERR_IO: the accelerator failed, nothing is known; QR_ERR_NOMEM: pools exhausted */
+  int err; /* QR_ERR_IO: the accelerator failed, nothing is known; QR_ERR_NOMEM: pools exhausted */
   enum qr_verdict verdict;
-  qr_header_t recomputed;      /* the header with what execution found */
+  qr_header_t recomputed; /* the header with what execution found */
   qr_exec_facts_t facts;
   uint32_t steps_done;
   uint64_t exec_ns;
-  qr_segment_obj_t *segment;   /* verdict OK */
-  qr_model_obj_t *model_out;   /* verdict OK */
+  qr_segment_obj_t *segment; /* verdict OK */
+  qr_model_obj_t *model_out; /* verdict OK */
 } qr_verify_result_t;
 
 /* chain -> mine: what to mine on now; replaces whatever came before */
 typedef struct {
-  bool pause;                  /* nothing to mine on: syncing, switched off, or the stop height is reached */
-  qr_view_t *view;             /* not if pause */
-  qr_header_t prefix;          /* all but miner-chosen time, nonce and model */
-  uint64_t time_min_ms;        /* earliest permitted block time */
-  qr_block_obj_t *txs;         /* body.txs and body.tx_cnt are set, the rest is not */
+  bool pause;         /* nothing to mine on: syncing, switched off, or the stop height is reached */
+  qr_view_t *view;    /* not if pause */
+  qr_header_t prefix; /* all but miner-chosen time, nonce and model */
+  uint64_t time_min_ms; /* earliest permitted block time */
+  qr_block_obj_t *txs;  /* body.txs and body.tx_cnt are set, the rest is not */
   /* the newest model of this task on the chain, against which the own line is measured once */
-  qr_model_obj_t *best;        /* NULL if the task has no block yet */
-  qr_hash_t best_feed;         /* the feed it was evaluated on */
+  qr_model_obj_t *best; /* NULL if the task has no block yet */
+  qr_hash_t best_feed;  /* the feed it was evaluated on */
   int64_t best_return;
 } qr_mine_order_t;
 
 /* Counters that tiles publish for people. */
 typedef struct {
-  _Atomic uint64_t attempts, attempts_cancelled, steps_done, steps_kept, mining_ns, blocks_found, adoptions, accel_errors;
+  _Atomic uint64_t attempts, attempts_cancelled, steps_done, steps_kept, mining_ns, blocks_found,
+      adoptions, accel_errors;
 } qr_mine_stats_t;
 typedef struct {
   _Atomic uint32_t peer_cnt;

@@ -12,7 +12,8 @@
 
 void qr_chain_out(qr_chain_tile_t *t, const qr_outbound_t *out) {
   if (t->cfg.to_net && qr_ring_push(t->cfg.to_net, out)) return;
-  /* Without a network nobody listens; with one, room is kept (QR_OUT_ROOM) and what exceeds it is asked for again. */
+  /* Without a network nobody listens; with one, room is kept (QR_OUT_ROOM) and what exceeds it is
+   * asked for again. */
   if (out->kind == QR_OUT_ANSWER_BLOCK) qr_pool_unref(out->block);
   if (out->kind == QR_OUT_ANSWER_MODEL) qr_pool_unref(out->model);
 }
@@ -33,12 +34,14 @@ uint32_t qr_chain_locator(const qr_chain_tile_t *t, qr_hash_t *out, uint32_t max
 
 void qr_chain_tell_tip(qr_chain_tile_t *t) {
   const qr_node_t *tip = t->durable_tip;
-  qr_outbound_t out = { .kind = QR_OUT_TIP, .hash = tip->hash, .height = tip->header.height, .work = tip->work };
+  qr_outbound_t out = {
+      .kind = QR_OUT_TIP, .hash = tip->hash, .height = tip->header.height, .work = tip->work};
   out.hash_cnt = qr_chain_locator(t, out.hashes, QR_MSG_LOCATOR_MAX_CNT);
   qr_chain_out(t, &out);
 }
 
-int qr_chain_tile_init(const qr_chain_tile_cfg_t *cfg, qr_chain_tile_t **out, char *why, size_t why_sz) {
+int qr_chain_tile_init(const qr_chain_tile_cfg_t *cfg, qr_chain_tile_t **out, char *why,
+                       size_t why_sz) {
   qr_chain_tile_t *t = calloc(1, sizeof *t);
   if (!t) {
     snprintf(why, why_sz, "out of memory");
@@ -57,8 +60,10 @@ int qr_chain_tile_init(const qr_chain_tile_cfg_t *cfg, qr_chain_tile_t **out, ch
   for (uint32_t i = 0; i < t->chain->p.task_cnt && !err; i++) {
     err = qr_task_genesis_init(&t->genesis[i], cfg->objects, i);
   }
-  if (err) snprintf(why, why_sz, "out of memory");
-  else err = qr_chain_boot(t, why, why_sz);
+  if (err)
+    snprintf(why, why_sz, "out of memory");
+  else
+    err = qr_chain_boot(t, why, why_sz);
   if (err) {
     qr_chain_tile_fini(t);
     return err;
@@ -101,7 +106,7 @@ void qr_chain_tile_fini(qr_chain_tile_t *t) {
 static void take_tx(qr_chain_tile_t *t, const qr_inbound_t *in) {
   qr_hash_t txid;
   if (qr_chain_mempool_add(t, in->tx, &txid)) return;
-  qr_outbound_t out = { .kind = QR_OUT_RELAY_TX, .peer = in->peer };
+  qr_outbound_t out = {.kind = QR_OUT_RELAY_TX, .peer = in->peer};
   memcpy(out.tx, in->tx, QR_TX_SZ);
   qr_chain_out(t, &out);
 }
@@ -110,7 +115,8 @@ static int take_inbound(qr_chain_tile_t *t, qr_ring_t *ring, uint64_t now_ns) {
   int work = 0;
   qr_inbound_t in;
   while (ring && work < INBOUND_PER_POLL && !t->failed &&
-         (!t->cfg.to_net || qr_ring_room(t->cfg.to_net) >= QR_CAND_MAX_CNT + QR_OUT_ROOM) && qr_ring_pop(ring, &in)) {
+         (!t->cfg.to_net || qr_ring_room(t->cfg.to_net) >= QR_CAND_MAX_CNT + QR_OUT_ROOM) &&
+         qr_ring_pop(ring, &in)) {
     switch (in.kind) {
     case QR_IN_BLOCK: qr_chain_offer(t, &in, now_ns); break;
     case QR_IN_MODEL: qr_chain_model(t, &in, now_ns); break;
@@ -135,7 +141,9 @@ int qr_chain_tile_poll(void *state, uint64_t now_ns) {
   return work;
 }
 
-const qr_model_obj_t *qr_chain_tile_genesis(const qr_chain_tile_t *t, uint32_t task) { return t->genesis[task].model; }
+const qr_model_obj_t *qr_chain_tile_genesis(const qr_chain_tile_t *t, uint32_t task) {
+  return t->genesis[task].model;
+}
 bool qr_chain_tile_failed(const qr_chain_tile_t *t) { return t->failed; }
 const qr_node_t *qr_chain_tile_tip(const qr_chain_tile_t *t) { return qr_tree_tip(t->tree); }
 

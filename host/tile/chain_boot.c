@@ -9,7 +9,11 @@
 
 #define STEP_LOG_CNT 10000u /* a line every so many blocks while loading */
 
-typedef struct { qr_chain_tile_t *t; uint64_t height; int err; } load_t;
+typedef struct {
+  qr_chain_tile_t *t;
+  uint64_t height;
+  int err;
+} load_t;
 
 static int64_t get(qr_chain_tile_t *t, enum qr_store_table table, const void *key, size_t sz) {
   return t->cfg.store_ops->get(t->cfg.store, table, key, sz, t->io_buf, QR_STORE_VALUE_MAX_SZ);
@@ -32,7 +36,7 @@ static int begin_chain(qr_chain_tile_t *t) {
   qr_batch_t *b = &t->batch;
   for (uint32_t i = 0; i < p->premine_cnt; i++) {
     uint8_t enc[QR_ACCOUNT_SZ];
-    qr_account_t a = { p->premine[i].to, p->premine[i].amount, 0 };
+    qr_account_t a = {p->premine[i].to, p->premine[i].amount, 0};
     qr_ledger_set(t->ledger, &a);
     qr_account_encode(&a, enc);
     qr_chain_batch_add(b, QR_STORE_STATE, &a.pk, sizeof a.pk, enc, sizeof enc, false);
@@ -42,12 +46,14 @@ static int begin_chain(qr_chain_tile_t *t) {
   qr_st64(tip + 32, 0);
   memcpy(tip + 40, &root, 32);
   qr_chain_batch_add(b, QR_STORE_META, QR_META_TIP, strlen(QR_META_TIP), tip, sizeof tip, false);
-  qr_chain_batch_add(b, QR_STORE_META, QR_META_GENESIS, strlen(QR_META_GENESIS), &genesis->hash, 32, false);
+  qr_chain_batch_add(b, QR_STORE_META, QR_META_GENESIS, strlen(QR_META_GENESIS), &genesis->hash, 32,
+                     false);
   int err = qr_chain_batch_commit(t);
   return err ? err : flush(t, t->commit_tag);
 }
 
-static bool visit_index(void *ctx, const void *key, size_t key_sz, const void *value, size_t value_sz) {
+static bool visit_index(void *ctx, const void *key, size_t key_sz, const void *value,
+                        size_t value_sz) {
   load_t *l = ctx;
   qr_chain_tile_t *t = l->t;
   uint8_t want[8];
@@ -71,11 +77,13 @@ static bool visit_index(void *ctx, const void *key, size_t key_sz, const void *v
   (void)moved;
   qr_tree_set_tip(t->tree, n);
   l->height = height;
-  if (height % STEP_LOG_CNT == 0) qr_log(QR_LOG_INFO, "chain", "event=loading height=%llu", (unsigned long long)height);
+  if (height % STEP_LOG_CNT == 0)
+    qr_log(QR_LOG_INFO, "chain", "event=loading height=%llu", (unsigned long long)height);
   return true;
 }
 
-static bool visit_account(void *ctx, const void *key, size_t key_sz, const void *value, size_t value_sz) {
+static bool visit_account(void *ctx, const void *key, size_t key_sz, const void *value,
+                          size_t value_sz) {
   load_t *l = ctx;
   qr_account_t a;
   l->err = QR_ERR_CORRUPT;
@@ -105,14 +113,16 @@ static int warm_windows(qr_chain_tile_t *t, qr_node_t *tip) {
 
 static int load_chain(qr_chain_tile_t *t, const uint8_t *tip, char *why, size_t why_sz) {
   const qr_store_ops_t *ops = t->cfg.store_ops;
-  load_t l = { .t = t };
+  load_t l = {.t = t};
   uint64_t height = qr_ld64(tip + 32);
   int err = ops->scan(t->cfg.store, QR_STORE_INDEX, NULL, 0, visit_index, &l);
   if (!err) err = l.err;
   qr_node_t *n = qr_tree_tip(t->tree);
   if (!err && (n->header.height != height || memcmp(&n->hash, tip, 32))) err = QR_ERR_CORRUPT;
   if (err) {
-    snprintf(why, why_sz, "the stored chain ends at height %llu of %llu (%s): move the data directory away and sync again",
+    snprintf(why, why_sz,
+             "the stored chain ends at height %llu of %llu (%s): move the data directory away and "
+             "sync again",
              (unsigned long long)l.height, (unsigned long long)height, qr_err_str(err));
     return err;
   }
@@ -122,12 +132,17 @@ static int load_chain(qr_chain_tile_t *t, const uint8_t *tip, char *why, size_t 
   qr_hash_t root = qr_ledger_root(t->ledger);
   if (!err && memcmp(&root, tip + 40, 32)) err = QR_ERR_CORRUPT;
   if (err) {
-    snprintf(why, why_sz, "the stored accounts do not give the state root of the tip (%s): move the data directory away "
-             "and sync again", qr_err_str(err));
+    snprintf(why, why_sz,
+             "the stored accounts do not give the state root of the tip (%s): move the data "
+             "directory away "
+             "and sync again",
+             qr_err_str(err));
     return err;
   }
   err = warm_windows(t, n);
-  if (err) snprintf(why, why_sz, "the replay window cannot be rebuilt from the store: %s", qr_err_str(err));
+  if (err)
+    snprintf(why, why_sz, "the replay window cannot be rebuilt from the store: %s",
+             qr_err_str(err));
   return err;
 }
 
@@ -143,14 +158,17 @@ int qr_chain_boot(qr_chain_tile_t *t, char *why, size_t why_sz) {
     snprintf(why, why_sz, "cannot read the store's genesis record: %s", qr_err_str(err));
   } else if (memcmp(t->io_buf, &genesis->hash, 32)) {
     err = QR_ERR_ARG;
-    snprintf(why, why_sz, "the data directory holds another chain than the genesis file: use another directory or the genesis "
+    snprintf(why, why_sz,
+             "the data directory holds another chain than the genesis file: use another directory "
+             "or the genesis "
              "file it was made with");
   } else {
     uint8_t tip[QR_META_TIP_SZ];
     sz = get(t, QR_STORE_META, QR_META_TIP, strlen(QR_META_TIP));
     err = sz == QR_META_TIP_SZ ? QR_OK : QR_ERR_CORRUPT;
     if (err) {
-      snprintf(why, why_sz, "the store has no tip record: move the data directory away and sync again");
+      snprintf(why, why_sz,
+               "the store has no tip record: move the data directory away and sync again");
     } else {
       memcpy(tip, t->io_buf, sizeof tip);
       err = load_chain(t, tip, why, why_sz);

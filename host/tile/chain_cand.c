@@ -5,7 +5,8 @@
 #include "base/log.h"
 #include "chain/body.h"
 
-/* A block whose parent or model has not come by then is forgotten; peers that have it will offer it again. */
+/* A block whose parent or model has not come by then is forgotten; peers that have it will offer it
+ * again. */
 #define WAIT_NS 60000000000ull
 #define ORDERS_PER_POLL 4
 
@@ -13,16 +14,17 @@ static void reject(qr_chain_tile_t *t, uint32_t peer, const qr_hash_t *hash, enu
   if (qr_verdict_is_invalid(v)) {
     char hex[17];
     t->blocks_rejected++;
-    qr_log_limited(&t->log, QR_LOG_WARN, "chain", "event=reject hash=%s peer=%u verdict=%s", qr_hex(hex, hash, 8), peer,
-                   qr_verdict_str(v));
+    qr_log_limited(&t->log, QR_LOG_WARN, "chain", "event=reject hash=%s peer=%u verdict=%s",
+                   qr_hex(hex, hash, 8), peer, qr_verdict_str(v));
   }
-  qr_chain_out(t, &(qr_outbound_t){ .kind = QR_OUT_REJECTED, .peer = peer, .hash = *hash, .verdict = v });
+  qr_chain_out(
+      t, &(qr_outbound_t){.kind = QR_OUT_REJECTED, .peer = peer, .hash = *hash, .verdict = v});
 }
 
 static void release(qr_cand_t *c) {
   qr_pool_unref(c->block);
   qr_pool_unref(c->model);
-  *c = (qr_cand_t){ 0 };
+  *c = (qr_cand_t){0};
 }
 
 static qr_cand_t *find_cand(qr_chain_tile_t *t, const qr_hash_t *hash) {
@@ -61,7 +63,8 @@ static void refute(qr_chain_tile_t *t, qr_cand_t *c, enum qr_verdict v) {
   qr_tree_invalid(t->tree, n);
 }
 
-/* How much of a header execution has settled, as the pipeline runs: a refuted block tells as much as it was executed. */
+/* How much of a header execution has settled, as the pipeline runs: a refuted block tells as much
+ * as it was executed. */
 enum settled { NOTHING, MODEL, SEGMENT, ALL };
 
 static enum settled settled_by(enum qr_verdict v) {
@@ -76,14 +79,16 @@ static enum settled settled_by(enum qr_verdict v) {
   }
 }
 
-/* What an executed twin with the same prefix says about a header: OK if there is none, or if it settles nothing. */
+/* What an executed twin with the same prefix says about a header: OK if there is none, or if it
+ * settles nothing. */
 static enum qr_verdict check_by_sigma(const qr_chain_tile_t *t, const qr_header_t *h) {
   qr_hash_t sigma = qr_header_sigma(h);
   for (uint32_t i = 0; i < QR_SIGMA_MAX_CNT; i++) {
     const qr_header_t *e = &t->by_sigma[i].header;
     uint32_t settled = t->by_sigma[i].settled;
     if (settled == NOTHING || !qr_hash_eq(&t->by_sigma[i].sigma, &sigma)) continue;
-    if (!qr_hash_eq(&e->trace_root, &h->trace_root) || !qr_hash_eq(&e->trace_last, &h->trace_last)) {
+    if (!qr_hash_eq(&e->trace_root, &h->trace_root) ||
+        !qr_hash_eq(&e->trace_last, &h->trace_last)) {
       return QR_VERDICT_TRACE;
     }
     if (!qr_hash_eq(&e->model_out, &h->model_out)) return QR_VERDICT_MODEL_OUT;
@@ -124,8 +129,11 @@ static void begin(qr_chain_tile_t *t, qr_cand_t *c, uint64_t now_ns) {
   }
   c->state = c->model ? QR_CAND_READY : QR_CAND_MODEL;
   if (c->state == QR_CAND_READY) return;
-  qr_chain_out(t, &(qr_outbound_t){ .kind = QR_OUT_FETCH_MODEL, .peer = c->block->peer, .hash = c->node->hash,
-                                    .root = h->model_in, .sz = t->chain->nets[h->task].model_sz });
+  qr_chain_out(t, &(qr_outbound_t){.kind = QR_OUT_FETCH_MODEL,
+                                   .peer = c->block->peer,
+                                   .hash = c->node->hash,
+                                   .root = h->model_in,
+                                   .sz = t->chain->nets[h->task].model_sz});
 }
 
 static qr_cand_t *free_cand(qr_chain_tile_t *t) {
@@ -156,8 +164,12 @@ void qr_chain_offer(qr_chain_tile_t *t, qr_inbound_t *in, uint64_t now_ns) {
     qr_pool_unref(in->model);
     return;
   }
-  *c = (qr_cand_t){ .state = QR_CAND_PARENT, .node = n, .block = in->block, .model = in->model, .since_ns = now_ns,
-                    .seq = ++t->cand_seq };
+  *c = (qr_cand_t){.state = QR_CAND_PARENT,
+                   .node = n,
+                   .block = in->block,
+                   .model = in->model,
+                   .since_ns = now_ns,
+                   .seq = ++t->cand_seq};
   if (n->parent->state == QR_NODE_EXECUTED) begin(t, c, now_ns);
 }
 
@@ -194,7 +206,8 @@ void qr_chain_model_failed(qr_chain_tile_t *t, const qr_inbound_t *in) {
 static void conclude(qr_chain_tile_t *t, qr_cand_t *c, qr_verify_result_t *r, uint64_t now_ns) {
   qr_node_t *n = c->node;
   if (r->err) {
-    qr_log_limited(&t->log, QR_LOG_ERROR, "chain", "event=execution-failed height=%llu cause=\"%s\"",
+    qr_log_limited(&t->log, QR_LOG_ERROR, "chain",
+                   "event=execution-failed height=%llu cause=\"%s\"",
                    (unsigned long long)n->header.height, qr_err_str(r->err));
     forget(t, c, true);
     return;
@@ -204,8 +217,10 @@ static void conclude(qr_chain_tile_t *t, qr_cand_t *c, qr_verify_result_t *r, ui
     refute(t, c, r->verdict);
     return;
   }
-  if (c->block->peer) t->blocks_verified++;
-  else t->blocks_mined++;
+  if (c->block->peer)
+    t->blocks_verified++;
+  else
+    t->blocks_mined++;
   qr_chain_accept(t, c, r, now_ns);
   release(c);
   qr_cand_t *child;
@@ -213,12 +228,19 @@ static void conclude(qr_chain_tile_t *t, qr_cand_t *c, qr_verify_result_t *r, ui
 }
 
 static void answer_verify(qr_chain_tile_t *t, qr_cand_t *c, const qr_verify_result_t *r) {
-  qr_reply_t reply = { .id = c->query_id, .kind = QR_QUERY_VERIFY, .err = r->err };
+  qr_reply_t reply = {.id = c->query_id, .kind = QR_QUERY_VERIFY, .err = r->err};
   const qr_header_t *h = &r->recomputed;
   reply.verify = (qr_reply_verify_t){
-    .verdict = r->verdict, .hash = c->node->hash, .model_out = h->model_out, .trace_last = h->trace_last,
-    .actions_root = h->actions_root, .env_root = h->env_root, .replay_root = h->replay_root, .reward = h->reward,
-    .step_cnt = r->steps_done, .exec_ns = r->exec_ns,
+      .verdict = r->verdict,
+      .hash = c->node->hash,
+      .model_out = h->model_out,
+      .trace_last = h->trace_last,
+      .actions_root = h->actions_root,
+      .env_root = h->env_root,
+      .replay_root = h->replay_root,
+      .reward = h->reward,
+      .step_cnt = r->steps_done,
+      .exec_ns = r->exec_ns,
   };
   release(c);
   qr_chain_reply(t, &reply);
@@ -227,13 +249,16 @@ static void answer_verify(qr_chain_tile_t *t, qr_cand_t *c, const qr_verify_resu
 static int take_results(qr_chain_tile_t *t, uint64_t now_ns) {
   int work = 0;
   qr_verify_result_t r;
-  while (!t->failed && t->commit_cnt < QR_COMMIT_MAX_CNT && qr_ring_room(t->cfg.to_net ? t->cfg.to_net : t->cfg.replies) > 1 &&
+  while (!t->failed && t->commit_cnt < QR_COMMIT_MAX_CNT &&
+         qr_ring_room(t->cfg.to_net ? t->cfg.to_net : t->cfg.replies) > 1 &&
          qr_ring_pop(t->cfg.verify_results, &r)) {
     for (uint32_t i = 0; i < QR_CAND_MAX_CNT; i++) {
       qr_cand_t *c = &t->cands[i];
       if (c->state != QR_CAND_RUNNING || c->seq != r.tag) continue;
-      if (c->is_query) answer_verify(t, c, &r);
-      else conclude(t, c, &r, now_ns);
+      if (c->is_query)
+        answer_verify(t, c, &r);
+      else
+        conclude(t, c, &r, now_ns);
       break;
     }
     qr_pool_unref(r.segment);
@@ -259,7 +284,10 @@ static int give_orders(qr_chain_tile_t *t) {
     qr_cand_t *c = next_ready(t);
     qr_view_t *v = c ? qr_chain_view(t, c->node->parent, c->node->header.task) : NULL;
     if (!v) break;
-    qr_verify_order_t o = { .tag = c->seq, .view = v, .block = qr_pool_ref(c->block), .model_in = qr_pool_ref(c->model) };
+    qr_verify_order_t o = {.tag = c->seq,
+                           .view = v,
+                           .block = qr_pool_ref(c->block),
+                           .model_in = qr_pool_ref(c->model)};
     bool pushed = qr_ring_push(t->cfg.verify_orders, &o);
     QR_ASSERT(pushed);
     c->state = QR_CAND_RUNNING;
@@ -294,7 +322,8 @@ void qr_chain_cands_drop_all(qr_chain_tile_t *t) {
 
 bool qr_chain_verify_query(qr_chain_tile_t *t, const qr_query_t *q, uint64_t now_ns, int *err) {
   qr_node_t *tip = qr_tree_tip(t->tree);
-  qr_node_t *n = q->height && q->height <= tip->header.height ? qr_tree_ancestor(tip, q->height) : NULL;
+  qr_node_t *n =
+      q->height && q->height <= tip->header.height ? qr_tree_ancestor(tip, q->height) : NULL;
   qr_cand_t *c = free_cand(t);
   const qr_store_ops_t *store = t->cfg.store_ops;
   *err = n ? QR_ERR_BUSY : QR_ERR_NOTFOUND;
@@ -304,8 +333,10 @@ bool qr_chain_verify_query(qr_chain_tile_t *t, const qr_query_t *q, uint64_t now
   *err = b && m ? QR_OK : QR_ERR_BUSY;
   int64_t sz = 0;
   if (!*err) {
-    sz = store->get(t->cfg.store, QR_STORE_BLOCK, &n->hash, sizeof n->hash, t->io_buf, QR_STORE_VALUE_MAX_SZ);
-    if (sz < 0 || qr_block_obj_decode(b, t->io_buf, (size_t)sz)) *err = sz < 0 ? (int)sz : QR_ERR_CORRUPT;
+    sz = store->get(t->cfg.store, QR_STORE_BLOCK, &n->hash, sizeof n->hash, t->io_buf,
+                    QR_STORE_VALUE_MAX_SZ);
+    if (sz < 0 || qr_block_obj_decode(b, t->io_buf, (size_t)sz))
+      *err = sz < 0 ? (int)sz : QR_ERR_CORRUPT;
   }
   if (!*err) {
     sz = store->get(t->cfg.store, QR_STORE_MODEL, &n->header.model_in, 32, m->bytes, m->sz);
@@ -317,7 +348,13 @@ bool qr_chain_verify_query(qr_chain_tile_t *t, const qr_query_t *q, uint64_t now
     return false;
   }
   m->root = n->header.model_in;
-  *c = (qr_cand_t){ .state = QR_CAND_READY, .node = n, .block = b, .model = m, .since_ns = now_ns, .seq = ++t->cand_seq,
-                    .is_query = true, .query_id = q->id };
+  *c = (qr_cand_t){.state = QR_CAND_READY,
+                   .node = n,
+                   .block = b,
+                   .model = m,
+                   .since_ns = now_ns,
+                   .seq = ++t->cand_seq,
+                   .is_query = true,
+                   .query_id = q->id};
   return true;
 }

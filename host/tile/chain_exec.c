@@ -5,10 +5,13 @@
 #include "base/assert.h"
 #include "base/err.h"
 
-/* Blocks beyond the windows whose objects stay resident, so that short reorganisations need no rebuilding. */
+/* Blocks beyond the windows whose objects stay resident, so that short reorganisations need no
+ * rebuilding. */
 #define SPARE_CNT 16u
 
-static uint32_t window_of(const qr_chain_tile_t *t) { return t->chain->p.replay_rows / t->chain->p.segment_rows; }
+static uint32_t window_of(const qr_chain_tile_t *t) {
+  return t->chain->p.replay_rows / t->chain->p.segment_rows;
+}
 
 static int fifo_init(qr_fifo_t *f, uint32_t cap) {
   f->nodes = calloc(cap, sizeof(qr_node_t *));
@@ -70,7 +73,8 @@ void qr_chain_keep_models(qr_chain_tile_t *t, qr_node_t *n) {
   if (gone && gone != n) release_models(gone->user);
 }
 
-void qr_chain_exec_encode(const qr_exec_facts_t *f, const uint8_t *start_states, uint8_t out[QR_EXEC_RECORD_SZ]) {
+void qr_chain_exec_encode(const qr_exec_facts_t *f, const uint8_t *start_states,
+                          uint8_t out[QR_EXEC_RECORD_SZ]) {
   qr_st32(out, f->task);
   qr_st64(out + 4, f->td_abs_sum);
   out[12] = f->eligible;
@@ -79,16 +83,21 @@ void qr_chain_exec_encode(const qr_exec_facts_t *f, const uint8_t *start_states,
   memcpy(out + 29, start_states, QR_SEGMENT_INSTANCE_CNT * QR_ENV_STATE_SZ);
 }
 
-bool qr_chain_exec_decode(const uint8_t *in, size_t sz, qr_exec_facts_t *f, const uint8_t **start_states) {
+bool qr_chain_exec_decode(const uint8_t *in, size_t sz, qr_exec_facts_t *f,
+                          const uint8_t **start_states) {
   if (sz != QR_EXEC_RECORD_SZ || in[12] > 1) return false;
-  *f = (qr_exec_facts_t){ .task = qr_ld32(in), .td_abs_sum = qr_ld64(in + 4), .eligible = in[12],
-                          .model_return = (int64_t)qr_ld64(in + 13), .rule_return = (int64_t)qr_ld64(in + 21) };
+  *f = (qr_exec_facts_t){.task = qr_ld32(in),
+                         .td_abs_sum = qr_ld64(in + 4),
+                         .eligible = in[12],
+                         .model_return = (int64_t)qr_ld64(in + 13),
+                         .rule_return = (int64_t)qr_ld64(in + 21)};
   *start_states = in + 29;
   return true;
 }
 
 static int64_t load(qr_chain_tile_t *t, enum qr_store_table table, const qr_hash_t *key) {
-  return t->cfg.store_ops->get(t->cfg.store, table, key, sizeof *key, t->io_buf, QR_STORE_VALUE_MAX_SZ);
+  return t->cfg.store_ops->get(t->cfg.store, table, key, sizeof *key, t->io_buf,
+                               QR_STORE_VALUE_MAX_SZ);
 }
 
 qr_exec_t *qr_chain_exec(qr_chain_tile_t *t, qr_node_t *n) {
@@ -114,7 +123,8 @@ int qr_chain_resident_segment(qr_chain_tile_t *t, qr_node_t *n) {
   qr_exec_facts_t facts;
   qr_body_t body;
   int64_t sz = load(t, QR_STORE_EXEC, &n->hash);
-  if (sz < 0 || !qr_chain_exec_decode(t->io_buf, (size_t)sz, &facts, &states)) return QR_ERR_CORRUPT;
+  if (sz < 0 || !qr_chain_exec_decode(t->io_buf, (size_t)sz, &facts, &states))
+    return QR_ERR_CORRUPT;
   memcpy(start, states, sizeof start);
   sz = load(t, QR_STORE_BLOCK, &n->hash);
   if (sz < (int64_t)QR_HEADER_SZ ||
@@ -134,7 +144,8 @@ int qr_chain_resident_model(qr_chain_tile_t *t, qr_node_t *n) {
   if (!e) return QR_ERR_IO;
   if (e->model_out) return QR_OK;
   int64_t sz = load(t, QR_STORE_MODEL, &n->header.model_out);
-  if (sz != (int64_t)t->chain->nets[n->header.task].model_sz) return sz < 0 ? (int)sz : QR_ERR_CORRUPT;
+  if (sz != (int64_t)t->chain->nets[n->header.task].model_sz)
+    return sz < 0 ? (int)sz : QR_ERR_CORRUPT;
   qr_model_obj_t *m = qr_objects_model(t->cfg.objects, n->header.task);
   if (!m) return QR_ERR_NOMEM;
   memcpy(m->bytes, t->io_buf, m->sz);
@@ -162,7 +173,8 @@ qr_node_t *qr_chain_task_tip(qr_node_t *parent, uint32_t task) {
   return parent && parent->parent ? parent : NULL;
 }
 
-/* The target model: the outgoing one of the highest-R eligible block of the window, latest on ties. */
+/* The target model: the outgoing one of the highest-R eligible block of the window, latest on ties.
+ */
 static int choose_target(qr_chain_tile_t *t, qr_view_t *v, qr_node_t *newest) {
   qr_node_t *best = NULL, *n = newest;
   for (uint32_t i = 0; n && i < t->chain->p.target_window; i++, n = n->task_parent) {
@@ -194,7 +206,8 @@ static int collect_segments(qr_chain_tile_t *t, qr_view_t *v, qr_node_t *newest)
     err = qr_chain_resident_segment(t, n);
     if (!err) back[cnt++] = qr_pool_ref(((qr_exec_t *)n->user)->segment);
   }
-  for (uint32_t i = g->segment_cnt; i-- > 0 && cnt < window && !err;) back[cnt++] = qr_pool_ref(g->segments[i]);
+  for (uint32_t i = g->segment_cnt; i-- > 0 && cnt < window && !err;)
+    back[cnt++] = qr_pool_ref(g->segments[i]);
   for (uint32_t i = 0; i < cnt; i++) v->segments[i] = back[cnt - 1 - i];
   v->segment_cnt = cnt;
   return err;

@@ -6,18 +6,19 @@
 #include "chain/ledger.h"
 #include "tile/chain.h"
 
-#define QR_CAND_MAX_CNT 64u      /* blocks between arrival and verdict */
+#define QR_CAND_MAX_CNT 64u /* blocks between arrival and verdict */
 #define QR_MEMPOOL_MAX_CNT 4096u
-#define QR_SIGMA_MAX_CNT 256u    /* executed results remembered by sigma */
-#define QR_COMMIT_MAX_CNT 32u    /* commits on their way */
-#define QR_OUT_ROOM 16u          /* places that must be free in the ring to the net tile before anything is taken in */
+#define QR_SIGMA_MAX_CNT 256u /* executed results remembered by sigma */
+#define QR_COMMIT_MAX_CNT 32u /* commits on their way */
+#define QR_OUT_ROOM                                                                                \
+  16u /* places that must be free in the ring to the net tile before anything is taken in */
 
 /* Attached to every executed node whose facts are in memory. */
 typedef struct {
   qr_exec_facts_t facts;
-  qr_segment_obj_t *segment;     /* NULL: not resident */
+  qr_segment_obj_t *segment; /* NULL: not resident */
   qr_model_obj_t *model_in, *model_out;
-  qr_ledger_change_t *undo;      /* NULL: only in the store */
+  qr_ledger_change_t *undo; /* NULL: only in the store */
   uint32_t undo_cnt;
 } qr_exec_t;
 
@@ -28,64 +29,86 @@ typedef struct {
   qr_block_obj_t *block;
   qr_model_obj_t *model;
   uint64_t since_ns, seq;
-  bool is_query;                 /* an operator's verify of an executed block: only the reply depends on it */
+  bool is_query; /* an operator's verify of an executed block: only the reply depends on it */
   uint64_t query_id;
 } qr_cand_t;
 
 /* Nodes whose objects are resident, oldest first; the oldest leaves when it is full. */
-typedef struct { qr_node_t **nodes; uint32_t cap, head, cnt; } qr_fifo_t;
+typedef struct {
+  qr_node_t **nodes;
+  uint32_t cap, head, cnt;
+} qr_fifo_t;
 
-typedef struct { qr_store_op_t *ops; uint32_t cnt, cap; uint8_t *bytes; size_t sz, bytes_cap; } qr_batch_t;
+typedef struct {
+  qr_store_op_t *ops;
+  uint32_t cnt, cap;
+  uint8_t *bytes;
+  size_t sz, bytes_cap;
+} qr_batch_t;
 
 struct qr_chain_tile {
   qr_chain_tile_cfg_t cfg;
   const qr_chain_cfg_t *chain;
   qr_tree_t *tree;
   qr_ledger_t *ledger;
-  qr_node_t *ledger_at;          /* the block after which the ledger stands */
-  qr_node_t *durable_tip;        /* newest tip that the store holds: what peers are told and served */
-  qr_ledger_undo_t undo;         /* scratch of connect */
+  qr_node_t *ledger_at;   /* the block after which the ledger stands */
+  qr_node_t *durable_tip; /* newest tip that the store holds: what peers are told and served */
+  qr_ledger_undo_t undo;  /* scratch of connect */
   qr_task_genesis_t genesis[QR_TASK_MAX_CNT];
   qr_pool_t *views;
   qr_fifo_t segment_fifo[QR_TASK_MAX_CNT], model_fifo;
   qr_cand_t cands[QR_CAND_MAX_CNT];
   uint64_t cand_seq;
-  struct { qr_hash_t sigma; qr_header_t header; uint32_t settled; } by_sigma[QR_SIGMA_MAX_CNT];
+  struct {
+    qr_hash_t sigma;
+    qr_header_t header;
+    uint32_t settled;
+  } by_sigma[QR_SIGMA_MAX_CNT];
   uint32_t sigma_next;
   qr_tx_t mempool[QR_MEMPOOL_MAX_CNT];
   uint32_t mempool_cnt;
-  struct { uint64_t tag; qr_node_t *node; bool tip; } commits[QR_COMMIT_MAX_CNT];
+  struct {
+    uint64_t tag;
+    qr_node_t *node;
+    bool tip;
+  } commits[QR_COMMIT_MAX_CNT];
   uint32_t commit_head, commit_cnt;
   uint64_t commit_tag;
   qr_batch_t batch;
-  uint8_t *io_buf;               /* QR_STORE_VALUE_MAX_SZ */
+  uint8_t *io_buf; /* QR_STORE_VALUE_MAX_SZ */
   bool failed, mining, mine_dirty, mine_paused;
   uint64_t start_ns;
   qr_log_bucket_t log;
   uint64_t blocks_mined, blocks_verified, blocks_rejected, reorgs, reorg_depth_max;
 };
 
-/* chain_exec.c: what executed blocks left behind, kept in memory while it is needed and rebuilt from the store when not */
-qr_exec_t *qr_chain_exec(qr_chain_tile_t *t, qr_node_t *n);             /* NULL: store failure */
+/* chain_exec.c: what executed blocks left behind, kept in memory while it is needed and rebuilt
+ * from the store when not */
+qr_exec_t *qr_chain_exec(qr_chain_tile_t *t, qr_node_t *n); /* NULL: store failure */
 int qr_chain_resident_segment(qr_chain_tile_t *t, qr_node_t *n) QR_WARN_UNUSED;
-int qr_chain_resident_model(qr_chain_tile_t *t, qr_node_t *n) QR_WARN_UNUSED; /* the outgoing model */
+int qr_chain_resident_model(qr_chain_tile_t *t,
+                            qr_node_t *n) QR_WARN_UNUSED; /* the outgoing model */
 void qr_chain_keep_segment(qr_chain_tile_t *t, qr_node_t *n);
 void qr_chain_keep_models(qr_chain_tile_t *t, qr_node_t *n);
-qr_model_obj_t *qr_chain_find_model(qr_chain_tile_t *t, const qr_hash_t *root); /* borrowed; NULL if not in memory */
-qr_node_t *qr_chain_task_tip(qr_node_t *parent, uint32_t task);          /* newest block of task at or before parent */
-qr_view_t *qr_chain_view(qr_chain_tile_t *t, qr_node_t *parent, uint32_t task); /* NULL: pools or store */
+qr_model_obj_t *qr_chain_find_model(qr_chain_tile_t *t,
+                                    const qr_hash_t *root); /* borrowed; NULL if not in memory */
+qr_node_t *qr_chain_task_tip(qr_node_t *parent,
+                             uint32_t task); /* newest block of task at or before parent */
+qr_view_t *qr_chain_view(qr_chain_tile_t *t, qr_node_t *parent,
+                         uint32_t task); /* NULL: pools or store */
 int qr_chain_exec_init(qr_chain_tile_t *t) QR_WARN_UNUSED;
 void qr_chain_exec_fini(qr_chain_tile_t *t);
 void qr_chain_exec_free(qr_exec_t *e);
 
 /* chain_state.c: ledger position, acceptance, persistence */
 int qr_chain_ledger_move(qr_chain_tile_t *t, qr_node_t *to) QR_WARN_UNUSED;
-enum qr_verdict qr_chain_ledger_check(qr_chain_tile_t *t, qr_node_t *n, const qr_body_t *b, int *err) QR_WARN_UNUSED;
+enum qr_verdict qr_chain_ledger_check(qr_chain_tile_t *t, qr_node_t *n, const qr_body_t *b,
+                                      int *err) QR_WARN_UNUSED;
 void qr_chain_accept(qr_chain_tile_t *t, qr_cand_t *c, qr_verify_result_t *r, uint64_t now_ns);
 int qr_chain_poll_commits(qr_chain_tile_t *t);
 void qr_chain_fail(qr_chain_tile_t *t, const char *what, int err);
-void qr_chain_batch_add(qr_batch_t *b, enum qr_store_table table, const void *key, size_t key_sz, const void *value,
-                        size_t value_sz, bool erase);
+void qr_chain_batch_add(qr_batch_t *b, enum qr_store_table table, const void *key, size_t key_sz,
+                        const void *value, size_t value_sz, bool erase);
 
 /* Commits the batch under the next tag and empties it. */
 int qr_chain_batch_commit(qr_chain_tile_t *t) QR_WARN_UNUSED;
@@ -97,8 +120,10 @@ int qr_chain_boot(qr_chain_tile_t *t, char *why, size_t why_sz) QR_WARN_UNUSED;
 #define QR_META_TIP_SZ 72u
 #define QR_EXEC_RECORD_SZ (4u + 8u + 1u + 8u + 8u + QR_SEGMENT_INSTANCE_CNT * QR_ENV_STATE_SZ)
 #define QR_UNDO_RECORD_SZ (2u * QR_ACCOUNT_SZ)
-void qr_chain_exec_encode(const qr_exec_facts_t *f, const uint8_t *start_states, uint8_t out[QR_EXEC_RECORD_SZ]);
-bool qr_chain_exec_decode(const uint8_t *in, size_t sz, qr_exec_facts_t *f, const uint8_t **start_states);
+void qr_chain_exec_encode(const qr_exec_facts_t *f, const uint8_t *start_states,
+                          uint8_t out[QR_EXEC_RECORD_SZ]);
+bool qr_chain_exec_decode(const uint8_t *in, size_t sz, qr_exec_facts_t *f,
+                          const uint8_t **start_states);
 
 /* chain_cand.c: blocks on their way from arrival to verdict */
 void qr_chain_offer(qr_chain_tile_t *t, qr_inbound_t *in, uint64_t now_ns);
@@ -109,7 +134,8 @@ void qr_chain_cands_drop_all(qr_chain_tile_t *t);
 bool qr_chain_verify_query(qr_chain_tile_t *t, const qr_query_t *q, uint64_t now_ns, int *err);
 
 /* chain_mine.c: pending transactions and the miner's orders */
-enum qr_verdict qr_chain_mempool_add(qr_chain_tile_t *t, const uint8_t *encoded, qr_hash_t *txid) QR_WARN_UNUSED;
+enum qr_verdict qr_chain_mempool_add(qr_chain_tile_t *t, const uint8_t *encoded,
+                                     qr_hash_t *txid) QR_WARN_UNUSED;
 void qr_chain_mempool_prune(qr_chain_tile_t *t);
 int qr_chain_poll_mine(qr_chain_tile_t *t, uint64_t now_ns);
 

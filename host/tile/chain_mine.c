@@ -37,13 +37,17 @@ void qr_chain_mempool_prune(qr_chain_tile_t *t) {
   uint32_t kept = 0;
   for (uint32_t i = 0; i < t->mempool_cnt; i++) {
     qr_account_t from;
-    if (!qr_ledger_get(t->ledger, &t->mempool[i].from, &from) || from.seq > t->mempool[i].seq) continue;
+    if (!qr_ledger_get(t->ledger, &t->mempool[i].from, &from) || from.seq > t->mempool[i].seq)
+      continue;
     t->mempool[kept++] = t->mempool[i];
   }
   t->mempool_cnt = kept;
 }
 
-typedef struct { qr_account_t accounts[TEMPLATE_TX_MAX_CNT]; uint32_t cnt; } senders_t;
+typedef struct {
+  qr_account_t accounts[TEMPLATE_TX_MAX_CNT];
+  uint32_t cnt;
+} senders_t;
 
 static qr_account_t *sender_of(qr_chain_tile_t *t, senders_t *s, const qr_pubkey_t *pk) {
   for (uint32_t i = 0; i < s->cnt; i++) {
@@ -56,11 +60,12 @@ static qr_account_t *sender_of(qr_chain_tile_t *t, senders_t *s, const qr_pubkey
   return a;
 }
 
-/* Highest fee first among what each sender may spend next; only coins that stood on the ledger before the block are spent. */
+/* Highest fee first among what each sender may spend next; only coins that stood on the ledger
+ * before the block are spent. */
 static uint32_t choose_txs(qr_chain_tile_t *t, uint8_t *out) {
   static const uint32_t max = TEMPLATE_TX_MAX_CNT;
-  senders_t senders = { .cnt = 0 };
-  bool taken[QR_MEMPOOL_MAX_CNT] = { false };
+  senders_t senders = {.cnt = 0};
+  bool taken[QR_MEMPOOL_MAX_CNT] = {false};
   uint32_t cnt = 0;
   while (cnt < max) {
     uint32_t best = t->mempool_cnt;
@@ -68,7 +73,8 @@ static uint32_t choose_txs(qr_chain_tile_t *t, uint8_t *out) {
       const qr_tx_t *tx = &t->mempool[i];
       if (taken[i] || (best < t->mempool_cnt && tx->fee <= t->mempool[best].fee)) continue;
       const qr_account_t *a = sender_of(t, &senders, &tx->from);
-      if (a && a->seq == tx->seq && a->balance >= tx->fee && a->balance - tx->fee >= tx->amount) best = i;
+      if (a && a->seq == tx->seq && a->balance >= tx->fee && a->balance - tx->fee >= tx->amount)
+        best = i;
     }
     if (best == t->mempool_cnt) break;
     qr_account_t *a = sender_of(t, &senders, &t->mempool[best].from);
@@ -92,8 +98,11 @@ static bool may_mine(const qr_chain_tile_t *t, uint64_t now_ns) {
 
 static void fill_prefix(qr_chain_tile_t *t, qr_mine_order_t *o, qr_node_t *tip) {
   const qr_params_t *p = &t->chain->p;
-  o->prefix = (qr_header_t){ .version = QR_HEADER_VERSION, .chain_id = p->chain_id, .rules = t->chain->rules,
-                             .height = tip->header.height + 1, .parent = tip->hash };
+  o->prefix = (qr_header_t){.version = QR_HEADER_VERSION,
+                            .chain_id = p->chain_id,
+                            .rules = t->chain->rules,
+                            .height = tip->header.height + 1,
+                            .parent = tip->hash};
   o->prefix.task = qr_params_task_of(p, o->prefix.height);
   o->prefix.target = qr_tree_next_target(t->tree, tip);
   o->prefix.state_root = qr_ledger_root(t->ledger);
@@ -119,9 +128,9 @@ static int add_best(qr_chain_tile_t *t, qr_mine_order_t *o, qr_node_t *tip) {
 static bool make_order(qr_chain_tile_t *t, qr_mine_order_t *o) {
   qr_node_t *tip = qr_tree_tip(t->tree);
   QR_ASSERT(t->ledger_at == tip);
-  *o = (qr_mine_order_t){ .txs = qr_objects_block(t->cfg.objects) };
+  *o = (qr_mine_order_t){.txs = qr_objects_block(t->cfg.objects)};
   if (!o->txs) return false;
-  o->txs->body = (qr_body_t){ .txs = o->txs->bytes, .tx_cnt = choose_txs(t, o->txs->bytes) };
+  o->txs->body = (qr_body_t){.txs = o->txs->bytes, .tx_cnt = choose_txs(t, o->txs->bytes)};
   fill_prefix(t, o, tip);
   o->view = qr_chain_view(t, tip, o->prefix.task);
   if (o->view && !add_best(t, o, tip)) return true;
@@ -134,7 +143,7 @@ int qr_chain_poll_mine(qr_chain_tile_t *t, uint64_t now_ns) {
   if (!t->cfg.mine_orders || !qr_ring_room(t->cfg.mine_orders)) return 0;
   bool pause = !may_mine(t, now_ns);
   if (pause == t->mine_paused && (pause || !t->mine_dirty)) return 0;
-  qr_mine_order_t o = { .pause = true };
+  qr_mine_order_t o = {.pause = true};
   if (!pause && !make_order(t, &o)) return 0;
   bool pushed = qr_ring_push(t->cfg.mine_orders, &o);
   QR_ASSERT(pushed);

@@ -95,11 +95,12 @@ static int fill_block(qr_chain_tile_t *t, uint64_t height, qr_reply_block_t *b) 
   b->confirmations = tip->header.height - height + 1;
   snprintf(b->work, sizeof b->work, "%.6g", qr_u256_to_double(&n->work));
   if (!height) return QR_OK;
-  int64_t sz = t->cfg.store_ops->get(t->cfg.store, QR_STORE_BLOCK, &n->hash, sizeof n->hash, t->io_buf,
-                                     QR_STORE_VALUE_MAX_SZ);
+  int64_t sz = t->cfg.store_ops->get(t->cfg.store, QR_STORE_BLOCK, &n->hash, sizeof n->hash,
+                                     t->io_buf, QR_STORE_VALUE_MAX_SZ);
   qr_body_t body;
   if (sz < (int64_t)QR_HEADER_SZ) return sz < 0 ? (int)sz : QR_ERR_CORRUPT;
-  if (qr_body_decode(t->io_buf + QR_HEADER_SZ, (size_t)sz - QR_HEADER_SZ, &body)) return QR_ERR_CORRUPT;
+  if (qr_body_decode(t->io_buf + QR_HEADER_SZ, (size_t)sz - QR_HEADER_SZ, &body))
+    return QR_ERR_CORRUPT;
   b->tx_cnt = body.tx_cnt;
   b->body_sz = (uint32_t)((size_t)sz - QR_HEADER_SZ);
   return QR_OK;
@@ -109,7 +110,7 @@ static void send_tx(qr_chain_tile_t *t, const qr_query_t *q, qr_reply_t *r) {
   r->verdict = qr_chain_mempool_add(t, q->tx, &r->txid);
   if (r->verdict) return;
   t->mine_dirty = true;
-  qr_outbound_t out = { .kind = QR_OUT_RELAY_TX };
+  qr_outbound_t out = {.kind = QR_OUT_RELAY_TX};
   memcpy(out.tx, q->tx, QR_TX_SZ);
   qr_chain_out(t, &out);
 }
@@ -141,7 +142,8 @@ static bool answer(qr_chain_tile_t *t, const qr_query_t *q, qr_reply_t *r, uint6
 int qr_chain_poll_queries(qr_chain_tile_t *t, uint64_t now_ns) {
   int work = 0;
   qr_query_t q;
-  while (work < QUERIES_PER_POLL && qr_ring_room(t->cfg.replies) && qr_ring_pop(t->cfg.queries, &q)) {
+  while (work < QUERIES_PER_POLL && qr_ring_room(t->cfg.replies) &&
+         qr_ring_pop(t->cfg.queries, &q)) {
     qr_reply_t r;
     memset(&r, 0, sizeof r);
     r.id = q.id;
@@ -153,8 +155,8 @@ int qr_chain_poll_queries(qr_chain_tile_t *t, uint64_t now_ns) {
 }
 
 static bool want_block(qr_chain_tile_t *t, const qr_inbound_t *in, qr_outbound_t *out) {
-  int64_t sz = t->cfg.store_ops->get(t->cfg.store, QR_STORE_BLOCK, &in->hash, sizeof in->hash, t->io_buf,
-                                     QR_STORE_VALUE_MAX_SZ);
+  int64_t sz = t->cfg.store_ops->get(t->cfg.store, QR_STORE_BLOCK, &in->hash, sizeof in->hash,
+                                     t->io_buf, QR_STORE_VALUE_MAX_SZ);
   qr_block_obj_t *b = sz < 0 ? NULL : qr_objects_block(t->cfg.objects);
   if (!b) return false;
   if (qr_block_obj_decode(b, t->io_buf, (size_t)sz)) {
@@ -171,8 +173,8 @@ static bool want_model(qr_chain_tile_t *t, const qr_inbound_t *in, qr_outbound_t
   if (m) {
     qr_pool_ref(m);
   } else {
-    int64_t sz = t->cfg.store_ops->get(t->cfg.store, QR_STORE_MODEL, &in->root, sizeof in->root, t->io_buf,
-                                       QR_STORE_VALUE_MAX_SZ);
+    int64_t sz = t->cfg.store_ops->get(t->cfg.store, QR_STORE_MODEL, &in->root, sizeof in->root,
+                                       t->io_buf, QR_STORE_VALUE_MAX_SZ);
     const qr_node_t *n = qr_tree_find(t->tree, &in->hash);
     if (sz < 0 || !n || sz != (int64_t)t->chain->nets[n->header.task].model_sz) return false;
     m = qr_objects_model(t->cfg.objects, n->header.task);
@@ -190,7 +192,8 @@ static bool want_hashes(qr_chain_tile_t *t, const qr_inbound_t *in, qr_outbound_
   qr_node_t *tip = t->durable_tip, *fork = NULL;
   for (uint32_t i = 0; i < in->locator_cnt && !fork; i++) {
     qr_node_t *n = qr_tree_find(t->tree, &in->locator[i]);
-    if (n && n->header.height <= tip->header.height && qr_tree_ancestor(tip, n->header.height) == n) fork = n;
+    if (n && n->header.height <= tip->header.height && qr_tree_ancestor(tip, n->header.height) == n)
+      fork = n;
   }
   if (!fork) return false;
   out->kind = QR_OUT_ANSWER_HASHES;
@@ -204,11 +207,14 @@ static bool want_hashes(qr_chain_tile_t *t, const qr_inbound_t *in, qr_outbound_
 }
 
 void qr_chain_want(qr_chain_tile_t *t, const qr_inbound_t *in) {
-  qr_outbound_t out = { .kind = QR_OUT_NOT_FOUND, .peer = in->peer, .req = in->req };
+  qr_outbound_t out = {.kind = QR_OUT_NOT_FOUND, .peer = in->peer, .req = in->req};
   bool found = false;
-  if (in->want == QR_MSG_WANT_BLOCK) found = want_block(t, in, &out);
-  else if (in->want == QR_MSG_WANT_MODEL) found = want_model(t, in, &out);
-  else if (in->want == QR_MSG_WANT_HASHES) found = want_hashes(t, in, &out);
+  if (in->want == QR_MSG_WANT_BLOCK)
+    found = want_block(t, in, &out);
+  else if (in->want == QR_MSG_WANT_MODEL)
+    found = want_model(t, in, &out);
+  else if (in->want == QR_MSG_WANT_HASHES)
+    found = want_hashes(t, in, &out);
   if (!found) out.kind = QR_OUT_NOT_FOUND;
   qr_chain_out(t, &out);
 }

@@ -12,13 +12,16 @@
 void qr_chain_fail(qr_chain_tile_t *t, const char *what, int err) {
   if (t->failed) return;
   t->failed = true;
-  qr_log(QR_LOG_ERROR, "chain", "event=fatal action=\"%s\" cause=\"%s\" cure=\"check the disk, then start again: the "
-         "stored chain is complete up to its tip\"", what, qr_err_str(err));
+  qr_log(QR_LOG_ERROR, "chain",
+         "event=fatal action=\"%s\" cause=\"%s\" cure=\"check the disk, then start again: the "
+         "stored chain is complete up to its tip\"",
+         what, qr_err_str(err));
 }
 
-/* Appends one op; values are copied so that the batch can be sent later. Offsets become pointers when it is sent. */
-void qr_chain_batch_add(qr_batch_t *b, enum qr_store_table table, const void *key, size_t key_sz, const void *value,
-                        size_t value_sz, bool erase) {
+/* Appends one op; values are copied so that the batch can be sent later. Offsets become pointers
+ * when it is sent. */
+void qr_chain_batch_add(qr_batch_t *b, enum qr_store_table table, const void *key, size_t key_sz,
+                        const void *value, size_t value_sz, bool erase) {
   size_t need = key_sz + value_sz;
   if (b->cnt == b->cap) {
     b->cap = b->cap ? 2 * b->cap : BATCH_OPS_MIN;
@@ -31,7 +34,7 @@ void qr_chain_batch_add(qr_batch_t *b, enum qr_store_table table, const void *ke
     QR_ASSERT(b->bytes);
   }
   qr_store_op_t *op = &b->ops[b->cnt++];
-  *op = (qr_store_op_t){ .table = table, .erase = erase, .key_sz = key_sz, .value_sz = value_sz };
+  *op = (qr_store_op_t){.table = table, .erase = erase, .key_sz = key_sz, .value_sz = value_sz};
   memcpy(b->bytes + b->sz, key, key_sz);
   if (value_sz) memcpy(b->bytes + b->sz + key_sz, value, value_sz);
   b->sz += need;
@@ -74,7 +77,8 @@ int qr_chain_poll_commits(qr_chain_tile_t *t) {
       qr_chain_fail(t, "make a block durable", done[i].err);
       continue;
     }
-    qr_outbound_t out = { .kind = QR_OUT_ACCEPTED, .hash = n->hash, .height = n->header.height, .work = n->work };
+    qr_outbound_t out = {
+        .kind = QR_OUT_ACCEPTED, .hash = n->hash, .height = n->header.height, .work = n->work};
     if (tip) {
       t->durable_tip = n;
       qr_chain_tell_tip(t);
@@ -89,11 +93,12 @@ static int load_undo(qr_chain_tile_t *t, qr_node_t *n) {
   qr_exec_t *e = qr_chain_exec(t, n);
   if (!e) return QR_ERR_IO;
   if (e->undo) return QR_OK;
-  int64_t sz = t->cfg.store_ops->get(t->cfg.store, QR_STORE_UNDO, &n->hash, sizeof n->hash, t->io_buf,
-                                     QR_STORE_VALUE_MAX_SZ);
+  int64_t sz = t->cfg.store_ops->get(t->cfg.store, QR_STORE_UNDO, &n->hash, sizeof n->hash,
+                                     t->io_buf, QR_STORE_VALUE_MAX_SZ);
   if (sz < 0) return (int)sz;
   uint32_t cnt = (uint32_t)((size_t)sz / QR_UNDO_RECORD_SZ);
-  if ((size_t)sz % QR_UNDO_RECORD_SZ || !cnt || cnt > QR_LEDGER_CHANGE_MAX_CNT) return QR_ERR_CORRUPT;
+  if ((size_t)sz % QR_UNDO_RECORD_SZ || !cnt || cnt > QR_LEDGER_CHANGE_MAX_CNT)
+    return QR_ERR_CORRUPT;
   e->undo = calloc(cnt, sizeof *e->undo);
   if (!e->undo) return QR_ERR_NOMEM;
   e->undo_cnt = cnt;
@@ -136,14 +141,17 @@ int qr_chain_ledger_move(qr_chain_tile_t *t, qr_node_t *to) {
   return err ? err : step_forward(t, to);
 }
 
-enum qr_verdict qr_chain_ledger_check(qr_chain_tile_t *t, qr_node_t *n, const qr_body_t *b, int *err) {
+enum qr_verdict qr_chain_ledger_check(qr_chain_tile_t *t, qr_node_t *n, const qr_body_t *b,
+                                      int *err) {
   qr_node_t *home = t->ledger_at;
   enum qr_verdict v = QR_VERDICT_OK;
   *err = qr_chain_ledger_move(t, n->parent);
   if (!*err) {
     qr_hash_t root = qr_ledger_root(t->ledger);
-    if (!qr_hash_eq(&root, &n->header.state_root)) v = QR_VERDICT_STATE_ROOT;
-    else v = qr_ledger_connect(t->ledger, &t->chain->p, &n->header, b, &t->undo);
+    if (!qr_hash_eq(&root, &n->header.state_root))
+      v = QR_VERDICT_STATE_ROOT;
+    else
+      v = qr_ledger_connect(t->ledger, &t->chain->p, &n->header, b, &t->undo);
     if (!v) qr_ledger_disconnect(t->ledger, &t->undo);
     *err = qr_chain_ledger_move(t, home);
   }
@@ -156,8 +164,8 @@ static void add_state(qr_chain_tile_t *t, const qr_ledger_change_t *changes, uin
     uint8_t enc[QR_ACCOUNT_SZ];
     bool found = qr_ledger_get(t->ledger, &changes[i].after.pk, &a);
     if (found) qr_account_encode(&a, enc);
-    qr_chain_batch_add(&t->batch, QR_STORE_STATE, &changes[i].after.pk, sizeof(qr_pubkey_t), enc, found ? sizeof enc : 0,
-                       !found);
+    qr_chain_batch_add(&t->batch, QR_STORE_STATE, &changes[i].after.pk, sizeof(qr_pubkey_t), enc,
+                       found ? sizeof enc : 0, !found);
   }
 }
 
@@ -165,7 +173,8 @@ static void height_key(uint64_t height, uint8_t key[8]) {
   for (int i = 0; i < 8; i++) key[i] = (uint8_t)(height >> (56 - 8 * i));
 }
 
-/* The records of a tip that moved from old to now: index, accounts, tip. The ledger stands at now. */
+/* The records of a tip that moved from old to now: index, accounts, tip. The ledger stands at now.
+ */
 static void add_tip(qr_chain_tile_t *t, qr_node_t *old, qr_node_t *now) {
   qr_node_t *common = qr_tree_common(old, now);
   uint8_t key[8], tip[QR_META_TIP_SZ];
@@ -187,18 +196,22 @@ static void add_tip(qr_chain_tile_t *t, qr_node_t *old, qr_node_t *now) {
   memcpy(tip, &now->hash, 32);
   qr_st64(tip + 32, now->header.height);
   memcpy(tip + 40, &root, 32);
-  qr_chain_batch_add(&t->batch, QR_STORE_META, QR_META_TIP, strlen(QR_META_TIP), tip, sizeof tip, false);
+  qr_chain_batch_add(&t->batch, QR_STORE_META, QR_META_TIP, strlen(QR_META_TIP), tip, sizeof tip,
+                     false);
 }
 
-static void add_block(qr_chain_tile_t *t, const qr_cand_t *c, qr_exec_t *e, const uint8_t *start_states) {
+static void add_block(qr_chain_tile_t *t, const qr_cand_t *c, qr_exec_t *e,
+                      const uint8_t *start_states) {
   uint8_t facts[QR_EXEC_RECORD_SZ];
   const qr_hash_t *hash = &c->node->hash;
   qr_batch_t *b = &t->batch;
   qr_chain_exec_encode(&e->facts, start_states, facts);
   qr_chain_batch_add(b, QR_STORE_BLOCK, hash, sizeof *hash, c->block->bytes, c->block->sz, false);
   qr_chain_batch_add(b, QR_STORE_EXEC, hash, sizeof *hash, facts, sizeof facts, false);
-  qr_chain_batch_add(b, QR_STORE_MODEL, &e->model_in->root, 32, e->model_in->bytes, e->model_in->sz, false);
-  qr_chain_batch_add(b, QR_STORE_MODEL, &e->model_out->root, 32, e->model_out->bytes, e->model_out->sz, false);
+  qr_chain_batch_add(b, QR_STORE_MODEL, &e->model_in->root, 32, e->model_in->bytes, e->model_in->sz,
+                     false);
+  qr_chain_batch_add(b, QR_STORE_MODEL, &e->model_out->root, 32, e->model_out->bytes,
+                     e->model_out->sz, false);
   size_t undo_sz = (size_t)e->undo_cnt * QR_UNDO_RECORD_SZ;
   QR_ASSERT(undo_sz <= QR_STORE_VALUE_MAX_SZ);
   for (uint32_t i = 0; i < e->undo_cnt; i++) {
@@ -212,7 +225,8 @@ static void add_block(qr_chain_tile_t *t, const qr_cand_t *c, qr_exec_t *e, cons
 static int record_effect(qr_chain_tile_t *t, const qr_cand_t *c, qr_exec_t *e) {
   int err = qr_chain_ledger_move(t, c->node->parent);
   if (err) return err;
-  enum qr_verdict v = qr_ledger_connect(t->ledger, &t->chain->p, &c->node->header, &c->block->body, &t->undo);
+  enum qr_verdict v =
+      qr_ledger_connect(t->ledger, &t->chain->p, &c->node->header, &c->block->body, &t->undo);
   QR_ASSERT(v == QR_VERDICT_OK); /* it was checked before execution, on the same parent */
   e->undo = calloc(t->undo.cnt, sizeof *e->undo);
   if (!e->undo) return QR_ERR_NOMEM;
@@ -222,12 +236,14 @@ static int record_effect(qr_chain_tile_t *t, const qr_cand_t *c, qr_exec_t *e) {
   return QR_OK;
 }
 
-static void log_tip(const qr_chain_tile_t *t, const qr_cand_t *c, const qr_verify_result_t *r, uint64_t depth) {
+static void log_tip(const qr_chain_tile_t *t, const qr_cand_t *c, const qr_verify_result_t *r,
+                    uint64_t depth) {
   char hex[17];
-  qr_log(QR_LOG_INFO, "chain", "event=tip height=%llu hash=%s task=%s reward=%u from=%s reorg=%llu exec_ms=%.1f",
+  qr_log(QR_LOG_INFO, "chain",
+         "event=tip height=%llu hash=%s task=%s reward=%u from=%s reorg=%llu exec_ms=%.1f",
          (unsigned long long)c->node->header.height, qr_hex(hex, &c->node->hash, 8),
-         t->chain->p.tasks[c->node->header.task].name, c->node->header.reward, c->block->peer ? "peer" : "self",
-         (unsigned long long)depth, (double)r->exec_ns / 1e6);
+         t->chain->p.tasks[c->node->header.task].name, c->node->header.reward,
+         c->block->peer ? "peer" : "self", (unsigned long long)depth, (double)r->exec_ns / 1e6);
 }
 
 static void count_reorg(qr_chain_tile_t *t, uint64_t depth) {
@@ -252,7 +268,10 @@ void qr_chain_accept(qr_chain_tile_t *t, qr_cand_t *c, qr_verify_result_t *r, ui
     qr_chain_fail(t, "keep a block", QR_ERR_NOMEM);
     return;
   }
-  *e = (qr_exec_t){ .facts = r->facts, .segment = r->segment, .model_in = qr_pool_ref(c->model), .model_out = r->model_out };
+  *e = (qr_exec_t){.facts = r->facts,
+                   .segment = r->segment,
+                   .model_in = qr_pool_ref(c->model),
+                   .model_out = r->model_out};
   r->segment = NULL;
   r->model_out = NULL;
   n->user = e;

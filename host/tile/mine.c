@@ -6,13 +6,14 @@
 #include "base/err.h"
 #include "base/log.h"
 
-/* How long a miner waits for a new order after it found a block, before it goes on with the old one. */
+/* How long a miner waits for a new order after it found a block, before it goes on with the old
+ * one. */
 #define FOUND_WAIT_NS 2000000000ull
 
 /* The miner's own model of a task. An attempt leads from in to out; then they change places. */
 typedef struct {
   uint8_t *in, *out;
-  qr_hash_t measured_feed;     /* of the chain's model that the line was last measured against */
+  qr_hash_t measured_feed; /* of the chain's model that the line was last measured against */
 } line_t;
 
 struct qr_mine_tile {
@@ -21,13 +22,15 @@ struct qr_mine_tile {
   bool has_order, has_found;
   qr_mine_order_t order;
   uint64_t wait_until_ns;
-  qr_inbound_t found;          /* a block that waits for room in the ring */
+  qr_inbound_t found; /* a block that waits for room in the ring */
   bool running;
   uint64_t start_ns;
   qr_exec_job_t job;
 };
 
-static const qr_net_t *net_of(const qr_mine_tile_t *t, uint32_t task) { return &t->cfg.objects->cfg->nets[task]; }
+static const qr_net_t *net_of(const qr_mine_tile_t *t, uint32_t task) {
+  return &t->cfg.objects->cfg->nets[task];
+}
 
 static uint8_t *take_model(const qr_net_t *net) {
   return aligned_alloc(QR_CACHE_LINE, qr_align_up(net->model_sz, QR_CACHE_LINE));
@@ -76,17 +79,22 @@ void qr_mine_tile_fini(qr_mine_tile_t *t) {
   free(t);
 }
 
-static void count(_Atomic uint64_t *c, uint64_t n) { atomic_fetch_add_explicit(c, n, memory_order_relaxed); }
+static void count(_Atomic uint64_t *c, uint64_t n) {
+  atomic_fetch_add_explicit(c, n, memory_order_relaxed);
+}
 
 /* Whether the own line must first be measured against the chain's newest model of this task. */
 static bool must_measure(const qr_mine_tile_t *t) {
-  return t->order.best && !qr_hash_eq(&t->lines[t->order.view->task].measured_feed, &t->order.best_feed);
+  return t->order.best &&
+         !qr_hash_eq(&t->lines[t->order.view->task].measured_feed, &t->order.best_feed);
 }
 
 static void start_measuring(qr_mine_tile_t *t) {
   uint32_t task = t->order.view->task;
-  t->job = (qr_exec_job_t){ .mode = QR_EXEC_SCORE, .task = task, .model_in = t->lines[task].in,
-                            .score_feed = t->order.best_feed };
+  t->job = (qr_exec_job_t){.mode = QR_EXEC_SCORE,
+                           .task = task,
+                           .model_in = t->lines[task].in,
+                           .score_feed = t->order.best_feed};
 }
 
 static bool start_attempt(qr_mine_tile_t *t) {
@@ -95,8 +103,13 @@ static bool start_attempt(qr_mine_tile_t *t) {
   line_t *l = &t->lines[task];
   qr_segment_obj_t *segment = qr_objects_segment(t->cfg.objects, task);
   if (!segment) return false;
-  t->job = (qr_exec_job_t){ .mode = QR_EXEC_MINE, .task = task, .view = t->order.view, .model_in = l->in,
-                            .model_out = l->out, .header = t->order.prefix, .segment = segment };
+  t->job = (qr_exec_job_t){.mode = QR_EXEC_MINE,
+                           .task = task,
+                           .view = t->order.view,
+                           .model_in = l->in,
+                           .model_out = l->out,
+                           .header = t->order.prefix,
+                           .segment = segment};
   qr_header_t *h = &t->job.header;
   uint64_t wall_ms = t->cfg.clock->wall_ms(t->cfg.clock->ctx);
   h->time_ms = wall_ms > t->order.time_min_ms ? wall_ms : t->order.time_min_ms;
@@ -110,8 +123,8 @@ static void end_measuring(qr_mine_tile_t *t) {
   uint32_t task = t->job.task;
   line_t *l = &t->lines[task];
   const qr_task_params_t *p = &t->cfg.objects->cfg->p.tasks[task];
-  if (t->job.cancelled || t->job.err || !t->has_order || !t->order.best || t->order.view->task != task ||
-      !qr_hash_eq(&t->order.best_feed, &t->job.score_feed)) {
+  if (t->job.cancelled || t->job.err || !t->has_order || !t->order.best ||
+      t->order.view->task != task || !qr_hash_eq(&t->order.best_feed, &t->job.score_feed)) {
     return;
   }
   l->measured_feed = t->job.score_feed;
@@ -125,9 +138,12 @@ static qr_block_obj_t *assemble(qr_mine_tile_t *t) {
   qr_block_obj_t *b = qr_objects_block(t->cfg.objects);
   if (!b) return NULL;
   const qr_params_t *p = &t->cfg.objects->cfg->p;
-  qr_body_t body = { .tx_cnt = t->order.txs->body.tx_cnt, .txs = t->order.txs->body.txs,
-                     .step_cnt = (uint16_t)p->step_cnt, .trace = t->job.trace, .action_cnt = p->segment_rows,
-                     .actions = t->job.actions };
+  qr_body_t body = {.tx_cnt = t->order.txs->body.tx_cnt,
+                    .txs = t->order.txs->body.txs,
+                    .step_cnt = (uint16_t)p->step_cnt,
+                    .trace = t->job.trace,
+                    .action_cnt = p->segment_rows,
+                    .actions = t->job.actions};
   b->header = t->job.header;
   b->hash = qr_header_hash(&b->header);
   b->sz = (uint32_t)(QR_HEADER_SZ + qr_body_sz(&body));
@@ -149,7 +165,8 @@ static void publish(qr_mine_tile_t *t, uint64_t now_ns) {
   }
   memcpy(model->bytes, t->lines[task].in, model->sz);
   model->root = t->job.header.model_in;
-  t->found = (qr_inbound_t){ .kind = QR_IN_BLOCK, .block = block, .model = model, .hash = block->hash };
+  t->found =
+      (qr_inbound_t){.kind = QR_IN_BLOCK, .block = block, .model = model, .hash = block->hash};
   t->has_found = true;
   t->wait_until_ns = now_ns + FOUND_WAIT_NS;
   count(&t->cfg.stats->blocks_found, 1);
@@ -162,8 +179,10 @@ static void end_attempt(qr_mine_tile_t *t, uint64_t now_ns) {
   if (job->err) {
     count(&t->cfg.stats->accel_errors, 1);
   } else {
-    if (job->cancelled) count(&t->cfg.stats->attempts_cancelled, 1);
-    else count(&t->cfg.stats->attempts, 1);
+    if (job->cancelled)
+      count(&t->cfg.stats->attempts_cancelled, 1);
+    else
+      count(&t->cfg.stats->attempts, 1);
     if (job->won && !job->cancelled) publish(t, now_ns);
     if (job->steps_done) {
       uint8_t *in = l->in;
@@ -197,8 +216,10 @@ int qr_mine_tile_poll(void *state, uint64_t now_ns) {
   int work = 0;
   if (t->has_found && qr_ring_push(t->cfg.found, &t->found)) t->has_found = false;
   /* An order may replace the view of the attempt in progress only when that has ended. */
-  if (!t->running) work += take_order(t);
-  else if (qr_ring_cnt(t->cfg.orders)) qr_executor_cancel(t->cfg.executor);
+  if (!t->running)
+    work += take_order(t);
+  else if (qr_ring_cnt(t->cfg.orders))
+    qr_executor_cancel(t->cfg.executor);
   if (t->running) {
     if (t->cfg.yield_to && atomic_load_explicit(t->cfg.yield_to, memory_order_relaxed)) return work;
     qr_executor_poll(t->cfg.executor);
@@ -206,13 +227,17 @@ int qr_mine_tile_poll(void *state, uint64_t now_ns) {
     if (!t->job.done) return work;
     t->running = false;
     count(&t->cfg.stats->mining_ns, t->cfg.clock->mono_ns(t->cfg.clock->ctx) - t->start_ns);
-    if (t->job.mode == QR_EXEC_SCORE) end_measuring(t);
-    else end_attempt(t, now_ns);
+    if (t->job.mode == QR_EXEC_SCORE)
+      end_measuring(t);
+    else
+      end_attempt(t, now_ns);
     return work;
   }
   if (!may_mine(t, now_ns)) return work;
-  if (must_measure(t)) start_measuring(t);
-  else if (!start_attempt(t)) return work;
+  if (must_measure(t))
+    start_measuring(t);
+  else if (!start_attempt(t))
+    return work;
   t->start_ns = t->cfg.clock->mono_ns(t->cfg.clock->ctx);
   qr_executor_start(t->cfg.executor, &t->job);
   t->running = true;

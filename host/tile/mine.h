@@ -1,5 +1,6 @@
-/* The mine tile: trains this node's own line of models without pause, one attempt after the other, and hands a block to the
-   chain tile when a ticket wins. Nothing is thrown away: the next attempt goes on from the model that came out. */
+/* The mine tile: trains this node's own line of models without pause, one attempt after the other,
+   and hands a block to the chain tile when a ticket wins. Nothing is thrown away: the next attempt
+   goes on from the model that came out. */
 #ifndef QR_TILE_MINE_H
 #define QR_TILE_MINE_H
 
@@ -10,15 +11,16 @@
 
 typedef struct {
   qr_objects_t *objects;
-  qr_executor_t *executor;          /* borrowed, for this tile alone */
-  qr_ring_t *orders, *found;        /* qr_mine_order_t, qr_inbound_t */
+  qr_executor_t *executor;   /* borrowed, for this tile alone */
+  qr_ring_t *orders, *found; /* qr_mine_order_t, qr_inbound_t */
   qr_pubkey_t miner;
-  uint32_t adopt_margin;            /* R units by which the chain's model must beat the own line to replace it */
-  int32_t only_task;                /* train for this task alone; -1: all */
-  uint64_t nonce;                   /* where this process starts counting */
+  uint32_t
+      adopt_margin;  /* R units by which the chain's model must beat the own line to replace it */
+  int32_t only_task; /* train for this task alone; -1: all */
+  uint64_t nonce;    /* where this process starts counting */
   const qr_model_obj_t *genesis[QR_TASK_MAX_CNT]; /* first models of the lines, borrowed */
   const qr_clock_t *clock;
-  const _Atomic bool *yield_to;     /* while true, mining gives way; NULL: never */
+  const _Atomic bool *yield_to; /* while true, mining gives way; NULL: never */
   qr_mine_stats_t *stats;
 } qr_mine_tile_cfg_t;
 

@@ -11,22 +11,27 @@ struct qr_net_tile {
   qr_net_tile_cfg_t cfg;
   qr_peers_t *peers;
   void *peers_mem;
-  bool has_waiting;            /* an item of the chain that could not be done yet */
+  bool has_waiting; /* an item of the chain that could not be done yet */
   qr_outbound_t waiting;
 };
 
-static bool push(qr_net_tile_t *t, const qr_inbound_t *in) { return qr_ring_push(t->cfg.to_chain, in); }
+static bool push(qr_net_tile_t *t, const qr_inbound_t *in) {
+  return qr_ring_push(t->cfg.to_chain, in);
+}
 
-static bool on_block(void *ctx, qr_peer_id_t peer, const qr_hash_t *hash, const uint8_t *block, size_t sz) {
+static bool on_block(void *ctx, qr_peer_id_t peer, const qr_hash_t *hash, const uint8_t *block,
+                     size_t sz) {
   qr_net_tile_t *t = ctx;
   if (!qr_ring_room(t->cfg.to_chain)) return false;
-  qr_inbound_t in = { .kind = QR_IN_BLOCK, .peer = peer, .hash = *hash };
+  qr_inbound_t in = {.kind = QR_IN_BLOCK, .peer = peer, .hash = *hash};
   qr_block_obj_t *b = qr_objects_block(t->cfg.objects);
   if (!b) return false;
   b->peer = peer;
   in.verdict = qr_block_obj_decode(b, block, sz);
-  if (in.verdict) qr_pool_unref(b);
-  else in.block = b;
+  if (in.verdict)
+    qr_pool_unref(b);
+  else
+    in.block = b;
   bool pushed = push(t, &in);
   QR_ASSERT(pushed);
   return true;
@@ -41,32 +46,39 @@ static bool on_model(void *ctx, qr_peer_id_t peer, const qr_hash_t *block, const
   QR_ASSERT(sz <= t->cfg.peers.model_max_sz);
   memcpy(m->bytes, model, sz);
   m->sz = (uint32_t)sz;
-  qr_inbound_t in = { .kind = QR_IN_MODEL, .peer = peer, .model = m, .hash = *block, .root = *root };
+  qr_inbound_t in = {.kind = QR_IN_MODEL, .peer = peer, .model = m, .hash = *block, .root = *root};
   bool pushed = push(t, &in);
   QR_ASSERT(pushed);
   return true;
 }
 
-static void on_model_failed(void *ctx, qr_peer_id_t peer, const qr_hash_t *block, const qr_hash_t *root) {
+static void on_model_failed(void *ctx, qr_peer_id_t peer, const qr_hash_t *block,
+                            const qr_hash_t *root) {
   qr_net_tile_t *t = ctx;
-  qr_inbound_t in = { .kind = QR_IN_MODEL_FAILED, .peer = peer, .hash = *block, .root = *root };
+  qr_inbound_t in = {.kind = QR_IN_MODEL_FAILED, .peer = peer, .hash = *block, .root = *root};
   /* If the ring is full the chain tile forgets the block by its own timeout. */
   bool pushed = push(t, &in);
   (void)pushed;
 }
 
 static bool on_tx(void *ctx, qr_peer_id_t peer, const uint8_t *tx) {
-  qr_inbound_t in = { .kind = QR_IN_TX, .peer = peer };
+  qr_inbound_t in = {.kind = QR_IN_TX, .peer = peer};
   memcpy(in.tx, tx, QR_TX_SZ);
   return push(ctx, &in);
 }
 
 static bool on_want(void *ctx, const qr_peer_want_t *want) {
-  qr_inbound_t in = { .kind = QR_IN_WANT, .peer = want->peer, .req = want->req, .want = want->kind,
-                      .hash = want->hash, .root = want->root, .max_cnt = want->max_cnt };
+  qr_inbound_t in = {.kind = QR_IN_WANT,
+                     .peer = want->peer,
+                     .req = want->req,
+                     .want = want->kind,
+                     .hash = want->hash,
+                     .root = want->root,
+                     .max_cnt = want->max_cnt};
   QR_ASSERT(want->locator_cnt <= QR_ARRAY_CNT(in.locator));
   in.locator_cnt = want->locator_cnt;
-  if (want->locator_cnt) memcpy(in.locator, want->locator, want->locator_cnt * sizeof *want->locator);
+  if (want->locator_cnt)
+    memcpy(in.locator, want->locator, want->locator_cnt * sizeof *want->locator);
   return push(ctx, &in);
 }
 
@@ -83,7 +95,8 @@ static void on_peer_down(void *ctx, qr_peer_id_t peer, const char *reason) {
   (void)reason;
 }
 
-static const qr_peer_app_t callbacks = { on_block, on_model, on_model_failed, on_tx, on_want, on_peer_up, on_peer_down };
+static const qr_peer_app_t callbacks = {on_block, on_model,   on_model_failed, on_tx,
+                                        on_want,  on_peer_up, on_peer_down};
 
 qr_net_tile_t *qr_net_tile_init(const qr_net_tile_cfg_t *cfg) {
   qr_net_tile_t *t = calloc(1, sizeof *t);
@@ -119,12 +132,18 @@ void qr_net_tile_fini(qr_net_tile_t *t) {
 /* Does what the chain tile asks; false if it must be tried again after a poll. */
 static bool obey(qr_net_tile_t *t, const qr_outbound_t *o) {
   switch (o->kind) {
-  case QR_OUT_TIP: qr_peers_set_tip(t->peers, &o->hash, o->height, &o->work, o->hashes, o->hash_cnt); break;
+  case QR_OUT_TIP:
+    qr_peers_set_tip(t->peers, &o->hash, o->height, &o->work, o->hashes, o->hash_cnt);
+    break;
   case QR_OUT_ACCEPTED: qr_peers_accepted(t->peers, &o->hash, o->height, &o->work); break;
   case QR_OUT_REJECTED: qr_peers_rejected(t->peers, o->peer, &o->hash, o->verdict); break;
   case QR_OUT_RELAY_TX: qr_peers_relay_tx(t->peers, o->peer, o->tx); break;
-  case QR_OUT_ANSWER_BLOCK: qr_peers_answer_block(t->peers, o->peer, o->req, o->block->bytes, o->block->sz); break;
-  case QR_OUT_ANSWER_MODEL: qr_peers_answer_model(t->peers, o->peer, o->req, o->model->bytes, o->model->sz); break;
+  case QR_OUT_ANSWER_BLOCK:
+    qr_peers_answer_block(t->peers, o->peer, o->req, o->block->bytes, o->block->sz);
+    break;
+  case QR_OUT_ANSWER_MODEL:
+    qr_peers_answer_model(t->peers, o->peer, o->req, o->model->bytes, o->model->sz);
+    break;
   case QR_OUT_ANSWER_HASHES:
     qr_peers_answer_hashes(t->peers, o->peer, o->req, o->height, o->hashes, o->hash_cnt);
     break;
@@ -154,13 +173,18 @@ static int answer_query(qr_net_tile_t *t) {
   qr_query_t q;
   if (!qr_ring_room(t->cfg.replies) || !qr_ring_pop(t->cfg.queries, &q)) return 0;
   qr_peer_info_t infos[QR_REPLY_PEER_MAX_CNT];
-  qr_reply_t r = { .id = q.id, .kind = q.kind };
+  qr_reply_t r = {.id = q.id, .kind = q.kind};
   r.peers.cnt = qr_peers_list(t->peers, infos, QR_REPLY_PEER_MAX_CNT);
   for (uint32_t i = 0; i < r.peers.cnt; i++) {
     qr_reply_peer_t *p = &r.peers.peers[i];
-    *p = (qr_reply_peer_t){ .identity = infos[i].identity, .inbound = infos[i].inbound, .height = infos[i].height,
-                            .rtt_ns = infos[i].rtt_ns, .rx_bytes = infos[i].rx_bytes, .tx_bytes = infos[i].tx_bytes,
-                            .connected_ms = infos[i].connected_ms, .misbehaviour = infos[i].misbehaviour };
+    *p = (qr_reply_peer_t){.identity = infos[i].identity,
+                           .inbound = infos[i].inbound,
+                           .height = infos[i].height,
+                           .rtt_ns = infos[i].rtt_ns,
+                           .rx_bytes = infos[i].rx_bytes,
+                           .tx_bytes = infos[i].tx_bytes,
+                           .connected_ms = infos[i].connected_ms,
+                           .misbehaviour = infos[i].misbehaviour};
     qr_link_addr_str(&infos[i].addr, p->addr);
   }
   bool pushed = qr_ring_push(t->cfg.replies, &r);

@@ -1,4 +1,5 @@
-/* The net tile: owns the link and the peer sessions, and carries items between them and the chain tile. */
+/* The net tile: owns the link and the peer sessions, and carries items between them and the chain
+ * tile. */
 #ifndef QR_TILE_NET_H
 #define QR_TILE_NET_H
 
@@ -11,14 +12,15 @@ typedef struct qr_net_tile qr_net_tile_t;
 
 typedef struct {
   qr_objects_t *objects;
-  qr_peers_cfg_t peers;        /* app and ctx are set by the tile */
-  qr_ring_t *to_chain, *from_chain;   /* qr_inbound_t, qr_outbound_t */
-  qr_ring_t *queries, *replies;       /* qr_query_t (PEERS only), qr_reply_t */
+  qr_peers_cfg_t peers;             /* app and ctx are set by the tile */
+  qr_ring_t *to_chain, *from_chain; /* qr_inbound_t, qr_outbound_t */
+  qr_ring_t *queries, *replies;     /* qr_query_t (PEERS only), qr_reply_t */
   qr_net_stats_t *stats;
   uint64_t now_ns;
 } qr_net_tile_cfg_t;
 
-/* Takes its memory; NULL if there is none or the peer configuration is not acceptable. cfg is copied, what it points to borrowed. */
+/* Takes its memory; NULL if there is none or the peer configuration is not acceptable. cfg is
+ * copied, what it points to borrowed. */
 qr_net_tile_t *qr_net_tile_init(const qr_net_tile_cfg_t *cfg);
 void qr_net_tile_fini(qr_net_tile_t *t);
 int qr_net_tile_poll(void *state, uint64_t now_ns);

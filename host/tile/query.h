@@ -1,5 +1,6 @@
-/* Questions that operators ask a node and the answers, as ring items. The RPC front end (app/rpc.c) turns JSON into queries and
-   replies into JSON; tiles answer them. A reply carries the id of its query. */
+/* Questions that operators ask a node and the answers, as ring items. The RPC front end (app/rpc.c)
+   turns JSON into queries and replies into JSON; tiles answer them. A reply carries the id of its
+   query. */
 #ifndef QR_TILE_QUERY_H
 #define QR_TILE_QUERY_H
 
@@ -8,36 +9,44 @@
 #include "wire/tx.h"
 
 enum qr_query_kind {
-  QR_QUERY_STATUS, QR_QUERY_BLOCK, QR_QUERY_PEERS, QR_QUERY_ACCOUNT, QR_QUERY_SEND, QR_QUERY_VERIFY, QR_QUERY_MINING
+  QR_QUERY_STATUS,
+  QR_QUERY_BLOCK,
+  QR_QUERY_PEERS,
+  QR_QUERY_ACCOUNT,
+  QR_QUERY_SEND,
+  QR_QUERY_VERIFY,
+  QR_QUERY_MINING
 };
 
 typedef struct {
   uint64_t id;
   enum qr_query_kind kind;
-  uint64_t height;              /* BLOCK, VERIFY */
-  qr_pubkey_t account;          /* ACCOUNT */
-  uint8_t tx[QR_TX_SZ];         /* SEND: canonical encoding */
-  bool enable;                  /* MINING: on or off */
+  uint64_t height;      /* BLOCK, VERIFY */
+  qr_pubkey_t account;  /* ACCOUNT */
+  uint8_t tx[QR_TX_SZ]; /* SEND: canonical encoding */
+  bool enable;          /* MINING: on or off */
 } qr_query_t;
 
 typedef struct {
-  char name[32];                /* task name */
-  uint64_t block_cnt;           /* task blocks on the main chain */
-  uint32_t reward_last;         /* R of its newest block, 0..65536; 32768 is the baseline */
-  int64_t score_last_q16;       /* mean return per evaluation row of that block's model, Q16 */
-  int64_t baseline_last_q16;    /* the rule's on the same data */
-  int64_t td_last_q16;          /* mean absolute TD error at its first step */
+  char name[32];             /* task name */
+  uint64_t block_cnt;        /* task blocks on the main chain */
+  uint32_t reward_last;      /* R of its newest block, 0..65536; 32768 is the baseline */
+  int64_t score_last_q16;    /* mean return per evaluation row of that block's model, Q16 */
+  int64_t baseline_last_q16; /* the rule's on the same data */
+  int64_t td_last_q16;       /* mean absolute TD error at its first step */
 } qr_status_task_t;
 
 typedef struct {
   char chain[32];
-  qr_hash_t genesis, rules, tip, tip_model, state_root; /* state_root: of the ledger after the tip */
+  qr_hash_t genesis, rules, tip, tip_model,
+      state_root; /* state_root: of the ledger after the tip */
   uint64_t height, tip_time_ms;
   uint32_t tip_task, tip_reward;
-  uint64_t attempts;            /* finished attempts of this process */
-  uint64_t attempts_cancelled;  /* ended early by a new tip; their finished steps are kept in the line */
+  uint64_t attempts; /* finished attempts of this process */
+  uint64_t
+      attempts_cancelled; /* ended early by a new tip; their finished steps are kept in the line */
   uint64_t steps_done, steps_kept; /* training steps; kept: those the miner's line went on from */
-  uint64_t mining_ns;           /* time spent in attempts */
+  uint64_t mining_ns;              /* time spent in attempts */
   uint64_t blocks_mined, blocks_verified, blocks_rejected, reorgs, reorg_depth_max;
   uint32_t peer_cnt, mempool_cnt;
   uint64_t supply;
@@ -55,7 +64,7 @@ typedef struct {
   uint8_t header[432];
   uint32_t tx_cnt, body_sz;
   uint64_t confirmations;
-  char work[72];                /* cumulative work, decimal approximation for people */
+  char work[72]; /* cumulative work, decimal approximation for people */
 } qr_reply_block_t;
 
 #define QR_REPLY_PEER_MAX_CNT 24u
@@ -67,7 +76,10 @@ typedef struct {
   uint32_t misbehaviour;
 } qr_reply_peer_t;
 
-typedef struct { uint32_t cnt; qr_reply_peer_t peers[QR_REPLY_PEER_MAX_CNT]; } qr_reply_peers_t;
+typedef struct {
+  uint32_t cnt;
+  qr_reply_peer_t peers[QR_REPLY_PEER_MAX_CNT];
+} qr_reply_peers_t;
 
 typedef struct {
   enum qr_verdict verdict;
@@ -80,14 +92,17 @@ typedef struct {
 typedef struct {
   uint64_t id;
   enum qr_query_kind kind;
-  int err;                      /* qr_err; 0 if answered */
-  enum qr_verdict verdict;      /* SEND */
+  int err;                 /* qr_err; 0 if answered */
+  enum qr_verdict verdict; /* SEND */
   union {
     qr_status_t status;
     qr_reply_block_t block;
     qr_reply_peers_t peers;
-    struct { bool found; uint64_t balance, seq; } account;
-    qr_hash_t txid;             /* SEND */
+    struct {
+      bool found;
+      uint64_t balance, seq;
+    } account;
+    qr_hash_t txid; /* SEND */
     qr_reply_verify_t verify;
   };
 } qr_reply_t;

@@ -24,8 +24,8 @@ static void settle(const qr_tile_loop_t *loop) {
     CPU_ZERO(&set);
     CPU_SET((unsigned)loop->core, &set);
     if (sched_setaffinity(0, sizeof set, &set)) {
-      qr_log(QR_LOG_WARN, loop->tiles[0]->name, "event=pin-failed core=%d (not available here; running unpinned)",
-             loop->core);
+      qr_log(QR_LOG_WARN, loop->tiles[0]->name,
+             "event=pin-failed core=%d (not available here; running unpinned)", loop->core);
     }
   }
   if (loop->niceness) setpriority(PRIO_PROCESS, (id_t)gettid(), loop->niceness);
@@ -45,7 +45,7 @@ void qr_tile_loop(const qr_tile_loop_t *loop) {
       continue;
     }
     if (!loop->sleep_us || now_ns - worked_ns < (uint64_t)loop->spin_us * 1000) continue;
-    struct timespec ts = { 0, (long)sleep_us * 1000 };
+    struct timespec ts = {0, (long)sleep_us * 1000};
     nanosleep(&ts, NULL);
     sleep_us = sleep_us * 2 < loop->sleep_us ? sleep_us * 2 : loop->sleep_us;
     if (sleep_us < SLEEP_MIN_US) sleep_us = SLEEP_MIN_US;

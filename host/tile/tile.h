@@ -1,5 +1,6 @@
-/* Tiles: state plus poll. A thread runs its tiles round-robin, to completion, without blocking; when all are idle it spins for
-   a while and then sleeps ever longer. Tiles talk only through rings (bus.h); counters for people are atomics. */
+/* Tiles: state plus poll. A thread runs its tiles round-robin, to completion, without blocking;
+   when all are idle it spins for a while and then sleeps ever longer. Tiles talk only through rings
+   (bus.h); counters for people are atomics. */
 #ifndef QR_TILE_TILE_H
 #define QR_TILE_TILE_H
 
@@ -20,10 +21,10 @@ typedef struct {
 typedef struct {
   const qr_tile_t *tiles[QR_TILE_MAX_CNT]; /* run in this order */
   uint32_t tile_cnt;
-  int32_t core;           /* pinned to this core; -1: not pinned */
-  int niceness;           /* added to the thread's nice value; compute threads give way to the network */
-  uint32_t spin_us;       /* spin so long after the last work */
-  uint32_t sleep_us;      /* then sleep from 50 us doubling up to this; 0: never sleep */
+  int32_t core;      /* pinned to this core; -1: not pinned */
+  int niceness;      /* added to the thread's nice value; compute threads give way to the network */
+  uint32_t spin_us;  /* spin so long after the last work */
+  uint32_t sleep_us; /* then sleep from 50 us doubling up to this; 0: never sleep */
   const qr_clock_t *clock;
   const atomic_bool *stop;
 } qr_tile_loop_t;

@@ -30,10 +30,14 @@ static void drop_order(qr_verify_order_t *o) {
 static void begin(qr_verify_tile_t *t) {
   qr_exec_job_t *job = &t->job;
   const qr_block_obj_t *b = t->order.block;
-  t->result = (qr_verify_result_t){ .tag = t->order.tag, .recomputed = b->header };
+  t->result = (qr_verify_result_t){.tag = t->order.tag, .recomputed = b->header};
   t->model_out = qr_objects_model(t->cfg.objects, b->header.task);
-  *job = (qr_exec_job_t){ .mode = QR_EXEC_VERIFY, .task = b->header.task, .view = t->order.view, .body = &b->body,
-                          .model_in = t->order.model_in->bytes, .header = b->header };
+  *job = (qr_exec_job_t){.mode = QR_EXEC_VERIFY,
+                         .task = b->header.task,
+                         .view = t->order.view,
+                         .body = &b->body,
+                         .model_in = t->order.model_in->bytes,
+                         .header = b->header};
   job->segment = qr_objects_segment(t->cfg.objects, b->header.task);
   t->start_ns = t->cfg.clock->mono_ns(t->cfg.clock->ctx);
   if (!t->model_out || !job->segment) {
@@ -86,7 +90,8 @@ int qr_verify_tile_poll(void *state, uint64_t now_ns) {
     if (t->job.done) conclude(t);
     work++;
   }
-  atomic_store_explicit(t->cfg.busy, t->running || qr_ring_cnt(t->cfg.orders), memory_order_relaxed);
+  atomic_store_explicit(t->cfg.busy, t->running || qr_ring_cnt(t->cfg.orders),
+                        memory_order_relaxed);
   return work;
 }
 

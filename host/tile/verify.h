@@ -1,5 +1,5 @@
-/* The verify tile: executes the blocks that the chain tile orders, one after the other, and tells what it found. Stateless
-   with respect to the chain: a view holds everything. */
+/* The verify tile: executes the blocks that the chain tile orders, one after the other, and tells
+   what it found. Stateless with respect to the chain: a view holds everything. */
 #ifndef QR_TILE_VERIFY_H
 #define QR_TILE_VERIFY_H
 
@@ -9,10 +9,10 @@
 
 typedef struct {
   qr_objects_t *objects;
-  qr_executor_t *executor;         /* borrowed, for this tile alone */
-  qr_ring_t *orders, *results;     /* qr_verify_order_t, qr_verify_result_t */
+  qr_executor_t *executor;     /* borrowed, for this tile alone */
+  qr_ring_t *orders, *results; /* qr_verify_order_t, qr_verify_result_t */
   const qr_clock_t *clock;
-  _Atomic bool *busy;              /* published, for a miner on the same core */
+  _Atomic bool *busy; /* published, for a miner on the same core */
 } qr_verify_tile_cfg_t;
 
 typedef struct qr_verify_tile qr_verify_tile_t;

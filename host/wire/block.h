@@ -1,5 +1,6 @@
-/* The block body and its canonical encoding: u32 tx_cnt | tx_cnt * QR_TX_SZ | u16 step_cnt | step_cnt * 32 (c_0..c_(K-1)) |
-   u32 action_cnt | action_cnt bytes. A block is header | body. Decoding borrows: pointers lead into the input. Pure. */
+/* The block body and its canonical encoding: u32 tx_cnt | tx_cnt * QR_TX_SZ | u16 step_cnt |
+   step_cnt * 32 (c_0..c_(K-1)) | u32 action_cnt | action_cnt bytes. A block is header | body.
+   Decoding borrows: pointers lead into the input. Pure. */
 #ifndef QR_WIRE_BLOCK_H
 #define QR_WIRE_BLOCK_H
 
@@ -9,16 +10,18 @@
 #define QR_BLOCK_TX_MAX_CNT 1024u
 #define QR_BLOCK_STEP_MAX_CNT 64u
 #define QR_BLOCK_ACTION_MAX_CNT 16384u
-#define QR_BODY_MAX_SZ (10u + QR_BLOCK_TX_MAX_CNT * QR_TX_SZ + QR_BLOCK_STEP_MAX_CNT * QR_HASH_SZ + QR_BLOCK_ACTION_MAX_CNT)
+#define QR_BODY_MAX_SZ                                                                             \
+  (10u + QR_BLOCK_TX_MAX_CNT * QR_TX_SZ + QR_BLOCK_STEP_MAX_CNT * QR_HASH_SZ +                     \
+   QR_BLOCK_ACTION_MAX_CNT)
 #define QR_BLOCK_MAX_SZ (QR_HEADER_SZ + QR_BODY_MAX_SZ)
 
 typedef struct {
   uint32_t tx_cnt;
-  const uint8_t *txs;      /* tx_cnt * QR_TX_SZ bytes, borrowed */
+  const uint8_t *txs; /* tx_cnt * QR_TX_SZ bytes, borrowed */
   uint16_t step_cnt;
-  const qr_hash_t *trace;  /* step_cnt digests, borrowed */
+  const qr_hash_t *trace; /* step_cnt digests, borrowed */
   uint32_t action_cnt;
-  const uint8_t *actions;  /* action_cnt bytes, borrowed */
+  const uint8_t *actions; /* action_cnt bytes, borrowed */
 } qr_body_t;
 
 size_t qr_body_sz(const qr_body_t *b);

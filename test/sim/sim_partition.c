@@ -1,5 +1,6 @@
-/* Branches that grew apart and meet again: the heavier one wins, a tie is settled by the rule, and everything that hangs on the
-   tip (ledger, replay, environments, models) is the same on both sides. */
+/* Branches that grew apart and meet again: the heavier one wins, a tie is settled by the rule, and
+   everything that hangs on the tip (ledger, replay, environments, models) is the same on both
+   sides. */
 #include "sim/world.h"
 
 #define ROUNDS 400000u
@@ -108,7 +109,7 @@ static void test_tie_by_reward_sum(void **state) {
 /* Under the last seed the joiner ends its sync on one of two tips of equal work. */
 static void test_late_joiner_verifies_all(void **state) {
   (void)state;
-  static const uint64_t seeds[] = { 0, 1, 578 };
+  static const uint64_t seeds[] = {0, 1, 578};
   for (size_t i = 0; i < QR_ARRAY_CNT(seeds); i++) {
     static world_t w;
     qr_params_t p;
@@ -132,10 +133,10 @@ static void test_late_joiner_verifies_all(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-    cmocka_unit_test(test_heavier_branch_wins),
-    cmocka_unit_test(test_tie_by_reward),
-    cmocka_unit_test(test_tie_by_reward_sum),
-    cmocka_unit_test(test_late_joiner_verifies_all),
+      cmocka_unit_test(test_heavier_branch_wins),
+      cmocka_unit_test(test_tie_by_reward),
+      cmocka_unit_test(test_tie_by_reward_sum),
+      cmocka_unit_test(test_late_joiner_verifies_all),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

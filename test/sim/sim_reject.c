@@ -1,5 +1,6 @@
-/* A node is fed blocks with one flipped bit, in every field of header and body, and blocks that a miner forged with all hashes
-   made consistent again: each is rejected with the right verdict, and the honest block is still accepted afterwards. */
+/* A node is fed blocks with one flipped bit, in every field of header and body, and blocks that a
+   miner forged with all hashes made consistent again: each is rejected with the right verdict, and
+   the honest block is still accepted afterwards. */
 #include "sim/world.h"
 #include "chain/ledger.h"
 #include "tile/verify.h"
@@ -45,13 +46,24 @@ static void rig_init(rig_t *r, world_t *w) {
   r->results = make_ring(sizeof(qr_verify_result_t));
   r->queries = make_ring(sizeof(qr_query_t));
   r->replies = make_ring(sizeof(qr_reply_t));
-  qr_chain_tile_cfg_t cfg = { .objects = &r->objects, .store_ops = qr_store_driver("mem"), .store = r->store,
-                              .clock = &w->clock, .from_net = r->from_net, .to_net = r->to_net,
-                              .verify_orders = r->orders, .verify_results = r->results, .queries = r->queries,
-                              .replies = r->replies, .accel_name = "cpu" };
+  qr_chain_tile_cfg_t cfg = {.objects = &r->objects,
+                             .store_ops = qr_store_driver("mem"),
+                             .store = r->store,
+                             .clock = &w->clock,
+                             .from_net = r->from_net,
+                             .to_net = r->to_net,
+                             .verify_orders = r->orders,
+                             .verify_results = r->results,
+                             .queries = r->queries,
+                             .replies = r->replies,
+                             .accel_name = "cpu"};
   if (qr_chain_tile_init(&cfg, &r->chain, why, sizeof why)) fail_msg("%s", why);
-  qr_verify_tile_cfg_t v = { .objects = &r->objects, .executor = r->verifier, .orders = r->orders, .results = r->results,
-                             .clock = &w->clock, .busy = &r->busy };
+  qr_verify_tile_cfg_t v = {.objects = &r->objects,
+                            .executor = r->verifier,
+                            .orders = r->orders,
+                            .results = r->results,
+                            .clock = &w->clock,
+                            .busy = &r->busy};
   r->verify = qr_verify_tile_init(&v);
   assert_non_null(r->verify);
 }
@@ -93,8 +105,12 @@ typedef struct {
 } forged_t;
 
 static qr_body_t body_of(const forged_t *f) {
-  return (qr_body_t){ .tx_cnt = f->tx_cnt, .txs = f->txs, .step_cnt = (uint16_t)f->step_cnt, .trace = f->trace,
-                      .action_cnt = f->action_cnt, .actions = f->actions };
+  return (qr_body_t){.tx_cnt = f->tx_cnt,
+                     .txs = f->txs,
+                     .step_cnt = (uint16_t)f->step_cnt,
+                     .trace = f->trace,
+                     .action_cnt = f->action_cnt,
+                     .actions = f->actions};
 }
 
 /* Makes the header's commitments to the body right again. */
@@ -127,7 +143,7 @@ static void mine_first(rig_t *r, forged_t *f, const qr_tx_t *txs, uint32_t tx_cn
   for (uint32_t i = 0; i < tx_cnt; i++) qr_tx_encode(&txs[i], f->txs + i * QR_TX_SZ);
   qr_ledger_t *l = qr_ledger_init();
   for (uint32_t i = 0; i < c->p.premine_cnt; i++) {
-    qr_ledger_set(l, &(qr_account_t){ c->p.premine[i].to, c->p.premine[i].amount, 0 });
+    qr_ledger_set(l, &(qr_account_t){c->p.premine[i].to, c->p.premine[i].amount, 0});
   }
   static qr_exec_job_t job;
   memset(&job, 0, sizeof job);
@@ -138,10 +154,16 @@ static void mine_first(rig_t *r, forged_t *f, const qr_tx_t *txs, uint32_t tx_cn
   job.model_out = out->bytes;
   job.segment = qr_objects_segment(&r->objects, 0);
   qr_body_t body = body_of(f);
-  job.header = (qr_header_t){ .version = QR_HEADER_VERSION, .chain_id = c->p.chain_id, .rules = c->rules, .height = 1,
-                              .parent = v.parent, .time_ms = c->p.genesis_time_ms + 500, .target = c->p.max_target,
-                              .model_in = qr_model_root(&c->nets[0], f->model), .tx_root = qr_body_tx_root(&body),
-                              .state_root = qr_ledger_root(l) };
+  job.header = (qr_header_t){.version = QR_HEADER_VERSION,
+                             .chain_id = c->p.chain_id,
+                             .rules = c->rules,
+                             .height = 1,
+                             .parent = v.parent,
+                             .time_ms = c->p.genesis_time_ms + 500,
+                             .target = c->p.max_target,
+                             .model_in = qr_model_root(&c->nets[0], f->model),
+                             .tx_root = qr_body_tx_root(&body),
+                             .state_root = qr_ledger_root(l)};
   qr_header_t prefix = job.header;
   for (uint64_t nonce = 0; nonce < 200000 && !job.won; nonce++) {
     job.header = prefix;
@@ -162,21 +184,25 @@ static void mine_first(rig_t *r, forged_t *f, const qr_tx_t *txs, uint32_t tx_cn
   qr_task_genesis_fini(&g);
 }
 
-/* Offers a block as the net tile would, supplies its model when asked, and returns the verdict (OK: accepted). */
+/* Offers a block as the net tile would, supplies its model when asked, and returns the verdict (OK:
+ * accepted). */
 static enum qr_verdict offer(rig_t *r, const forged_t *f) {
   static uint8_t bytes[QR_BLOCK_MAX_SZ];
   qr_body_t body = body_of(f);
   qr_outbound_t out;
   qr_header_encode(&f->header, bytes);
   qr_body_encode(&body, bytes + QR_HEADER_SZ);
-  qr_inbound_t in = { .kind = QR_IN_BLOCK, .peer = ++r->peer, .hash = qr_header_hash(&f->header) };
+  qr_inbound_t in = {.kind = QR_IN_BLOCK, .peer = ++r->peer, .hash = qr_header_hash(&f->header)};
   qr_block_obj_t *b = qr_objects_block(&r->objects);
   assert_non_null(b);
   b->peer = in.peer;
   in.verdict = qr_block_obj_decode(b, bytes, QR_HEADER_SZ + qr_body_sz(&body));
-  if (in.verdict) qr_pool_unref(b);
-  else in.block = b;
-  while (qr_ring_pop(r->to_net, &out)) {}
+  if (in.verdict)
+    qr_pool_unref(b);
+  else
+    in.block = b;
+  while (qr_ring_pop(r->to_net, &out)) {
+  }
   assert_true(qr_ring_push(r->from_net, &in));
   for (int i = 0; i < 5000; i++) {
     rig_rounds(r, 1);
@@ -187,7 +213,8 @@ static enum qr_verdict offer(rig_t *r, const forged_t *f) {
       qr_model_obj_t *m = qr_objects_model(&r->objects, 0);
       memcpy(m->bytes, f->model, f->model_sz);
       m->sz = f->model_sz;
-      qr_inbound_t answer = { .kind = QR_IN_MODEL, .peer = in.peer, .model = m, .hash = out.hash, .root = out.root };
+      qr_inbound_t answer = {
+          .kind = QR_IN_MODEL, .peer = in.peer, .model = m, .hash = out.hash, .root = out.root};
       assert_true(qr_ring_push(r->from_net, &answer));
     }
   }
@@ -204,48 +231,57 @@ typedef struct {
   enum qr_verdict hard; /* on a chain where one ticket in 512 wins */
 } field_case_t;
 
-/* A changed prefix changes sigma, so where tickets are scarce it has lost its ticket before anything else is looked at. */
+/* A changed prefix changes sigma, so where tickets are scarce it has lost its ticket before
+ * anything else is looked at. */
 static const field_case_t fields[] = {
-  { FIELD(version), QR_VERDICT_VERSION, QR_VERDICT_VERSION },
-  { FIELD(chain_id), QR_VERDICT_CHAIN, QR_VERDICT_CHAIN },
-  { FIELD(rules), QR_VERDICT_CHAIN, QR_VERDICT_CHAIN },
-  { FIELD(height), QR_VERDICT_HEIGHT, QR_VERDICT_HEIGHT },
-  { FIELD(parent), QR_VERDICT_PARENT_UNKNOWN, QR_VERDICT_PARENT_UNKNOWN },
-  { FIELD(time_ms), QR_VERDICT_TRACE, QR_VERDICT_TICKET },
-  { FIELD(target), QR_VERDICT_TARGET, QR_VERDICT_TARGET },
-  { FIELD(task), QR_VERDICT_TASK, QR_VERDICT_TASK },
-  { FIELD(miner), QR_VERDICT_TRACE, QR_VERDICT_TICKET },
-  { FIELD(model_in), QR_VERDICT_WITNESS_ROOT, QR_VERDICT_TICKET },
-  { FIELD(tx_root), QR_VERDICT_TX_ROOT, QR_VERDICT_TICKET },
-  { FIELD(state_root), QR_VERDICT_STATE_ROOT, QR_VERDICT_TICKET },
-  { FIELD(nonce), QR_VERDICT_TRACE, QR_VERDICT_TICKET },
-  { FIELD(model_out), QR_VERDICT_MODEL_OUT, QR_VERDICT_TICKET },
-  { FIELD(trace_last), QR_VERDICT_TRACE_ROOT, QR_VERDICT_TICKET },
-  { FIELD(trace_root), QR_VERDICT_TRACE_ROOT, QR_VERDICT_TRACE_ROOT },
-  { FIELD(actions_root), QR_VERDICT_ACTIONS_ROOT, QR_VERDICT_ACTIONS_ROOT },
-  { FIELD(reward), QR_VERDICT_REWARD, QR_VERDICT_REWARD },
-  { FIELD(env_root), QR_VERDICT_ENV_ROOT, QR_VERDICT_ENV_ROOT },
-  { FIELD(replay_root), QR_VERDICT_REPLAY_ROOT, QR_VERDICT_REPLAY_ROOT },
+    {FIELD(version), QR_VERDICT_VERSION, QR_VERDICT_VERSION},
+    {FIELD(chain_id), QR_VERDICT_CHAIN, QR_VERDICT_CHAIN},
+    {FIELD(rules), QR_VERDICT_CHAIN, QR_VERDICT_CHAIN},
+    {FIELD(height), QR_VERDICT_HEIGHT, QR_VERDICT_HEIGHT},
+    {FIELD(parent), QR_VERDICT_PARENT_UNKNOWN, QR_VERDICT_PARENT_UNKNOWN},
+    {FIELD(time_ms), QR_VERDICT_TRACE, QR_VERDICT_TICKET},
+    {FIELD(target), QR_VERDICT_TARGET, QR_VERDICT_TARGET},
+    {FIELD(task), QR_VERDICT_TASK, QR_VERDICT_TASK},
+    {FIELD(miner), QR_VERDICT_TRACE, QR_VERDICT_TICKET},
+    {FIELD(model_in), QR_VERDICT_WITNESS_ROOT, QR_VERDICT_TICKET},
+    {FIELD(tx_root), QR_VERDICT_TX_ROOT, QR_VERDICT_TICKET},
+    {FIELD(state_root), QR_VERDICT_STATE_ROOT, QR_VERDICT_TICKET},
+    {FIELD(nonce), QR_VERDICT_TRACE, QR_VERDICT_TICKET},
+    {FIELD(model_out), QR_VERDICT_MODEL_OUT, QR_VERDICT_TICKET},
+    {FIELD(trace_last), QR_VERDICT_TRACE_ROOT, QR_VERDICT_TICKET},
+    {FIELD(trace_root), QR_VERDICT_TRACE_ROOT, QR_VERDICT_TRACE_ROOT},
+    {FIELD(actions_root), QR_VERDICT_ACTIONS_ROOT, QR_VERDICT_ACTIONS_ROOT},
+    {FIELD(reward), QR_VERDICT_REWARD, QR_VERDICT_REWARD},
+    {FIELD(env_root), QR_VERDICT_ENV_ROOT, QR_VERDICT_ENV_ROOT},
+    {FIELD(replay_root), QR_VERDICT_REPLAY_ROOT, QR_VERDICT_REPLAY_ROOT},
 };
 
-/* Bits of one byte of a field: all of a header's bits would be 3456 executions for no new information. */
-static const struct { size_t byte; unsigned bit; } picks[] = { { 0, 0 }, { 0, 7 }, { 1, 3 }, { SIZE_MAX, 1 } };
+/* Bits of one byte of a field: all of a header's bits would be 3456 executions for no new
+ * information. */
+static const struct {
+  size_t byte;
+  unsigned bit;
+} picks[] = {{0, 0}, {0, 7}, {1, 3}, {SIZE_MAX, 1}};
 
 static void flip_every_field(rig_t *r, const forged_t *honest, bool hard, bool seen) {
   static forged_t f;
   for (size_t i = 0; i < QR_ARRAY_CNT(fields); i++) {
     for (size_t k = 0; k < QR_ARRAY_CNT(picks); k++) {
       f = *honest;
-      unsigned bit = seen ? (picks[k].bit + 2) % 8 : picks[k].bit; /* a header once refuted stays refuted */
+      unsigned bit =
+          seen ? (picks[k].bit + 2) % 8 : picks[k].bit; /* a header once refuted stays refuted */
       size_t byte = picks[k].byte == SIZE_MAX ? fields[i].sz / 2 : picks[k].byte % fields[i].sz;
       ((uint8_t *)&f)[fields[i].off + byte] ^= (uint8_t)(1u << bit);
       enum qr_verdict v = offer(r, &f), want = hard ? fields[i].hard : fields[i].easy;
       /* Far from the honest time other time rules speak first. */
-      if (!strcmp(fields[i].name, "time_ms") && (v == QR_VERDICT_TIME || v == QR_VERDICT_TIME_AHEAD)) continue;
+      if (!strcmp(fields[i].name, "time_ms") &&
+          (v == QR_VERDICT_TIME || v == QR_VERDICT_TIME_AHEAD))
+        continue;
       /* Once the honest twin was executed, its result contradicts the copy without execution. */
       if (v != want) {
-        fail_msg("%s byte %zu bit %u: %s instead of %s (%s)", fields[i].name, byte, bit, qr_verdict_str(v),
-                 qr_verdict_str(want), seen ? "after the honest block" : "before it");
+        fail_msg("%s byte %zu bit %u: %s instead of %s (%s)", fields[i].name, byte, bit,
+                 qr_verdict_str(v), qr_verdict_str(want),
+                 seen ? "after the honest block" : "before it");
       }
     }
   }
@@ -254,7 +290,7 @@ static void flip_every_field(rig_t *r, const forged_t *honest, bool hard, bool s
 static void rig_world(world_t *w, const char *name, unsigned win_shift) {
   qr_params_t p;
   world_params(&p, win_shift);
-  uint8_t seed[32] = { 9 };
+  uint8_t seed[32] = {9};
   qr_key_t k;
   qr_key_from_seed(seed, &k);
   p.premine_cnt = 1;
@@ -338,10 +374,10 @@ static void test_forged_execution(void **state) {
 }
 
 static qr_tx_t transfer(uint64_t amount, uint64_t seq, uint64_t chain_id) {
-  uint8_t seed[32] = { 9 };
+  uint8_t seed[32] = {9};
   qr_key_t k;
   qr_key_from_seed(seed, &k);
-  qr_tx_t tx = { .kind = QR_TX_TRANSFER, .from = k.pk, .amount = amount, .fee = 1, .seq = seq };
+  qr_tx_t tx = {.kind = QR_TX_TRANSFER, .from = k.pk, .amount = amount, .fee = 1, .seq = seq};
   tx.to.b[0] = 1;
   qr_hash_t h = qr_tx_sign_hash(&tx, chain_id);
   qr_sign(&k, &h, sizeof h, &tx.sig);
@@ -355,13 +391,16 @@ static void test_bad_transactions(void **state) {
   static forged_t f;
   rig_world(&w, "tx", 0);
   uint64_t id = w.chain.p.chain_id;
-  struct { qr_tx_t tx; enum qr_verdict want; } cases[6] = {
-    { transfer(10, 0, id), QR_VERDICT_OK },
-    { transfer(10, 1, id), QR_VERDICT_TX_SEQUENCE },
-    { transfer(1000, 0, id), QR_VERDICT_TX_BALANCE },
-    { transfer(UINT64_MAX, 0, id), QR_VERDICT_TX_BALANCE },
-    { transfer(10, 0, id + 1), QR_VERDICT_TX_SIGNATURE },
-    { transfer(10, 0, id), QR_VERDICT_TX_SYNTAX },
+  struct {
+    qr_tx_t tx;
+    enum qr_verdict want;
+  } cases[6] = {
+      {transfer(10, 0, id), QR_VERDICT_OK},
+      {transfer(10, 1, id), QR_VERDICT_TX_SEQUENCE},
+      {transfer(1000, 0, id), QR_VERDICT_TX_BALANCE},
+      {transfer(UINT64_MAX, 0, id), QR_VERDICT_TX_BALANCE},
+      {transfer(10, 0, id + 1), QR_VERDICT_TX_SIGNATURE},
+      {transfer(10, 0, id), QR_VERDICT_TX_SYNTAX},
   };
   cases[5].tx.kind = 77;
   for (size_t i = QR_ARRAY_CNT(cases); i-- > 0;) {
@@ -375,10 +414,10 @@ static void test_bad_transactions(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-    cmocka_unit_test(test_flipped_bits),
-    cmocka_unit_test(test_flipped_body),
-    cmocka_unit_test(test_forged_execution),
-    cmocka_unit_test(test_bad_transactions),
+      cmocka_unit_test(test_flipped_bits),
+      cmocka_unit_test(test_flipped_body),
+      cmocka_unit_test(test_forged_execution),
+      cmocka_unit_test(test_bad_transactions),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,5 +1,5 @@
-/* A world of whole nodes on one thread: the product's own tiles over an in-process link and an in-memory store, with a clock that
-   the test moves. Nothing here is random but by seed. */
+/* A world of whole nodes on one thread: the product's own tiles over an in-process link and an
+   in-memory store, with a clock that the test moves. Nothing here is random but by seed. */
 #ifndef TEST_SIM_WORLD_H
 #define TEST_SIM_WORLD_H
 
@@ -35,17 +35,19 @@ typedef struct {
   qr_chain_cfg_t chain;
   qr_clock_t clock;
   uint64_t now_ns;
-  uint64_t seed;               /* of nonces and jitter; set it after world_init */
+  uint64_t seed; /* of nonces and jitter; set it after world_init */
   char hub[32];
   uint32_t node_cnt;
   world_node_t nodes[WORLD_NODE_MAX_CNT];
 } world_t;
 
 static inline uint64_t world_mono_ns(void *ctx) { return ((world_t *)ctx)->now_ns; }
-static inline uint64_t world_wall_ms(void *ctx) { return UINT64_C(1735689600000) + ((world_t *)ctx)->now_ns / 1000000u; }
+static inline uint64_t world_wall_ms(void *ctx) {
+  return UINT64_C(1735689600000) + ((world_t *)ctx)->now_ns / 1000000u;
+}
 
-/* Small networks of both kinds under the rules of regtest: an attempt costs a fraction of a millisecond. win_shift: one attempt
-   in 2^win_shift wins. */
+/* Small networks of both kinds under the rules of regtest: an attempt costs a fraction of a
+   millisecond. win_shift: one attempt in 2^win_shift wins. */
 static inline void world_params(qr_params_t *p, unsigned win_shift) {
   assert_true(qr_params_profile("regtest", p));
   p->genesis_time_ms = UINT64_C(1735689600000);
@@ -77,7 +79,7 @@ static inline void world_init(world_t *w, const char *name, const qr_params_t *p
   assert_int_equal(qr_crypto_init(), 0);
   qr_log_init(QR_LOG_ERROR, 2);
   if (qr_params_init(p, &w->chain, why, sizeof why)) fail_msg("%s", why);
-  w->clock = (qr_clock_t){ world_mono_ns, world_wall_ms, w };
+  w->clock = (qr_clock_t){world_mono_ns, world_wall_ms, w};
   w->now_ns = 1000000000u;
   snprintf(w->hub, sizeof w->hub, "%s", name);
 }
@@ -93,7 +95,7 @@ static inline world_node_t *world_add(world_t *w, bool mine) {
   char why[256], options[64];
   uint32_t i = w->node_cnt++;
   world_node_t *n = &w->nodes[i];
-  uint8_t seed[32] = { (uint8_t)(i + 1), 7 };
+  uint8_t seed[32] = {(uint8_t)(i + 1), 7};
   qr_key_from_seed(seed, &n->key);
   qr_config_defaults(&n->config);
   n->config.mine = mine;
@@ -101,16 +103,25 @@ static inline world_node_t *world_add(world_t *w, bool mine) {
   for (uint32_t j = 0; j < i; j++) world_addr(j, &n->config.peers[j]);
   world_addr(i, &n->config.listen);
   snprintf(options, sizeof options, "hub=%s;delay_us=1000", w->hub);
-  qr_link_cfg_t link = { .options = options, .local = n->config.listen, .identity = &n->key, .conn_max_cnt = 16 };
+  qr_link_cfg_t link = {
+      .options = options, .local = n->config.listen, .identity = &n->key, .conn_max_cnt = 16};
   if (qr_link_mem_ops.open(&link, &n->link, why, sizeof why)) fail_msg("%s", why);
   const qr_store_ops_t *store = qr_store_driver("mem");
   const qr_accel_ops_t *accel = qr_accel_driver("cpu");
   if (store->open("", "", &n->store, why, sizeof why)) fail_msg("%s", why);
   if (accel->open("", &n->accel, why, sizeof why)) fail_msg("%s", why);
   qr_topology_cfg_t cfg = {
-    .chain = &w->chain, .config = &n->config, .key = &n->key, .link_ops = &qr_link_mem_ops, .link = n->link,
-    .store_ops = store, .store = n->store, .accel_ops = accel, .accel = n->accel, .clock = &w->clock,
-    .seed = 1000 + w->seed + i,
+      .chain = &w->chain,
+      .config = &n->config,
+      .key = &n->key,
+      .link_ops = &qr_link_mem_ops,
+      .link = n->link,
+      .store_ops = store,
+      .store = n->store,
+      .accel_ops = accel,
+      .accel = n->accel,
+      .clock = &w->clock,
+      .seed = 1000 + w->seed + i,
   };
   if (qr_topology_init(&cfg, &n->topology, why, sizeof why)) fail_msg("%s", why);
   return n;
@@ -133,7 +144,9 @@ static inline void world_rounds(world_t *w, uint32_t cnt) {
   }
 }
 
-static inline const qr_node_t *world_tip(const world_node_t *n) { return qr_chain_tile_tip(qr_topology_chain(n->topology)); }
+static inline const qr_node_t *world_tip(const world_node_t *n) {
+  return qr_chain_tile_tip(qr_topology_chain(n->topology));
+}
 static inline uint64_t world_height(const world_node_t *n) { return world_tip(n)->header.height; }
 
 /* Asks a node as an operator would and waits for the answer. */
@@ -150,19 +163,21 @@ static inline qr_reply_t world_ask(world_t *w, world_node_t *n, qr_query_t q) {
 }
 
 static inline void world_mine(world_t *w, world_node_t *n, bool on) {
-  qr_reply_t r = world_ask(w, n, (qr_query_t){ .kind = QR_QUERY_MINING, .enable = on });
+  qr_reply_t r = world_ask(w, n, (qr_query_t){.kind = QR_QUERY_MINING, .enable = on});
   assert_int_equal(r.err, 0);
 }
 
 static inline qr_status_t world_status(world_t *w, world_node_t *n) {
-  return world_ask(w, n, (qr_query_t){ .kind = QR_QUERY_STATUS }).status;
+  return world_ask(w, n, (qr_query_t){.kind = QR_QUERY_STATUS}).status;
 }
 
 /* Runs until the node stands at height or higher. */
-static inline void world_until_height(world_t *w, world_node_t *n, uint64_t height, uint32_t max_rounds) {
+static inline void world_until_height(world_t *w, world_node_t *n, uint64_t height,
+                                      uint32_t max_rounds) {
   for (uint32_t i = 0; i < max_rounds && world_height(n) < height; i++) world_rounds(w, 1);
   if (world_height(n) < height) {
-    fail_msg("height %llu instead of %llu", (unsigned long long)world_height(n), (unsigned long long)height);
+    fail_msg("height %llu instead of %llu", (unsigned long long)world_height(n),
+             (unsigned long long)height);
   }
 }
 

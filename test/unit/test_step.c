@@ -1,5 +1,5 @@
-/* The training step without executing it: refusals of the network, lowering, the fixed-point primitives, the digest, the draw
-   of a minibatch. test_step_ref.c executes it. */
+/* The training step without executing it: refusals of the network, lowering, the fixed-point
+   primitives, the digest, the draw of a minibatch. test_step_ref.c executes it. */
 #include <inttypes.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -13,18 +13,27 @@
 #include "step/fixed.h"
 #include "step/ref.h"
 
-#define DENSE(out, lr, fan) { QR_LAYER_DENSE, out, 0, 0, lr, fan }
-#define CONV(out, sy, sx, lr, fan) { QR_LAYER_CONV3, out, sy, sx, lr, fan }
+#define DENSE(out, lr, fan)                                                                        \
+  { QR_LAYER_DENSE, out, 0, 0, lr, fan }
+#define CONV(out, sy, sx, lr, fan)                                                                 \
+  { QR_LAYER_CONV3, out, sy, sx, lr, fan }
 
-static const qr_net_spec_t microgrid = { 128, 1, 1, 3, 3, { DENSE(384, 1, 64), DENSE(384, 1, 0), DENSE(3, 1, 0) }, 256, 5 };
+static const qr_net_spec_t microgrid = {
+    128, 1, 1, 3, 3, {DENSE(384, 1, 64), DENSE(384, 1, 0), DENSE(3, 1, 0)}, 256, 5};
 static const qr_net_spec_t microgrid_map = {
-  8, 4, 24, 3, 4, { CONV(32, 1, 2, 2, 100), CONV(64, 2, 2, 2, 0), DENSE(224, 1, 0), DENSE(3, 1, 0) }, 256, 4
-};
-static const qr_net_spec_t deepest = {
-  8, 4, 8, 2, 6,
-  { CONV(16, 1, 2, 0, 0), CONV(16, 2, 1, 0, 0), CONV(32, 1, 2, 0, 0), CONV(16, 1, 1, 0, 0), CONV(16, 2, 2, 0, 0), DENSE(2, 0, 0) },
-  16, 5
-};
+    8,   4, 24,
+    3,   4, {CONV(32, 1, 2, 2, 100), CONV(64, 2, 2, 2, 0), DENSE(224, 1, 0), DENSE(3, 1, 0)},
+    256, 4};
+static const qr_net_spec_t deepest = {8,
+                                      4,
+                                      8,
+                                      2,
+                                      6,
+                                      {CONV(16, 1, 2, 0, 0), CONV(16, 2, 1, 0, 0),
+                                       CONV(32, 1, 2, 0, 0), CONV(16, 1, 1, 0, 0),
+                                       CONV(16, 2, 2, 0, 0), DENSE(2, 0, 0)},
+                                      16,
+                                      5};
 
 /* Network */
 
@@ -39,12 +48,12 @@ static int try_net(const qr_net_spec_t *s, const char *reason) {
 }
 
 /* Each refusal is one change of a network that is accepted. */
-#define REFUSED(base, reason, change)                            \
-  do {                                                           \
-    qr_net_spec_t s = base;                                      \
-    assert_int_equal(try_net(&s, ""), 0);                        \
-    change;                                                      \
-    if (!try_net(&s, reason)) fail_msg("accepted: %s", #change); \
+#define REFUSED(base, reason, change)                                                              \
+  do {                                                                                             \
+    qr_net_spec_t s = base;                                                                        \
+    assert_int_equal(try_net(&s, ""), 0);                                                          \
+    change;                                                                                        \
+    if (!try_net(&s, reason)) fail_msg("accepted: %s", #change);                                   \
   } while (0)
 
 static void net_refuses_bad_dense(void **state) {
@@ -71,12 +80,15 @@ static void net_refuses_bad_dense(void **state) {
   REFUSED(microgrid, "out must", s.layers[0].out = 392);
   REFUSED(microgrid, "out must", s.layers[1].out = UINT32_MAX - 15);
   REFUSED(microgrid, "kind", s.layers[0].kind = 2);
-  REFUSED(microgrid, "cannot follow", s.layers[1].kind = QR_LAYER_CONV3; s.layers[1].stride_y = s.layers[1].stride_x = 1);
-  REFUSED(microgrid, "last layer", s.layers[2].kind = QR_LAYER_CONV3; s.layers[2].stride_y = s.layers[2].stride_x = 1);
+  REFUSED(microgrid, "cannot follow", s.layers[1].kind = QR_LAYER_CONV3;
+          s.layers[1].stride_y = s.layers[1].stride_x = 1);
+  REFUSED(microgrid, "last layer", s.layers[2].kind = QR_LAYER_CONV3;
+          s.layers[2].stride_y = s.layers[2].stride_x = 1);
   REFUSED(microgrid, "lr_shift", s.layers[1].lr_shift = 32);
   REFUSED(microgrid, "init_fan", s.layers[1].init_fan = 65537);
   REFUSED(microgrid, "bytes", s.layers[0].out = 2048); /* more than 1 MiB of model */
-  REFUSED(microgrid, "fraction bits", s.act_frac = 7; s.layers[2].init_fan = 65536); /* f_a + f_w of the last layer above 16 */
+  REFUSED(microgrid, "fraction bits", s.act_frac = 7;
+          s.layers[2].init_fan = 65536); /* f_a + f_w of the last layer above 16 */
   REFUSED(microgrid, "overflow", s.act_frac = 0; s.layers[2].init_fan = 1); /* Q could overflow */
 }
 
@@ -89,9 +101,11 @@ static void net_refuses_bad_conv(void **state) {
   REFUSED(microgrid_map, "strides", s.layers[0].stride_x = 5);
   REFUSED(microgrid_map, "strides", s.layers[1].stride_x = 24);
   REFUSED(microgrid_map, "out must", s.layers[1].out = 8);
-  REFUSED(microgrid_map, "tensor", s.in_h = 4096; s.layers[0].stride_y = 4096; s.in_w = 2; s.layers[0].stride_x = 1;
-          s.layers[1].stride_y = 1; s.layers[1].stride_x = 1; s.batch = 1024); /* B*h*w*c above 2^24 */
-  REFUSED(microgrid_map, "tensor", s.in_h = 16; s.layers[0].stride_x = 1; s.batch = 1024); /* M*K above 2^24 */
+  REFUSED(microgrid_map, "tensor", s.in_h = 4096; s.layers[0].stride_y = 4096; s.in_w = 2;
+          s.layers[0].stride_x = 1; s.layers[1].stride_y = 1; s.layers[1].stride_x = 1;
+          s.batch = 1024); /* B*h*w*c above 2^24 */
+  REFUSED(microgrid_map, "tensor", s.in_h = 16; s.layers[0].stride_x = 1;
+          s.batch = 1024); /* M*K above 2^24 */
 }
 
 static void net_accepts_limits(void **state) {
@@ -164,7 +178,7 @@ static void model_init_is_bounded_and_keyed(void **state) {
   char why[128];
   assert_int_equal(qr_net_init(&deepest, &net, why, sizeof why), 0);
   uint8_t *m = malloc(net.model_sz), *other = malloc(net.model_sz);
-  qr_hash_t seed = { { 1 } }, seed2 = { { 2 } };
+  qr_hash_t seed = {{1}}, seed2 = {{2}};
   qr_model_init(&net, &seed, m);
   qr_model_init(&net, &seed2, other);
   for (uint32_t i = 0; i < net.layer_cnt; i++) {
@@ -177,7 +191,8 @@ static void model_init_is_bounded_and_keyed(void **state) {
       if (v < lo) lo = v;
       if (v > hi) hi = v;
     }
-    assert_true(lo >= -l->init_lim && hi <= l->init_lim && lo < -l->init_lim / 2 && hi > l->init_lim / 2);
+    assert_true(lo >= -l->init_lim && hi <= l->init_lim && lo < -l->init_lim / 2 &&
+                hi > l->init_lim / 2);
     for (uint32_t j = 0; j < l->n; j++) assert_int_equal(qr_ld32(m + l->b_off + 4 * j), 0);
   }
   qr_hash_t a = qr_model_root(&net, m), b;
@@ -190,17 +205,26 @@ static void model_init_is_bounded_and_keyed(void **state) {
 
 /* Lowering */
 
-typedef struct { bool written[QR_STEP_BUF_MAX_CNT]; uint32_t model_writes[QR_STEP_BUF_MAX_CNT]; uint64_t macs; uint32_t digests; } flow_t;
+typedef struct {
+  bool written[QR_STEP_BUF_MAX_CNT];
+  uint32_t model_writes[QR_STEP_BUF_MAX_CNT];
+  uint64_t macs;
+  uint32_t digests;
+} flow_t;
 
-static void reads(const qr_step_prog_t *p, const flow_t *f, uint16_t buf, enum qr_step_type type, uint64_t cnt) {
+static void reads(const qr_step_prog_t *p, const flow_t *f, uint16_t buf, enum qr_step_type type,
+                  uint64_t cnt) {
   assert_true(buf < p->buf_cnt);
   assert_int_equal(p->bufs[buf].type, type);
   assert_true(p->bufs[buf].cnt >= cnt);
-  if (p->bufs[buf].role == QR_STEP_BUF_SCRATCH) assert_true(f->written[buf]);
-  else assert_int_equal(f->model_writes[buf], 0); /* the step never reads back what it updated */
+  if (p->bufs[buf].role == QR_STEP_BUF_SCRATCH)
+    assert_true(f->written[buf]);
+  else
+    assert_int_equal(f->model_writes[buf], 0); /* the step never reads back what it updated */
 }
 
-static void writes(const qr_step_prog_t *p, flow_t *f, uint16_t buf, enum qr_step_type type, uint64_t cnt) {
+static void writes(const qr_step_prog_t *p, flow_t *f, uint16_t buf, enum qr_step_type type,
+                   uint64_t cnt) {
   assert_true(buf < p->buf_cnt);
   assert_int_equal(p->bufs[buf].type, type);
   assert_true(p->bufs[buf].cnt >= cnt);
@@ -218,7 +242,8 @@ static void gemm_flow(const qr_step_prog_t *p, flow_t *f, const qr_step_op_t *op
   if (op->flags & QR_GEMM_A_CONV) {
     a = (uint64_t)p->batch * op->geo.h * op->geo.w * op->geo.c;
     assert_int_equal(op->flags & QR_GEMM_A_TRANS ? op->m : op->k, 9 * op->geo.c);
-    assert_int_equal(op->flags & QR_GEMM_A_TRANS ? op->k : op->m, p->batch * op->geo.out_h * op->geo.out_w);
+    assert_int_equal(op->flags & QR_GEMM_A_TRANS ? op->k : op->m,
+                     p->batch * op->geo.out_h * op->geo.out_w);
   }
   assert_true(op->src0 != op->dst && op->src1 != op->dst && op->src0 != op->src1);
   reads(p, f, op->src0, QR_STEP_I8, a);
@@ -234,10 +259,17 @@ static void gemm_flow(const qr_step_prog_t *p, flow_t *f, const qr_step_op_t *op
 static void op_flow(const qr_step_prog_t *p, flow_t *f, const qr_step_op_t *op) {
   uint64_t cnt = (uint64_t)op->m * op->n;
   switch (op->kind) {
-  case QR_OP_W7: reads(p, f, op->src0, QR_STEP_I16, cnt); writes(p, f, op->dst, QR_STEP_I8, cnt); break;
-  case QR_OP_DITHER: reads(p, f, op->src0, QR_STEP_I8, cnt); writes(p, f, op->dst, QR_STEP_I8, cnt); break;
+  case QR_OP_W7:
+    reads(p, f, op->src0, QR_STEP_I16, cnt);
+    writes(p, f, op->dst, QR_STEP_I8, cnt);
+    break;
+  case QR_OP_DITHER:
+    reads(p, f, op->src0, QR_STEP_I8, cnt);
+    writes(p, f, op->dst, QR_STEP_I8, cnt);
+    break;
   case QR_OP_GEMM: gemm_flow(p, f, op); break;
-  case QR_OP_BIAS_ACT: case QR_OP_Q_OUT:
+  case QR_OP_BIAS_ACT:
+  case QR_OP_Q_OUT:
     reads(p, f, op->src0, QR_STEP_I32, cnt);
     reads(p, f, op->src1, QR_STEP_I32, op->n);
     writes(p, f, op->dst, op->kind == QR_OP_Q_OUT ? QR_STEP_I32 : QR_STEP_I8, cnt);
@@ -253,13 +285,22 @@ static void op_flow(const qr_step_prog_t *p, flow_t *f, const qr_step_op_t *op) 
     reads(p, f, op->src0, QR_STEP_I8, cnt);
     reads(p, f, op->dst, QR_STEP_I32, cnt);
     break;
-  case QR_OP_ERR_QUANT: reads(p, f, op->src0, QR_STEP_I32, cnt); writes(p, f, op->dst, QR_STEP_I8, cnt); break;
+  case QR_OP_ERR_QUANT:
+    reads(p, f, op->src0, QR_STEP_I32, cnt);
+    writes(p, f, op->dst, QR_STEP_I8, cnt);
+    break;
   case QR_OP_COL2IM:
     reads(p, f, op->src0, QR_STEP_I32, cnt);
     writes(p, f, op->dst, QR_STEP_I32, (uint64_t)p->batch * op->geo.h * op->geo.w * op->geo.c);
     break;
-  case QR_OP_BIAS_UPD: reads(p, f, op->src0, QR_STEP_I8, cnt); writes(p, f, op->dst, QR_STEP_I32, op->n); break;
-  case QR_OP_WEIGHT_UPD: reads(p, f, op->src0, QR_STEP_I32, cnt); writes(p, f, op->dst, QR_STEP_I16, cnt); break;
+  case QR_OP_BIAS_UPD:
+    reads(p, f, op->src0, QR_STEP_I8, cnt);
+    writes(p, f, op->dst, QR_STEP_I32, op->n);
+    break;
+  case QR_OP_WEIGHT_UPD:
+    reads(p, f, op->src0, QR_STEP_I32, cnt);
+    writes(p, f, op->dst, QR_STEP_I16, cnt);
+    break;
   default: fail_msg("op kind %u", op->kind);
   }
 }
@@ -273,12 +314,13 @@ static void check_program(const qr_net_spec_t *spec) {
   qr_step_lower(&net, &again);
   assert_memory_equal(&p, &again, sizeof p);
 
-  flow_t f = { 0 };
+  flow_t f = {0};
   for (uint32_t i = 0; i < p.op_cnt; i++) op_flow(&p, &f, &p.ops[i]);
   assert_int_equal(p.ops[p.op_cnt].kind, QR_OP_END);
   assert_int_equal(f.macs, net.mac_cnt_step);
   assert_int_equal(f.digests, p.digest_cnt);
-  assert_int_equal(p.digest_cnt, 3 * (net.layer_cnt - 1) - 1); /* all products but the last layer's, none to the inputs */
+  assert_int_equal(p.digest_cnt, 3 * (net.layer_cnt - 1) -
+                                     1); /* all products but the last layer's, none to the inputs */
   uint32_t updated = 0;
   for (uint32_t i = 0; i < p.buf_cnt; i++) {
     bool model = p.bufs[i].role == QR_STEP_BUF_WEIGHT || p.bufs[i].role == QR_STEP_BUF_BIAS;
@@ -301,7 +343,7 @@ static void lowering_draws_every_use_afresh(void **state) {
   qr_net_t net;
   static qr_step_prog_t p;
   char why[128];
-  const qr_net_spec_t *specs[] = { &microgrid, &microgrid_map, &deepest };
+  const qr_net_spec_t *specs[] = {&microgrid, &microgrid_map, &deepest};
   for (size_t z = 0; z < QR_ARRAY_CNT(specs); z++) {
     assert_int_equal(qr_net_init(specs[z], &net, why, sizeof why), 0);
     qr_step_lower(&net, &p);
@@ -310,7 +352,8 @@ static void lowering_draws_every_use_afresh(void **state) {
       if (p.ops[i].kind != QR_OP_DITHER) continue;
       cnt++;
       for (uint32_t j = 0; j < i; j++)
-        assert_false(p.ops[j].kind == QR_OP_DITHER && p.ops[j].p1 == p.ops[i].p1 && p.ops[j].layer == p.ops[i].layer);
+        assert_false(p.ops[j].kind == QR_OP_DITHER && p.ops[j].p1 == p.ops[i].p1 &&
+                     p.ops[j].layer == p.ops[i].layer);
     }
     assert_int_equal(cnt, 2 * p.digest_cnt);
   }
@@ -325,8 +368,10 @@ static void program_hash_covers_every_byte(void **state) {
   qr_step_lower(&net, &p);
   qr_hash_t h = qr_step_prog_hash(&p);
   uint8_t *bytes = (uint8_t *)&p;
-  size_t ends[] = { offsetof(qr_step_prog_t, bufs[p.buf_cnt]), offsetof(qr_step_prog_t, ops[p.op_cnt]) };
-  for (size_t i = 16; i < sizeof p; i++) { /* the counts come first: changing them changes the range */
+  size_t ends[] = {offsetof(qr_step_prog_t, bufs[p.buf_cnt]),
+                   offsetof(qr_step_prog_t, ops[p.op_cnt])};
+  for (size_t i = 16; i < sizeof p;
+       i++) { /* the counts come first: changing them changes the range */
     bool covered = i < ends[0] || (i >= offsetof(qr_step_prog_t, ops) && i < ends[1]);
     bytes[i] ^= 0x10;
     qr_hash_t g = qr_step_prog_hash(&p);
@@ -341,9 +386,10 @@ __extension__ typedef __int128 wide_t;
 
 static void sr_follows_the_exact_quotient(void **state) {
   (void)state;
-  static const int64_t xs[] = { INT32_MIN, INT32_MIN + 1, -40961, -65, -64, -1, 0, 1, 63, 64, 12345, INT32_MAX,
-                                3 << 28, (int64_t)1 << 31 };
-  static const uint32_t draws[] = { 0, 1, 0x7fffffffu, 0x80000000u, 0x12345678u, 0xffffffffu };
+  static const int64_t xs[] = {
+      INT32_MIN, INT32_MIN + 1, -40961,          -65, -64, -1, 0, 1, 63, 64, 12345,
+      INT32_MAX, 3 << 28,       (int64_t)1 << 31};
+  static const uint32_t draws[] = {0, 1, 0x7fffffffu, 0x80000000u, 0x12345678u, 0xffffffffu};
   for (size_t i = 0; i < QR_ARRAY_CNT(xs); i++)
     for (size_t j = 0; j < QR_ARRAY_CNT(draws); j++)
       for (int s = -70; s <= 130; s++) {
@@ -384,10 +430,10 @@ static void half_is_symmetric(void **state) {
 
 static void dither_is_centred_and_in_range(void **state) {
   (void)state;
-  static const int ds[] = { 2, 4, 8 };
+  static const int ds[] = {2, 4, 8};
   for (size_t z = 0; z < QR_ARRAY_CNT(ds); z++)
     for (int x = -128; x < 128; x++) {
-      int d = ds[z], sum = 0, cnt[17] = { 0 }, mid = qr_clamp32(x, -64 + d, 63 - d);
+      int d = ds[z], sum = 0, cnt[17] = {0}, mid = qr_clamp32(x, -64 + d, 63 - d);
       for (int b = 0; b < 256; b++) {
         int y = qr_step_dither((int8_t)x, d, (uint8_t)b);
         assert_in_range(y + 64, 0, 127);
@@ -396,7 +442,8 @@ static void dither_is_centred_and_in_range(void **state) {
         cnt[y - mid + d]++;
       }
       assert_int_equal(sum, 0);
-      for (int i = 0; i <= 2 * d; i++) assert_in_range(cnt[i], 256 / (2 * d + 1), 256 / (2 * d + 1) + 1);
+      for (int i = 0; i <= 2 * d; i++)
+        assert_in_range(cnt[i], 256 / (2 * d + 1), 256 / (2 * d + 1) + 1);
     }
 }
 
@@ -433,7 +480,7 @@ static void td_target_rule(void **state) {
 
 static void argmax_takes_the_lowest(void **state) {
   (void)state;
-  int32_t q[] = { INT32_MIN, 5, 7, 7, 5 }, flat[] = { -3, -3, -3 };
+  int32_t q[] = {INT32_MIN, 5, 7, 7, 5}, flat[] = {-3, -3, -3};
   assert_int_equal(qr_step_argmax(q, 5), 2);
   assert_int_equal(qr_step_argmax(flat, 3), 0);
   assert_int_equal(qr_step_argmax(q, 1), 0);
@@ -443,14 +490,18 @@ static void argmax_takes_the_lowest(void **state) {
 
 enum { DM = 600, DN = 48 };
 
-static const qr_hash_t sigma = { { 9, 8, 7, 6, 5, 4, 3, 2, 1, 0, 1, 2, 3, 4, 5, 6 } };
+static const qr_hash_t sigma = {{9, 8, 7, 6, 5, 4, 3, 2, 1, 0, 1, 2, 3, 4, 5, 6}};
 
 /* The page's formula, word by word. */
-static uint64_t digest_by_definition(const int32_t *x, uint32_t m, uint32_t n, uint32_t k, uint32_t t) {
-  qr_philox_t pk = qr_philox_init(&sigma, 11u << 24 | t << 16 | k), pr = qr_philox_init(&sigma, 12u << 24 | t << 16 | k);
+static uint64_t digest_by_definition(const int32_t *x, uint32_t m, uint32_t n, uint32_t k,
+                                     uint32_t t) {
+  qr_philox_t pk = qr_philox_init(&sigma, 11u << 24 | t << 16 | k),
+              pr = qr_philox_init(&sigma, 12u << 24 | t << 16 | k);
   uint64_t d = 0;
   for (uint32_t i = 0; i < m; i++) {
-    uint64_t sum = 0, rho = (qr_philox_word(&pr, 2 * (i >> 3)) | (uint64_t)qr_philox_word(&pr, 2 * (i >> 3) + 1) << 32) | 1;
+    uint64_t sum = 0, rho = (qr_philox_word(&pr, 2 * (i >> 3)) |
+                             (uint64_t)qr_philox_word(&pr, 2 * (i >> 3) + 1) << 32) |
+                            1;
     for (uint32_t j = 0; j < n; j += 2) {
       uint32_t a = (uint32_t)x[i * n + j] + qr_philox_word(&pk, n * (i & 7) + j);
       uint32_t b = (uint32_t)x[i * n + j + 1] + qr_philox_word(&pk, n * (i & 7) + j + 1);
@@ -464,13 +515,15 @@ static uint64_t digest_by_definition(const int32_t *x, uint32_t m, uint32_t n, u
 static int32_t *draw_product(uint32_t m, uint32_t n) {
   int32_t *x = malloc((size_t)m * n * 4);
   qr_philox_t p = qr_philox_init(&sigma, 0);
-  for (uint32_t i = 0; i < m * n; i++) x[i] = (int32_t)qr_philox_word(&p, i) >> 10; /* as accumulators are */
+  for (uint32_t i = 0; i < m * n; i++)
+    x[i] = (int32_t)qr_philox_word(&p, i) >> 10; /* as accumulators are */
   return x;
 }
 
 static void digest_is_the_formula(void **state) {
   (void)state;
-  static const uint32_t shapes[][2] = { { 1, 2 }, { 2, 6 }, { 256, 4 }, { 257, 8 }, { 520, 16 }, { 3, 1024 }, { 3, 1026 }, { 260, 2050 } };
+  static const uint32_t shapes[][2] = {{1, 2},    {2, 6},    {256, 4},  {257, 8},
+                                       {520, 16}, {3, 1024}, {3, 1026}, {260, 2050}};
   for (uint32_t i = 0; i < QR_ARRAY_CNT(shapes); i++) {
     int32_t *x = draw_product(shapes[i][0], shapes[i][1]);
     x[0] = INT32_MIN;
@@ -504,14 +557,16 @@ static void digest_catches_moved_rows_and_tiles(void **state) {
   (void)state;
   int32_t *x = draw_product(DM, DN);
   uint64_t d = digest(x);
-  static const uint32_t rows[][2] = { { 0, 1 }, { 0, 2 }, { 3, 259 }, { 0, 256 }, { 255, 256 }, { 100, 599 }, { 43, 88 } };
+  static const uint32_t rows[][2] = {{0, 1},     {0, 2},     {3, 259}, {0, 256},
+                                     {255, 256}, {100, 599}, {43, 88}};
   for (size_t i = 0; i < QR_ARRAY_CNT(rows); i++) {
     swap_rows(x, rows[i][0], rows[i][1]);
     assert_true(digest(x) != d);
     swap_rows(x, rows[i][0], rows[i][1]);
   }
-  static const uint32_t tiles[][4] = { { 0, 0, 0, 16 }, { 0, 0, 16, 0 }, { 0, 16, 16, 0 }, { 32, 0, 288, 0 },
-                                       { 0, 8, 256, 24 }, { 16, 32, 512, 16 }, { 256, 0, 512, 0 } };
+  static const uint32_t tiles[][4] = {{0, 0, 0, 16},   {0, 0, 16, 0},   {0, 16, 16, 0},
+                                      {32, 0, 288, 0}, {0, 8, 256, 24}, {16, 32, 512, 16},
+                                      {256, 0, 512, 0}};
   for (size_t i = 0; i < QR_ARRAY_CNT(tiles); i++) {
     swap_tiles(x, tiles[i][0], tiles[i][1], tiles[i][2], tiles[i][3]);
     assert_true(digest(x) != d);
@@ -538,11 +593,13 @@ static void digest_catches_duplicates_and_permutations(void **state) {
     for (uint32_t i = 0; i < 16; i++) memcpy(y + (r + i) * DN + 16, y + (r + i) * DN, 64);
     assert_true(digest(y) != d);
   }
-  for (uint32_t i = 0; i < DM * DN; i++) y[i] = x[(i + DN) % (DM * DN)]; /* all rows rotated by one */
+  for (uint32_t i = 0; i < DM * DN; i++)
+    y[i] = x[(i + DN) % (DM * DN)]; /* all rows rotated by one */
   assert_true(digest(y) != d);
   for (uint32_t i = 0; i < DM * DN; i++) y[i] = x[i ^ 1]; /* neighbours exchanged everywhere */
   assert_true(digest(y) != d);
-  for (uint32_t i = 0; i < DM; i++) memcpy(y + i * DN, x + (DM - 1 - i) * DN, DN * 4); /* upside down */
+  for (uint32_t i = 0; i < DM; i++)
+    memcpy(y + i * DN, x + (DM - 1 - i) * DN, DN * 4); /* upside down */
   assert_true(digest(y) != d);
   free(x);
   free(y);
@@ -595,11 +652,12 @@ static void digest_catches_one_flip(void **state) {
 
 static void trace_chains(void **state) {
   (void)state;
-  uint64_t d[3] = { 1, 2, 3 };
+  uint64_t d[3] = {1, 2, 3};
   uint8_t bytes[QR_HASH_SZ + 24];
   memcpy(bytes, sigma.b, QR_HASH_SZ);
   for (int i = 0; i < 3; i++) qr_st64(bytes + QR_HASH_SZ + 8 * i, d[i]);
-  qr_hash_t want = qr_hash("quarry.step", bytes, sizeof bytes), got = qr_step_trace_next(&sigma, d, 3);
+  qr_hash_t want = qr_hash("quarry.step", bytes, sizeof bytes),
+            got = qr_step_trace_next(&sigma, d, 3);
   assert_true(qr_hash_eq(&want, &got));
 }
 
@@ -607,7 +665,8 @@ static void trace_chains(void **state) {
 
 static void batch_is_distinct(void **state) {
   (void)state;
-  static const uint32_t sizes[][2] = { { 16, 16 }, { 1024, 1024 }, { 1025, 1024 }, { 4096, 256 }, { 131072, 256 } };
+  static const uint32_t sizes[][2] = {
+      {16, 16}, {1024, 1024}, {1025, 1024}, {4096, 256}, {131072, 256}};
   for (size_t z = 0; z < QR_ARRAY_CNT(sizes); z++) {
     uint32_t n = sizes[z][0], b = sizes[z][1], out[1024], next[1024];
     uint8_t *scratch = malloc(qr_step_batch_scratch_sz(n)), *seen = calloc(n, 1);
@@ -628,12 +687,12 @@ static void batch_is_distinct(void **state) {
   }
 }
 
-/* Each row equally often, both over all places and in the first and last place: chi-square with 99 degrees of freedom stays
-   below 160 (p < 0.0001) for these seeds. */
+/* Each row equally often, both over all places and in the first and last place: chi-square with 99
+   degrees of freedom stays below 160 (p < 0.0001) for these seeds. */
 static void batch_is_uniform(void **state) {
   (void)state;
   enum { N = 100, B = 32, RUNS = 6000 };
-  uint32_t out[B], all[N] = { 0 }, first[N] = { 0 }, final[N] = { 0 };
+  uint32_t out[B], all[N] = {0}, first[N] = {0}, final[N] = {0};
   uint8_t scratch[64];
   assert_true(qr_step_batch_scratch_sz(N) <= sizeof scratch);
   for (uint32_t k = 0; k < RUNS; k++) {
@@ -654,17 +713,30 @@ static void batch_is_uniform(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-    cmocka_unit_test(net_refuses_bad_dense), cmocka_unit_test(net_refuses_bad_conv), cmocka_unit_test(net_accepts_limits),
-    cmocka_unit_test(net_scales_of_the_real_ones), cmocka_unit_test(net_weight_scale_is_the_largest),
-    cmocka_unit_test(model_init_is_bounded_and_keyed), cmocka_unit_test(lowering_is_sound),
-    cmocka_unit_test(lowering_draws_every_use_afresh), cmocka_unit_test(program_hash_covers_every_byte),
-    cmocka_unit_test(sr_follows_the_exact_quotient), cmocka_unit_test(sr_is_unbiased), cmocka_unit_test(half_is_symmetric),
-    cmocka_unit_test(dither_is_centred_and_in_range), cmocka_unit_test(scales_at_their_ends), cmocka_unit_test(td_target_rule),
-    cmocka_unit_test(argmax_takes_the_lowest), cmocka_unit_test(digest_is_the_formula),
-    cmocka_unit_test(digest_catches_moved_rows_and_tiles), cmocka_unit_test(digest_catches_duplicates_and_permutations),
-    cmocka_unit_test(digest_catches_every_exchange),
-    cmocka_unit_test(digest_catches_one_flip), cmocka_unit_test(trace_chains), cmocka_unit_test(batch_is_distinct),
-    cmocka_unit_test(batch_is_uniform),
+      cmocka_unit_test(net_refuses_bad_dense),
+      cmocka_unit_test(net_refuses_bad_conv),
+      cmocka_unit_test(net_accepts_limits),
+      cmocka_unit_test(net_scales_of_the_real_ones),
+      cmocka_unit_test(net_weight_scale_is_the_largest),
+      cmocka_unit_test(model_init_is_bounded_and_keyed),
+      cmocka_unit_test(lowering_is_sound),
+      cmocka_unit_test(lowering_draws_every_use_afresh),
+      cmocka_unit_test(program_hash_covers_every_byte),
+      cmocka_unit_test(sr_follows_the_exact_quotient),
+      cmocka_unit_test(sr_is_unbiased),
+      cmocka_unit_test(half_is_symmetric),
+      cmocka_unit_test(dither_is_centred_and_in_range),
+      cmocka_unit_test(scales_at_their_ends),
+      cmocka_unit_test(td_target_rule),
+      cmocka_unit_test(argmax_takes_the_lowest),
+      cmocka_unit_test(digest_is_the_formula),
+      cmocka_unit_test(digest_catches_moved_rows_and_tiles),
+      cmocka_unit_test(digest_catches_duplicates_and_permutations),
+      cmocka_unit_test(digest_catches_every_exchange),
+      cmocka_unit_test(digest_catches_one_flip),
+      cmocka_unit_test(trace_chains),
+      cmocka_unit_test(batch_is_distinct),
+      cmocka_unit_test(batch_is_uniform),
   };
   return qr_crypto_init() ? 1 : cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,5 +1,5 @@
-/* The training step executed: the committed vectors, single ops at their extremes, what must and what must not change a
-   result. */
+/* The training step executed: the committed vectors, single ops at their extremes, what must and
+   what must not change a result. */
 #include <inttypes.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -12,17 +12,22 @@
 #include "step/fixed.h"
 #include "vectors/step_vector.h"
 
-#define DENSE(out, lr, fan) { QR_LAYER_DENSE, out, 0, 0, lr, fan }
-#define CONV(out, sy, sx, lr, fan) { QR_LAYER_CONV3, out, sy, sx, lr, fan }
+#define DENSE(out, lr, fan)                                                                        \
+  { QR_LAYER_DENSE, out, 0, 0, lr, fan }
+#define CONV(out, sy, sx, lr, fan)                                                                 \
+  { QR_LAYER_CONV3, out, sy, sx, lr, fan }
 
-static const qr_net_spec_t microgrid = { 128, 1, 1, 3, 3, { DENSE(384, 1, 64), DENSE(384, 1, 0), DENSE(3, 1, 0) }, 256, 5 };
+static const qr_net_spec_t microgrid = {
+    128, 1, 1, 3, 3, {DENSE(384, 1, 64), DENSE(384, 1, 0), DENSE(3, 1, 0)}, 256, 5};
 static const qr_net_spec_t microgrid_map = {
-  8, 4, 24, 3, 4, { CONV(32, 1, 2, 2, 100), CONV(64, 2, 2, 2, 0), DENSE(224, 1, 0), DENSE(3, 1, 0) }, 256, 4
-};
-static const qr_net_spec_t small_dense = { 32, 1, 1, 3, 3, { DENSE(48, 1, 0), DENSE(32, 1, 0), DENSE(3, 1, 0) }, 32, 5 };
+    8,   4, 24,
+    3,   4, {CONV(32, 1, 2, 2, 100), CONV(64, 2, 2, 2, 0), DENSE(224, 1, 0), DENSE(3, 1, 0)},
+    256, 4};
+static const qr_net_spec_t small_dense = {
+    32, 1, 1, 3, 3, {DENSE(48, 1, 0), DENSE(32, 1, 0), DENSE(3, 1, 0)}, 32, 5};
 static const qr_net_spec_t small_conv = {
-  8, 4, 6, 3, 4, { CONV(16, 2, 1, 1, 0), CONV(16, 1, 2, 1, 0), DENSE(32, 1, 0), DENSE(3, 1, 0) }, 32, 5
-};
+    8,  4, 6, 3, 4, {CONV(16, 2, 1, 1, 0), CONV(16, 1, 2, 1, 0), DENSE(32, 1, 0), DENSE(3, 1, 0)},
+    32, 5};
 
 /* A network with its reference, a genesis model and a drawn minibatch. */
 typedef struct {
@@ -48,9 +53,10 @@ static rig_t *rig_open(const qr_net_spec_t *spec) {
   g->ref = qr_ref_init(g->mem, &g->net, &g->prog);
   g->model = vector_alloc(g->net.model_sz);
   g->obs = vector_alloc((size_t)spec->batch * g->net.in_sz);
-  g->sigma = (qr_hash_t){ { 3, 1, 4, 1, 5, 9, 2, 6, 5, 3, 5, 8, 9, 7, 9, 3 } };
+  g->sigma = (qr_hash_t){{3, 1, 4, 1, 5, 9, 2, 6, 5, 3, 5, 8, 9, 7, 9, 3}};
   qr_model_init(&g->net, &g->sigma, g->model);
-  vector_draw_replay(&g->sigma, spec->batch, g->net.in_sz, spec->action_cnt, g->obs, g->act, g->target);
+  vector_draw_replay(&g->sigma, spec->batch, g->net.in_sz, spec->action_cnt, g->obs, g->act,
+                     g->target);
   return g;
 }
 
@@ -61,7 +67,8 @@ static void rig_close(rig_t *g) {
   free(g);
 }
 
-/* One step from the genesis model with the rig's minibatch; returns the root of the outgoing model. */
+/* One step from the genesis model with the rig's minibatch; returns the root of the outgoing model.
+ */
 static qr_hash_t rig_run(rig_t *g, const uint8_t *model, uint32_t k) {
   uint8_t *m = vector_alloc(g->net.model_sz);
   memcpy(m, model, g->net.model_sz);
@@ -82,7 +89,8 @@ static void replay_steps(const step_vector_t *v) {
   assert_memory_equal(&h, &v->root, sizeof h);
 
   uint32_t batch = v->net.spec.batch, rows[1024];
-  void *mem = vector_alloc(qr_ref_footprint(&v->net)), *scratch = vector_alloc(qr_step_batch_scratch_sz(v->rows));
+  void *mem = vector_alloc(qr_ref_footprint(&v->net)),
+       *scratch = vector_alloc(qr_step_batch_scratch_sz(v->rows));
   qr_ref_t *ref = qr_ref_init(mem, &v->net, &prog);
   int8_t *obs = vector_alloc((size_t)batch * v->net.in_sz);
   uint8_t act[1024];
@@ -136,7 +144,8 @@ static void check_digest_line(char **save) {
   qr_philox_t p = qr_philox_init(&sigma, 0);
   int32_t *x = vector_alloc((size_t)m * n * 4);
   for (uint32_t i = 0; i < m * n; i++) x[i] = (int32_t)qr_philox_word(&p, i);
-  assert_true(qr_ref_digest(x, m, n, &sigma, k, t) == strtoull(strtok_r(NULL, " \n", save), NULL, 16));
+  assert_true(qr_ref_digest(x, m, n, &sigma, k, t) ==
+              strtoull(strtok_r(NULL, " \n", save), NULL, 16));
   free(x);
 }
 
@@ -158,17 +167,25 @@ static void check_fixed_line(const char *key, char **save) {
     check_batch_line(save);
     return;
   }
-  int64_t a[6] = { 0 }, got = 0;
+  int64_t a[6] = {0}, got = 0;
   int cnt = 0;
   for (char *t; (t = strtok_r(NULL, " \n", save)) && cnt < 6;) a[cnt++] = strtoll(t, NULL, 10);
-  if (!strcmp(key, "half")) got = qr_step_half(a[0], (int)a[1]);
-  else if (!strcmp(key, "sr")) got = qr_step_sr(a[0], a[1], (uint32_t)a[2]);
-  else if (!strcmp(key, "dither")) got = qr_step_dither((int8_t)a[0], (int)a[1], (uint8_t)a[2]);
-  else if (!strcmp(key, "w7")) got = qr_step_w7((int16_t)a[0]);
-  else if (!strcmp(key, "bias_at")) got = qr_step_bias_at((int32_t)a[0], (int)a[1]);
-  else if (!strcmp(key, "err_shift")) got = qr_step_err_shift((uint32_t)a[0]);
-  else if (!strcmp(key, "td_target")) got = qr_step_td_target((int32_t)a[0], a[1], (int32_t)a[2], (uint32_t)a[3], (int32_t)a[4]);
-  else fail_msg("key %s", key);
+  if (!strcmp(key, "half"))
+    got = qr_step_half(a[0], (int)a[1]);
+  else if (!strcmp(key, "sr"))
+    got = qr_step_sr(a[0], a[1], (uint32_t)a[2]);
+  else if (!strcmp(key, "dither"))
+    got = qr_step_dither((int8_t)a[0], (int)a[1], (uint8_t)a[2]);
+  else if (!strcmp(key, "w7"))
+    got = qr_step_w7((int16_t)a[0]);
+  else if (!strcmp(key, "bias_at"))
+    got = qr_step_bias_at((int32_t)a[0], (int)a[1]);
+  else if (!strcmp(key, "err_shift"))
+    got = qr_step_err_shift((uint32_t)a[0]);
+  else if (!strcmp(key, "td_target"))
+    got = qr_step_td_target((int32_t)a[0], a[1], (int32_t)a[2], (uint32_t)a[3], (int32_t)a[4]);
+  else
+    fail_msg("key %s", key);
   assert_true(cnt >= 2 && got == a[cnt - 1]);
 }
 
@@ -191,24 +208,25 @@ static void fixed_vectors_replay(void **state) {
   fclose(f);
 }
 
-/* Single ops: programs written by hand, so the interpreter is held to the program and not to a network. The minibatch
-   buffers serve as inputs, the model as output. */
+/* Single ops: programs written by hand, so the interpreter is held to the program and not to a
+   network. The minibatch buffers serve as inputs, the model as output. */
 
 enum { CNT = 256 };
 
-static void run_ops(const qr_step_op_t *ops, uint32_t op_cnt, void *model, const int8_t *obs, const uint8_t *act,
-                    const int32_t *target, const qr_hash_t *sigma, uint32_t lr_shift) {
+static void run_ops(const qr_step_op_t *ops, uint32_t op_cnt, void *model, const int8_t *obs,
+                    const uint8_t *act, const int32_t *target, const qr_hash_t *sigma,
+                    uint32_t lr_shift) {
   static qr_step_prog_t p;
-  qr_net_t net = { .layer_cnt = 0 };
+  qr_net_t net = {.layer_cnt = 0};
   uint64_t td;
   memset(&p, 0, sizeof p);
-  p.bufs[0] = (qr_step_buf_t){ QR_STEP_I8, QR_STEP_BUF_OBS, CNT, 0 };
-  p.bufs[1] = (qr_step_buf_t){ QR_STEP_I32, QR_STEP_BUF_TARGET, CNT, 0 };
-  p.bufs[2] = (qr_step_buf_t){ QR_STEP_I16, QR_STEP_BUF_WEIGHT, CNT, 0 };
-  p.bufs[3] = (qr_step_buf_t){ QR_STEP_I32, QR_STEP_BUF_BIAS, CNT, 2 * CNT };
-  p.bufs[4] = (qr_step_buf_t){ QR_STEP_I8, QR_STEP_BUF_SCRATCH, CNT, 0 };
-  p.bufs[5] = (qr_step_buf_t){ QR_STEP_I32, QR_STEP_BUF_SCRATCH, CNT, 0 };
-  p.bufs[6] = (qr_step_buf_t){ QR_STEP_U8, QR_STEP_BUF_ACT, CNT, 0 };
+  p.bufs[0] = (qr_step_buf_t){QR_STEP_I8, QR_STEP_BUF_OBS, CNT, 0};
+  p.bufs[1] = (qr_step_buf_t){QR_STEP_I32, QR_STEP_BUF_TARGET, CNT, 0};
+  p.bufs[2] = (qr_step_buf_t){QR_STEP_I16, QR_STEP_BUF_WEIGHT, CNT, 0};
+  p.bufs[3] = (qr_step_buf_t){QR_STEP_I32, QR_STEP_BUF_BIAS, CNT, 2 * CNT};
+  p.bufs[4] = (qr_step_buf_t){QR_STEP_I8, QR_STEP_BUF_SCRATCH, CNT, 0};
+  p.bufs[5] = (qr_step_buf_t){QR_STEP_I32, QR_STEP_BUF_SCRATCH, CNT, 0};
+  p.bufs[6] = (qr_step_buf_t){QR_STEP_U8, QR_STEP_BUF_ACT, CNT, 0};
   p.buf_cnt = 7;
   p.op_cnt = op_cnt;
   memcpy(p.ops, ops, op_cnt * sizeof *ops);
@@ -218,14 +236,18 @@ static void run_ops(const qr_step_op_t *ops, uint32_t op_cnt, void *model, const
   free(mem);
 }
 
-typedef struct { int16_t w[CNT]; int32_t b[CNT]; } tiny_model_t;
+typedef struct {
+  int16_t w[CNT];
+  int32_t b[CNT];
+} tiny_model_t;
 
-static const int32_t wide_values[] = { INT32_MIN, INT32_MIN + 1, -65536, -300, -64, -1, 0, 1, 63, 300, 65536, INT32_MAX };
-static const int16_t master_values[] = { INT16_MIN, INT16_MIN + 1, -64, -1, 0, 1, 63, INT16_MAX };
+static const int32_t wide_values[] = {INT32_MIN, INT32_MIN + 1, -65536, -300,     -64, -1, 0, 1,
+                                      63,        300,           65536,  INT32_MAX};
+static const int16_t master_values[] = {INT16_MIN, INT16_MIN + 1, -64, -1, 0, 1, 63, INT16_MAX};
 
 static void weight_update_at_extremes(void **state) {
   (void)state;
-  qr_hash_t sigma = { { 77 } };
+  qr_hash_t sigma = {{77}};
   qr_philox_t p = qr_philox_init(&sigma, 9u << 24 | 3u << 16 | 5u);
   for (int s = -40; s <= 100; s++) {
     tiny_model_t m;
@@ -234,20 +256,30 @@ static void weight_update_at_extremes(void **state) {
       m.w[i] = master_values[i % 8];
       g[i] = wide_values[i % 12];
     }
-    qr_step_op_t op = { .kind = QR_OP_WEIGHT_UPD, .layer = 3, .src0 = 1, .dst = 2, .m = 16, .n = 16, .k = 1, .p0 = s - 7 };
+    qr_step_op_t op = {.kind = QR_OP_WEIGHT_UPD,
+                       .layer = 3,
+                       .src0 = 1,
+                       .dst = 2,
+                       .m = 16,
+                       .n = 16,
+                       .k = 1,
+                       .p0 = s - 7};
     run_ops(&op, 1, &m, NULL, NULL, g, &sigma, 7);
     for (int i = 0; i < CNT; i++) {
-      int64_t want = master_values[i % 8] - qr_step_sr(wide_values[i % 12], s, qr_philox_word(&p, (uint32_t)i));
+      int64_t want = master_values[i % 8] -
+                     qr_step_sr(wide_values[i % 12], s, qr_philox_word(&p, (uint32_t)i));
       assert_int_equal(m.w[i], qr_clamp64(want, INT16_MIN, INT16_MAX));
     }
   }
 }
 
-/* ERR_QUANT then BIAS_UPD with one row: the bias becomes what the error was rounded to, at the exponent carried between. */
+/* ERR_QUANT then BIAS_UPD with one row: the bias becomes what the error was rounded to, at the
+ * exponent carried between. */
 static void error_and_bias_at_extremes(void **state) {
   (void)state;
-  qr_hash_t sigma = { { 78 } };
-  qr_philox_t pe = qr_philox_init(&sigma, 8u << 24 | 2u << 16 | 5u), pb = qr_philox_init(&sigma, 10u << 24 | 2u << 16 | 5u);
+  qr_hash_t sigma = {{78}};
+  qr_philox_t pe = qr_philox_init(&sigma, 8u << 24 | 2u << 16 | 5u),
+              pb = qr_philox_init(&sigma, 10u << 24 | 2u << 16 | 5u);
   for (size_t z = 0; z < QR_ARRAY_CNT(wide_values); z++)
     for (int p0 = -40; p0 <= 90; p0 += 13) {
       tiny_model_t m;
@@ -260,77 +292,115 @@ static void error_and_bias_at_extremes(void **state) {
       }
       int s = top > 255 ? qr_bitlen32(top) - 8 : 0;
       const qr_step_op_t ops[] = {
-        { .kind = QR_OP_ERR_QUANT, .layer = 2, .src0 = 1, .dst = 4, .m = 1, .n = CNT, .k = 1, .p0 = 16 },
-        { .kind = QR_OP_BIAS_UPD, .layer = 2, .src0 = 4, .dst = 3, .m = 1, .n = CNT, .k = 1, .p0 = p0, .p1 = 1 << 20 },
+          {.kind = QR_OP_ERR_QUANT,
+           .layer = 2,
+           .src0 = 1,
+           .dst = 4,
+           .m = 1,
+           .n = CNT,
+           .k = 1,
+           .p0 = 16},
+          {.kind = QR_OP_BIAS_UPD,
+           .layer = 2,
+           .src0 = 4,
+           .dst = 3,
+           .m = 1,
+           .n = CNT,
+           .k = 1,
+           .p0 = p0,
+           .p1 = 1 << 20},
       };
       run_ops(ops, 2, &m, NULL, NULL, e, &sigma, 0);
       for (uint32_t i = 0; i < CNT; i++) {
         int64_t e7 = qr_clamp64(qr_step_sr(e[i], s, qr_philox_word(&pe, i)), -64, 63);
-        int64_t want = (1 << 20) - 40 * (int64_t)i - qr_step_sr(e7, 16 - s + p0, qr_philox_word(&pb, i));
+        int64_t want =
+            (1 << 20) - 40 * (int64_t)i - qr_step_sr(e7, 16 - s + p0, qr_philox_word(&pb, i));
         assert_int_equal(m.b[i], qr_clamp64(want, -(1 << 20), 1 << 20));
       }
     }
 }
 
-/* Dense product with every transpose flag and operands at their ends, read back through a weight update that adds it. */
+/* Dense product with every transpose flag and operands at their ends, read back through a weight
+ * update that adds it. */
 static void product_flags_agree(void **state) {
   (void)state;
   enum { M = 4, N = 4, K = 8 };
-  qr_hash_t sigma = { { 79 } };
-  static const int8_t ends[] = { -64, 63, -64, 1, 63, 0, -1, 17 };
+  qr_hash_t sigma = {{79}};
+  static const int8_t ends[] = {-64, 63, -64, 1, 63, 0, -1, 17};
   for (unsigned flags = 0; flags < 4; flags++) {
-    int8_t a[CNT]; /* one stored matrix serves as both operands: a is read [m][k] or [k][m], b [k][n] or [n][k] */
+    int8_t a[CNT]; /* one stored matrix serves as both operands: a is read [m][k] or [k][m], b
+                      [k][n] or [n][k] */
     for (int i = 0; i < CNT; i++) a[i] = ends[(i * 5 + i / 8) % 8];
-    tiny_model_t m = { { 0 }, { 0 } };
+    tiny_model_t m = {{0}, {0}};
     const qr_step_op_t ops[] = {
-      { .kind = QR_OP_GEMM, .src0 = 0, .src1 = 0, .dst = 5, .m = M, .n = N, .k = K, .flags = (uint16_t)flags, .digest = QR_STEP_NO_DIGEST },
-      { .kind = QR_OP_WEIGHT_UPD, .src0 = 5, .dst = 2, .m = M, .n = N, .k = 1 },
+        {.kind = QR_OP_GEMM,
+         .src0 = 0,
+         .src1 = 0,
+         .dst = 5,
+         .m = M,
+         .n = N,
+         .k = K,
+         .flags = (uint16_t)flags,
+         .digest = QR_STEP_NO_DIGEST},
+        {.kind = QR_OP_WEIGHT_UPD, .src0 = 5, .dst = 2, .m = M, .n = N, .k = 1},
     };
     run_ops(ops, 2, &m, a, NULL, NULL, &sigma, 0);
     for (int i = 0; i < M; i++)
       for (int j = 0; j < N; j++) {
         int32_t sum = 0;
         for (int k = 0; k < K; k++)
-          sum += a[flags & QR_GEMM_A_TRANS ? k * M + i : i * K + k] * a[flags & QR_GEMM_B_TRANS ? j * K + k : k * N + j];
+          sum += a[flags & QR_GEMM_A_TRANS ? k * M + i : i * K + k] *
+                 a[flags & QR_GEMM_B_TRANS ? j * K + k : k * N + j];
         assert_int_equal(m.w[i * N + j], qr_clamp32(-sum, INT16_MIN, INT16_MAX));
       }
   }
 }
 
-/* Convolution addressing, one channel, every kind of stride and wrap: the product with the identity is the gathered matrix;
-   scattering gives each input the sum of the columns that were read from it. */
+/* Convolution addressing, one channel, every kind of stride and wrap: the product with the identity
+   is the gathered matrix; scattering gives each input the sum of the columns that were read from
+   it. */
 static void convolution_addressing(void **state) {
   (void)state;
-  static const uint16_t shapes[][4] = { { 1, 1, 1, 1 }, { 1, 4, 1, 2 }, { 2, 2, 1, 1 }, { 4, 6, 2, 3 }, { 6, 4, 3, 1 }, { 5, 3, 5, 3 } };
-  qr_hash_t sigma = { { 80 } };
-  uint8_t identity[CNT] = { 0 };
+  static const uint16_t shapes[][4] = {{1, 1, 1, 1}, {1, 4, 1, 2}, {2, 2, 1, 1},
+                                       {4, 6, 2, 3}, {6, 4, 3, 1}, {5, 3, 5, 3}};
+  qr_hash_t sigma = {{80}};
+  uint8_t identity[CNT] = {0};
   for (int i = 0; i < 9; i++) identity[10 * i] = 1;
   for (size_t z = 0; z < QR_ARRAY_CNT(shapes); z++) {
     uint16_t h = shapes[z][0], w = shapes[z][1], sy = shapes[z][2], sx = shapes[z][3];
-    qr_step_geo_t geo = { h, w, 1, (uint16_t)(h / sy), (uint16_t)(w / sx), sy, sx, 0 };
+    qr_step_geo_t geo = {h, w, 1, (uint16_t)(h / sy), (uint16_t)(w / sx), sy, sx, 0};
     uint32_t out = (uint32_t)geo.out_h * geo.out_w;
-    int8_t x[CNT] = { 0 };
-    int32_t col[CNT] = { 0 }, gathered[CNT], scattered[CNT] = { 0 };
+    int8_t x[CNT] = {0};
+    int32_t col[CNT] = {0}, gathered[CNT], scattered[CNT] = {0};
     for (int i = 0; i < h * w; i++) x[i] = (int8_t)(i * 7 % 61 - 30);
     for (uint32_t r = 0; r < out; r++)
       for (uint32_t t = 0; t < 9; t++) {
-        uint32_t y = (r / geo.out_w * sy + t / 3 + h - 1) % h, v = (r % geo.out_w * sx + t % 3 + w - 1) % w;
+        uint32_t y = (r / geo.out_w * sy + t / 3 + h - 1) % h,
+                 v = (r % geo.out_w * sx + t % 3 + w - 1) % w;
         col[r * 9 + t] = (int32_t)(r * 31 + t * 17) % 41 - 20;
         gathered[r * 9 + t] = x[y * w + v];
         scattered[y * w + v] += col[r * 9 + t];
       }
-    tiny_model_t m = { { 0 }, { 0 } };
+    tiny_model_t m = {{0}, {0}};
     const qr_step_op_t gather[] = {
-      { .kind = QR_OP_GEMM, .src0 = 0, .src1 = 6, .dst = 5, .m = out, .n = 9, .k = 9, .flags = QR_GEMM_A_CONV,
-        .digest = QR_STEP_NO_DIGEST, .geo = geo },
-      { .kind = QR_OP_WEIGHT_UPD, .src0 = 5, .dst = 2, .m = out, .n = 9, .k = 1 },
+        {.kind = QR_OP_GEMM,
+         .src0 = 0,
+         .src1 = 6,
+         .dst = 5,
+         .m = out,
+         .n = 9,
+         .k = 9,
+         .flags = QR_GEMM_A_CONV,
+         .digest = QR_STEP_NO_DIGEST,
+         .geo = geo},
+        {.kind = QR_OP_WEIGHT_UPD, .src0 = 5, .dst = 2, .m = out, .n = 9, .k = 1},
     };
     run_ops(gather, 2, &m, x, identity, NULL, &sigma, 0);
     for (uint32_t i = 0; i < out * 9; i++) assert_int_equal(m.w[i], -gathered[i]);
     memset(&m, 0, sizeof m);
     const qr_step_op_t scatter[] = {
-      { .kind = QR_OP_COL2IM, .src0 = 1, .dst = 5, .m = out, .n = 9, .k = 1, .geo = geo },
-      { .kind = QR_OP_WEIGHT_UPD, .src0 = 5, .dst = 2, .m = h, .n = w, .k = 1 },
+        {.kind = QR_OP_COL2IM, .src0 = 1, .dst = 5, .m = out, .n = 9, .k = 1, .geo = geo},
+        {.kind = QR_OP_WEIGHT_UPD, .src0 = 5, .dst = 2, .m = h, .n = w, .k = 1},
     };
     run_ops(scatter, 2, &m, NULL, NULL, col, &sigma, 0);
     for (int i = 0; i < h * w; i++) assert_int_equal(m.w[i], -scattered[i]);
@@ -378,10 +448,11 @@ static void flips_and_swaps_change_the_model(void **state) {
   one_flip_changes_the_model(&microgrid, false);
 }
 
-/* Another nonce gives another sigma: every chunk of the outgoing model differs, and every digest; so does another k. */
+/* Another nonce gives another sigma: every chunk of the outgoing model differs, and every digest;
+ * so does another k. */
 static void nonce_changes_every_chunk(void **state) {
   (void)state;
-  const qr_net_spec_t *specs[] = { &microgrid, &microgrid_map };
+  const qr_net_spec_t *specs[] = {&microgrid, &microgrid_map};
   for (size_t z = 0; z < QR_ARRAY_CNT(specs); z++) {
     rig_t *g = rig_open(specs[z]);
     uint8_t *m[3];
@@ -396,7 +467,8 @@ static void nonce_changes_every_chunk(void **state) {
     for (int i = 1; i < 3; i++) {
       for (uint32_t at = 0; at < g->net.model_sz; at += QR_MODEL_CHUNK_SZ) {
         uint32_t left = g->net.model_sz - at;
-        assert_memory_not_equal(m[0] + at, m[i] + at, left < QR_MODEL_CHUNK_SZ ? left : QR_MODEL_CHUNK_SZ);
+        assert_memory_not_equal(m[0] + at, m[i] + at,
+                                left < QR_MODEL_CHUNK_SZ ? left : QR_MODEL_CHUNK_SZ);
       }
       for (uint32_t t = 0; t < g->prog.digest_cnt; t++) assert_true(d[0][t] != d[i][t]);
     }
@@ -405,7 +477,8 @@ static void nonce_changes_every_chunk(void **state) {
   }
 }
 
-/* Each of the 128 seed bits that reach Philox changes the result; a dither drawn from another stream does too. */
+/* Each of the 128 seed bits that reach Philox changes the result; a dither drawn from another
+ * stream does too. */
 static void every_key_counts(void **state) {
   (void)state;
   rig_t *g = rig_open(&small_dense);
@@ -445,11 +518,12 @@ static void scratch_content_does_not_matter(void **state) {
   rig_close(g);
 }
 
-/* Any number of rows gives what each row gives alone; the model stays as it is; observations at their ends are fine. */
+/* Any number of rows gives what each row gives alone; the model stays as it is; observations at
+ * their ends are fine. */
 static void forward_is_row_by_row(void **state) {
   (void)state;
   enum { ROWS = 75 };
-  const qr_net_spec_t *specs[] = { &small_dense, &small_conv };
+  const qr_net_spec_t *specs[] = {&small_dense, &small_conv};
   for (size_t z = 0; z < QR_ARRAY_CNT(specs); z++) {
     rig_t *g = rig_open(specs[z]);
     int8_t *obs = vector_alloc((size_t)ROWS * g->net.in_sz);
@@ -471,10 +545,11 @@ static void forward_is_row_by_row(void **state) {
   }
 }
 
-/* It learns: the error on one fixed minibatch falls to a third. A wrong sign, scale or address does not do that. */
+/* It learns: the error on one fixed minibatch falls to a third. A wrong sign, scale or address does
+ * not do that. */
 static void error_falls(void **state) {
   (void)state;
-  const qr_net_spec_t *specs[] = { &small_dense, &small_conv };
+  const qr_net_spec_t *specs[] = {&small_dense, &small_conv};
   for (size_t z = 0; z < QR_ARRAY_CNT(specs); z++) {
     rig_t *g = rig_open(specs[z]);
     uint64_t first = 0, tail = 0, td;
@@ -483,7 +558,8 @@ static void error_falls(void **state) {
       if (!k) first = td;
       if (k >= 392) tail += td / 8;
     }
-    print_message("mean absolute TD error %.3f -> %.3f\n", (double)first / 65536 / 32, (double)tail / 65536 / 32);
+    print_message("mean absolute TD error %.3f -> %.3f\n", (double)first / 65536 / 32,
+                  (double)tail / 65536 / 32);
     assert_true(tail * 3 < first);
     rig_close(g);
   }
@@ -491,11 +567,18 @@ static void error_falls(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-    cmocka_unit_test(vectors_replay), cmocka_unit_test(fixed_vectors_replay), cmocka_unit_test(weight_update_at_extremes),
-    cmocka_unit_test(error_and_bias_at_extremes), cmocka_unit_test(product_flags_agree), cmocka_unit_test(convolution_addressing),
-    cmocka_unit_test(flips_and_swaps_change_the_model), cmocka_unit_test(nonce_changes_every_chunk),
-    cmocka_unit_test(every_key_counts), cmocka_unit_test(scratch_content_does_not_matter),
-    cmocka_unit_test(forward_is_row_by_row), cmocka_unit_test(error_falls),
+      cmocka_unit_test(vectors_replay),
+      cmocka_unit_test(fixed_vectors_replay),
+      cmocka_unit_test(weight_update_at_extremes),
+      cmocka_unit_test(error_and_bias_at_extremes),
+      cmocka_unit_test(product_flags_agree),
+      cmocka_unit_test(convolution_addressing),
+      cmocka_unit_test(flips_and_swaps_change_the_model),
+      cmocka_unit_test(nonce_changes_every_chunk),
+      cmocka_unit_test(every_key_counts),
+      cmocka_unit_test(scratch_content_does_not_matter),
+      cmocka_unit_test(forward_is_row_by_row),
+      cmocka_unit_test(error_falls),
   };
   return qr_crypto_init() ? 1 : cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -333,13 +333,14 @@ static void test_ties_by_reward(void **state) {
   }
 }
 
-/* Under the hash rule rewards do not matter; under the others the hash decides when they are equal. */
+/* Under the hash rule rewards do not matter; under the others the hash decides when they are equal.
+ */
 static void test_ties_by_hash(void **state) {
   (void)state;
   uint32_t moved_cnt = 0;
   for (int i = 0; i < 60; i++) {
     qr_chain_cfg_t *c = make_cfg();
-    static const enum qr_tie_rule rules[] = { QR_TIE_HASH, QR_TIE_REWARD, QR_TIE_REWARD_SUM };
+    static const enum qr_tie_rule rules[] = {QR_TIE_HASH, QR_TIE_REWARD, QR_TIE_REWARD_SUM};
     c->p.tie_rule = rules[i / 3 % 3];
     uint32_t spread = c->p.tie_rule == QR_TIE_HASH ? 100 : 1;
     uint64_t late_ns = i % 3 ? 100 * MS : 100 * MS + 1;

@@ -85,7 +85,8 @@ static bool oracle_moves(const oracle_t *o, int i) {
   uint64_t apart = n->arrival_ns > tip->arrival_ns ? n->arrival_ns - tip->arrival_ns
                                                    : tip->arrival_ns - n->arrival_ns;
   if (apart > o->c->p.tie_window_ms * MS) return false;
-  if (o->c->p.tie_rule == QR_TIE_REWARD && n->h.reward != tip->h.reward) return n->h.reward > tip->h.reward;
+  if (o->c->p.tie_rule == QR_TIE_REWARD && n->h.reward != tip->h.reward)
+    return n->h.reward > tip->h.reward;
   if (o->c->p.tie_rule == QR_TIE_REWARD_SUM && n->reward_sum != tip->reward_sum) {
     return n->reward_sum > tip->reward_sum;
   }

@@ -9,8 +9,9 @@
 #include "port/link.h"
 #include "port/option.h"
 
-#define RX_BURSTS_MAX_CNT 16 /* per poll, so that a flood cannot keep us from timers and sending   \
-                              */
+#define RX_BURSTS_MAX_CNT                                                                          \
+  16 /* per poll, so that a flood cannot keep us from timers and sending                           \
+      */
 #define CONN_MAX_CNT 4096u
 
 struct qr_link {

@@ -61,7 +61,8 @@ static int prepare_dir(const char *dir, char *why, size_t why_sz) {
     snprintf(parent, sizeof parent, "%s/..", dir);
     int fd = open(parent, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (fd >= 0) {
-      if (fsync(fd)) qr_log(QR_LOG_WARN, "store", "event=fsync-failed dir=%s errno=%d", parent, errno);
+      if (fsync(fd))
+        qr_log(QR_LOG_WARN, "store", "event=fsync-failed dir=%s errno=%d", parent, errno);
       close(fd);
     }
     return 0;
@@ -305,7 +306,8 @@ static int rocks_open(const char *dir, const char *options, qr_store_t **out, ch
   /* What the opening itself did is not the caller's traffic. */
   s->commit_cnt = s->bytes_written = s->commit_ns_last = s->commit_ns_sum = s->read_cnt = 0;
   if (!cfg.sync)
-    qr_log(QR_LOG_WARN, "store", "event=unsafe-option sync=0: a power cut can lose commits that were reported durable");
+    qr_log(QR_LOG_WARN, "store",
+           "event=unsafe-option sync=0: a power cut can lose commits that were reported durable");
   *out = s;
   return 0;
 }
