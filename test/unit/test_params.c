@@ -69,10 +69,10 @@ static void test_work_is_cost(void **state) {
 static void test_profile_targets(void **state) {
   (void)state;
   qr_params_t dev = profile("devnet"), reg = profile("regtest");
-  qr_u256_t t, eighth = qr_u256_from_u64(1);
+  qr_u256_t t, sixteenth = qr_u256_from_u64(1);
   assert_true(qr_target_expand(dev.max_target, &t));
-  eighth = qr_u256_shl_sat(&eighth, 253);
-  assert_memory_equal(&t, &eighth, sizeof t);
+  sixteenth = qr_u256_shl_sat(&sixteenth, 252);
+  assert_memory_equal(&t, &sixteenth, sizeof t);
   assert_true(qr_target_expand(reg.max_target, &t));
   assert_int_equal(t.w[3] >> 48, 0xffff); /* all but one ticket in 65536 */
   assert_int_equal(reg.asert_halflife_ms, 0);
