@@ -13,6 +13,7 @@
 #include <cmocka.h>
 
 #include "../drivers/link/mem/mem.h"
+#include "../drivers/store/mem/mem.h"
 #include "app/topology.h"
 #include "base/err.h"
 #include "crypto/hash.h"
@@ -90,25 +91,16 @@ static inline void world_addr(uint32_t i, qr_link_addr_t *out) {
   assert_true(qr_link_addr_parse(text, 0, out));
 }
 
-/* Adds a node that dials all earlier ones. */
-static inline world_node_t *world_add(world_t *w, bool mine) {
-  char why[256], options[64];
-  uint32_t i = w->node_cnt++;
-  world_node_t *n = &w->nodes[i];
-  uint8_t seed[32] = {(uint8_t)(i + 1), 7};
-  qr_key_from_seed(seed, &n->key);
-  qr_config_defaults(&n->config);
-  n->config.mine = mine;
-  n->config.peer_cnt = i;
-  for (uint32_t j = 0; j < i; j++) world_addr(j, &n->config.peers[j]);
-  world_addr(i, &n->config.listen);
+static inline void world_open(world_t *w, world_node_t *n) {
+  char why[256], options[64], dir[64];
   snprintf(options, sizeof options, "hub=%s;delay_us=1000", w->hub);
+  snprintf(dir, sizeof dir, "%s/%u", w->hub, (unsigned)(n - w->nodes));
   qr_link_cfg_t link = {
       .options = options, .local = n->config.listen, .identity = &n->key, .conn_max_cnt = 16};
   if (qr_link_mem_ops.open(&link, &n->link, why, sizeof why)) fail_msg("%s", why);
   const qr_store_ops_t *store = qr_store_driver("mem");
   const qr_accel_ops_t *accel = qr_accel_driver("cpu");
-  if (store->open("", "", &n->store, why, sizeof why)) fail_msg("%s", why);
+  if (store->open(dir, "keep=1", &n->store, why, sizeof why)) fail_msg("%s", why);
   if (accel->open("", &n->accel, why, sizeof why)) fail_msg("%s", why);
   qr_topology_cfg_t cfg = {
       .chain = &w->chain,
@@ -121,19 +113,45 @@ static inline world_node_t *world_add(world_t *w, bool mine) {
       .accel_ops = accel,
       .accel = n->accel,
       .clock = &w->clock,
-      .seed = 1000 + w->seed + i,
+      .seed = 1000 + w->seed + (uint64_t)(n - w->nodes),
   };
   if (qr_topology_init(&cfg, &n->topology, why, sizeof why)) fail_msg("%s", why);
+}
+
+static inline void world_close(world_node_t *n) {
+  qr_topology_fini(n->topology);
+  qr_link_mem_ops.close(n->link);
+  qr_accel_driver("cpu")->close(n->accel);
+  qr_store_driver("mem")->close(n->store);
+}
+
+/* Adds a node that dials all earlier ones. */
+static inline world_node_t *world_add(world_t *w, bool mine) {
+  uint32_t i = w->node_cnt++;
+  world_node_t *n = &w->nodes[i];
+  uint8_t seed[32] = {(uint8_t)(i + 1), 7};
+  qr_key_from_seed(seed, &n->key);
+  qr_config_defaults(&n->config);
+  n->config.mine = mine;
+  n->config.peer_cnt = i;
+  for (uint32_t j = 0; j < i; j++) world_addr(j, &n->config.peers[j]);
+  world_addr(i, &n->config.listen);
+  world_open(w, n);
   return n;
 }
 
+/* Ends a node in good order and starts it again on what its store holds. */
+static inline void world_restart(world_t *w, world_node_t *n) {
+  world_close(n);
+  world_open(w, n);
+}
+
 static inline void world_fini(world_t *w) {
+  char dir[64];
   for (uint32_t i = 0; i < w->node_cnt; i++) {
-    world_node_t *n = &w->nodes[i];
-    qr_topology_fini(n->topology);
-    qr_link_mem_ops.close(n->link);
-    qr_accel_driver("cpu")->close(n->accel);
-    qr_store_driver("mem")->close(n->store);
+    world_close(&w->nodes[i]);
+    snprintf(dir, sizeof dir, "%s/%u", w->hub, i);
+    qr_store_mem_forget(dir);
   }
 }
 

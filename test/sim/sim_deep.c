@@ -1,0 +1,86 @@
+/* Reorganisations deeper than what stays in memory, and restarts in the middle of them: segments
+ * and models that were let go are rebuilt from the store, and what comes out is what a node that
+ * never let go of anything has. */
+#include "sim/world.h"
+
+#define ROUNDS 2000000u
+
+static void settle(world_t *w) {
+  for (uint32_t i = 0; i < w->node_cnt; i++) world_mine(w, &w->nodes[i], false);
+  world_rounds(w, 3000);
+}
+
+static void mine_to(world_t *w, world_node_t *n, uint64_t height) {
+  world_mine(w, n, true);
+  world_until_height(w, n, height, ROUNDS);
+  world_mine(w, n, false);
+  world_rounds(w, 3000);
+}
+
+static qr_hash_t digest_of(const world_node_t *n) {
+  return qr_chain_tile_state_digest(qr_topology_chain(n->topology));
+}
+
+/* The windows are made so small that a branch of 100 blocks leaves them several times over. */
+static void small_params(qr_params_t *p) {
+  world_params(p, 3);
+  p->replay_rows = 256;
+  p->witness_window = 4;
+  p->target_window = 4;
+}
+
+static void test_deep_reorganisation(void **state) {
+  (void)state;
+  static world_t w;
+  qr_params_t p;
+  small_params(&p);
+  world_init(&w, "deep", &p);
+  world_node_t *a = world_add(&w, true), *b = world_add(&w, false);
+  world_until_height(&w, a, 10, ROUNDS);
+  settle(&w);
+  world_until_agree(&w, ROUNDS);
+  uint64_t fork = world_height(a);
+  qr_link_mem_group(b->link, 1);
+  mine_to(&w, b, fork + 100);
+  mine_to(&w, a, fork + 120);
+  assert_true(world_height(a) > world_height(b));
+  qr_link_mem_heal(a->link);
+  world_until_agree(&w, ROUNDS);
+  assert_true(world_status(&w, b).reorg_depth_max >= 100);
+  /* The node that went so far back mines on from there. */
+  mine_to(&w, b, world_height(b) + 2);
+  world_until_agree(&w, ROUNDS);
+  world_fini(&w);
+}
+
+static void test_restart_keeps_all(void **state) {
+  (void)state;
+  static world_t w;
+  qr_params_t p;
+  small_params(&p);
+  world_init(&w, "restart", &p);
+  world_node_t *a = world_add(&w, true), *b = world_add(&w, true);
+  for (uint64_t stop = 15; stop <= 60; stop += 15) {
+    world_until_height(&w, a, stop, ROUNDS);
+    settle(&w);
+    world_until_agree(&w, ROUNDS);
+    qr_hash_t before = digest_of(b);
+    world_restart(&w, b);
+    qr_hash_t after = digest_of(b);
+    assert_memory_equal(&before, &after, sizeof before);
+    world_mine(&w, a, true);
+    world_mine(&w, b, true);
+  }
+  settle(&w);
+  world_until_agree(&w, ROUNDS);
+  assert_true(world_height(b) >= 60);
+  world_fini(&w);
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(test_deep_reorganisation),
+      cmocka_unit_test(test_restart_keeps_all),
+  };
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}
