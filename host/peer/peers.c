@@ -282,8 +282,11 @@ void qr_peers_rejected(qr_peers_t *p, qr_peer_id_t from, const qr_hash_t *hash,
   qr_peer_fetch_verdict(p, hash, verdict);
   bool of_sync = qr_peer_sync_verdict(p, from, hash, verdict);
   if (verdict == QR_VERDICT_PARENT_UNKNOWN && !of_sync && s) p->sync.forced = from;
+  /* In a sync one missing block leaves all after it without a parent, whatever it is missing for:
+   * that ends the role, at its own price, once. */
+  bool told = of_sync && verdict == QR_VERDICT_PARENT_UNKNOWN;
   if (s)
-    qr_peer_strike(p, s, cost_of(verdict), qr_verdict_str(verdict));
+    qr_peer_strike(p, s, told ? 0 : cost_of(verdict), qr_verdict_str(verdict));
   else if (qr_verdict_is_invalid(verdict))
     blame_past(p, from);
 }

@@ -16,7 +16,7 @@
 #define LONG_NS (600 * QR_PEER_SEC)
 #define FAIL_MAX_CNT 3u /* in a row; then the connection ends */
 #define UNDER_WAY_MAX_CNT                                                                          \
-  48u /* blocks between question and verdict: the application holds so many candidates */
+  40u /* blocks between question and verdict: the application holds so many of one peer */
 #define COST_TIMEOUT 25u
 #define COST_FALSE_CLAIM 10u
 #define COST_BAD_CHAIN 50u

@@ -306,19 +306,40 @@ static void test_config(void **state) {
   sim_end(&s);
 }
 
+/* A node that has no room for a block of a sync, again and again, does not blame the sender for
+   those that came after it and now follow from nothing. */
+static void test_no_room_in_sync(void **state) {
+  (void)state;
+  sim_t s;
+  sim_init(&s, 60);
+  sim_node_t *full = sim_node(&s, 0), *late = NULL;
+  for (uint32_t i = 0; i < 60; i++) sim_mine(full, i, false);
+  late = sim_node(&s, 1);
+  late->exec_ms = 100000; /* judges nothing by itself */
+  for (uint32_t i = 0; i < 20; i++) {
+    for (uint32_t ms = 0; ms < 5000 && late->job_cnt < SIM_QUEUE_CNT; ms++) sim_run(&s, 1);
+    assert_int_equal(late->job_cnt, SIM_QUEUE_CNT);
+    sim_reject(late, 0, QR_VERDICT_WITNESS_MISSING);
+    while (late->job_cnt) sim_work(late);
+  }
+  assert_true(late->parent_unknown_cnt >= 50);
+  qr_peers_stats_t st;
+  qr_peers_stats(late->peers, &st);
+  assert_int_equal(st.strikes, 0);
+  assert_int_equal(st.bans, 0);
+  late->exec_ms = 1;
+  sim_until(&s, 3, 60, 20000);
+  sim_end(&s);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_relay),
-      cmocka_unit_test(test_clogged_stream),
-      cmocka_unit_test(test_late_joiner),
-      cmocka_unit_test(test_deterministic),
-      cmocka_unit_test(test_long_chain),
-      cmocka_unit_test(test_partition),
-      cmocka_unit_test(test_model_elsewhere),
-      cmocka_unit_test(test_redial),
-      cmocka_unit_test(test_duplicate_and_self),
-      cmocka_unit_test(test_mismatch),
-      cmocka_unit_test(test_config),
+      cmocka_unit_test(test_relay),           cmocka_unit_test(test_clogged_stream),
+      cmocka_unit_test(test_late_joiner),     cmocka_unit_test(test_deterministic),
+      cmocka_unit_test(test_long_chain),      cmocka_unit_test(test_partition),
+      cmocka_unit_test(test_model_elsewhere), cmocka_unit_test(test_redial),
+      cmocka_unit_test(test_no_room_in_sync), cmocka_unit_test(test_duplicate_and_self),
+      cmocka_unit_test(test_mismatch),        cmocka_unit_test(test_config),
   };
   return cmocka_run_group_tests(tests, sim_setup, NULL);
 }
