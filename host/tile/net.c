@@ -11,8 +11,6 @@ struct qr_net_tile {
   qr_net_tile_cfg_t cfg;
   qr_peers_t *peers;
   void *peers_mem;
-  bool has_waiting; /* an item of the chain that could not be done yet */
-  qr_outbound_t waiting;
 };
 
 static bool push(qr_net_tile_t *t, const qr_inbound_t *in) {
@@ -121,7 +119,6 @@ static void drop(qr_outbound_t *out) {
 
 void qr_net_tile_fini(qr_net_tile_t *t) {
   if (!t) return;
-  if (t->has_waiting) drop(&t->waiting);
   qr_outbound_t out;
   while (qr_ring_pop(t->cfg.from_chain, &out)) drop(&out);
   qr_peers_fini(t->peers);
@@ -129,8 +126,15 @@ void qr_net_tile_fini(qr_net_tile_t *t) {
   free(t);
 }
 
-/* Does what the chain tile asks; false if it must be tried again after a poll. */
-static bool obey(qr_net_tile_t *t, const qr_outbound_t *o) {
+/* The sender is gone, or too many models are waited for: the chain tile forgets the block, and who
+ * asked for it learns that no verdict will come. */
+static void refuse_model(qr_net_tile_t *t, const qr_outbound_t *o) {
+  on_model_failed(t, o->peer, &o->hash, &o->root);
+  qr_peers_rejected(t->peers, o->peer, &o->hash, QR_VERDICT_WITNESS_MISSING);
+}
+
+/* Does what the chain tile asks. */
+static void obey(qr_net_tile_t *t, const qr_outbound_t *o) {
   switch (o->kind) {
   case QR_OUT_TIP:
     qr_peers_set_tip(t->peers, &o->hash, o->height, &o->work, o->hashes, o->hash_cnt);
@@ -148,23 +152,18 @@ static bool obey(qr_net_tile_t *t, const qr_outbound_t *o) {
     qr_peers_answer_hashes(t->peers, o->peer, o->req, o->height, o->hashes, o->hash_cnt);
     break;
   case QR_OUT_NOT_FOUND: qr_peers_not_found(t->peers, o->peer, o->req); break;
-  case QR_OUT_FETCH_MODEL: {
-    int err = qr_peers_fetch_model(t->peers, o->peer, &o->hash, &o->root, o->sz);
-    if (err == QR_ERR_FULL) return false;
-    if (err) on_model_failed(t, o->peer, &o->hash, &o->root);
+  case QR_OUT_FETCH_MODEL:
+    if (qr_peers_fetch_model(t->peers, o->peer, &o->hash, &o->root, o->sz)) refuse_model(t, o);
     break;
   }
-  }
-  return true;
 }
 
 static int take_orders(qr_net_tile_t *t) {
   int work = 0;
-  for (; work < ITEMS_PER_POLL; work++) {
-    if (!t->has_waiting && !qr_ring_pop(t->cfg.from_chain, &t->waiting)) break;
-    t->has_waiting = !obey(t, &t->waiting);
-    if (t->has_waiting) break;
-    drop(&t->waiting);
+  qr_outbound_t out;
+  for (; work < ITEMS_PER_POLL && qr_ring_pop(t->cfg.from_chain, &out); work++) {
+    obey(t, &out);
+    drop(&out);
   }
   return work;
 }
