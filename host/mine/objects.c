@@ -12,7 +12,8 @@ qr_objects_cfg_t qr_objects_default(const qr_chain_cfg_t *cfg) {
   const qr_params_t *p = &cfg->p;
   return (qr_objects_cfg_t){
       .model_cnt = 2 * p->witness_window + 2 * SLACK_CNT,
-      .segment_cnt = p->replay_rows / p->segment_rows + p->warmup_segments + SLACK_CNT,
+      /* a miner's window at the tip, and a verifier's as far back as a reorganisation goes */
+      .segment_cnt = 2 * (p->replay_rows / p->segment_rows) + p->warmup_segments + SLACK_CNT,
       .block_cnt = 2 * SLACK_CNT,
   };
 }

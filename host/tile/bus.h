@@ -66,6 +66,7 @@ typedef struct {
   qr_exec_facts_t facts;
   uint32_t steps_done;
   uint64_t exec_ns;
+  qr_view_t *view;           /* of the order */
   qr_segment_obj_t *segment; /* verdict OK */
   qr_model_obj_t *model_out; /* verdict OK */
 } qr_verify_result_t;

@@ -10,6 +10,13 @@
 #define WAIT_NS 60000000000ull
 #define ORDERS_PER_POLL 4
 
+/* A ticket costs a liar a hash, and an execution costs us much more. Between its parent's verdict
+ * and its own a peer has so many blocks at most: a sync has one, forks seldom make it two. */
+#define BEGUN_MAX_CNT 4u
+/* Places that nobody gets who has FEW_CNT already; what is left is enough for a whole sync. */
+#define RESERVED_CNT 16u
+#define FEW_CNT 4u
+
 static void reject(qr_chain_tile_t *t, uint32_t peer, const qr_hash_t *hash, enum qr_verdict v) {
   if (qr_verdict_is_invalid(v)) {
     char hex[17];
@@ -63,6 +70,17 @@ static void refute(qr_chain_tile_t *t, qr_cand_t *c, enum qr_verdict v) {
   qr_tree_invalid(t->tree, n);
 }
 
+/* Who sent a wrong block is about to lose its connection: what else it sent is not looked at. */
+static void condemn(qr_chain_tile_t *t, qr_cand_t *c, enum qr_verdict v) {
+  uint32_t peer = c->block->peer;
+  refute(t, c, v);
+  for (uint32_t i = 0; peer && i < QR_CAND_MAX_CNT; i++) {
+    qr_cand_t *o = &t->cands[i];
+    bool idle = o->state && o->state != QR_CAND_RUNNING && !o->is_query;
+    if (idle && o->block->peer == peer) forget(t, o, true);
+  }
+}
+
 /* How much of a header execution has settled, as the pipeline runs: a refuted block tells as much
  * as it was executed. */
 enum settled { NOTHING, MODEL, SEGMENT, ALL };
@@ -108,14 +126,27 @@ static void remember_sigma(qr_chain_tile_t *t, const qr_verify_result_t *r) {
   t->sigma_next = (t->sigma_next + 1) % QR_SIGMA_MAX_CNT;
 }
 
+static uint32_t begun_cnt(const qr_chain_tile_t *t, uint32_t peer) {
+  uint32_t cnt = 0;
+  for (uint32_t i = 0; i < QR_CAND_MAX_CNT; i++) {
+    const qr_cand_t *c = &t->cands[i];
+    cnt += c->state > QR_CAND_PARENT && !c->is_query && c->block->peer == peer;
+  }
+  return cnt;
+}
+
 /* The parent is executed: ledger rules, then the incoming model. */
 static void begin(qr_chain_tile_t *t, qr_cand_t *c, uint64_t now_ns) {
   const qr_header_t *h = &c->node->header;
   int err = QR_OK;
+  if (c->block->peer && begun_cnt(t, c->block->peer) >= BEGUN_MAX_CNT) {
+    forget(t, c, true);
+    return;
+  }
   enum qr_verdict v = check_by_sigma(t, h);
   if (!v) v = qr_chain_ledger_check(t, c->node, &c->block->body, &err);
   if (v) {
-    refute(t, c, v);
+    condemn(t, c, v);
     return;
   }
   if (err) {
@@ -143,6 +174,18 @@ static qr_cand_t *free_cand(qr_chain_tile_t *t) {
   return NULL;
 }
 
+/* A place for a block of peer; NULL if there is none, or none for this one. */
+static qr_cand_t *place_for(qr_chain_tile_t *t, uint32_t peer) {
+  uint32_t own_cnt = 0, free_cnt = 0;
+  for (uint32_t i = 0; i < QR_CAND_MAX_CNT; i++) {
+    const qr_cand_t *c = &t->cands[i];
+    free_cnt += !c->state;
+    own_cnt += c->state && !c->is_query && c->block->peer == peer;
+  }
+  if (own_cnt >= FEW_CNT && free_cnt <= RESERVED_CNT) return NULL;
+  return peer && free_cnt <= 1 ? NULL : free_cand(t); /* the last one is for our own miner */
+}
+
 static enum qr_verdict admit(qr_chain_tile_t *t, qr_inbound_t *in, qr_cand_t **out) {
   qr_node_t *parent;
   uint64_t wall_ms = t->cfg.clock->wall_ms(t->cfg.clock->ctx);
@@ -150,7 +193,7 @@ static enum qr_verdict admit(qr_chain_tile_t *t, qr_inbound_t *in, qr_cand_t **o
   enum qr_verdict v = qr_tree_check(t->tree, &in->block->header, wall_ms, &parent);
   if (!v) v = qr_body_check(t->chain, &in->block->header, &in->block->body);
   if (v) return v;
-  *out = free_cand(t);
+  *out = place_for(t, in->peer);
   return *out ? QR_VERDICT_OK : QR_VERDICT_WITNESS_MISSING;
 }
 
@@ -175,7 +218,8 @@ void qr_chain_offer(qr_chain_tile_t *t, qr_inbound_t *in, uint64_t now_ns) {
 
 void qr_chain_model(qr_chain_tile_t *t, qr_inbound_t *in, uint64_t now_ns) {
   qr_cand_t *c = find_cand(t, &in->hash);
-  if (!c || c->state != QR_CAND_MODEL || !qr_hash_eq(&c->node->header.model_in, &in->root)) {
+  if (!c || c->state != QR_CAND_MODEL || c->block->peer != in->peer ||
+      !qr_hash_eq(&c->node->header.model_in, &in->root)) {
     qr_pool_unref(in->model);
     return;
   }
@@ -200,7 +244,8 @@ void qr_chain_model(qr_chain_tile_t *t, qr_inbound_t *in, uint64_t now_ns) {
 
 void qr_chain_model_failed(qr_chain_tile_t *t, const qr_inbound_t *in) {
   qr_cand_t *c = find_cand(t, &in->hash);
-  if (c && c->state == QR_CAND_MODEL) forget(t, c, false);
+  /* the same block may have come from another peer since, whose model is on its way */
+  if (c && c->state == QR_CAND_MODEL && c->block->peer == in->peer) forget(t, c, false);
 }
 
 static void conclude(qr_chain_tile_t *t, qr_cand_t *c, qr_verify_result_t *r, uint64_t now_ns) {
@@ -214,7 +259,7 @@ static void conclude(qr_chain_tile_t *t, qr_cand_t *c, qr_verify_result_t *r, ui
   }
   if (settled_by(r->verdict) != NOTHING) remember_sigma(t, r);
   if (r->verdict) {
-    refute(t, c, r->verdict);
+    condemn(t, c, r->verdict);
     return;
   }
   if (c->block->peer)
@@ -246,11 +291,18 @@ static void answer_verify(qr_chain_tile_t *t, qr_cand_t *c, const qr_verify_resu
   qr_chain_reply(t, &reply);
 }
 
+/* One verdict may have to be told of everything that waited for it, and all that begins by it may
+ * have a model to ask for. What is owed is never lost. */
+static bool has_room(const qr_chain_tile_t *t) {
+  const qr_ring_t *out = t->cfg.to_net ? t->cfg.to_net : t->cfg.replies;
+  uint32_t need = t->cfg.to_net ? 2 * QR_CAND_MAX_CNT + QR_OUT_ROOM : 2;
+  return qr_ring_room(out) >= need;
+}
+
 static int take_results(qr_chain_tile_t *t, uint64_t now_ns) {
   int work = 0;
   qr_verify_result_t r;
-  while (!t->failed && t->commit_cnt < QR_COMMIT_MAX_CNT &&
-         qr_ring_room(t->cfg.to_net ? t->cfg.to_net : t->cfg.replies) > 1 &&
+  while (!t->failed && t->commit_cnt < QR_COMMIT_MAX_CNT && has_room(t) &&
          qr_ring_pop(t->cfg.verify_results, &r)) {
     for (uint32_t i = 0; i < QR_CAND_MAX_CNT; i++) {
       qr_cand_t *c = &t->cands[i];
@@ -261,6 +313,7 @@ static int take_results(qr_chain_tile_t *t, uint64_t now_ns) {
         conclude(t, c, &r, now_ns);
       break;
     }
+    qr_pool_unref(r.view);
     qr_pool_unref(r.segment);
     qr_pool_unref(r.model_out);
     work++;
@@ -278,12 +331,35 @@ static qr_cand_t *next_ready(qr_chain_tile_t *t) {
   return first;
 }
 
+static bool is_running(const qr_chain_tile_t *t) {
+  for (uint32_t i = 0; i < QR_CAND_MAX_CNT; i++) {
+    if (t->cands[i].state == QR_CAND_RUNNING) return true;
+  }
+  return false;
+}
+
+/* The pools do not hold what c needs. With others in execution that may change; else c must go, for
+ * it would stop all behind it. */
+static void give_up(qr_chain_tile_t *t, qr_cand_t *c) {
+  if (t->failed || is_running(t)) return;
+  if (!c->is_query) {
+    forget(t, c, true);
+    return;
+  }
+  qr_reply_t reply = {.id = c->query_id, .kind = QR_QUERY_VERIFY, .err = QR_ERR_NOMEM};
+  release(c);
+  qr_chain_reply(t, &reply);
+}
+
 static int give_orders(qr_chain_tile_t *t) {
   int work = 0;
   for (; work < ORDERS_PER_POLL && !t->failed && qr_ring_room(t->cfg.verify_orders); work++) {
     qr_cand_t *c = next_ready(t);
     qr_view_t *v = c ? qr_chain_view(t, c->node->parent, c->node->header.task) : NULL;
-    if (!v) break;
+    if (!v) {
+      if (c) give_up(t, c);
+      break;
+    }
     qr_verify_order_t o = {.tag = c->seq,
                            .view = v,
                            .block = qr_pool_ref(c->block),
@@ -304,7 +380,9 @@ static void forget_late(qr_chain_tile_t *t, uint64_t now_ns) {
 }
 
 int qr_chain_poll_cands(qr_chain_tile_t *t, uint64_t now_ns) {
-  int work = take_results(t, now_ns) + give_orders(t);
+  int work = take_results(t, now_ns);
+  if (!has_room(t)) return work;
+  work += give_orders(t);
   if (!work) forget_late(t, now_ns);
   return work;
 }
@@ -312,6 +390,7 @@ int qr_chain_poll_cands(qr_chain_tile_t *t, uint64_t now_ns) {
 void qr_chain_cands_drop_all(qr_chain_tile_t *t) {
   qr_verify_result_t r;
   while (qr_ring_pop(t->cfg.verify_results, &r)) {
+    qr_pool_unref(r.view);
     qr_pool_unref(r.segment);
     qr_pool_unref(r.model_out);
   }

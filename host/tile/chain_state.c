@@ -66,7 +66,11 @@ static void batch_send(qr_chain_tile_t *t, qr_node_t *n, bool tip) {
 
 int qr_chain_poll_commits(qr_chain_tile_t *t) {
   qr_store_done_t done[8];
-  int cnt = t->cfg.store_ops->poll(t->cfg.store, done, 8);
+  /* Each may be two words to peers, for which the others leave QR_OUT_ROOM. */
+  uint32_t room = t->cfg.to_net ? qr_ring_room(t->cfg.to_net) / 2 : QR_ARRAY_CNT(done);
+  if (!room) return 0;
+  if (room > QR_ARRAY_CNT(done)) room = QR_ARRAY_CNT(done);
+  int cnt = t->cfg.store_ops->poll(t->cfg.store, done, (int)room);
   for (int i = 0; i < cnt; i++) {
     QR_ASSERT(t->commit_cnt && t->commits[t->commit_head].tag == done[i].tag);
     qr_node_t *n = t->commits[t->commit_head].node;
@@ -254,15 +258,7 @@ static void count_reorg(qr_chain_tile_t *t, uint64_t depth) {
 
 void qr_chain_accept(qr_chain_tile_t *t, qr_cand_t *c, qr_verify_result_t *r, uint64_t now_ns) {
   qr_node_t *n = c->node, *old = qr_tree_tip(t->tree);
-  qr_node_t *before = qr_chain_task_tip(n->parent, n->header.task);
-  const qr_task_genesis_t *g = &t->genesis[n->header.task];
-  const qr_segment_obj_t *start = before ? NULL : g->segments[g->segment_cnt - 1];
   (void)now_ns;
-  if (before && qr_chain_resident_segment(t, before)) {
-    qr_chain_fail(t, "load the block before", QR_ERR_IO);
-    return;
-  }
-  if (before) start = ((qr_exec_t *)before->user)->segment;
   qr_exec_t *e = calloc(1, sizeof *e);
   if (!e) {
     qr_chain_fail(t, "keep a block", QR_ERR_NOMEM);
@@ -278,7 +274,7 @@ void qr_chain_accept(qr_chain_tile_t *t, qr_cand_t *c, qr_verify_result_t *r, ui
   qr_chain_keep_segment(t, n);
   qr_chain_keep_models(t, n);
   int err = record_effect(t, c, e);
-  if (!err) add_block(t, c, e, qr_segment_end_states(start->seg));
+  if (!err) add_block(t, c, e, qr_view_start_states(r->view));
   bool moved = qr_tree_executed(t->tree, n);
   if (!err) err = qr_chain_ledger_move(t, moved ? n : old);
   if (err) {

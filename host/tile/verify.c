@@ -68,6 +68,8 @@ static void conclude(qr_verify_tile_t *t) {
     qr_pool_unref(job->segment);
   }
   t->model_out = NULL;
+  r->view = t->order.view;
+  t->order.view = NULL;
   drop_order(&t->order);
   t->running = false;
   t->has_result = true;
@@ -103,6 +105,7 @@ void qr_verify_tile_fini(qr_verify_tile_t *t) {
     if (t->job.done) conclude(t);
   }
   if (t->has_result) {
+    qr_pool_unref(t->result.view);
     qr_pool_unref(t->result.segment);
     qr_pool_unref(t->result.model_out);
   }
