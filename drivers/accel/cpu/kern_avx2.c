@@ -2,6 +2,7 @@
 #include <immintrin.h>
 
 #include "kern.h"
+#include "step/fixed.h"
 
 #define KERN_TABLE qr_cpu_kern_avx2
 #define KERN_NAME "avx2"
@@ -109,4 +110,5 @@ static uint64_t kern_digest_row(const int32_t *x, const uint32_t *key, uint32_t 
   return s;
 }
 
+#include "kern_loops.h"
 #include "kern_body.h"

@@ -10,6 +10,16 @@
        8 rows by panel_cnt (1 or 2) panels of a product; k4_cnt is at most QR_CPU_K4_BLOCK;
        accumulators start at init[row], or at c if init is NULL
      static uint64_t kern_digest_row(const int32_t *x, const uint32_t *key, uint32_t n)
+   and, from kern_loops.h unless it has its own,
+     static void kern_dither_run(int8_t *dst, const int8_t *src, const uint8_t *b, size_t cnt,
+                                 int d)
+     static void kern_round_run(int8_t *dst, const int32_t *x, const uint32_t *r, size_t cnt,
+                                int s)
+       0 <= s <= 31
+     static void kern_update_run(int16_t *w, const int32_t *x, const uint32_t *r, size_t cnt,
+                                 int s)
+       1 <= s <= 31
+     kern_bias_act and kern_mask as the table has them
    The loops here are written for the compiler's vectoriser. Everything is static: no code of one
    target leaks to another. */
 #include "kern.h"
@@ -27,26 +37,13 @@ static void kern_w7(int8_t *restrict dst, const int16_t *restrict src, size_t cn
   }
 }
 
-/* u = ((2b - 255)(2d + 1) + 256) >> 9 = (b(2d + 1) - 255d) >> 8: the bit dropped is always
-   odd. */
-static inline void dither_run(int8_t *restrict dst, const int8_t *restrict src,
-                              const uint8_t *restrict b, size_t cnt, int d) {
-  int16_t mul = (int16_t)(2 * d + 1), sub = (int16_t)(255 * d);
-  int8_t lo = (int8_t)(QR_STEP_I7_MIN + d), hi = (int8_t)(QR_STEP_I7_MAX - d);
-  for (size_t i = 0; i < cnt; i++) {
-    int16_t u = (int16_t)((int16_t)((int16_t)(b[i] * mul) - sub) >> 8);
-    int8_t x = src[i] < lo ? lo : src[i] > hi ? hi : src[i];
-    dst[i] = (int8_t)(x + u);
-  }
-}
-
 static void kern_dither(int8_t *dst, const int8_t *src, size_t cnt, int d, const qr_philox_t *p) {
   _Alignas(64) uint32_t r[QR_CPU_CHUNK];
   for (size_t at = 0; at < cnt; at += sizeof r) {
     size_t n = cnt - at < sizeof r ? cnt - at : sizeof r;
     kern_words(p, (uint32_t)(at / 16), (uint32_t)qr_align_up((n + 15) / 16, QR_CPU_WORDS_BLOCKS),
                r);
-    dither_run(dst + at, src + at, (const uint8_t *)r, n, d);
+    kern_dither_run(dst + at, src + at, (const uint8_t *)r, n, d);
   }
 }
 
@@ -213,29 +210,6 @@ static uint64_t kern_digest(const int32_t *x, uint32_t m, uint32_t n, const qr_p
   return total;
 }
 
-/* Magnitudes as unsigned 32-bit numbers: |v| + half a unit stays below 2^32. */
-static void kern_bias_act(int8_t *restrict dst, const int32_t *restrict acc,
-                          const int32_t *restrict bias, uint32_t m, uint32_t n, int shift) {
-  uint32_t unit = 1u << (shift - 1);
-  for (uint32_t i = 0; i < m; i++) {
-    const int32_t *a = acc + (size_t)i * n;
-    int8_t *d = dst + (size_t)i * n;
-    for (uint32_t j = 0; j < n; j++) {
-      int32_t v = a[j] + bias[j];
-      v = v < 0 ? v >> 3 : v;
-      int32_t h = (int32_t)(((v < 0 ? 0u - (uint32_t)v : (uint32_t)v) + unit) >> shift);
-      h = v < 0 ? -h : h;
-      d[j] = (int8_t)(h < QR_STEP_I7_MIN   ? QR_STEP_I7_MIN
-                      : h > QR_STEP_I7_MAX ? QR_STEP_I7_MAX
-                                           : h);
-    }
-  }
-}
-
-static void kern_mask(int32_t *restrict e, const int8_t *restrict x, size_t cnt) {
-  for (size_t i = 0; i < cnt; i++) e[i] = x[i] < 0 ? e[i] >> 3 : e[i];
-}
-
 static uint32_t kern_max_abs(const int32_t *x, size_t cnt) {
   uint32_t max = 0;
   for (size_t i = 0; i < cnt; i++) {
@@ -245,50 +219,39 @@ static uint32_t kern_max_abs(const int32_t *x, size_t cnt) {
   return max;
 }
 
-/* out = SR(x, s), bounded to +-2^30, which is beyond what any caller's clip lets through.
-   For 1 <= s <= 31 the low s bits of x and the draw add without leaving 32 bits: x = (x >> s) * 2^s
-   + low. */
-static inline void sr_run(int32_t *restrict out, const int32_t *restrict x,
-                          const uint32_t *restrict r, size_t cnt, int s) {
-  if (s >= 1 && s <= 31) {
-    uint32_t low = (1u << s) - 1;
-    for (size_t i = 0; i < cnt; i++) {
-      out[i] = (x[i] >> s) + (int32_t)((((uint32_t)x[i] & low) + (r[i] >> (32 - s))) >> s);
-    }
-    return;
-  }
-  for (size_t i = 0; i < cnt; i++) {
-    out[i] = (int32_t)qr_clamp64(qr_step_sr(x[i], s, r[i]), -(1 << 30), 1 << 30);
-  }
+/* Shifts outside the loops' range: rare, and the reference's own arithmetic. */
+static int64_t sr_clipped(int32_t x, int s, uint32_t r) {
+  return qr_clamp64(qr_step_sr(x, s, r), -(1 << 30), 1 << 30);
 }
 
 static void kern_round_i8(int8_t *dst, const int32_t *x, size_t cnt, int s, const qr_philox_t *p) {
   _Alignas(64) uint32_t r[QR_CPU_CHUNK];
-  _Alignas(64) int32_t v[QR_CPU_CHUNK];
   for (size_t at = 0; at < cnt; at += QR_CPU_CHUNK) {
     size_t n = cnt - at < QR_CPU_CHUNK ? cnt - at : QR_CPU_CHUNK;
     kern_words(p, (uint32_t)(at / 4), (uint32_t)qr_align_up((n + 3) / 4, QR_CPU_WORDS_BLOCKS), r);
-    sr_run(v, x + at, r, n, s);
-    int8_t *restrict d = dst + at;
+    if (s >= 0 && s <= 31) {
+      kern_round_run(dst + at, x + at, r, n, s);
+      continue;
+    }
     for (size_t i = 0; i < n; i++) {
-      d[i] = (int8_t)(v[i] < QR_STEP_I7_MIN   ? QR_STEP_I7_MIN
-                      : v[i] > QR_STEP_I7_MAX ? QR_STEP_I7_MAX
-                                              : v[i]);
+      dst[at + i] =
+          (int8_t)qr_clamp64(sr_clipped(x[at + i], s, r[i]), QR_STEP_I7_MIN, QR_STEP_I7_MAX);
     }
   }
 }
 
 static void kern_update_i16(int16_t *w, const int32_t *x, size_t cnt, int s, const qr_philox_t *p) {
   _Alignas(64) uint32_t r[QR_CPU_CHUNK];
-  _Alignas(64) int32_t v[QR_CPU_CHUNK];
   for (size_t at = 0; at < cnt; at += QR_CPU_CHUNK) {
     size_t n = cnt - at < QR_CPU_CHUNK ? cnt - at : QR_CPU_CHUNK;
     kern_words(p, (uint32_t)(at / 4), (uint32_t)qr_align_up((n + 3) / 4, QR_CPU_WORDS_BLOCKS), r);
-    sr_run(v, x + at, r, n, s);
-    int16_t *restrict d = w + at;
+    if (s >= 1 && s <= 31) {
+      kern_update_run(w + at, x + at, r, n, s);
+      continue;
+    }
     for (size_t i = 0; i < n; i++) {
-      int32_t u = d[i] - v[i];
-      d[i] = (int16_t)(u < INT16_MIN ? INT16_MIN : u > INT16_MAX ? INT16_MAX : u);
+      w[at + i] =
+          (int16_t)qr_clamp64(w[at + i] - sr_clipped(x[at + i], s, r[i]), INT16_MIN, INT16_MAX);
     }
   }
 }

@@ -1,5 +1,6 @@
 /* Plain C for any machine. */
 #include "kern.h"
+#include "step/fixed.h"
 
 #define KERN_TABLE qr_cpu_kern_portable
 #define KERN_NAME "portable"
@@ -50,4 +51,5 @@ static uint64_t kern_digest_row(const int32_t *x, const uint32_t *key, uint32_t 
   return sum;
 }
 
+#include "kern_loops.h"
 #include "kern_body.h"
