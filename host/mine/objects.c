@@ -11,10 +11,12 @@
 qr_objects_cfg_t qr_objects_default(const qr_chain_cfg_t *cfg) {
   const qr_params_t *p = &cfg->p;
   return (qr_objects_cfg_t){
-      .model_cnt = 2 * p->witness_window + 2 * SLACK_CNT,
+      /* what is resident, one for each waiting block, and one on its way to each peer */
+      .model_cnt = 2 * p->witness_window + 4 * SLACK_CNT,
       /* a miner's window at the tip, and a verifier's as far back as a reorganisation goes */
       .segment_cnt = 2 * (p->replay_rows / p->segment_rows) + p->warmup_segments + SLACK_CNT,
-      .block_cnt = 2 * SLACK_CNT,
+      /* one for each waiting block, and three on their way to each peer */
+      .block_cnt = 4 * SLACK_CNT,
   };
 }
 

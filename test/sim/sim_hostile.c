@@ -141,6 +141,43 @@ static void test_anothers_model(void **state) {
   rig_fini(&r);
 }
 
+/* All places are taken, and as many peers as a node has by default each wait for the three blocks
+   that fit their streams: none is told that a block is not there. */
+static void test_answers_in_a_crowd(void **state) {
+  (void)state;
+  static world_t w;
+  static rig_t r;
+  static forged_t honest, f;
+  qr_outbound_t out;
+  uint32_t answer_cnt = 0;
+  begin(&w, &r, &honest, "answers");
+  assert_int_equal(offer(&r, &honest), QR_VERDICT_OK);
+  f = honest;
+  f.header.model_in.b[0] ^= 1; /* not known here: they wait for it */
+  for (uint32_t i = 0; i < 63; i++) {
+    f.header.nonce = honest.header.nonce + 1 + i;
+    rig_push(&r, &f, FOE + i);
+    rig_rounds(&r, 1);
+  }
+  while (qr_ring_pop(r.to_net, &out)) {
+  }
+  for (uint32_t i = 0; i < 24 * 3; i++) {
+    qr_inbound_t want = {.kind = QR_IN_WANT,
+                         .peer = FRIEND + i,
+                         .want = QR_MSG_WANT_BLOCK,
+                         .hash = qr_header_hash(&honest.header)};
+    assert_true(qr_ring_push(r.from_net, &want));
+  }
+  rig_rounds(&r, 10);
+  while (qr_ring_pop(r.to_net, &out)) {
+    assert_int_equal(out.kind, QR_OUT_ANSWER_BLOCK);
+    qr_pool_unref(out.block);
+    answer_cnt++;
+  }
+  assert_int_equal(answer_cnt, 24 * 3);
+  rig_fini(&r);
+}
+
 /* ---- a net tile among foes; the test stands where the chain tile would ---- */
 
 typedef struct {
@@ -346,6 +383,7 @@ int main(void) {
       cmocka_unit_test(test_executions),
       cmocka_unit_test(test_owed_words),
       cmocka_unit_test(test_anothers_model),
+      cmocka_unit_test(test_answers_in_a_crowd),
       cmocka_unit_test(test_gone_after_block),
       cmocka_unit_test(test_no_place_for_models),
   };
