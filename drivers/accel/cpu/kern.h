@@ -60,8 +60,8 @@ typedef struct {
   void (*round_i8)(int8_t *dst, const int32_t *x, size_t cnt, int s, const qr_philox_t *p);
   /* w = clip(w - SR(x, s), -32768, 32767) */
   void (*update_i16)(int16_t *w, const int32_t *x, size_t cnt, int s, const qr_philox_t *p);
-  /* Rows of a convolution: dst[b*pos][9c] from src[b][h][w][c], and the reverse scatter-add into a
-     cleared dst. */
+  /* Rows of a convolution: dst[b*pos][9c] from src[b][h][w][c]; and the reverse, which adds up
+     what was read from one place. */
   void (*im2col)(int8_t *dst, const int8_t *src, uint32_t batch, const qr_step_geo_t *g);
   void (*col2im)(int32_t *dst, const int32_t *src, uint32_t batch, const qr_step_geo_t *g);
 } qr_cpu_kern_t;

@@ -271,6 +271,22 @@ static inline void taps(const qr_step_geo_t *g, uint32_t y, uint32_t x, uint32_t
   }
 }
 
+/* The reverse: offsets in a sample's rows of all that was read from input position (y, x). Returns
+   their number, at most nine. */
+static inline uint32_t readers(const qr_step_geo_t *g, uint32_t y, uint32_t x, uint32_t at[9]) {
+  uint32_t cnt = 0;
+  for (uint32_t i = 0; i < 3; i++) {
+    uint32_t v = wrap((int32_t)(y + 1 - i), g->h);
+    if (v % g->sy || v / g->sy >= g->out_h) continue;
+    for (uint32_t j = 0; j < 3; j++) {
+      uint32_t u = wrap((int32_t)(x + 1 - j), g->w);
+      if (u % g->sx || u / g->sx >= g->out_w) continue;
+      at[cnt++] = ((v / g->sy * g->out_w + u / g->sx) * 9 + i * 3 + j) * g->c;
+    }
+  }
+  return cnt;
+}
+
 /* Channels come in eights: fixed-size copies become register moves. */
 static inline void copy_channels(int8_t *restrict dst, const int8_t *restrict src, uint32_t c) {
   uint32_t q = 0;
@@ -278,41 +294,60 @@ static inline void copy_channels(int8_t *restrict dst, const int8_t *restrict sr
   for (; q < c; q += 8) memcpy(dst + q, src + q, 8);
 }
 
-static inline void add_channels(int32_t *restrict dst, const int32_t *restrict src, uint32_t c) {
+typedef uint32_t channels_t __attribute__((vector_size(32)));
+
+static inline void sum_channels(int32_t *dst, const int32_t *src, const uint32_t *at, uint32_t cnt,
+                                uint32_t c) {
   for (uint32_t q = 0; q < c; q += 8) {
-    for (uint32_t e = 0; e < 8; e++) dst[q + e] += src[q + e];
+    channels_t sum = {0}, v;
+    for (uint32_t t = 0; t < cnt; t++) {
+      memcpy(&v, src + at[t] + q, sizeof v);
+      sum += v;
+    }
+    memcpy(dst + q, &sum, sizeof sum);
   }
 }
 
 #define ALWAYS_INLINE static inline __attribute__((always_inline))
 
+/* Offsets are worked out once for this many samples, few enough for the first-level cache. */
+#define CONV_SAMPLES 8u
+
 /* c is g->c, given apart so that common counts become constants. */
 ALWAYS_INLINE void im2col_of(int8_t *dst, const int8_t *src, uint32_t batch, const qr_step_geo_t *g,
                              uint32_t c) {
-  size_t in = (size_t)g->h * g->w * c;
+  size_t in = (size_t)g->h * g->w * c, out = (size_t)g->out_h * g->out_w * 9 * c;
   uint32_t at[9];
-  for (uint32_t b = 0; b < batch; b++, src += in) {
-    for (uint32_t y = 0; y < g->out_h; y++) {
-      for (uint32_t x = 0; x < g->out_w; x++) {
-        taps(g, y, x, at);
-        for (uint32_t t = 0; t < 9; t++, dst += c) copy_channels(dst, src + at[t], c);
+  for (uint32_t left = batch; left;) {
+    uint32_t cnt = left < CONV_SAMPLES ? left : CONV_SAMPLES;
+    int8_t *d = dst;
+    for (uint32_t p = 0; p < (uint32_t)g->out_h * g->out_w; p++, d += 9 * c) {
+      taps(g, p / g->out_w, p % g->out_w, at);
+      for (uint32_t b = 0; b < cnt; b++) {
+        for (uint32_t t = 0; t < 9; t++)
+          copy_channels(d + b * out + t * c, src + b * in + at[t], c);
       }
     }
+    dst += cnt * out;
+    src += cnt * in;
+    left -= cnt;
   }
 }
 
 ALWAYS_INLINE void col2im_of(int32_t *dst, const int32_t *src, uint32_t batch,
                              const qr_step_geo_t *g, uint32_t c) {
-  size_t in = (size_t)g->h * g->w * c;
+  size_t in = (size_t)g->h * g->w * c, out = (size_t)g->out_h * g->out_w * 9 * c;
   uint32_t at[9];
-  memset(dst, 0, batch * in * sizeof *dst);
-  for (uint32_t b = 0; b < batch; b++, dst += in) {
-    for (uint32_t y = 0; y < g->out_h; y++) {
-      for (uint32_t x = 0; x < g->out_w; x++) {
-        taps(g, y, x, at);
-        for (uint32_t t = 0; t < 9; t++, src += c) add_channels(dst + at[t], src, c);
-      }
+  for (uint32_t left = batch; left;) {
+    uint32_t cnt = left < CONV_SAMPLES ? left : CONV_SAMPLES;
+    int32_t *d = dst;
+    for (uint32_t p = 0; p < (uint32_t)g->h * g->w; p++, d += c) {
+      uint32_t at_cnt = readers(g, p / g->w, p % g->w, at);
+      for (uint32_t b = 0; b < cnt; b++) sum_channels(d + b * in, src + b * out, at, at_cnt, c);
     }
+    dst += cnt * in;
+    src += cnt * out;
+    left -= cnt;
   }
 }
 
