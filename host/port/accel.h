@@ -47,6 +47,9 @@ typedef struct {
 typedef struct {
   const char *name; /* folder name: "cpu" */
   const char *help; /* one line for --help */
+  /* Option strings that choose among its implementations, fastest first, NULL-terminated, for tools
+     that compare them; open refuses those that this machine lacks. NULL if there is only one. */
+  const char *const *variants;
   /* Opens a device. options: "key=value,..." from the operator, may be empty. On failure a sentence
      with cause and cure goes to why. Returns 0 or a negative code. */
   int (*open)(const char *options, qr_accel_t **out, char *why, size_t why_sz);

@@ -254,9 +254,12 @@ static void cpu_cancel(qr_accel_queue_t *q, qr_accel_job_t *job) {
   }
 }
 
+static const char *const variants[] = {"kernel=avx512", "kernel=avx2", "kernel=portable", NULL};
+
 const qr_accel_ops_t qr_accel_cpu_ops = {
     .name = "cpu",
     .help = "this processor, one core per queue; options: kernel=avx512|avx2|portable",
+    .variants = variants,
     .open = cpu_open,
     .close = cpu_close,
     .info = cpu_info,

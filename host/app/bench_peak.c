@@ -1,0 +1,138 @@
+#include "app/bench_peak.h"
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
+#include "port/clock.h"
+
+#define SAMPLE_NS 2000000u
+#define RUN_NS 100000u /* of one run within a sample, roughly */
+#define RUN_MIN_CNT 8u /* a sample that was interrupted goes on for so many */
+
+/* Twelve accumulators hide the latency of the longest chain below and leave registers for the
+   operands. */
+#define EACH(DO) DO(0) DO(1) DO(2) DO(3) DO(4) DO(5) DO(6) DO(7) DO(8) DO(9) DO(10) DO(11)
+#define ACC_CNT 12u
+
+#if defined(__x86_64__)
+
+/* What the compiler must not compute ahead or leave out. The statement is empty: it costs nothing
+   and only hides where the value comes from. */
+#define HIDE(x) __asm__ volatile("" : "+v"(x))
+
+static bool has_avx512(void) {
+  return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vnni");
+}
+
+__attribute__((target("avx512f,avx512vnni"))) static uint64_t run_avx512(uint32_t rounds) {
+  __m512i a = _mm512_set1_epi8(3), b = _mm512_set1_epi8(-5);
+#define DECLARE(i) __m512i x##i = _mm512_setzero_si512();
+#define STEP(i) x##i = _mm512_dpbusd_epi32(x##i, a, b);
+#define KEEP(i) HIDE(x##i);
+  EACH(DECLARE)
+  for (uint32_t r = 0; r < rounds; r++) {
+    HIDE(a);
+    EACH(STEP)
+  }
+  EACH(KEEP)
+#undef DECLARE
+#undef STEP
+#undef KEEP
+  return (uint64_t)rounds * ACC_CNT * 64;
+}
+
+#undef HIDE
+#define HIDE(x) __asm__ volatile("" : "+x"(x))
+
+static bool has_avx2(void) { return __builtin_cpu_supports("avx2"); }
+
+__attribute__((target("avx2"))) static uint64_t run_avx2(uint32_t rounds) {
+  __m256i a = _mm256_set1_epi8(3), b = _mm256_set1_epi8(-5), one = _mm256_set1_epi16(1);
+  /* a is hidden anew for each product, or equal products would be made once. */
+#define DECLARE(i) __m256i x##i = _mm256_setzero_si256();
+#define STEP(i)                                                                                    \
+  HIDE(a);                                                                                         \
+  x##i = _mm256_add_epi32(x##i, _mm256_madd_epi16(_mm256_maddubs_epi16(a, b), one));
+#define KEEP(i) HIDE(x##i);
+  EACH(DECLARE)
+  for (uint32_t r = 0; r < rounds; r++) {
+    EACH(STEP)
+  }
+  EACH(KEEP)
+#undef DECLARE
+#undef STEP
+#undef KEEP
+  return (uint64_t)rounds * ACC_CNT * 32;
+}
+
+/* The baseline of x86-64, which plain C is compiled for. */
+static uint64_t run_plain(uint32_t rounds) {
+  __m128i a = _mm_set1_epi16(3), b = _mm_set1_epi16(-5);
+#define DECLARE(i) __m128i x##i = _mm_setzero_si128();
+#define STEP(i)                                                                                    \
+  HIDE(a);                                                                                         \
+  x##i = _mm_add_epi32(x##i, _mm_madd_epi16(a, b));
+#define KEEP(i) HIDE(x##i);
+  EACH(DECLARE)
+  for (uint32_t r = 0; r < rounds; r++) {
+    EACH(STEP)
+  }
+  EACH(KEEP)
+#undef DECLARE
+#undef STEP
+#undef KEEP
+  return (uint64_t)rounds * ACC_CNT * 8;
+}
+#define PLAIN_DETAIL "SSE2: multiply-add of int16 pairs, add"
+
+#else
+
+static uint64_t run_plain(uint32_t rounds) {
+  int32_t a = 3, b = -5;
+#define HIDE(x) __asm__ volatile("" : "+r"(x))
+#define DECLARE(i) int32_t x##i = 0;
+#define STEP(i)                                                                                    \
+  HIDE(a);                                                                                         \
+  x##i = (int32_t)((uint32_t)x##i + (uint32_t)(a * b));
+#define KEEP(i) HIDE(x##i);
+  EACH(DECLARE)
+  for (uint32_t r = 0; r < rounds; r++) {
+    EACH(STEP)
+  }
+  EACH(KEEP)
+  return (uint64_t)rounds * ACC_CNT;
+}
+#define PLAIN_DETAIL "scalar multiply and add"
+
+#endif
+
+static bool always(void) { return true; }
+
+const qr_bench_peak_t qr_bench_peaks[] = {
+#if defined(__x86_64__)
+    {"avx512", "AVX-512 VNNI: dot product of four int8", has_avx512, run_avx512},
+    {"avx2", "AVX2: two multiply-adds of pairs, add", has_avx2, run_avx2},
+#endif
+    {"portable", PLAIN_DETAIL, always, run_plain},
+    {0}};
+
+double qr_bench_peak_gmac_per_s(const qr_bench_peak_t *p) {
+  qr_clock_t clock = qr_clock_system();
+  uint32_t rounds = 1000, run_cnt = 0;
+  double best = 0;
+  uint64_t began = clock.mono_ns(clock.ctx);
+  for (uint64_t now = began; now - began < SAMPLE_NS || run_cnt < RUN_MIN_CNT;) {
+    uint64_t mac_cnt = p->run(rounds), end = clock.mono_ns(clock.ctx);
+    uint64_t ns = end > now ? end - now : 1;
+    if (ns < RUN_NS / 2) {
+      rounds *= 2; /* too short for the clock: the time to read it would count */
+    } else {
+      double gmac_per_s = (double)mac_cnt / (double)ns;
+      if (gmac_per_s > best) best = gmac_per_s;
+      run_cnt++;
+    }
+    now = end;
+  }
+  return best;
+}

@@ -1,0 +1,328 @@
+#include "app/bench_step.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "app/bench_rig.h"
+#include "base/err.h"
+#include "port/clock.h"
+
+#define SPARE_CNT 8u /* segments and models that are in use at a time, beyond the threads' */
+#define ROUND_MAX_CNT (QR_BENCH_SAMPLE_MAX_CNT / QR_TASK_MAX_CNT) /* a peak is taken per task */
+#define TRAIN_STEP_CNT 4u                                         /* of one sample */
+#define LATENCY_REPEAT_CNT 8u
+#define SCALING_ATTEMPT_CNT 2u
+
+const char *const qr_bench_metric_keys[QR_BENCH_METRIC_CNT] = {
+    [QR_BENCH_STEP_MS] = "step_ms",
+    [QR_BENCH_ATTEMPT_MS] = "attempt_ms",
+    [QR_BENCH_ATTEMPTS_PER_S] = "attempts_per_s",
+    [QR_BENCH_STEP_GMAC] = "step_gmac_per_s",
+    [QR_BENCH_OF_OWN_PEAK] = "step_ratio_to_own_peak",
+    [QR_BENCH_OF_BEST_PEAK] = "step_ratio_to_best_peak",
+    [QR_BENCH_ATTEMPT_OF_GEMM] = "attempt_ratio_to_products_at_own_peak",
+    [QR_BENCH_FORWARD_16_US] = "forward_16_rows_us",
+    [QR_BENCH_FORWARD_4096_MS] = "forward_4096_rows_ms",
+    [QR_BENCH_FORWARD_ROWS_PER_S] = "forward_4096_rows_per_s",
+    [QR_BENCH_ATTEMPT_OF_FIRST] = "attempt_ratio_to_first_kernel",
+    [QR_BENCH_BLOCK_MS] = "block_ms",
+    [QR_BENCH_VERIFY_MS] = "verify_ms",
+    [QR_BENCH_VERIFY_COLD_MS] = "verify_cold_ms",
+    [QR_BENCH_VERIFY_ATTEMPT] = "verify_ratio_to_attempt",
+    [QR_BENCH_VERIFY_BLOCK] = "verify_ratio_to_block",
+};
+const char *const qr_bench_scaling_keys[QR_BENCH_SCALING_CNT] = {
+    [QR_BENCH_ONE_THREAD] = "one_thread_attempts_per_s",
+    [QR_BENCH_ALL_THREADS] = "all_threads_attempts_per_s",
+    [QR_BENCH_SCALING] = "ratio_all_to_one",
+};
+
+typedef struct {
+  const qr_bench_step_cfg_t *cfg;
+  qr_bench_step_t *out;
+  qr_objects_t objects;
+  bool has_objects;
+  qr_bench_dev_t devs[QR_BENCH_VARIANT_MAX_CNT];
+  qr_bench_task_t tasks[QR_TASK_MAX_CNT];
+  qr_bench_seats_t *seats;
+  double peak[QR_BENCH_PEAK_MAX_CNT]; /* of the round in progress */
+  bool due[QR_BENCH_VARIANT_MAX_CNT]; /* takes part in it */
+  uint64_t began_ns;
+  uint64_t cost_ns[QR_BENCH_VARIANT_MAX_CNT], spent_ns[QR_BENCH_VARIANT_MAX_CNT]; /* last, all */
+  uint64_t rest_ns;  /* last round without the variants: peaks and threads */
+  const char *where; /* what was measured last, for messages */
+} bench_t;
+
+static int say(char *why, size_t why_sz, int err, const char *what, const char *where) {
+  snprintf(why, why_sz, "%s%s%s (%s)", what, *where ? " on " : "", where, qr_err_str(err));
+  return err;
+}
+
+static int open_variant(bench_t *b, const char *options, char *why, size_t why_sz) {
+  qr_bench_step_t *o = b->out;
+  uint32_t v = o->variant_cnt;
+  int err = qr_bench_dev_open(&b->devs[v], &o->chain, b->cfg->accel, options, why, why_sz);
+  if (err) return err;
+  b->cfg->accel->info(b->devs[v].accel, &o->variants[v]);
+  for (uint32_t i = 0; i < o->peak_cnt; i++) {
+    if (strstr(o->variants[v].name, o->peaks[i]->name)) o->own_peak[v] = o->peaks[i];
+  }
+  o->variant_cnt++;
+  return QR_OK;
+}
+
+static int open_variants(bench_t *b, char *why, size_t why_sz) {
+  static const char *const plain[] = {"", NULL};
+  qr_bench_step_t *o = b->out;
+  const char *const one[] = {b->cfg->options, NULL};
+  const char *const *list = b->cfg->options           ? one
+                            : b->cfg->accel->variants ? b->cfg->accel->variants
+                                                      : plain;
+  for (; *list && o->variant_cnt < QR_BENCH_VARIANT_MAX_CNT; list++) {
+    int err = open_variant(b, *list, why, why_sz);
+    if (err == QR_ERR_UNSUPPORTED && !b->cfg->options && o->absent_cnt < QR_BENCH_VARIANT_MAX_CNT)
+      o->absent[o->absent_cnt++] = *list;
+    else if (err)
+      return err;
+  }
+  return o->variant_cnt ? QR_OK : QR_ERR_UNSUPPORTED; /* why is that of the last one */
+}
+
+static int choose_tasks(const qr_bench_step_cfg_t *cfg, qr_bench_step_t *o, char *why,
+                        size_t why_sz) {
+  bool any = false;
+  int n =
+      snprintf(why, why_sz, "there is no task '%s'; this chain has", cfg->task ? cfg->task : "");
+  for (uint32_t t = 0; t < o->chain.p.task_cnt; t++) {
+    const char *name = o->chain.p.tasks[t].name;
+    o->with_task[t] = !cfg->task || !strcmp(cfg->task, name);
+    any |= o->with_task[t];
+    if (n > 0 && (size_t)n < why_sz) n += snprintf(why + n, why_sz - (size_t)n, " %s", name);
+  }
+  return any ? QR_OK : QR_ERR_ARG;
+}
+
+static int init(bench_t *b, char *why, size_t why_sz) {
+  const qr_bench_step_cfg_t *cfg = b->cfg;
+  qr_bench_step_t *o = b->out;
+  qr_params_t p;
+  if (!qr_params_profile("devnet", &p)) return QR_ERR_NOTFOUND;
+  int err = qr_params_init(&p, &o->chain, why, why_sz);
+  if (!err) err = choose_tasks(cfg, o, why, why_sz);
+  if (err) return err;
+  for (const qr_bench_peak_t *k = qr_bench_peaks; k->name && o->peak_cnt < QR_BENCH_PEAK_MAX_CNT;
+       k++) {
+    if (k->supported()) o->peaks[o->peak_cnt++] = k;
+  }
+  err = open_variants(b, why, why_sz);
+  if (err) return err;
+  o->thread_cnt = cfg->thread_cnt;
+  qr_objects_cfg_t sizes = {.model_cnt = o->chain.p.task_cnt + SPARE_CNT,
+                            .segment_cnt = o->chain.p.warmup_segments + cfg->thread_cnt + SPARE_CNT,
+                            .block_cnt = 1};
+  err = qr_objects_init(&b->objects, &o->chain, &sizes);
+  b->has_objects = !err;
+  for (uint32_t t = 0; t < o->chain.p.task_cnt && !err; t++) {
+    if (o->with_task[t])
+      err = qr_bench_task_init(&b->tasks[t], &b->objects, t, QR_BENCH_FORWARD_ROWS);
+  }
+  if (!err) err = qr_bench_seats_init(&b->seats, &o->chain, &b->devs[0], cfg->thread_cnt);
+  return err ? say(why, why_sz, err, "cannot take the memory", "") : QR_OK;
+}
+
+static void fini(bench_t *b) {
+  qr_bench_seats_fini(b->seats);
+  for (uint32_t t = 0; t < QR_TASK_MAX_CNT; t++) qr_bench_task_fini(&b->tasks[t]);
+  if (b->has_objects) qr_objects_fini(&b->objects);
+  for (uint32_t v = 0; v < b->out->variant_cnt; v++) qr_bench_dev_close(&b->devs[v]);
+}
+
+static uint64_t now_ns(void) {
+  qr_clock_t c = qr_clock_system();
+  return c.mono_ns(c.ctx);
+}
+
+/* The times of one case in one round, milliseconds. */
+typedef struct {
+  double step, attempt, forward_16, forward_many;
+} times_t;
+
+static int measure(bench_t *b, uint32_t task, uint32_t variant, times_t *ms) {
+  qr_bench_task_t *t = &b->tasks[task];
+  qr_bench_dev_t *d = &b->devs[variant];
+  uint32_t step_cnt = b->out->chain.p.step_cnt;
+  if (step_cnt > TRAIN_STEP_CNT) step_cnt = TRAIN_STEP_CNT;
+  b->where = b->out->variants[variant].name;
+  int err = qr_bench_train(t, d, step_cnt, &ms->step);
+  ms->step /= step_cnt;
+  if (!err) err = qr_bench_attempt(t, d, &ms->attempt);
+  if (!err)
+    err = qr_bench_forward(t, d, QR_BENCH_LATENCY_ROWS, LATENCY_REPEAT_CNT, &ms->forward_16);
+  if (!err) err = qr_bench_forward(t, d, QR_BENCH_FORWARD_ROWS, 1, &ms->forward_many);
+  return err;
+}
+
+/* A block is made and verified by the variant that a node would use. */
+static int measure_verify(bench_t *b, uint32_t task, double attempt_ms) {
+  qr_bench_task_t *t = &b->tasks[task];
+  qr_bench_series_t *m = b->out->cases[task][0].metrics;
+  double block, verify, cold;
+  b->where = b->out->variants[0].name;
+  int err = qr_bench_block(t, &b->devs[0], &block);
+  if (!err) err = qr_bench_verify(t, &b->devs[0], false, &verify);
+  if (!err) err = qr_bench_verify(t, &b->devs[0], true, &cold);
+  if (err) return err;
+  qr_bench_add(&m[QR_BENCH_BLOCK_MS], block);
+  qr_bench_add(&m[QR_BENCH_VERIFY_MS], verify);
+  qr_bench_add(&m[QR_BENCH_VERIFY_COLD_MS], cold);
+  qr_bench_add(&m[QR_BENCH_VERIFY_ATTEMPT], verify / attempt_ms);
+  qr_bench_add(&m[QR_BENCH_VERIFY_BLOCK], verify / block);
+  return QR_OK;
+}
+
+static void keep(bench_t *b, uint32_t task, uint32_t variant, const times_t *ms,
+                 const times_t *first) {
+  qr_bench_step_t *o = b->out;
+  qr_bench_series_t *m = o->cases[task][variant].metrics;
+  double mac_cnt = (double)o->chain.nets[task].mac_cnt_step;
+  double gmac_per_s = mac_cnt / ms->step * 1e-6;
+  qr_bench_add(&m[QR_BENCH_STEP_MS], ms->step);
+  qr_bench_add(&m[QR_BENCH_ATTEMPT_MS], ms->attempt);
+  qr_bench_add(&m[QR_BENCH_ATTEMPTS_PER_S], 1e3 / ms->attempt);
+  qr_bench_add(&m[QR_BENCH_STEP_GMAC], gmac_per_s);
+  for (uint32_t i = 0; i < o->peak_cnt; i++) {
+    if (o->peaks[i] != o->own_peak[variant]) continue;
+    double products_ms = mac_cnt * o->chain.p.step_cnt / b->peak[i] * 1e-6;
+    qr_bench_add(&m[QR_BENCH_OF_OWN_PEAK], gmac_per_s / b->peak[i]);
+    qr_bench_add(&m[QR_BENCH_OF_BEST_PEAK], gmac_per_s / b->peak[0]);
+    qr_bench_add(&m[QR_BENCH_ATTEMPT_OF_GEMM], ms->attempt / products_ms);
+  }
+  qr_bench_add(&m[QR_BENCH_FORWARD_16_US], ms->forward_16 * 1e3);
+  qr_bench_add(&m[QR_BENCH_FORWARD_4096_MS], ms->forward_many);
+  qr_bench_add(&m[QR_BENCH_FORWARD_ROWS_PER_S], QR_BENCH_FORWARD_ROWS * 1e3 / ms->forward_many);
+  qr_bench_add(&m[QR_BENCH_ATTEMPT_OF_FIRST], ms->attempt / first->attempt);
+}
+
+static int scale(bench_t *b, uint32_t task) {
+  qr_bench_series_t *s = b->out->scaling[task];
+  double one = 1, all = 1;
+  b->where = "several threads";
+  int err = qr_bench_seats_run(b->seats, &b->tasks[task], 1, SCALING_ATTEMPT_CNT, &one);
+  if (!err) {
+    err = qr_bench_seats_run(b->seats, &b->tasks[task], b->out->thread_cnt, SCALING_ATTEMPT_CNT,
+                             &all);
+  }
+  if (err) return err;
+  qr_bench_add(&s[QR_BENCH_ONE_THREAD], one);
+  qr_bench_add(&s[QR_BENCH_ALL_THREADS], all);
+  qr_bench_add(&s[QR_BENCH_SCALING], all / one);
+  return QR_OK;
+}
+
+/* The variants of a task, one after the other; who comes first changes from round to round. */
+static int take_turns(bench_t *b, uint32_t task, uint32_t round) {
+  uint32_t cnt = b->out->variant_cnt;
+  times_t ms[QR_BENCH_VARIANT_MAX_CNT];
+  for (uint32_t i = 0; i < cnt; i++) {
+    uint32_t v = (i + round) % cnt;
+    if (!b->due[v]) continue;
+    uint64_t began = now_ns();
+    int err = measure(b, task, v, &ms[v]);
+    if (!err && !v) err = measure_verify(b, task, ms[v].attempt);
+    if (err) return err;
+    b->cost_ns[v] += now_ns() - began;
+  }
+  for (uint32_t v = 0; v < cnt; v++) {
+    if (b->due[v]) keep(b, task, v, &ms[v], &ms[0]);
+  }
+  return QR_OK;
+}
+
+static int make_round(bench_t *b, uint32_t round) {
+  qr_bench_step_t *o = b->out;
+  uint64_t began = now_ns(), in_variants = 0;
+  for (uint32_t v = 0; v < o->variant_cnt; v++) {
+    if (b->due[v]) b->cost_ns[v] = 0;
+  }
+  for (uint32_t t = 0; t < o->chain.p.task_cnt; t++) {
+    if (!o->with_task[t]) continue;
+    for (uint32_t i = 0; i < o->peak_cnt; i++) {
+      b->peak[i] = qr_bench_peak_gmac_per_s(o->peaks[i]);
+      qr_bench_add(&o->peak_gmac_per_s[i], b->peak[i]);
+    }
+    int err = take_turns(b, t, round);
+    if (!err) err = scale(b, t);
+    if (err) return err;
+  }
+  for (uint32_t v = 0; v < o->variant_cnt; v++) {
+    if (!b->due[v]) continue;
+    in_variants += b->cost_ns[v];
+    b->spent_ns[v] += b->cost_ns[v];
+  }
+  b->rest_ns = now_ns() - began - in_variants;
+  return QR_OK;
+}
+
+/* Who takes part in the next round: a variant that has used up its share of the time sits out, so
+   that a slow one does not leave the others with a handful of samples; the first one never does.
+   False if the time is up. */
+static bool plan_round(bench_t *b) {
+  uint64_t elapsed = now_ns() - b->began_ns, room = b->cfg->seconds * UINT64_C(1000000000);
+  uint64_t end = elapsed + b->rest_ns + b->cost_ns[0];
+  if (end > room) return false;
+  for (uint32_t v = 1; v < b->out->variant_cnt; v++) {
+    b->due[v] = b->spent_ns[v] <= elapsed / b->out->variant_cnt && end + b->cost_ns[v] <= room;
+    if (b->due[v]) end += b->cost_ns[v];
+  }
+  return true;
+}
+
+/* Pages, caches and target values as they are in the middle of mining; makes the blocks that
+   verifiers need, too. */
+static int warm_up(bench_t *b) {
+  double ignored;
+  int err = QR_OK;
+  for (uint32_t t = 0; t < b->out->chain.p.task_cnt && !err; t++) {
+    if (!b->out->with_task[t]) continue;
+    for (uint32_t v = 0; v < b->out->variant_cnt && !err; v++) {
+      b->where = b->out->variants[v].name;
+      err = v ? qr_bench_attempt(&b->tasks[t], &b->devs[v], &ignored)
+              : qr_bench_block(&b->tasks[t], &b->devs[v], &ignored);
+    }
+    if (!err) err = qr_bench_seats_run(b->seats, &b->tasks[t], b->out->thread_cnt, 1, &ignored);
+  }
+  return err;
+}
+
+static int run(bench_t *b) {
+  b->began_ns = now_ns();
+  int err = warm_up(b);
+  for (uint32_t v = 0; v < b->out->variant_cnt; v++) b->due[v] = true;
+  do {
+    if (!err) err = make_round(b, b->out->round_cnt);
+    if (err) return err;
+    b->out->round_cnt++;
+  } while (b->out->round_cnt < ROUND_MAX_CNT && plan_round(b));
+  b->out->seconds = (double)(now_ns() - b->began_ns) * 1e-9;
+  return QR_OK;
+}
+
+int qr_bench_step_run(const qr_bench_step_cfg_t *cfg, qr_bench_step_t *out, char *why,
+                      size_t why_sz) {
+  bench_t *b = calloc(1, sizeof *b);
+  memset(out, 0, sizeof *out);
+  if (!b) return say(why, why_sz, QR_ERR_NOMEM, "cannot take the memory", "");
+  b->cfg = cfg;
+  b->out = out;
+  int err = init(b, why, why_sz);
+  if (!err) {
+    err = run(b);
+    if (err == QR_ERR_CORRUPT)
+      say(why, why_sz, err, "an honest block is refuted", b->where);
+    else if (err)
+      say(why, why_sz, err, "an attempt failed", b->where);
+  }
+  fini(b);
+  free(b);
+  return err;
+}
