@@ -41,35 +41,70 @@ void qr_cpu_need_op(qr_cpu_need_t *need, const qr_step_op_t *op) {
   grow(&need->sum_cnt, op->m);
 }
 
-void qr_cpu_product(const qr_cpu_work_t *w, const qr_step_op_t *op, const int8_t *a,
-                    const uint8_t *panels, int32_t *c) {
-  const qr_cpu_kern_t *kern = w->kern;
-  bool trans = op->flags & QR_GEMM_A_TRANS;
-  uint32_t k4_cnt = (op->k + 3) / 4;
-  qr_cpu_gemm_t g = {
-      .m = op->m, .n = op->n, .k4_cnt = k4_cnt, .a_sum = w->sum, .b = panels, .c = c};
+static uint32_t positions(const qr_step_geo_t *g) { return (uint32_t)g->out_h * g->out_w; }
+
+static size_t image_sz(const qr_step_geo_t *g) { return (size_t)g->h * g->w * g->c; }
+
+/* Rows of A from row on, where the kernels can read them; their sums go to w->sum. */
+static qr_cpu_a_t rows_of(const qr_cpu_work_t *w, const qr_step_op_t *op, const int8_t *a,
+                          uint32_t row, uint32_t cnt) {
+  uint32_t stride = (uint32_t)qr_align_up(op->k, 4);
   if (op->flags & QR_GEMM_A_CONV) {
-    uint32_t rows = trans ? op->k : op->m;
-    kern->im2col(w->rows, a, rows / ((uint32_t)op->geo.out_h * op->geo.out_w), &op->geo);
+    uint32_t pos = positions(&op->geo);
+    w->kern->im2col(w->rows, a + row / pos * image_sz(&op->geo), cnt / pos, &op->geo);
+    a = w->rows;
+  } else {
+    a += (size_t)row * op->k;
+  }
+  w->kern->row_sum(w->sum, a, cnt, op->k);
+  if (stride != op->k) { /* never so for a convolution */
+    memset(w->rows, 0, (size_t)cnt * stride);
+    for (uint32_t i = 0; i < cnt; i++)
+      memcpy(w->rows + (size_t)i * stride, a + (size_t)i * op->k, op->k);
     a = w->rows;
   }
-  if (trans) {
-    kern->col_sum(w->sum, a, op->k, op->m);
-    kern->pack(w->pack_a, a, op->k, op->m, 0);
-    g.a = (qr_cpu_a_t){(const int8_t *)w->pack_a, (size_t)k4_cnt * QR_CPU_PANEL * 4, 4,
-                       QR_CPU_PANEL * 4};
-  } else {
-    uint32_t stride = k4_cnt * 4;
-    kern->row_sum(w->sum, a, op->m, op->k);
-    if (stride != op->k) {
-      memset(w->rows, 0, (size_t)op->m * stride);
-      for (uint32_t i = 0; i < op->m; i++)
-        memcpy(w->rows + (size_t)i * stride, a + (size_t)i * op->k, op->k);
-      a = w->rows;
-    }
-    g.a = (qr_cpu_a_t){a, (size_t)16 * stride, stride, 4};
+  return (qr_cpu_a_t){a, (size_t)16 * stride, stride, 4};
+}
+
+/* A transposed A is packed whole. */
+static qr_cpu_a_t transposed(const qr_cpu_work_t *w, const qr_step_op_t *op, const int8_t *a) {
+  if (op->flags & QR_GEMM_A_CONV) {
+    w->kern->im2col(w->rows, a, op->k / positions(&op->geo), &op->geo);
+    a = w->rows;
   }
-  kern->gemm(&g);
+  w->kern->col_sum(w->sum, a, op->k, op->m);
+  w->kern->pack(w->pack_a, a, op->k, op->m, 0);
+  return (qr_cpu_a_t){(const int8_t *)w->pack_a, (size_t)((op->k + 3) / 4) * QR_CPU_PANEL * 4, 4,
+                      QR_CPU_PANEL * 4};
+}
+
+void qr_cpu_product(const qr_cpu_work_t *w, const qr_step_op_t *op, const int8_t *a,
+                    const uint8_t *panels, int32_t *c, const qr_cpu_after_t *after) {
+  enum { ROWS = 512 }; /* about this many at a time: A, C and what follows stay in a 1 MiB cache */
+  bool trans = op->flags & QR_GEMM_A_TRANS;
+  size_t unit = (size_t)QR_CPU_PANEL * (after ? after->unit : 1);
+  if (!trans && op->flags & QR_GEMM_A_CONV) unit *= positions(&op->geo);
+  size_t many = unit < ROWS ? ROWS / unit * unit : unit;
+  uint32_t block = many < op->m ? (uint32_t)many : op->m;
+  qr_cpu_a_t packed = {0};
+  if (trans) packed = transposed(w, op, a);
+  for (uint32_t row = 0; row < op->m; row += block) {
+    uint32_t cnt = op->m - row < block ? op->m - row : block;
+    qr_cpu_gemm_t g = {.m = cnt,
+                       .n = op->n,
+                       .k4_cnt = (op->k + 3) / 4,
+                       .a = packed,
+                       .a_sum = w->sum + (trans ? row : 0),
+                       .b = panels,
+                       .c = c + (size_t)row * op->n};
+    if (trans) {
+      g.a.p += row / QR_CPU_PANEL * packed.tile;
+    } else {
+      g.a = rows_of(w, op, a, row, cnt);
+    }
+    w->kern->gemm(&g);
+    if (after) after->rows(after->arg, row, cnt);
+  }
 }
 
 void qr_cpu_bias_scale(int32_t *out, const int32_t *bias, uint32_t n, int shift) {
@@ -90,19 +125,66 @@ static qr_philox_t stream(const run_t *r, uint32_t purpose, uint32_t layer) {
   return qr_philox_init(r->s->sigma, qr_stream_word((enum qr_stream)purpose, layer, r->s->k));
 }
 
-static void op_gemm(run_t *r, const qr_step_op_t *op) {
+/* What follows a product row by row: its digest, and the next op if that only needs these rows. */
+typedef struct {
+  const run_t *r;
+  const qr_step_op_t *op, *next;
+  qr_philox_t key, rho;
+  uint64_t digest;
+} tail_t;
+
+static void tail_rows(void *arg, uint32_t row, uint32_t cnt) {
+  tail_t *t = arg;
+  const qr_cpu_kern_t *kern = t->r->w->kern;
+  const qr_step_op_t *next = t->next;
+  size_t at = (size_t)row * t->op->n;
+  const int32_t *c = (const int32_t *)t->r->buf[t->op->dst] + at;
+  if (t->op->digest != QR_STEP_NO_DIGEST)
+    t->digest += kern->digest(c, row, cnt, t->op->n, &t->key, &t->rho);
+  if (next && next->kind == QR_OP_BIAS_ACT)
+    kern->bias_act((int8_t *)t->r->buf[next->dst] + at, c, t->r->w->bias, cnt, next->n, next->p0);
+  if (next && next->kind == QR_OP_COL2IM) {
+    uint32_t pos = positions(&next->geo);
+    kern->col2im((int32_t *)t->r->buf[next->dst] + row / pos * image_sz(&next->geo), c, cnt / pos,
+                 &next->geo);
+  }
+}
+
+/* Whether next can run on the rows of op as they come: it reads them, and writes what op does not
+   read. Scratch buffers do not overlap. */
+static bool follows(const run_t *r, const qr_step_op_t *op, const qr_step_op_t *next) {
+  const qr_step_buf_t *bufs = r->prog->bufs;
+  return (next->kind == QR_OP_BIAS_ACT || next->kind == QR_OP_COL2IM) && next->src0 == op->dst &&
+         next->m == op->m && next->n == op->n && bufs[op->dst].role == QR_STEP_BUF_SCRATCH &&
+         bufs[next->dst].role == QR_STEP_BUF_SCRATCH && next->dst != op->dst &&
+         next->dst != op->src0 && next->dst != op->src1 && next->src1 != op->dst;
+}
+
+/* Runs a product and perhaps the op after it, which may be NULL; returns how many it ran. */
+static uint32_t op_gemm(run_t *r, const qr_step_op_t *op, const qr_step_op_t *next) {
   const qr_cpu_kern_t *kern = r->w->kern;
-  int32_t *c = r->buf[op->dst];
+  bool digested = op->digest != QR_STEP_NO_DIGEST;
+  tail_t tail = {.r = r, .op = op};
+  qr_cpu_after_t after = {tail_rows, &tail, 1};
+  if (next && follows(r, op, next)) {
+    tail.next = next;
+    if (next->kind == QR_OP_BIAS_ACT)
+      qr_cpu_bias_scale(r->w->bias, r->buf[next->src1], next->n, next->p1);
+    else
+      after.unit = positions(&next->geo);
+  }
+  if (digested) {
+    tail.key = stream(r, QR_STREAM_DIGEST_K, op->digest);
+    tail.rho = stream(r, QR_STREAM_DIGEST_R, op->digest);
+  }
   if (op->flags & QR_GEMM_B_TRANS) {
     kern->pack_trans(r->w->pack_b, r->buf[op->src1], op->k, op->n);
   } else {
     kern->pack(r->w->pack_b, r->buf[op->src1], op->k, op->n, 64);
   }
-  qr_cpu_product(r->w, op, r->buf[op->src0], r->w->pack_b, c);
-  if (op->digest == QR_STEP_NO_DIGEST) return;
-  qr_philox_t key = stream(r, QR_STREAM_DIGEST_K, op->digest),
-              rho = stream(r, QR_STREAM_DIGEST_R, op->digest);
-  r->s->digests[op->digest] = kern->digest(c, op->m, op->n, &key, &rho);
+  qr_cpu_product(r->w, op, r->buf[op->src0], r->w->pack_b, r->buf[op->dst], &after);
+  if (digested) r->s->digests[op->digest] = tail.digest;
+  return tail.next ? 2 : 1;
 }
 
 static void op_td(run_t *r, const qr_step_op_t *op) {
@@ -155,7 +237,6 @@ static void run_op(run_t *r, const qr_step_op_t *op) {
     p = stream(r, (uint32_t)op->p1, op->layer);
     kern->dither(r->buf[op->dst], r->buf[op->src0], cnt, op->p0, &p);
     break;
-  case QR_OP_GEMM: op_gemm(r, op); break;
   case QR_OP_BIAS_ACT:
     qr_cpu_bias_scale(r->w->bias, r->buf[op->src1], op->n, op->p1);
     kern->bias_act(r->buf[op->dst], r->buf[op->src0], r->w->bias, op->m, op->n, op->p0);
@@ -168,8 +249,7 @@ static void run_op(run_t *r, const qr_step_op_t *op) {
   case QR_OP_MASK: kern->mask(r->buf[op->dst], r->buf[op->src0], cnt); break;
   case QR_OP_ERR_QUANT: op_err_quant(r, op); break;
   case QR_OP_COL2IM:
-    kern->col2im(r->buf[op->dst], r->buf[op->src0],
-                 op->m / ((uint32_t)op->geo.out_h * op->geo.out_w), &op->geo);
+    kern->col2im(r->buf[op->dst], r->buf[op->src0], op->m / positions(&op->geo), &op->geo);
     break;
   case QR_OP_BIAS_UPD: op_bias_upd(r, op); break;
   case QR_OP_WEIGHT_UPD:
@@ -201,5 +281,13 @@ static void bind(run_t *r) {
 void qr_cpu_step(const qr_cpu_work_t *w, const qr_cpu_step_t *s) {
   run_t r = {.w = w, .prog = s->prog, .s = s};
   bind(&r);
-  for (uint32_t i = 0; i < s->prog->op_cnt; i++) run_op(&r, &s->prog->ops[i]);
+  for (uint32_t i = 0; i < s->prog->op_cnt;) {
+    const qr_step_op_t *op = &s->prog->ops[i], *next = i + 1 < s->prog->op_cnt ? op + 1 : NULL;
+    if (op->kind == QR_OP_GEMM) {
+      i += op_gemm(&r, op, next);
+    } else {
+      run_op(&r, op);
+      i++;
+    }
+  }
 }

@@ -27,9 +27,16 @@ typedef struct {
 /* Grows need to what op takes; ops without working memory change nothing. */
 void qr_cpu_need_op(qr_cpu_need_t *need, const qr_step_op_t *op);
 
-/* C = A . B of a QR_OP_GEMM op whose B is already in panels. */
+/* Work on rows of a product as soon as they are complete, while a near cache holds them. */
+typedef struct {
+  void (*rows)(void *arg, uint32_t row, uint32_t cnt);
+  void *arg;
+  uint32_t unit; /* row and cnt are multiples of this, and row one of QR_CPU_DIGEST_ROWS */
+} qr_cpu_after_t;
+
+/* C = A . B of a QR_OP_GEMM op whose B is already in panels; after may be NULL. */
 void qr_cpu_product(const qr_cpu_work_t *w, const qr_step_op_t *op, const int8_t *a,
-                    const uint8_t *panels, int32_t *c);
+                    const uint8_t *panels, int32_t *c, const qr_cpu_after_t *after);
 
 /* out = biases at the accumulator's scale; shift >= 1. */
 void qr_cpu_bias_scale(int32_t *out, const int32_t *bias, uint32_t n, int shift);

@@ -54,7 +54,7 @@ void qr_cpu_forward_run(const qr_cpu_work_t *w, const qr_net_t *net, const qr_cp
     const int32_t *bias = f->bias + plan->bias_off[i];
     qr_step_op_t op = plan->gemm[i];
     op.m = rows * l->pos;
-    qr_cpu_product(w, &op, obs, f->panels + plan->panel_off[i], f->acc);
+    qr_cpu_product(w, &op, obs, f->panels + plan->panel_off[i], f->acc, NULL);
     if (i + 1 == net->layer_cnt) {
       qr_cpu_q_out(q, f->acc, bias, op.m, op.n, QR_STEP_Q_FRAC - acc_frac(l));
     } else {

@@ -48,8 +48,9 @@ typedef struct {
   void (*row_sum)(int32_t *sum, const int8_t *src, uint32_t rows, uint32_t cols);
   void (*col_sum)(int32_t *sum, const int8_t *src, uint32_t rows, uint32_t cols);
   void (*gemm)(const qr_cpu_gemm_t *g);
-  /* Digest of x[m][n]; key and rho are the streams of its slot. */
-  uint64_t (*digest)(const int32_t *x, uint32_t m, uint32_t n, const qr_philox_t *key,
+  /* What m rows from row add to the digest of a product n wide; row is a multiple of
+     QR_CPU_DIGEST_ROWS, x the first of these rows, key and rho are the streams of the slot. */
+  uint64_t (*digest)(const int32_t *x, uint32_t row, uint32_t m, uint32_t n, const qr_philox_t *key,
                      const qr_philox_t *rho);
   /* dst = requantised leaky (acc + bias[col]); bias already at the accumulator's scale */
   void (*bias_act)(int8_t *dst, const int32_t *acc, const int32_t *bias, uint32_t m, uint32_t n,

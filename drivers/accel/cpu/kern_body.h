@@ -179,8 +179,8 @@ static void kern_gemm(const qr_cpu_gemm_t *g) {
   }
 }
 
-static uint64_t kern_digest(const int32_t *x, uint32_t m, uint32_t n, const qr_philox_t *key,
-                            const qr_philox_t *rho) {
+static uint64_t kern_digest(const int32_t *x, uint32_t row, uint32_t m, uint32_t n,
+                            const qr_philox_t *key, const qr_philox_t *rho) {
   /* Columns go in spans so that the key words of a band stay in the first-level cache whatever n
    * is. */
   enum { SPAN = 512, BLOCK_WORDS = 4 * QR_CPU_WORDS_BLOCKS };
@@ -198,8 +198,9 @@ static uint64_t kern_digest(const int32_t *x, uint32_t m, uint32_t n, const qr_p
     }
     for (uint32_t i = 0; i < m; i += QR_CPU_DIGEST_ROWS) {
       uint32_t end = m - i < QR_CPU_DIGEST_ROWS ? m : i + QR_CPU_DIGEST_ROWS,
-               at = 2 * (i / QR_CPU_DIGEST_ROWS);
-      if (at % BLOCK_WORDS == 0) kern_words(rho, at / 4, QR_CPU_WORDS_BLOCKS, factor);
+               at = 2 * ((row + i) / QR_CPU_DIGEST_ROWS);
+      if (!i || at % BLOCK_WORDS == 0)
+        kern_words(rho, (at - at % BLOCK_WORDS) / 4, QR_CPU_WORDS_BLOCKS, factor);
       uint64_t sum = 0, lo = factor[at % BLOCK_WORDS], hi = factor[at % BLOCK_WORDS + 1];
       for (uint32_t r = i; r < end; r++) {
         sum += kern_digest_row(x + (size_t)r * n + j, k[r - i] + (n * (r - i) + j) % 4, w);
