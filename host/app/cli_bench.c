@@ -153,8 +153,8 @@ static void print_task(const qr_bench_step_t *b, uint32_t t) {
 }
 
 static int print_table(const qr_bench_step_t *b, const qr_bench_machine_t *m) {
-  printf("%s; %u of %u cores allowed; load %.1f; %s; %s\n", m->cpu, m->allowed_core_cnt,
-         m->core_cnt, m->load_1min, m->os, m->compiler);
+  printf("%s; %u of %u cores allowed; load %.1f; %s\n", m->cpu, m->allowed_core_cnt, m->core_cnt,
+         m->load_1min, m->compiler);
   printf("measured in %u rounds over %.1f s, kernels in turns: median (min-max)\n", b->round_cnt,
          b->seconds);
   if (!m->optimised) puts("this program was built without optimisation: its figures mean nothing");
