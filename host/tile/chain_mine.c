@@ -1,9 +1,13 @@
 #include "tile/chain_int.h"
 
+#include <stdlib.h>
+
 #include "base/assert.h"
 #include "base/err.h"
 
 #define TEMPLATE_TX_MAX_CNT 256u
+/* Transfers of one sender that follow each other's sequence against the order of their fees. */
+#define PASS_MAX_CNT 8u
 
 static bool same_sender_and_seq(const qr_tx_t *a, const qr_tx_t *b) {
   return a->seq == b->seq && qr_pubkey_eq(&a->from, &b->from);
@@ -60,28 +64,35 @@ static qr_account_t *sender_of(qr_chain_tile_t *t, senders_t *s, const qr_pubkey
   return a;
 }
 
-/* Highest fee first among what each sender may spend next; only coins that stood on the ledger
- * before the block are spent. */
+static int by_fee(const void *a, const void *b) {
+  const qr_tx_t *x = *(const qr_tx_t *const *)a, *y = *(const qr_tx_t *const *)b;
+  return x->fee != y->fee ? (x->fee < y->fee ? 1 : -1) : (x > y) - (x < y);
+}
+
+/* Highest fee first; what a sender may spend only after another of its transfers comes in a later
+   pass. Only coins that stood on the ledger before the block are spent. */
 static uint32_t choose_txs(qr_chain_tile_t *t, uint8_t *out) {
-  static const uint32_t max = TEMPLATE_TX_MAX_CNT;
+  const qr_tx_t *order[QR_MEMPOOL_MAX_CNT];
   senders_t senders = {.cnt = 0};
-  bool taken[QR_MEMPOOL_MAX_CNT] = {false};
-  uint32_t cnt = 0;
-  while (cnt < max) {
-    uint32_t best = t->mempool_cnt;
-    for (uint32_t i = 0; i < t->mempool_cnt; i++) {
-      const qr_tx_t *tx = &t->mempool[i];
-      if (taken[i] || (best < t->mempool_cnt && tx->fee <= t->mempool[best].fee)) continue;
-      const qr_account_t *a = sender_of(t, &senders, &tx->from);
-      if (a && a->seq == tx->seq && a->balance >= tx->fee && a->balance - tx->fee >= tx->amount)
-        best = i;
+  uint32_t cnt = 0, left = t->mempool_cnt;
+  for (uint32_t i = 0; i < left; i++) order[i] = &t->mempool[i];
+  qsort(order, left, sizeof order[0], by_fee);
+  for (uint32_t pass = 0; pass < PASS_MAX_CNT && left; pass++) {
+    uint32_t kept = 0;
+    for (uint32_t i = 0; i < left && cnt < TEMPLATE_TX_MAX_CNT; i++) {
+      const qr_tx_t *tx = order[i];
+      qr_account_t *a = sender_of(t, &senders, &tx->from);
+      bool due = a && a->seq == tx->seq && a->balance >= tx->fee;
+      if (!due || a->balance - tx->fee < tx->amount) {
+        order[kept++] = tx;
+        continue;
+      }
+      a->seq++;
+      a->balance -= tx->amount + tx->fee;
+      qr_tx_encode(tx, out + (size_t)cnt++ * QR_TX_SZ);
     }
-    if (best == t->mempool_cnt) break;
-    qr_account_t *a = sender_of(t, &senders, &t->mempool[best].from);
-    a->seq++;
-    a->balance -= t->mempool[best].amount + t->mempool[best].fee;
-    taken[best] = true;
-    qr_tx_encode(&t->mempool[best], out + (size_t)cnt++ * QR_TX_SZ);
+    if (kept == left) break;
+    left = kept;
   }
   return cnt;
 }

@@ -7,6 +7,7 @@
 #include "base/log.h"
 
 #define BATCH_OPS_MIN 64u
+#define UNDO_KEPT_CNT 64u
 #define BATCH_BYTES_MIN (64u << 10)
 
 void qr_chain_fail(qr_chain_tile_t *t, const char *what, int err) {
@@ -250,6 +251,15 @@ static void log_tip(const qr_chain_tile_t *t, const qr_cand_t *c, const qr_verif
          c->block->peer ? "peer" : "self", (unsigned long long)depth, (double)r->exec_ns / 1e6);
 }
 
+/* Undo records this far below the tip are read from the store should they ever be needed. */
+static void release_old_undo(qr_node_t *tip) {
+  if (tip->header.height <= UNDO_KEPT_CNT) return;
+  qr_exec_t *e = qr_tree_ancestor(tip, tip->header.height - UNDO_KEPT_CNT)->user;
+  if (!e) return;
+  free(e->undo);
+  e->undo = NULL;
+}
+
 static void count_reorg(qr_chain_tile_t *t, uint64_t depth) {
   if (!depth) return;
   t->reorgs++;
@@ -285,6 +295,7 @@ void qr_chain_accept(qr_chain_tile_t *t, qr_cand_t *c, qr_verify_result_t *r, ui
     uint64_t depth = old->header.height - qr_tree_common(old, n)->header.height;
     count_reorg(t, depth);
     add_tip(t, old, n);
+    release_old_undo(n);
     qr_chain_mempool_prune(t);
     t->mine_dirty = true;
     log_tip(t, c, r, depth);
