@@ -96,7 +96,7 @@ void qr_cpu_product(const qr_cpu_work_t *w, const qr_step_op_t *op, const int8_t
                        .a = packed,
                        .a_sum = w->sum + (trans ? row : 0),
                        .b = panels,
-                       .c = c + (size_t)row * op->n};
+                       .c = after && after->reuse ? c : c + (size_t)row * op->n};
     if (trans) {
       g.a.p += row / QR_CPU_PANEL * packed.tile;
     } else {
@@ -131,6 +131,7 @@ typedef struct {
   const qr_step_op_t *op, *next;
   qr_philox_t key, rho;
   uint64_t digest;
+  bool reuse; /* as in qr_cpu_after_t */
 } tail_t;
 
 static void tail_rows(void *arg, uint32_t row, uint32_t cnt) {
@@ -138,7 +139,7 @@ static void tail_rows(void *arg, uint32_t row, uint32_t cnt) {
   const qr_cpu_kern_t *kern = t->r->w->kern;
   const qr_step_op_t *next = t->next;
   size_t at = (size_t)row * t->op->n;
-  const int32_t *c = (const int32_t *)t->r->buf[t->op->dst] + at;
+  const int32_t *c = (const int32_t *)t->r->buf[t->op->dst] + (t->reuse ? 0 : at);
   if (t->op->digest != QR_STEP_NO_DIGEST)
     t->digest += kern->digest(c, row, cnt, t->op->n, &t->key, &t->rho);
   if (next && next->kind == QR_OP_BIAS_ACT)
@@ -160,14 +161,26 @@ static bool follows(const run_t *r, const qr_step_op_t *op, const qr_step_op_t *
          next->dst != op->src0 && next->dst != op->src1 && next->src1 != op->dst;
 }
 
+/* Whether no op from next on reads the cnt elements of a product that are now in dst. */
+static bool is_dead(const run_t *r, const qr_step_op_t *next, uint16_t dst, size_t cnt) {
+  for (const qr_step_op_t *op = next; op < r->prog->ops + r->prog->op_cnt; op++) {
+    if (op->src0 == dst || op->src1 == dst || op->aux == dst) return false;
+    if (op->dst != dst) continue;
+    if (op->kind == QR_OP_MASK) return false;
+    if (op->kind == QR_OP_GEMM && (size_t)op->m * op->n >= cnt) return true;
+  }
+  return true;
+}
+
 /* Runs a product and perhaps the op after it, which may be NULL; returns how many it ran. */
 static uint32_t op_gemm(run_t *r, const qr_step_op_t *op, const qr_step_op_t *next) {
   const qr_cpu_kern_t *kern = r->w->kern;
   bool digested = op->digest != QR_STEP_NO_DIGEST;
   tail_t tail = {.r = r, .op = op};
-  qr_cpu_after_t after = {tail_rows, &tail, 1};
+  qr_cpu_after_t after = {tail_rows, &tail, 1, false};
   if (next && follows(r, op, next)) {
     tail.next = next;
+    tail.reuse = after.reuse = is_dead(r, next + 1, op->dst, (size_t)op->m * op->n);
     if (next->kind == QR_OP_BIAS_ACT)
       qr_cpu_bias_scale(r->w->bias, r->buf[next->src1], next->n, next->p1);
     else

@@ -32,6 +32,7 @@ typedef struct {
   void (*rows)(void *arg, uint32_t row, uint32_t cnt);
   void *arg;
   uint32_t unit; /* row and cnt are multiples of this, and row one of QR_CPU_DIGEST_ROWS */
+  bool reuse;    /* nothing else reads C: all rows in turn go to its beginning */
 } qr_cpu_after_t;
 
 /* C = A . B of a QR_OP_GEMM op whose B is already in panels; after may be NULL. */
