@@ -95,20 +95,23 @@ static void kern_tile(const int8_t *a, size_t row, size_t k4, const uint8_t *b, 
   }
 }
 
-static uint64_t kern_digest_row(const int32_t *x, const uint32_t *key, uint32_t n) {
+static uint64_t kern_digest_band(const int32_t *x, size_t ld, uint32_t rows, uint32_t n,
+                                 const uint32_t *const *key) {
   __m256i sum = _mm256_setzero_si256();
-  uint32_t j = 0;
-  for (; j + 8 <= n; j += 8) {
-    __m256i t = _mm256_add_epi32(load(x + j), load(key + j));
-    sum = _mm256_add_epi64(sum, _mm256_mul_epu32(t, _mm256_srli_epi64(t, 32)));
+  uint64_t lane[4], s = 0;
+  for (uint32_t i = 0; i < rows; i++, x += ld) {
+    const uint32_t *k = key[i];
+    uint32_t j = 0;
+    for (; j + 8 <= n; j += 8) {
+      __m256i t = _mm256_add_epi32(load(x + j), load(k + j));
+      sum = _mm256_add_epi64(sum, _mm256_mul_epu32(t, _mm256_srli_epi64(t, 32)));
+    }
+    for (; j < n; j += 2) s += (uint64_t)((uint32_t)x[j] + k[j]) * ((uint32_t)x[j + 1] + k[j + 1]);
   }
-  uint64_t lane[4], s;
   store(lane, sum);
-  s = lane[0] + lane[1] + lane[2] + lane[3];
-  for (; j < n; j += 2)
-    s += (uint64_t)((uint32_t)x[j] + key[j]) * ((uint32_t)x[j + 1] + key[j + 1]);
-  return s;
+  return s + lane[0] + lane[1] + lane[2] + lane[3];
 }
 
+#include "kern_x86.h"
 #include "kern_loops.h"
 #include "kern_body.h"

@@ -143,18 +143,26 @@ static void kern_tile(const int8_t *a, size_t row, size_t k4, const uint8_t *b, 
   }
 }
 
-static uint64_t kern_digest_row(const int32_t *x, const uint32_t *key, uint32_t n) {
+/* Lanes past the end of a row are zero on both sides and add nothing. */
+static uint64_t kern_digest_band(const int32_t *x, size_t ld, uint32_t rows, uint32_t n,
+                                 const uint32_t *const *key) {
   __m512i sum = _mm512_setzero_si512();
-  uint32_t j = 0;
-  for (; j + 16 <= n; j += 16) {
-    __m512i t = _mm512_add_epi32(_mm512_loadu_si512(x + j), _mm512_loadu_si512(key + j));
+  uint32_t whole = n / 16 * 16;
+  __mmask16 rest = (__mmask16)((1u << (n - whole)) - 1);
+  for (uint32_t i = 0; i < rows; i++, x += ld) {
+    const uint32_t *k = key[i];
+    for (uint32_t j = 0; j < whole; j += 16) {
+      __m512i t = _mm512_add_epi32(_mm512_loadu_si512(x + j), _mm512_loadu_si512(k + j));
+      sum = _mm512_add_epi64(sum, _mm512_mul_epu32(t, _mm512_srli_epi64(t, 32)));
+    }
+    if (!rest) continue;
+    __m512i t = _mm512_add_epi32(_mm512_maskz_loadu_epi32(rest, x + whole),
+                                 _mm512_maskz_loadu_epi32(rest, k + whole));
     sum = _mm512_add_epi64(sum, _mm512_mul_epu32(t, _mm512_srli_epi64(t, 32)));
   }
-  uint64_t s = lane_sum(sum);
-  for (; j < n; j += 2)
-    s += (uint64_t)((uint32_t)x[j] + key[j]) * ((uint32_t)x[j + 1] + key[j + 1]);
-  return s;
+  return lane_sum(sum);
 }
 
+#include "kern_x86.h"
 #include "kern_loops_avx512.h"
 #include "kern_body.h"

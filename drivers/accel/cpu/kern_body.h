@@ -9,7 +9,12 @@
                            size_t ldc)
        8 rows by panel_cnt (1 or 2) panels of a product; k4_cnt is at most QR_CPU_K4_BLOCK;
        accumulators start at init[row], or at c if init is NULL
-     static uint64_t kern_digest_row(const int32_t *x, const uint32_t *key, uint32_t n)
+     static void kern_pack_group(uint8_t *dst, const int8_t *r0, const int8_t *r1,
+                                 const int8_t *r2, const int8_t *r3, uint8_t plus)
+       four rows of 16 columns side by side, each byte plus plus
+     static uint64_t kern_digest_band(const int32_t *x, size_t ld, uint32_t rows, uint32_t n,
+                                      const uint32_t *const *key)
+       sum over rows, ld apart, and pairs of n columns; row i has the key words key[i]
    and, from kern_loops.h unless it has its own,
      static void kern_dither_run(int8_t *dst, const int8_t *src, const uint8_t *b, size_t cnt,
                                  int d)
@@ -47,34 +52,32 @@ static void kern_dither(int8_t *dst, const int8_t *src, size_t cnt, int d, const
   }
 }
 
-/* Four rows of 16 columns side by side. */
-static inline void pack_group(uint8_t *restrict dst, const int8_t *r0, const int8_t *r1,
-                              const int8_t *r2, const int8_t *r3, uint8_t plus) {
-  for (uint32_t j = 0; j < QR_CPU_PANEL; j++) {
-    dst[4 * j] = (uint8_t)(r0[j] + plus);
-    dst[4 * j + 1] = (uint8_t)(r1[j] + plus);
-    dst[4 * j + 2] = (uint8_t)(r2[j] + plus);
-    dst[4 * j + 3] = (uint8_t)(r3[j] + plus);
+/* Groups from..end of panel p. */
+static void pack_panel(uint8_t *dst, const int8_t *src, uint32_t k, uint32_t n, uint8_t plus,
+                       uint32_t p, uint32_t from, uint32_t end) {
+  uint32_t col = p * QR_CPU_PANEL, cols = n - col < QR_CPU_PANEL ? n - col : QR_CPU_PANEL;
+  uint8_t *d = dst + ((size_t)p * ((k + 3) / 4) + from) * QR_CPU_PANEL * 4;
+  for (uint32_t g = from; g < end; g++, d += QR_CPU_PANEL * 4) {
+    if (4 * g + 4 <= k && cols == QR_CPU_PANEL) {
+      const int8_t *s = src + (size_t)4 * g * n + col;
+      kern_pack_group(d, s, s + n, s + 2 * (size_t)n, s + 3 * (size_t)n, plus);
+      continue;
+    }
+    int8_t r[4][QR_CPU_PANEL] = {0};
+    for (uint32_t i = 0; i < 4 && 4 * g + i < k; i++)
+      memcpy(r[i], src + (size_t)(4 * g + i) * n + col, cols);
+    kern_pack_group(d, r[0], r[1], r[2], r[3], plus);
   }
 }
 
+/* Some groups of every panel at a time: their rows stay in the first-level cache, and each panel is
+   written in runs, for panels often lie a multiple of the page size apart. */
 static void kern_pack(uint8_t *dst, const int8_t *src, uint32_t k, uint32_t n, uint8_t plus) {
+  enum { RUN = 16 };
   uint32_t k4_cnt = (k + 3) / 4, panel_cnt = (n + QR_CPU_PANEL - 1) / QR_CPU_PANEL;
-  size_t panel_sz = (size_t)k4_cnt * QR_CPU_PANEL * 4;
-  for (uint32_t g = 0; g < k4_cnt; g++) {
-    const int8_t *r = src + (size_t)4 * g * n;
-    for (uint32_t p = 0; p < panel_cnt; p++) {
-      uint8_t *d = dst + p * panel_sz + (size_t)g * QR_CPU_PANEL * 4;
-      const int8_t *s = r + p * QR_CPU_PANEL;
-      if (4 * g + 4 <= k && (p + 1) * QR_CPU_PANEL <= n) {
-        pack_group(d, s, s + n, s + 2 * (size_t)n, s + 3 * (size_t)n, plus);
-        continue;
-      }
-      for (uint32_t i = 0; i < QR_CPU_PANEL * 4; i++) {
-        uint32_t row = 4 * g + i % 4, col = p * QR_CPU_PANEL + i / 4;
-        d[i] = row < k && col < n ? (uint8_t)(src[(size_t)row * n + col] + plus) : 0;
-      }
-    }
+  for (uint32_t g = 0; g < k4_cnt; g += RUN) {
+    uint32_t end = k4_cnt - g < RUN ? k4_cnt : g + RUN;
+    for (uint32_t p = 0; p < panel_cnt; p++) pack_panel(dst, src, k, n, plus, p, g, end);
   }
 }
 
@@ -186,6 +189,7 @@ static uint64_t kern_digest(const int32_t *x, uint32_t row, uint32_t m, uint32_t
   enum { SPAN = 512, BLOCK_WORDS = 4 * QR_CPU_WORDS_BLOCKS };
   _Alignas(64) uint32_t k[QR_CPU_DIGEST_ROWS][SPAN + 2 * BLOCK_WORDS];
   _Alignas(64) uint32_t factor[BLOCK_WORDS]; /* of the next bands, two words each */
+  const uint32_t *key_row[QR_CPU_DIGEST_ROWS];
   uint64_t total = 0;
   for (uint32_t j = 0; j < n; j += SPAN) {
     uint32_t w = n - j < SPAN ? n - j : SPAN,
@@ -195,17 +199,16 @@ static uint64_t kern_digest(const int32_t *x, uint32_t row, uint32_t m, uint32_t
       uint32_t at = n * r + j;
       kern_words(key, at / 4, (uint32_t)qr_align_up((at % 4 + w + 3) / 4, QR_CPU_WORDS_BLOCKS),
                  k[r]);
+      key_row[r] = k[r] + at % 4;
     }
     for (uint32_t i = 0; i < m; i += QR_CPU_DIGEST_ROWS) {
       uint32_t end = m - i < QR_CPU_DIGEST_ROWS ? m : i + QR_CPU_DIGEST_ROWS,
                at = 2 * ((row + i) / QR_CPU_DIGEST_ROWS);
       if (!i || at % BLOCK_WORDS == 0)
         kern_words(rho, (at - at % BLOCK_WORDS) / 4, QR_CPU_WORDS_BLOCKS, factor);
-      uint64_t sum = 0, lo = factor[at % BLOCK_WORDS], hi = factor[at % BLOCK_WORDS + 1];
-      for (uint32_t r = i; r < end; r++) {
-        sum += kern_digest_row(x + (size_t)r * n + j, k[r - i] + (n * (r - i) + j) % 4, w);
-      }
-      total += ((lo | hi << 32) | 1) * sum;
+      uint64_t lo = factor[at % BLOCK_WORDS], hi = factor[at % BLOCK_WORDS + 1];
+      total +=
+          ((lo | hi << 32) | 1) * kern_digest_band(x + (size_t)i * n + j, n, end - i, w, key_row);
     }
   }
   return total;

@@ -44,10 +44,24 @@ static void kern_tile(const int8_t *a, size_t row, size_t k4, const uint8_t *b, 
   }
 }
 
-static uint64_t kern_digest_row(const int32_t *x, const uint32_t *key, uint32_t n) {
+static inline void kern_pack_group(uint8_t *restrict dst, const int8_t *r0, const int8_t *r1,
+                                   const int8_t *r2, const int8_t *r3, uint8_t plus) {
+  for (uint32_t j = 0; j < QR_CPU_PANEL; j++) {
+    dst[4 * j] = (uint8_t)(r0[j] + plus);
+    dst[4 * j + 1] = (uint8_t)(r1[j] + plus);
+    dst[4 * j + 2] = (uint8_t)(r2[j] + plus);
+    dst[4 * j + 3] = (uint8_t)(r3[j] + plus);
+  }
+}
+
+static uint64_t kern_digest_band(const int32_t *x, size_t ld, uint32_t rows, uint32_t n,
+                                 const uint32_t *const *key) {
   uint64_t sum = 0;
-  for (uint32_t j = 0; j < n; j += 2)
-    sum += (uint64_t)((uint32_t)x[j] + key[j]) * ((uint32_t)x[j + 1] + key[j + 1]);
+  for (uint32_t i = 0; i < rows; i++, x += ld) {
+    const uint32_t *k = key[i];
+    for (uint32_t j = 0; j < n; j += 2)
+      sum += (uint64_t)((uint32_t)x[j] + k[j]) * ((uint32_t)x[j + 1] + k[j + 1]);
+  }
   return sum;
 }
 
