@@ -103,29 +103,30 @@ static void kern_row_sum(int32_t *sum, const int8_t *src, uint32_t rows, uint32_
   for (uint32_t i = 0; i < rows; i++) sum[i] = kern_sum(src + (size_t)i * cols, cols);
 }
 
-/* 16-bit partial sums: 256 rows of at most 128 in magnitude fit. */
-static void kern_col_sum(int32_t *sum, const int8_t *src, uint32_t rows, uint32_t cols) {
-  enum { WIDTH = 64, DEPTH = 255 };
-  memset(sum, 0, cols * sizeof *sum);
-  for (uint32_t j0 = 0; j0 < cols; j0 += WIDTH) {
-    uint32_t w = cols - j0 < WIDTH ? cols - j0 : WIDTH;
-    for (uint32_t i0 = 0; i0 < rows; i0 += DEPTH) {
-      uint32_t end = rows - i0 < DEPTH ? rows : i0 + DEPTH;
-      int16_t part[WIDTH] = {0};
-      if (w == WIDTH) {
-        for (uint32_t i = i0; i < end; i++) {
-          const int8_t *s = src + (size_t)i * cols + j0;
-          for (uint32_t j = 0; j < WIDTH; j++) part[j] = (int16_t)(part[j] + s[j]);
-        }
-      } else {
-        for (uint32_t i = i0; i < end; i++) {
-          const int8_t *s = src + (size_t)i * cols + j0;
-          for (uint32_t j = 0; j < w; j++) part[j] = (int16_t)(part[j] + s[j]);
-        }
-      }
-      for (uint32_t j = 0; j < w; j++) sum[j0 + j] += part[j];
+#define ALWAYS_INLINE static inline __attribute__((always_inline))
+
+/* 16-bit partial sums: 255 rows of at most 128 in magnitude fit. width is at most 64, and a
+   constant where speed matters. */
+ALWAYS_INLINE void sum_columns(int32_t *sum, const int8_t *src, uint32_t rows, uint32_t cols,
+                               uint32_t width) {
+  enum { DEPTH = 255 };
+  for (uint32_t i = 0; i < rows; i += DEPTH) {
+    uint32_t cnt = rows - i < DEPTH ? rows - i : DEPTH;
+    int16_t part[64] = {0};
+    for (uint32_t r = 0; r < cnt; r++, src += cols) {
+      for (uint32_t j = 0; j < width; j++) part[j] = (int16_t)(part[j] + src[j]);
     }
+    for (uint32_t j = 0; j < width; j++) sum[j] += part[j];
   }
+}
+
+static void kern_col_sum(int32_t *sum, const int8_t *src, uint32_t rows, uint32_t cols) {
+  memset(sum, 0, cols * sizeof *sum);
+  uint32_t j = 0;
+  for (; cols - j >= 64; j += 64) sum_columns(sum + j, src + j, rows, cols, 64);
+  for (; cols - j >= 32; j += 32) sum_columns(sum + j, src + j, rows, cols, 32);
+  for (; cols - j >= 8; j += 8) sum_columns(sum + j, src + j, rows, cols, 8);
+  if (j < cols) sum_columns(sum + j, src + j, rows, cols, cols - j);
 }
 
 /* A tile at the edge: computed in full beside C and copied where C has room. */
@@ -311,8 +312,6 @@ static inline void sum_channels(int32_t *dst, const int32_t *src, const uint32_t
     memcpy(dst + q, &sum, sizeof sum);
   }
 }
-
-#define ALWAYS_INLINE static inline __attribute__((always_inline))
 
 /* Offsets are worked out once for this many samples, few enough for the first-level cache. */
 #define CONV_SAMPLES 8u
