@@ -5,18 +5,6 @@
 
 #define ROUNDS 2000000u
 
-static void settle(world_t *w) {
-  for (uint32_t i = 0; i < w->node_cnt; i++) world_mine(w, &w->nodes[i], false);
-  world_rounds(w, 3000);
-}
-
-static void mine_to(world_t *w, world_node_t *n, uint64_t height) {
-  world_mine(w, n, true);
-  world_until_height(w, n, height, ROUNDS);
-  world_mine(w, n, false);
-  world_rounds(w, 3000);
-}
-
 static qr_hash_t digest_of(const world_node_t *n) {
   return qr_chain_tile_state_digest(qr_topology_chain(n->topology));
 }
@@ -37,18 +25,18 @@ static void test_deep_reorganisation(void **state) {
   world_init(&w, "deep", &p);
   world_node_t *a = world_add(&w, true), *b = world_add(&w, false);
   world_until_height(&w, a, 10, ROUNDS);
-  settle(&w);
+  world_stop_all(&w);
   world_until_agree(&w, ROUNDS);
   uint64_t fork = world_height(a);
   qr_link_mem_group(b->link, 1);
-  mine_to(&w, b, fork + 100);
-  mine_to(&w, a, fork + 120);
+  world_mine_to(&w, b, fork + 100, ROUNDS);
+  world_mine_to(&w, a, fork + 120, ROUNDS);
   assert_true(world_height(a) > world_height(b));
   qr_link_mem_heal(a->link);
   world_until_agree(&w, ROUNDS);
   assert_true(world_status(&w, b).reorg_depth_max >= 100);
   /* The node that went so far back mines on from there. */
-  mine_to(&w, b, world_height(b) + 2);
+  world_mine_to(&w, b, world_height(b) + 2, ROUNDS);
   world_until_agree(&w, ROUNDS);
   world_fini(&w);
 }
@@ -62,7 +50,7 @@ static void test_restart_keeps_all(void **state) {
   world_node_t *a = world_add(&w, true), *b = world_add(&w, true);
   for (uint64_t stop = 15; stop <= 60; stop += 15) {
     world_until_height(&w, a, stop, ROUNDS);
-    settle(&w);
+    world_stop_all(&w);
     world_until_agree(&w, ROUNDS);
     qr_hash_t before = digest_of(b);
     world_restart(&w, b);
@@ -71,7 +59,7 @@ static void test_restart_keeps_all(void **state) {
     world_mine(&w, a, true);
     world_mine(&w, b, true);
   }
-  settle(&w);
+  world_stop_all(&w);
   world_until_agree(&w, ROUNDS);
   assert_true(world_height(b) >= 60);
   world_fini(&w);
@@ -96,7 +84,7 @@ static void test_failed_commit(void **state) {
     world_restart(&w, b);
     assert_true(world_height(b) >= 12);
     world_until_height(&w, a, world_height(a) + 5, ROUNDS);
-    settle(&w);
+    world_stop_all(&w);
     world_until_agree(&w, ROUNDS);
     world_fini(&w);
   }
@@ -123,7 +111,7 @@ static void test_power_cut(void **state) {
     world_open(&w, b);
     assert_true(world_height(b) >= durable - 1 && world_height(b) <= durable);
   }
-  settle(&w);
+  world_stop_all(&w);
   world_until_agree(&w, ROUNDS);
   assert_true(world_height(a) >= 40);
   world_fini(&w);

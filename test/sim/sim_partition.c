@@ -5,19 +5,6 @@
 
 #define ROUNDS 400000u
 
-static void stop_all(world_t *w) {
-  for (uint32_t i = 0; i < w->node_cnt; i++) world_mine(w, &w->nodes[i], false);
-  world_rounds(w, 3000);
-}
-
-/* Lets one node mine until it stands at height. */
-static void mine_to(world_t *w, world_node_t *n, uint64_t height) {
-  world_mine(w, n, true);
-  world_until_height(w, n, height, ROUNDS);
-  world_mine(w, n, false);
-  world_rounds(w, 3000);
-}
-
 static void test_heavier_branch_wins(void **state) {
   (void)state;
   static world_t w;
@@ -26,12 +13,12 @@ static void test_heavier_branch_wins(void **state) {
   world_init(&w, "heavier", &p);
   world_node_t *a = world_add(&w, true), *b = world_add(&w, true);
   world_until_height(&w, a, 6, ROUNDS);
-  stop_all(&w);
+  world_stop_all(&w);
   world_until_agree(&w, ROUNDS);
   uint64_t fork = world_height(a);
   qr_link_mem_group(b->link, 1);
-  mine_to(&w, a, fork + 20);
-  mine_to(&w, b, fork + 12);
+  world_mine_to(&w, a, fork + 20, ROUNDS);
+  world_mine_to(&w, b, fork + 12, ROUNDS);
   uint64_t height_a = world_height(a), height_b = world_height(b);
   assert_true(height_a > height_b);
   assert_false(world_agree(&w));
@@ -46,7 +33,7 @@ static void test_heavier_branch_wins(void **state) {
   assert_int_equal(s.reorg_depth_max, height_b - fork);
   assert_int_equal(world_status(&w, a).reorgs, reorgs);
   /* The chain goes on from there on both. */
-  mine_to(&w, b, height_a + 3);
+  world_mine_to(&w, b, height_a + 3, ROUNDS);
   world_until_agree(&w, ROUNDS);
   world_fini(&w);
 }
@@ -72,7 +59,7 @@ static void settle_tie(uint32_t rule, const char *name, uint64_t *wins) {
     /* A block may have been on its way when mining ended: level the branches. */
     for (int k = 0; k < 4 && world_height(a) != world_height(b); k++) {
       world_node_t *low = world_height(a) < world_height(b) ? a : b;
-      mine_to(&w, low, world_height(low) + 1);
+      world_mine_to(&w, low, world_height(low) + 1, ROUNDS);
     }
     if (world_height(a) != world_height(b)) {
       qr_link_mem_heal(a->link);
@@ -121,7 +108,7 @@ static void test_late_joiner_verifies_all(void **state) {
     world_until_height(&w, a, 40, ROUNDS);
     world_node_t *late = world_add(&w, false);
     world_until_height(&w, late, 40, ROUNDS);
-    stop_all(&w);
+    world_stop_all(&w);
     world_until_agree(&w, ROUNDS);
     qr_status_t s = world_status(&w, late);
     assert_true(s.blocks_verified >= s.height);

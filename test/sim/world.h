@@ -199,6 +199,21 @@ static inline void world_until_height(world_t *w, world_node_t *n, uint64_t heig
   }
 }
 
+/* Ends mining everywhere and lets what is on its way arrive. */
+static inline void world_stop_all(world_t *w) {
+  for (uint32_t i = 0; i < w->node_cnt; i++) world_mine(w, &w->nodes[i], false);
+  world_rounds(w, 3000);
+}
+
+/* Lets one node mine until it stands at height. */
+static inline void world_mine_to(world_t *w, world_node_t *n, uint64_t height,
+                                 uint32_t max_rounds) {
+  world_mine(w, n, true);
+  world_until_height(w, n, height, max_rounds);
+  world_mine(w, n, false);
+  world_rounds(w, 3000);
+}
+
 static inline bool world_agree(const world_t *w) {
   for (uint32_t i = 1; i < w->node_cnt; i++) {
     if (!qr_hash_eq(&world_tip(&w->nodes[0])->hash, &world_tip(&w->nodes[i])->hash)) return false;
