@@ -53,7 +53,7 @@ static void note_status(qr_watch_node_t *n, json_t *status, uint64_t now) {
   uint64_t attempts = qr_cli_num(status, "attempts"), kept = qr_cli_num(status, "steps_kept");
   json_decref(n->status);
   n->status = status;
-  if (!n->seen || attempts < n->base_attempts || kept < n->base_kept) {
+  if (!n->seen || attempts < n->base_attempts) { /* steps kept may shrink without a restart */
     n->base_attempts = n->seen ? 0 : attempts;
     n->base_kept = n->seen ? 0 : kept;
   }

@@ -109,7 +109,7 @@ static totals_t total(const qr_watch_t *w) {
     t.steps_kept += kept;
     if (s <= 0) continue;
     t.attempts_per_s += (double)(n->end_attempts - n->base_attempts) / s;
-    t.kept_per_s += (double)(n->end_kept - n->base_kept) / s;
+    if (n->end_kept > n->base_kept) t.kept_per_s += (double)(n->end_kept - n->base_kept) / s;
   }
   return t;
 }

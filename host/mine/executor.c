@@ -138,8 +138,6 @@ void qr_executor_fini(qr_executor_t *x) {
   free(x);
 }
 
-bool qr_executor_busy(const qr_executor_t *x) { return x->job != NULL; }
-
 void qr_executor_cancel(qr_executor_t *x) {
   if (!x->job) return;
   x->cancel = true;

@@ -55,7 +55,6 @@ void qr_executor_start(qr_executor_t *x, qr_exec_job_t *job);
 bool qr_executor_poll(qr_executor_t *x);
 /* Ends the job early: it becomes done with cancelled set, after the training step in progress. */
 void qr_executor_cancel(qr_executor_t *x);
-bool qr_executor_busy(const qr_executor_t *x);
 
 /* Loads every task's program on a device. */
 int qr_executor_load(const qr_chain_cfg_t *cfg, const qr_accel_ops_t *accel, qr_accel_t *dev,

@@ -86,13 +86,14 @@ typedef struct {
 
 /* Counters that tiles publish for people. */
 typedef struct {
-  _Atomic uint64_t attempts, attempts_cancelled, steps_done, steps_kept, mining_ns, blocks_found,
-      adoptions, accel_errors;
+  _Atomic uint64_t attempts, attempts_cancelled, mining_ns;
+  _Atomic uint64_t steps_done; /* training steps of the own lines */
+  _Atomic uint64_t
+      steps_kept; /* less those of a line that the chain's model replaced before it had won */
 } qr_mine_stats_t;
 typedef struct {
   _Atomic uint32_t peer_cnt;
   _Atomic bool syncing;
-  _Atomic uint64_t sync_height;
 } qr_net_stats_t;
 
 #endif

@@ -18,7 +18,7 @@ void qr_chain_out(qr_chain_tile_t *t, const qr_outbound_t *out) {
   if (out->kind == QR_OUT_ANSWER_MODEL) qr_pool_unref(out->model);
 }
 
-uint32_t qr_chain_locator(const qr_chain_tile_t *t, qr_hash_t *out, uint32_t max) {
+static uint32_t fill_locator(const qr_chain_tile_t *t, qr_hash_t *out, uint32_t max) {
   qr_node_t *n = t->durable_tip;
   uint32_t cnt = 0;
   uint64_t step = 1;
@@ -36,7 +36,7 @@ void qr_chain_tell_tip(qr_chain_tile_t *t) {
   const qr_node_t *tip = t->durable_tip;
   qr_outbound_t out = {
       .kind = QR_OUT_TIP, .hash = tip->hash, .height = tip->header.height, .work = tip->work};
-  out.hash_cnt = qr_chain_locator(t, out.hashes, QR_MSG_LOCATOR_MAX_CNT);
+  out.hash_cnt = fill_locator(t, out.hashes, QR_MSG_LOCATOR_MAX_CNT);
   qr_chain_out(t, &out);
 }
 

@@ -147,6 +147,5 @@ void qr_chain_reply(qr_chain_tile_t *t, const qr_reply_t *r);
 /* chain.c */
 void qr_chain_out(qr_chain_tile_t *t, const qr_outbound_t *out);
 void qr_chain_tell_tip(qr_chain_tile_t *t);
-uint32_t qr_chain_locator(const qr_chain_tile_t *t, qr_hash_t *out, uint32_t max);
 
 #endif

@@ -9,11 +9,14 @@
 /* How long a miner waits for a new order after it found a block, before it goes on with the old
  * one. */
 #define FOUND_WAIT_NS 2000000000ull
+/* How long it leaves an accelerator alone that failed. */
+#define ERROR_WAIT_NS 1000000000ull
 
 /* The miner's own model of a task. An attempt leads from in to out; then they change places. */
 typedef struct {
   uint8_t *in, *out;
   qr_hash_t measured_feed; /* of the chain's model that the line was last measured against */
+  uint64_t unwon_cnt;      /* steps since the line last won a block or was replaced */
 } line_t;
 
 struct qr_mine_tile {
@@ -23,6 +26,7 @@ struct qr_mine_tile {
   qr_mine_order_t order;
   uint64_t wait_until_ns;
   qr_inbound_t found; /* a block that waits for room in the ring */
+  qr_log_bucket_t log;
   bool running;
   uint64_t start_ns;
   qr_exec_job_t job;
@@ -131,7 +135,8 @@ static void end_measuring(qr_mine_tile_t *t) {
   int64_t margin = (int64_t)t->cfg.adopt_margin * p->reward_scale / 32768;
   if (t->order.best_return - t->job.score <= margin) return;
   memcpy(l->in, t->order.best->bytes, net_of(t, task)->model_sz);
-  count(&t->cfg.stats->adoptions, 1);
+  atomic_fetch_sub_explicit(&t->cfg.stats->steps_kept, l->unwon_cnt, memory_order_relaxed);
+  l->unwon_cnt = 0;
 }
 
 static qr_block_obj_t *assemble(qr_mine_tile_t *t) {
@@ -169,7 +174,7 @@ static void publish(qr_mine_tile_t *t, uint64_t now_ns) {
       (qr_inbound_t){.kind = QR_IN_BLOCK, .block = block, .model = model, .hash = block->hash};
   t->has_found = true;
   t->wait_until_ns = now_ns + FOUND_WAIT_NS;
-  count(&t->cfg.stats->blocks_found, 1);
+  t->lines[task].unwon_cnt = 0;
 }
 
 static void end_attempt(qr_mine_tile_t *t, uint64_t now_ns) {
@@ -177,7 +182,10 @@ static void end_attempt(qr_mine_tile_t *t, uint64_t now_ns) {
   line_t *l = &t->lines[job->task];
   count(&t->cfg.stats->steps_done, job->steps_done);
   if (job->err) {
-    count(&t->cfg.stats->accel_errors, 1);
+    /* nothing of it is used: the line stays where it was */
+    qr_log_limited(&t->log, QR_LOG_ERROR, "mine", "event=attempt-failed cause=\"%s\"",
+                   qr_err_str(job->err));
+    t->wait_until_ns = now_ns + ERROR_WAIT_NS;
   } else {
     if (job->cancelled)
       count(&t->cfg.stats->attempts_cancelled, 1);
@@ -189,6 +197,7 @@ static void end_attempt(qr_mine_tile_t *t, uint64_t now_ns) {
       l->in = l->out;
       l->out = in;
       count(&t->cfg.stats->steps_kept, job->steps_done);
+      if (!job->won || job->cancelled) l->unwon_cnt += job->steps_done;
     }
   }
   qr_pool_unref(job->segment);

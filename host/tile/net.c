@@ -199,6 +199,5 @@ int qr_net_tile_poll(void *state, uint64_t now_ns) {
   qr_peers_progress_t p = qr_peers_progress(t->peers);
   atomic_store_explicit(&t->cfg.stats->peer_cnt, p.peer_cnt, memory_order_relaxed);
   atomic_store_explicit(&t->cfg.stats->syncing, p.syncing, memory_order_relaxed);
-  atomic_store_explicit(&t->cfg.stats->sync_height, p.target_height, memory_order_relaxed);
   return work;
 }

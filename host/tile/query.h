@@ -45,7 +45,8 @@ typedef struct {
   uint64_t attempts; /* finished attempts of this process */
   uint64_t
       attempts_cancelled; /* ended early by a new tip; their finished steps are kept in the line */
-  uint64_t steps_done, steps_kept; /* training steps; kept: those the miner's line went on from */
+  uint64_t steps_done, steps_kept; /* training steps; kept: less those of a line that was replaced
+                                      before it had won a block */
   uint64_t mining_ns;              /* time spent in attempts */
   uint64_t blocks_mined, blocks_verified, blocks_rejected, reorgs, reorg_depth_max;
   uint32_t peer_cnt, mempool_cnt;
