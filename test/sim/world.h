@@ -36,7 +36,8 @@ typedef struct {
   qr_chain_cfg_t chain;
   qr_clock_t clock;
   uint64_t now_ns;
-  uint64_t seed; /* of nonces and jitter; set it after world_init */
+  uint64_t seed;         /* of nonces and jitter; set it after world_init */
+  uint32_t adopt_margin; /* of nodes added from now on */
   char hub[32];
   uint32_t node_cnt;
   world_node_t nodes[WORLD_NODE_MAX_CNT];
@@ -82,6 +83,7 @@ static inline void world_init(world_t *w, const char *name, const qr_params_t *p
   if (qr_params_init(p, &w->chain, why, sizeof why)) fail_msg("%s", why);
   w->clock = (qr_clock_t){world_mono_ns, world_wall_ms, w};
   w->now_ns = 1000000000u;
+  w->adopt_margin = 4096;
   snprintf(w->hub, sizeof w->hub, "%s", name);
 }
 
@@ -133,6 +135,7 @@ static inline world_node_t *world_add(world_t *w, bool mine) {
   qr_key_from_seed(seed, &n->key);
   qr_config_defaults(&n->config);
   n->config.mine = mine;
+  n->config.adopt_margin = w->adopt_margin;
   n->config.peer_cnt = i;
   for (uint32_t j = 0; j < i; j++) world_addr(j, &n->config.peers[j]);
   world_addr(i, &n->config.listen);
