@@ -13,7 +13,11 @@
 typedef struct qr_accel qr_accel_t;
 typedef struct qr_accel_queue qr_accel_queue_t;
 
-enum qr_accel_job_kind { QR_ACCEL_ATTEMPT, QR_ACCEL_FORWARD };
+enum qr_accel_job_kind {
+  QR_ACCEL_ATTEMPT, /* training steps */
+  QR_ACCEL_FORWARD, /* Q values without dither */
+  QR_ACCEL_GEMM     /* one product of the caller's own, not digested */
+};
 
 /* Everything a job points to is lent by the submitter until the job is finished. */
 typedef struct {
@@ -32,6 +36,13 @@ typedef struct {
   uint64_t *td_abs_sum;  /* out [step_cnt] */
   uint32_t row_cnt;      /* FORWARD */
   int32_t *q;            /* FORWARD: out [row_cnt][action_cnt], Q16 */
+  /* GEMM: m, n, k, flags and geo as of QR_OP_GEMM, the rest is not read. No model, and prog only
+     has to be loaded. Elements in [-64, 63]; 64*64*k and m*k, m*n, n*k at most 2^31 - 1 and 2^24. */
+  const qr_step_op_t *gemm;
+  const int8_t *a, *b;
+  int32_t *c; /* out [m][n] */
+  /* ATTEMPT, GEMM: one per phase of the driver; the time spent in each is added. NULL: not timed */
+  uint64_t *phase_ns;
   /* progress, written by the driver inside poll */
   uint32_t steps_done;
   bool finished;
@@ -50,6 +61,9 @@ typedef struct {
   /* Option strings that choose among its implementations, fastest first, NULL-terminated, for tools
      that compare them; open refuses those that this machine lacks. NULL if there is only one. */
   const char *const *variants;
+  /* Names of the parts of a training step that the driver can time, NULL-terminated; NULL if none.
+     What is fused counts where it runs. */
+  const char *const *phases;
   /* Opens a device. options: "key=value,..." from the operator, may be empty. On failure a sentence
      with cause and cure goes to why. Returns 0 or a negative code. */
   int (*open)(const char *options, qr_accel_t **out, char *why, size_t why_sz);
