@@ -77,6 +77,7 @@ static void print_command(const qr_cli_command_t *c) {
          c->args);
   puts(c->options[0].name ? " [options]\n" : "\n");
   puts(c->help);
+  if (c->print_more) c->print_more();
   for (size_t i = 0; i < QR_CLI_OPTION_MAX_CNT && c->options[i].name; i++) {
     char left[40];
     snprintf(left, sizeof left, "--%s %s", c->options[i].name, c->options[i].meta);

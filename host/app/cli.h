@@ -36,6 +36,7 @@ typedef struct {
   uint32_t arg_min_cnt, arg_max_cnt;
   qr_cli_option_t options[QR_CLI_OPTION_MAX_CNT]; /* ends with a NULL name if shorter */
   int (*run)(const qr_cli_t *cli);
+  void (*print_more)(void); /* help that comes from a table of its own; NULL: none */
 } qr_cli_command_t;
 
 extern const qr_cli_command_t qr_cli_status, qr_cli_block, qr_cli_peers, qr_cli_account, qr_cli_key,

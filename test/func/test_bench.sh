@@ -13,8 +13,8 @@ expect 0 'Usage: quarry' "$bin/quarry" help bench
 for option in --task --seconds --accel; do
   expect 0 "$option" bench --help
 done
-expect 2 'usage: quarry bench step' bench
-expect 2 'usage: quarry bench step' bench frob
+expect 2 'usage: quarry bench' bench
+expect 2 'usage: quarry bench' bench frob
 expect 2 'one word too many' bench step now
 for seconds in 0 x 1.5 -1 3601; do
   expect 2 "--seconds '$seconds'" bench step --seconds "$seconds"
