@@ -1,12 +1,15 @@
-/* Philox4x32-10, the counter PRNG behind every draw of the protocol (Salmon et al., SC 2011).
-   A stream is 128 bits of a 32-byte seed plus a 32-bit stream word; a draw is addressed by a 32-bit
-   block index, so any element can be computed alone, in any order, by any number of lanes. key =
-   seed[0..4), seed[4..8)                       (little-endian u32) counter = block index, stream
-   word, seed[8..12), seed[12..16) words   = the four u32 of the block; bytes = those words
-   little-endian, in order (16 bytes) */
+/* Philox4x32-10 (Salmon et al., SC 2011), the counter PRNG of what the host draws: minibatches,
+   weights of the genesis, exploration, feeds. What accelerators draw inside a training step, by the
+   megabyte, comes from ARS (base/ars.h). A stream is 128 bits of a 32-byte seed plus a 32-bit
+   stream word; a draw is addressed by a 32-bit block index, so any element can be computed alone,
+   in any order, by any number of lanes.
+     key     = seed[0..4), seed[4..8)   (little-endian u32)
+     counter = block index, stream word, seed[8..12), seed[12..16)
+     block   = 16 bytes; words are little-endian */
 #ifndef QR_BASE_PHILOX_H
 #define QR_BASE_PHILOX_H
 
+#include "base/stream.h"
 #include "base/types.h"
 
 typedef struct {
@@ -14,31 +17,6 @@ typedef struct {
   uint32_t ctr2, ctr3;
   uint32_t stream;
 } qr_philox_t;
-
-/* Purposes: the top byte of a stream word. layer is 8 bits, k (step or instance) 16 bits. */
-enum qr_stream {
-  QR_STREAM_BATCH = 1,     /* replay indices of step k */
-  QR_STREAM_DITHER_A = 2,  /* forward activations of layer l */
-  QR_STREAM_DITHER_W = 3,  /* forward weights of layer l */
-  QR_STREAM_DITHER_GA = 4, /* activations used in the weight gradient of layer l */
-  QR_STREAM_DITHER_GE = 5, /* errors used in the weight gradient of layer l */
-  QR_STREAM_DITHER_BE = 6, /* errors used in the backward-data product of layer l */
-  QR_STREAM_DITHER_BW = 7, /* weights used in the backward-data product of layer l */
-  QR_STREAM_ROUND_E = 8,   /* stochastic rounding of the error tensor of layer l */
-  QR_STREAM_ROUND_W = 9,   /* stochastic rounding of the weight update of layer l */
-  QR_STREAM_ROUND_B = 10,  /* stochastic rounding of the bias update of layer l */
-  QR_STREAM_DIGEST_K = 11, /* digest key words of GEMM t (in the layer byte) */
-  QR_STREAM_DIGEST_R = 12, /* digest row-group multipliers of GEMM t */
-  QR_STREAM_INIT = 13,     /* genesis weights of layer l */
-  QR_STREAM_EXPLORE = 14,  /* epsilon-greedy draws of instance k */
-  QR_STREAM_FEED = 15,     /* exogenous data of an environment, instance k */
-  QR_STREAM_WARMUP = 16,   /* genesis random policy, instance k */
-  QR_STREAM_START = 17     /* start states of fresh instances, instance k */
-};
-
-static inline uint32_t qr_stream_word(enum qr_stream purpose, uint32_t layer, uint32_t k) {
-  return (uint32_t)purpose << 24 | (layer & 255u) << 16 | (k & 0xffffu);
-}
 
 static inline qr_philox_t qr_philox_init(const qr_hash_t *seed, uint32_t stream) {
   return (qr_philox_t){{qr_ld32(seed->b), qr_ld32(seed->b + 4)},

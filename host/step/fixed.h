@@ -22,17 +22,18 @@ static inline int64_t qr_step_half(int64_t x, int s) {
   return x < 0 ? -a : a;
 }
 
-/* Stochastic rounding of x * 2^-s with a 32-bit draw, any s, |x| <= 2^31. */
-static inline int64_t qr_step_sr(int64_t x, int64_t s, uint32_t draw) {
+/* Stochastic rounding of x * 2^-s with a draw of one byte, any s, |x| <= 2^31: x goes to eight
+   fraction bits, half up, and the draw decides what becomes of those. */
+static inline int64_t qr_step_sr(int64_t x, int64_t s, uint8_t draw) {
   if (s <= 0) return x * ((int64_t)1 << (s < -31 ? 31 : -s));
-  if (s <= 32) return (x + (int64_t)(draw >> (32 - s))) >> s;
+  if (s <= 8) return (x * ((int64_t)1 << (8 - s)) + draw) >> 8;
   if (s > 62) s = 62;
-  return (x + ((int64_t)draw << (s - 32))) >> s;
+  return (((x + ((int64_t)1 << (s - 9))) >> (s - 8)) + draw) >> 8;
 }
 
-/* x bounded to leave room, plus a uniform draw u of [-d, d] made from one byte. */
-static inline int8_t qr_step_dither(int8_t x, int d, uint8_t byte) {
-  int u = ((2 * (int)byte - 255) * (2 * d + 1) + 256) >> 9;
+/* x bounded to leave room, plus a draw u of [-d, d] made from four bits, symmetric about 0. */
+static inline int8_t qr_step_dither(int8_t x, int d, uint8_t nibble) {
+  int u = ((2 * (int)nibble - 15) * (2 * d + 1) + 16) >> 5;
   return (int8_t)(qr_clamp32(x, QR_STEP_I7_MIN + d, QR_STEP_I7_MAX - d) + u);
 }
 

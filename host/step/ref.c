@@ -1,7 +1,7 @@
 #include "step/ref.h"
 
+#include "base/ars.h"
 #include "base/assert.h"
-#include "base/philox.h"
 #include "step/fixed.h"
 #include "step/ref_gemm.h"
 
@@ -123,14 +123,14 @@ static void q_out(int32_t *dst, const int32_t *acc, const int32_t *bias, uint32_
 
 /* One function per op. */
 
-static qr_philox_t stream(const qr_ref_t *r, uint32_t purpose, uint32_t layer) {
-  return qr_philox_init(&r->sigma, qr_stream_word((enum qr_stream)purpose, layer, r->k));
+static qr_ars_t stream(const qr_ref_t *r, uint32_t purpose, uint32_t layer) {
+  return qr_ars_init(&r->sigma, qr_stream_word((enum qr_stream)purpose, layer, r->k));
 }
 
-/* Word i of a stream read in order: a new block is made every four words. */
-static uint32_t next_word(const qr_philox_t *p, size_t i, uint32_t block[4]) {
-  if (!(i & 3)) qr_philox_block(p, (uint32_t)(i >> 2), block);
-  return block[i & 3];
+/* Byte i of a stream read in order: a new block is made every sixteen bytes. */
+static uint8_t next_byte(const qr_ars_t *p, size_t i, uint32_t block[4]) {
+  if (!(i & 15)) qr_ars_block(p, (uint32_t)(i >> 4), block);
+  return (uint8_t)(block[i >> 2 & 3] >> (8 * (i & 3)));
 }
 
 static size_t elem_cnt(const qr_step_op_t *op) { return (size_t)op->m * op->n; }
@@ -139,14 +139,18 @@ static void op_w7(qr_ref_t *r, const qr_step_op_t *op) {
   make_w7(r->buf[op->dst], r->buf[op->src0], elem_cnt(op));
 }
 
+/* 64 bytes of the stream serve 128 elements: their low halves the first 64, their high halves the
+   rest. */
 static void op_dither(qr_ref_t *r, const qr_step_op_t *op) {
-  qr_philox_t p = stream(r, (uint32_t)op->p1, op->layer);
+  qr_ars_t p = stream(r, (uint32_t)op->p1, op->layer);
   const int8_t *src = r->buf[op->src0];
   int8_t *dst = r->buf[op->dst];
-  uint32_t block[4];
+  uint32_t block[16];
   for (size_t i = 0; i < elem_cnt(op); i++) {
-    if (!(i & 15)) qr_philox_block(&p, (uint32_t)(i >> 4), block);
-    dst[i] = qr_step_dither(src[i], op->p0, (uint8_t)(block[i >> 2 & 3] >> (8 * (i & 3))));
+    for (uint32_t j = 0; !(i & 127) && j < 4; j++)
+      qr_ars_block(&p, (uint32_t)(i >> 7) * 4 + j, block + 4 * j);
+    uint32_t at = i & 63, byte = block[at >> 2] >> (8 * (at & 3));
+    dst[i] = qr_step_dither(src[i], op->p0, (i & 64 ? byte >> 4 : byte) & 15);
   }
 }
 
@@ -193,9 +197,9 @@ static void op_err_quant(qr_ref_t *r, const qr_step_op_t *op) {
     if (qr_step_abs32(e[i]) > max_abs) max_abs = qr_step_abs32(e[i]);
   int shift = qr_step_err_shift(max_abs);
   r->exp[op->layer] = r->exp[op->layer + 1] + op->p0 - shift;
-  qr_philox_t p = stream(r, QR_STREAM_ROUND_E, op->layer);
+  qr_ars_t p = stream(r, QR_STREAM_ROUND_E, op->layer);
   for (size_t i = 0; i < elem_cnt(op); i++)
-    dst[i] = (int8_t)qr_clamp64(qr_step_sr(e[i], shift, next_word(&p, i, block)), QR_STEP_I7_MIN,
+    dst[i] = (int8_t)qr_clamp64(qr_step_sr(e[i], shift, next_byte(&p, i, block)), QR_STEP_I7_MIN,
                                 QR_STEP_I7_MAX);
 }
 
@@ -211,12 +215,12 @@ static void op_bias_upd(qr_ref_t *r, const qr_step_op_t *op) {
   const int8_t *e = r->buf[op->src0];
   int32_t *b = r->buf[op->dst];
   int64_t shift = update_shift(r, op);
-  qr_philox_t p = stream(r, QR_STREAM_ROUND_B, op->layer);
+  qr_ars_t p = stream(r, QR_STREAM_ROUND_B, op->layer);
   uint32_t block[4];
   for (size_t j = 0; j < op->n; j++) {
     int32_t sum = 0;
     for (size_t i = 0; i < op->m; i++) sum += e[i * op->n + j];
-    b[j] = (int32_t)qr_clamp64(b[j] - qr_step_sr(sum, shift, next_word(&p, j, block)), -op->p1,
+    b[j] = (int32_t)qr_clamp64(b[j] - qr_step_sr(sum, shift, next_byte(&p, j, block)), -op->p1,
                                op->p1);
   }
 }
@@ -225,10 +229,10 @@ static void op_weight_upd(qr_ref_t *r, const qr_step_op_t *op) {
   const int32_t *g = r->buf[op->src0];
   int16_t *m = r->buf[op->dst];
   int64_t shift = update_shift(r, op);
-  qr_philox_t p = stream(r, QR_STREAM_ROUND_W, op->layer);
+  qr_ars_t p = stream(r, QR_STREAM_ROUND_W, op->layer);
   uint32_t block[4];
   for (size_t i = 0; i < elem_cnt(op); i++)
-    m[i] = (int16_t)qr_clamp64(m[i] - qr_step_sr(g[i], shift, next_word(&p, i, block)), INT16_MIN,
+    m[i] = (int16_t)qr_clamp64(m[i] - qr_step_sr(g[i], shift, next_byte(&p, i, block)), INT16_MIN,
                                INT16_MAX);
 }
 

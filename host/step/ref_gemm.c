@@ -3,7 +3,7 @@
 #include <stdbool.h>
 #include <string.h>
 
-#include "base/philox.h"
+#include "base/ars.h"
 #include "step/ref.h"
 
 #define TAP_CNT 9u
@@ -83,13 +83,12 @@ void qr_ref_col2im(const qr_step_geo_t *g, uint32_t rows, const int32_t *col, in
 #define PANEL_COLS 1024u
 
 /* Key words [BAND_ROWS][PANEL_COLS] of a panel: row i of every band uses words n*i + col on. */
-static void panel_keys(const qr_philox_t *p, uint32_t n, uint32_t col, uint32_t cols,
-                       uint32_t key[]) {
+static void panel_keys(const qr_ars_t *p, uint32_t n, uint32_t col, uint32_t cols, uint32_t key[]) {
   uint32_t block[4];
   for (uint32_t i = 0; i < BAND_ROWS; i++)
     for (uint32_t j = 0; j < cols; j++) {
       uint32_t w = n * i + col + j;
-      if (!j || !(w & 3)) qr_philox_block(p, w >> 2, block);
+      if (!j || !(w & 3)) qr_ars_block(p, w >> 2, block);
       key[i * PANEL_COLS + j] = block[w & 3];
     }
 }
@@ -106,14 +105,14 @@ static uint64_t band_sum(const int32_t *x, uint32_t rows, uint32_t cols, size_t 
   return sum;
 }
 
-static uint64_t band_factor(const qr_philox_t *p, uint32_t band) {
-  return ((uint64_t)qr_philox_word(p, 2 * band + 1) << 32 | qr_philox_word(p, 2 * band)) | 1;
+static uint64_t band_factor(const qr_ars_t *p, uint32_t band) {
+  return ((uint64_t)qr_ars_word(p, 2 * band + 1) << 32 | qr_ars_word(p, 2 * band)) | 1;
 }
 
 uint64_t qr_ref_digest(const int32_t *x, uint32_t m, uint32_t n, const qr_hash_t *sigma, uint32_t k,
                        uint32_t t) {
-  qr_philox_t keys = qr_philox_init(sigma, qr_stream_word(QR_STREAM_DIGEST_K, t, k));
-  qr_philox_t factors = qr_philox_init(sigma, qr_stream_word(QR_STREAM_DIGEST_R, t, k));
+  qr_ars_t keys = qr_ars_init(sigma, qr_stream_word(QR_STREAM_DIGEST_K, t, k));
+  qr_ars_t factors = qr_ars_init(sigma, qr_stream_word(QR_STREAM_DIGEST_R, t, k));
   uint32_t key[BAND_ROWS * PANEL_COLS];
   uint64_t digest = 0;
   for (uint32_t col = 0; col < n; col += PANEL_COLS) {

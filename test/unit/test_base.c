@@ -16,6 +16,7 @@
 #include "base/assert.h"
 #include "base/err.h"
 #include "base/log.h"
+#include "base/ars.h"
 #include "base/philox.h"
 #include "base/pool.h"
 #include "base/ring.h"
@@ -409,6 +410,49 @@ static void test_philox_known(void **state) {
   }
 }
 
+/* ---- ARS: the known answers of Random123 (kat_vectors, ars4x32 10), then addressing ---- */
+
+static void test_ars_known(void **state) {
+  (void)state;
+  static const struct {
+    uint32_t ctr[4], key[4], out[4];
+  } kat[] = {
+      {{0, 0, 0, 0}, {0, 0, 0, 0}, {0x8d73ee19, 0x506401ef, 0x13c2dbe4, 0x0cbe9c0d}},
+      {{~0u, ~0u, ~0u, ~0u}, {~0u, ~0u, 0, 0}, {0xbb3743b1, 0x9f635551, 0xecbc87fc, 0xa19478a9}},
+      {{0x243f6a88, 0x85a308d3, 0x13198a2e, 0x03707344},
+       {0xa4093822, 0x299f31d0, 0x082efa98, 0xec4e6c89},
+       {0xa516e7d6, 0x8357ad74, 0x5b59b3ec, 0x8763fff3}},
+  };
+  for (size_t i = 0; i < QR_ARRAY_CNT(kat); i++) {
+    const uint32_t *k = kat[i].key;
+    const uint64_t key[2] = {k[0] | (uint64_t)k[1] << 32, k[2] | (uint64_t)k[3] << 32};
+    uint32_t out[4];
+    qr_ars_rounds(kat[i].ctr, key, 10, out);
+    assert_memory_equal(out, kat[i].out, sizeof out);
+  }
+}
+
+static void test_ars_addressing(void **state) {
+  (void)state;
+  gen_t g = {7};
+  qr_hash_t seed = gen_hash(&g);
+  qr_ars_t p = qr_ars_init(&seed, qr_stream_word(QR_STREAM_DITHER_GE, 3, 0x1234));
+  assert_int_equal(p.stream, 5u << 24 | 3u << 16 | 0x1234);
+  for (uint32_t i = 0; i < 512; i++) {
+    uint32_t block[4], direct[4];
+    const uint32_t ctr[4] = {i / 4, p.stream, qr_ld32(seed.b + 16), qr_ld32(seed.b + 20)};
+    const uint64_t key[2] = {qr_ld64(seed.b), qr_ld64(seed.b + 8)};
+    qr_ars_block(&p, i / 4, block);
+    qr_ars_rounds(ctr, key, 5, direct);
+    assert_memory_equal(block, direct, sizeof block);
+    assert_int_equal(qr_ars_word(&p, i), block[i % 4]);
+    qr_ars_block(&p, i / 16, block);
+    assert_int_equal(qr_ars_byte(&p, i), ((uint8_t *)block)[i % 16]);
+    uint8_t byte = qr_ars_byte(&p, i / 128 * 64 + i % 64);
+    assert_int_equal(qr_ars_nibble(&p, i), i % 128 < 64 ? byte & 15 : byte >> 4);
+  }
+}
+
 static void test_philox_addressing(void **state) {
   (void)state;
   gen_t g = {6};
@@ -557,6 +601,7 @@ int main(void) {
       cmocka_unit_test(test_pool_threads), cmocka_unit_test(test_u256_arithmetic),
       cmocka_unit_test(test_u256_shifts),  cmocka_unit_test(test_u256_division),
       cmocka_unit_test(test_u256_bytes),   cmocka_unit_test(test_misuse),
+      cmocka_unit_test(test_ars_known),    cmocka_unit_test(test_ars_addressing),
       cmocka_unit_test(test_philox_known), cmocka_unit_test(test_philox_addressing),
       cmocka_unit_test(test_hex),          cmocka_unit_test(test_log),
       cmocka_unit_test(test_names),        cmocka_unit_test(test_small),

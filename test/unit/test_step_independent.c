@@ -102,18 +102,72 @@ static size_t ind_model(ind_t *t, uint8_t *bytes, bool store) {
   return off;
 }
 
+/* ARS from its definition, a byte at a time: AES (FIPS 197) in the field itself, no tables. */
+static uint8_t times(uint8_t a, uint8_t b) {
+  uint8_t r = 0;
+  for (; b; b >>= 1, a = (uint8_t)(a << 1 ^ (a & 0x80 ? 0x1b : 0))) {
+    if (b & 1) r ^= a;
+  }
+  return r;
+}
+
+static uint8_t substitute(uint8_t x) {
+  uint8_t inv = x, s;
+  for (int i = 0; i < 6; i++) inv = times(times(inv, inv), x); /* x^127 */
+  inv = times(inv, inv);
+  s = inv;
+  for (int i = 1; i < 5; i++) s ^= (uint8_t)(inv << i | inv >> (8 - i));
+  return s ^ 0x63;
+}
+
+static uint8_t sbox[256];
+
+static void ars_block(const ind_t *t, uint32_t idx, uint32_t stream, uint8_t out[16]) {
+  uint64_t lo = qr_ld64(t->sigma.b), hi = qr_ld64(t->sigma.b + 8);
+  uint8_t key[16], s[16], m[16];
+  qr_st32(s, idx), qr_st32(s + 4, stream);
+  memcpy(s + 8, t->sigma.b + 16, 8);
+  for (int round = 0; round <= 5; round++) {
+    qr_st64(key, lo + (uint64_t)round * UINT64_C(0x9E3779B97F4A7C15));
+    qr_st64(key + 8, hi + (uint64_t)round * UINT64_C(0xBB67AE8584CAA73B));
+    for (int i = 0; i < 16 && round; i++) m[i] = sbox[s[(i + 4 * (i & 3)) & 15]];
+    for (int i = 0; i < 16 && round; i++) {
+      const uint8_t *c = m + (i & ~3);
+      s[i] = round == 5
+                 ? m[i]
+                 : times(c[i & 3], 2) ^ times(c[(i + 1) & 3], 3) ^ c[(i + 2) & 3] ^ c[(i + 3) & 3];
+    }
+    for (int i = 0; i < 16; i++) s[i] ^= key[i];
+  }
+  memcpy(out, s, 16);
+}
+
+/* Byte i of a stream of the step; the last block made is kept. */
+static uint8_t draw_byte(const ind_t *t, enum qr_stream purpose, int layer, int64_t i) {
+  static uint8_t block[16];
+  static uint32_t had_idx, had_stream;
+  static qr_hash_t had_seed;
+  uint32_t idx = (uint32_t)(i >> 4), stream = qr_stream_word(purpose, (uint32_t)layer, t->step);
+  if (idx != had_idx || stream != had_stream || !qr_hash_eq(&had_seed, &t->sigma)) {
+    ars_block(t, idx, stream, block);
+    had_idx = idx, had_stream = stream, had_seed = t->sigma;
+  }
+  return block[i & 15];
+}
+
 static uint32_t draw(const ind_t *t, enum qr_stream purpose, int layer, int64_t i) {
-  qr_philox_t p = qr_philox_init(&t->sigma, qr_stream_word(purpose, (uint32_t)layer, t->step));
-  return qr_philox_word(&p, (uint32_t)i);
+  uint8_t w[4];
+  for (int b = 0; b < 4; b++) w[b] = draw_byte(t, purpose, layer, 4 * i + b);
+  return qr_ld32(w);
 }
 
 static int64_t *dithered(const ind_t *t, const int64_t *x, int64_t cnt, int d,
                          enum qr_stream purpose, int layer) {
-  qr_philox_t p = qr_philox_init(&t->sigma, qr_stream_word(purpose, (uint32_t)layer, t->step));
   int64_t *out = take((size_t)cnt, sizeof *out);
   for (int64_t i = 0; i < cnt; i++) {
-    int64_t b = qr_philox_byte(&p, (uint32_t)i);
-    int64_t u = ((2 * b - 255) * (2 * d + 1) + 256) >> 9;
+    int64_t b = draw_byte(t, purpose, layer, i / 128 * 64 + i % 64);
+    int64_t n = i % 128 < 64 ? b % 16 : b / 16;
+    int64_t u = ((2 * n - 15) * (2 * d + 1) + 16) >> 5;
     assert_in_range(u + d, 0, 2 * d);
     out[i] = clip(x[i], -64 + d, 63 - d) + u;
   }
@@ -125,11 +179,11 @@ static int64_t half(int64_t x, int s) {
   return x < 0 ? -a : a;
 }
 
-static int64_t sr(int64_t x, int s, uint32_t r) {
+static int64_t sr(int64_t x, int s, uint8_t r) {
   if (s <= 0) return x * ((int64_t)1 << (-s < 31 ? -s : 31));
-  if (s <= 32) return (x + (r >> (32 - s))) >> s;
   if (s > 62) s = 62;
-  return (x + ((int64_t)r << (s - 32))) >> s;
+  int64_t y = s <= 8 ? x << (8 - s) : (x + ((int64_t)1 << (s - 9))) >> (s - 8);
+  return (y + r) >> 8;
 }
 
 /* Index into the layer's input of column kk at output position p of a sample. */
@@ -203,7 +257,7 @@ static void quantise(ind_t *t, int i) {
   while (max >> bits) bits++;
   int s = bits > 8 ? bits - 8 : 0;
   for (int64_t q = 0; q < cnt; q++)
-    l->e[q] = clip(sr(l->e[q], s, draw(t, QR_STREAM_ROUND_E, i, q)), -64, 63);
+    l->e[q] = clip(sr(l->e[q], s, draw_byte(t, QR_STREAM_ROUND_E, i, q)), -64, 63);
   l->fe = (l->last ? 16 : t->l[i + 1].fe + t->l[i + 1].fw) - s;
 }
 
@@ -259,13 +313,13 @@ static void update(ind_t *t, int i, int sched) {
   for (int n = 0; n < l->n; n++) {
     int64_t g = 0;
     for (int r = 0; r < t->batch * l->pos; r++) g += l->e[r * l->n + n];
-    g = sr(g, l->fe + log2b + l->lr + sched - 20, draw(t, QR_STREAM_ROUND_B, i, n));
+    g = sr(g, l->fe + log2b + l->lr + sched - 20, draw_byte(t, QR_STREAM_ROUND_B, i, n));
     l->b[n] = (int32_t)clip(l->b[n] - g, -lim, lim);
   }
   int s = l->fe + l->fa + log2b + l->lr + sched - (l->fw + 9);
   for (int q = 0; q < l->k * l->n; q++) {
-    l->m[q] =
-        (int16_t)clip(l->m[q] - sr(l->g[q], s, draw(t, QR_STREAM_ROUND_W, i, q)), -32768, 32767);
+    l->m[q] = (int16_t)clip(l->m[q] - sr(l->g[q], s, draw_byte(t, QR_STREAM_ROUND_W, i, q)), -32768,
+                            32767);
   }
 }
 
@@ -305,7 +359,6 @@ static void ind_forward(ind_t *t, const int8_t *obs, int cnt, int32_t *q) {
 
 /* Genesis weights. */
 static void ind_init(ind_t *t, const qr_hash_t *seed) {
-  t->sigma = *seed, t->step = 0;
   for (int i = 0; i < t->nl; i++) {
     lay_t *l = &t->l[i];
     int64_t want = ((int64_t)6 << (2 * (l->fw + 9))) / l->fan;
@@ -313,8 +366,9 @@ static void ind_init(ind_t *t, const qr_hash_t *seed) {
     while ((lim + 1) * (lim + 1) <= want) lim++;
     if (l->last) lim /= 8;
     if (lim < 1) lim = 1;
+    qr_philox_t p = qr_philox_init(seed, qr_stream_word(QR_STREAM_INIT, (uint32_t)i, 0));
     for (int q = 0; q < l->k * l->n; q++) {
-      uint64_t word = draw(t, QR_STREAM_INIT, i, q);
+      uint64_t word = qr_philox_word(&p, (uint32_t)q);
       l->m[q] = (int16_t)((int64_t)((word * (uint64_t)(2 * lim + 1)) >> 32) - lim);
     }
     memset(l->b, 0, 4 * (size_t)l->n);
@@ -470,14 +524,16 @@ static void test_batch(void **st) {
   gen_t g = {4};
   static uint32_t got[1024], want[1024];
   for (int round = 0; round < 50; round++) {
-    ind_t t = {.sigma = gen_hash(&g), .step = (uint32_t)gen_range(&g, 0, 65535)};
+    qr_hash_t sigma = gen_hash(&g);
+    uint32_t k = (uint32_t)gen_range(&g, 0, 65535);
+    qr_philox_t p = qr_philox_init(&sigma, qr_stream_word(QR_STREAM_BATCH, 0, k));
     uint32_t batch = 16u << gen_range(&g, 0, 6),
              n = (uint32_t)gen_range(&g, batch, round & 1 ? batch + 8 : 65536);
     void *scratch = take(1, qr_step_batch_scratch_sz(n));
-    qr_step_batch(&t.sigma, t.step, n, batch, got, scratch);
+    qr_step_batch(&sigma, k, n, batch, got, scratch);
     uint32_t cnt = 0;
     for (uint32_t i = 0; cnt < batch; i++) {
-      uint32_t v = (uint32_t)((uint64_t)draw(&t, QR_STREAM_BATCH, 0, i) * n >> 32), j = 0;
+      uint32_t v = (uint32_t)((uint64_t)qr_philox_word(&p, i) * n >> 32), j = 0;
       while (j < cnt && want[j] != v) j++;
       if (j == cnt) want[cnt++] = v;
     }
@@ -503,6 +559,7 @@ static void test_target(void **st) {
 
 int main(void) {
   if (qr_crypto_init()) return 1;
+  for (int i = 0; i < 256; i++) sbox[i] = substitute((uint8_t)i);
   const struct CMUnitTest tests[] = {cmocka_unit_test(test_dense), cmocka_unit_test(test_conv),
                                      cmocka_unit_test(test_batch), cmocka_unit_test(test_target)};
   return cmocka_run_group_tests(tests, NULL, NULL);

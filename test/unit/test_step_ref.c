@@ -8,6 +8,7 @@
 #include <cmocka.h>
 #include <glob.h>
 
+#include "base/ars.h"
 #include "crypto/hash.h"
 #include "step/fixed.h"
 #include "vectors/step_vector.h"
@@ -248,7 +249,7 @@ static const int16_t master_values[] = {INT16_MIN, INT16_MIN + 1, -64, -1, 0, 1,
 static void weight_update_at_extremes(void **state) {
   (void)state;
   qr_hash_t sigma = {{77}};
-  qr_philox_t p = qr_philox_init(&sigma, 9u << 24 | 3u << 16 | 5u);
+  qr_ars_t p = qr_ars_init(&sigma, 9u << 24 | 3u << 16 | 5u);
   for (int s = -40; s <= 100; s++) {
     tiny_model_t m;
     int32_t g[CNT];
@@ -266,8 +267,8 @@ static void weight_update_at_extremes(void **state) {
                        .p0 = s - 7};
     run_ops(&op, 1, &m, NULL, NULL, g, &sigma, 7);
     for (int i = 0; i < CNT; i++) {
-      int64_t want = master_values[i % 8] -
-                     qr_step_sr(wide_values[i % 12], s, qr_philox_word(&p, (uint32_t)i));
+      int64_t want =
+          master_values[i % 8] - qr_step_sr(wide_values[i % 12], s, qr_ars_byte(&p, (uint32_t)i));
       assert_int_equal(m.w[i], qr_clamp64(want, INT16_MIN, INT16_MAX));
     }
   }
@@ -278,8 +279,8 @@ static void weight_update_at_extremes(void **state) {
 static void error_and_bias_at_extremes(void **state) {
   (void)state;
   qr_hash_t sigma = {{78}};
-  qr_philox_t pe = qr_philox_init(&sigma, 8u << 24 | 2u << 16 | 5u),
-              pb = qr_philox_init(&sigma, 10u << 24 | 2u << 16 | 5u);
+  qr_ars_t pe = qr_ars_init(&sigma, 8u << 24 | 2u << 16 | 5u),
+           pb = qr_ars_init(&sigma, 10u << 24 | 2u << 16 | 5u);
   for (size_t z = 0; z < QR_ARRAY_CNT(wide_values); z++)
     for (int p0 = -40; p0 <= 90; p0 += 13) {
       tiny_model_t m;
@@ -312,9 +313,9 @@ static void error_and_bias_at_extremes(void **state) {
       };
       run_ops(ops, 2, &m, NULL, NULL, e, &sigma, 0);
       for (uint32_t i = 0; i < CNT; i++) {
-        int64_t e7 = qr_clamp64(qr_step_sr(e[i], s, qr_philox_word(&pe, i)), -64, 63);
+        int64_t e7 = qr_clamp64(qr_step_sr(e[i], s, qr_ars_byte(&pe, i)), -64, 63);
         int64_t want =
-            (1 << 20) - 40 * (int64_t)i - qr_step_sr(e7, 16 - s + p0, qr_philox_word(&pb, i));
+            (1 << 20) - 40 * (int64_t)i - qr_step_sr(e7, 16 - s + p0, qr_ars_byte(&pb, i));
         assert_int_equal(m.b[i], qr_clamp64(want, -(1 << 20), 1 << 20));
       }
     }
@@ -477,13 +478,13 @@ static void nonce_changes_every_chunk(void **state) {
   }
 }
 
-/* Each of the 128 seed bits that reach Philox changes the result; a dither drawn from another
+/* Each of the 192 seed bits that reach ARS changes the result; a dither drawn from another
  * stream does too. */
 static void every_key_counts(void **state) {
   (void)state;
   rig_t *g = rig_open(&small_dense);
   qr_hash_t base = rig_run(g, g->model, 0), h;
-  for (int bit = 0; bit < 128; bit += 5) {
+  for (int bit = 0; bit < 192; bit += 5) {
     g->sigma.b[bit / 8] ^= (uint8_t)(1 << bit % 8);
     h = rig_run(g, g->model, 0);
     assert_false(qr_hash_eq(&base, &h));

@@ -354,14 +354,14 @@ static void gen_rounding(FILE *f) {
       INT32_MIN, INT32_MIN + 1, -1000003, -65537,   -129, -2, -1, 0, 1, 2, 3,
       64,        32768,         8388607,  INT32_MAX};
   static const int shifts[] = {-64, -32, -31, -30, -8, -2, -1, 0,  1,  2,  7,
-                               15,  31,  32,  33,  34, 40, 61, 62, 63, 100};
-  static const uint32_t draws[] = {0, 1, 0x7fffffffu, 0x80000000u, 0xdeadbeefu, 0xffffffffu};
+                               8,   9,   10,  15,  31, 32, 40, 61, 62, 63, 100};
+  static const uint8_t draws[] = {0, 1, 0x7f, 0x80, 0xd5, 0xff};
   for (size_t i = 0; i < QR_ARRAY_CNT(xs); i++) {
     for (int s = 1; s <= 24; s += s < 9 ? 1 : 5)
       fprintf(f, "half %" PRId64 " %d %" PRId64 "\n", xs[i], s, qr_step_half(xs[i], s));
     for (size_t j = 0; j < QR_ARRAY_CNT(shifts); j++) {
-      uint32_t d = draws[(i + j) % QR_ARRAY_CNT(draws)],
-               e = draws[(i + j + 3) % QR_ARRAY_CNT(draws)];
+      uint8_t d = draws[(i + j) % QR_ARRAY_CNT(draws)],
+              e = draws[(i + j + 3) % QR_ARRAY_CNT(draws)];
       fprintf(f, "sr %" PRId64 " %d %u %" PRId64 "\n", xs[i], shifts[j], d,
               qr_step_sr(xs[i], shifts[j], d));
       fprintf(f, "sr %" PRId64 " %d %u %" PRId64 "\n", xs[i], shifts[j], e,
@@ -373,8 +373,8 @@ static void gen_rounding(FILE *f) {
 /* Where the cut of s at 62 shows. */
 static void gen_far_shifts(FILE *f) {
   for (int s = 59; s <= 66; s++)
-    fprintf(f, "sr %d %d %u %" PRId64 "\n", 3 << 28, s, UINT32_MAX,
-            qr_step_sr(3 << 28, s, UINT32_MAX));
+    fprintf(f, "sr %d %d %u %" PRId64 "\n", 3 << 28, s, UINT8_MAX,
+            qr_step_sr(3 << 28, s, UINT8_MAX));
 }
 
 static void gen_scales(FILE *f) {
@@ -387,11 +387,11 @@ static void gen_scales(FILE *f) {
                                     256, 65535, 65536, 0x7fffffffu, 0x80000000u};
   for (size_t i = 0; i < QR_ARRAY_CNT(ds); i++)
     for (int x = -64; x <= 63; x += x < -56 || x >= 55 ? 1 : 37)
-      for (int b = 0; b < 256; b += 51) {
+      for (int b = 0; b < 16; b += 3) {
         int d = ds[i];
         fprintf(f, "dither %d %d %d %d\n", x, d, b, qr_step_dither((int8_t)x, d, (uint8_t)b));
       }
-  for (int b = 0; b < 256; b += 3)
+  for (int b = 0; b < 16; b++)
     fprintf(f, "dither 0 8 %d %d\n", b, qr_step_dither(0, 8, (uint8_t)b));
   for (size_t i = 0; i < QR_ARRAY_CNT(masters); i++)
     fprintf(f, "w7 %d %d\n", masters[i], qr_step_w7(masters[i]));
