@@ -63,7 +63,7 @@ awk -v mac_cnt="$(printf '%s' "$json" | field step_mac_cnt)" '
 checks=$((checks + 2))
 
 # ---- the table ----
-expect 0 'microgrid: K 16, batch 256' bench step --task microgrid --seconds 1 --accel cpu:kernel=portable
+expect 0 'microgrid: K 32, batch 256' bench step --task microgrid --seconds 1 --accel cpu:kernel=portable
 for row in 'cores allowed' 'median (min-max)' 'training step, ms' 'whole step, GMAC/s' 'verify a block, ms' 'attempts/s, 1 thread'; do
   [[ $said == *"$row"* ]] || fail "the table has no '$row': $said"
 done

@@ -17,8 +17,8 @@ typedef struct {
 } chain_case_t;
 
 static const chain_case_t cases[] = {
-    {"devnet", "microgrid", 50, 4},
-    {"devnet", "microgrid-map", 50, 2},
+    {"devnet", "microgrid", 50, 2},
+    {"devnet", "microgrid-map", 50, 1},
     {"regtest-catch", "catch", 60, 40},
 };
 
