@@ -20,6 +20,9 @@
 #define CONFORM_STEP_MAX 4u
 #define CONFORM_ROW_MAX 300u
 #define CONFORM_WAIT_S 120
+#ifndef CONFORM_ROUND_CNT /* of inputs for a network; fewer where a processor is emulated */
+#define CONFORM_ROUND_CNT (GEN_MODE_CNT + 2)
+#endif
 
 /* A network with its reference and room for the jobs of a test. All tensors lie at odd addresses: a
    caller cuts minibatches out of larger arrays. */
@@ -340,7 +343,7 @@ static bool conform_all(const qr_accel_ops_t *ops, const char *options, uint64_t
   bool runs = conform_dev_open(&d, ops, options, nets, NET_CNT);
   if (runs) {
     for (uint32_t i = 0; i < NET_CNT; i++)
-      conform_results(&d, &nets[i], &g, i < 2 ? 3 : GEN_MODE_CNT + 2);
+      conform_results(&d, &nets[i], &g, i < 2 ? CONFORM_ROUND_CNT / 2 : CONFORM_ROUND_CNT);
     conform_in_place(&d, &nets[2], &g);
     for (uint32_t polls = 0; polls < 4; polls++) conform_cancel(&d, &nets[3], &g, polls);
     conform_queue(&d, nets + 2, NET_CNT - 2, &g);

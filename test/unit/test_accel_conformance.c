@@ -13,9 +13,12 @@ static void test_cpu_kernels(void **st) {
   (void)st;
   const qr_accel_ops_t *cpu = qr_accel_driver("cpu");
   assert_non_null(cpu);
-  (void)conform_all(cpu, "kernel=avx512", 21);
-  (void)conform_all(cpu, "kernel=avx2", 22);
-  assert_true(conform_all(cpu, "kernel=portable", 23));
+  bool portable = false;
+  for (uint32_t i = 0; cpu->variants[i]; i++) {
+    bool runs = conform_all(cpu, cpu->variants[i], 21 + i);
+    portable |= runs && !strcmp(cpu->variants[i], "kernel=portable");
+  }
+  assert_true(portable);
 }
 
 static void test_cpu_options(void **st) {
