@@ -14,7 +14,7 @@
 #define FORWARD_ROWS 256u /* rows of one target-value job */
 #define ROLLOUT_STEPS 8u  /* environment steps of one poll */
 
-enum stage { IDLE, GATHER, TARGETS, TRAIN, ROOT, ACT, EVALUATE };
+enum stage { IDLE, REPLAY, GATHER, TARGETS, TRAIN, ROOT, ACT, CHECK_ACTIONS, EVALUATE };
 
 struct qr_executor {
   const qr_chain_cfg_t *cfg;
@@ -108,7 +108,8 @@ int qr_executor_init(qr_executor_t **out, const qr_chain_cfg_t *cfg, const qr_ac
   x->missing = take(total * sizeof *x->missing, &ok);
   x->digests = take((size_t)cfg->p.step_cnt * digests * sizeof *x->digests, &ok);
   x->forward_obs = take(FORWARD_ROWS * obs, &ok);
-  x->q = take(FORWARD_ROWS * QR_ENV_ACTION_MAX_CNT * sizeof *x->q, &ok);
+  uint32_t q_rows = cfg->p.segment_rows > FORWARD_ROWS ? cfg->p.segment_rows : FORWARD_ROWS;
+  x->q = take((size_t)q_rows * QR_ENV_ACTION_MAX_CNT * sizeof *x->q, &ok);
   x->live = take(E_CNT * sizeof *x->live, &ok);
   x->qcache = qr_qcache_init(cfg, CACHED_TARGET_CNT);
   int err = ok && x->qcache ? accel->queue_open(dev, &x->queue) : QR_ERR_NOMEM;
@@ -176,7 +177,7 @@ void qr_executor_start(qr_executor_t *x, qr_exec_job_t *job) {
   QR_ASSERT(!x->job);
   x->job = job;
   x->cancel = false;
-  job->done = job->cancelled = job->won = false;
+  job->done = job->cancelled = job->won = job->replayed = job->trained = false;
   job->err = QR_OK;
   job->verdict = QR_VERDICT_OK;
   job->steps_done = 0;
@@ -190,6 +191,18 @@ void qr_executor_start(qr_executor_t *x, qr_exec_job_t *job) {
   x->gather_k = 0;
   x->missing_cnt = x->missing_done = x->trace_cnt = 0;
   qr_qcache_bind(x->qcache, job->view, &x->qview);
+  x->stage = job->mode == QR_EXEC_VERIFY ? REPLAY : GATHER;
+}
+
+/* The segment as the block's actions give it. Whether they are the model's choices is looked at
+   once the model is there; who builds on this block need not wait for it. */
+static void replay(qr_executor_t *x) {
+  qr_exec_job_t *job = x->job;
+  const qr_view_t *v = job->view;
+  memcpy(job->actions, job->body->actions, job->segment->seg->row_cnt);
+  qr_view_rebuild_segment(job->segment, &v->parent, job->task, qr_view_start_states(v),
+                          job->actions);
+  job->replayed = true;
   x->stage = GATHER;
 }
 
@@ -332,23 +345,27 @@ static void find_root(qr_executor_t *x) {
       finish(x);
     return;
   }
-  const qr_view_t *v = job->view;
   job->facts = (qr_exec_facts_t){.task = job->task, .td_abs_sum = x->td_abs_sum[0]};
-  job->facts.eligible = !v->has_td_limit || job->facts.td_abs_sum <= v->td_limit;
+  job->facts.eligible =
+      !job->view->has_td_limit || job->facts.td_abs_sum <= job->view->td_limit;
+  job->trained = true;
   x->rho = qr_header_rho(&x->sigma, &h->model_out, &h->trace_last);
-  begin_rollout(x, ACT);
-  qr_hash_t feed = qr_view_act_feed(&v->parent, job->task);
-  qr_segment_begin(job->segment->seg, qr_view_start_states(v), &feed, x->live);
+  begin_rollout(x, job->mode == QR_EXEC_VERIFY ? CHECK_ACTIONS : ACT);
+  if (job->mode == QR_EXEC_VERIFY) return;
+  qr_hash_t feed = qr_view_act_feed(&job->view->parent, job->task);
+  qr_segment_begin(job->segment->seg, qr_view_start_states(job->view), &feed, x->live);
 }
 
-static void choose_greedily(qr_executor_t *x) {
+/* q: of the E instances. */
+static void choose_greedily(qr_executor_t *x, const int32_t *q) {
   uint32_t a_cnt = action_cnt_of(x);
   for (uint32_t i = 0; i < E_CNT; i++) {
-    x->rollout_actions[i] = (uint8_t)qr_step_argmax(x->q + (size_t)i * a_cnt, a_cnt);
+    x->rollout_actions[i] = (uint8_t)qr_step_argmax(q + (size_t)i * a_cnt, a_cnt);
   }
 }
 
-static void explore(qr_executor_t *x) {
+static void choose_as_actor(qr_executor_t *x, const int32_t *q) {
+  choose_greedily(x, q);
   uint32_t eps = qr_params_eps(&x->cfg->p.tasks[x->job->task], x->job->view->task_idx),
            a_cnt = action_cnt_of(x);
   for (uint32_t i = 0; i < E_CNT; i++) {
@@ -363,7 +380,6 @@ static void end_acting(qr_executor_t *x) {
   qr_exec_job_t *job = x->job;
   qr_segment_t *seg = job->segment->seg;
   qr_header_t *h = &job->header;
-  qr_segment_end(seg, x->live);
   qr_body_t body = {.step_cnt = (uint16_t)x->trace_cnt,
                     .trace = job->trace,
                     .action_cnt = seg->row_cnt,
@@ -387,18 +403,27 @@ static void end_acting(qr_executor_t *x) {
 }
 
 static void act_once(qr_executor_t *x) {
-  qr_exec_job_t *job = x->job;
-  choose_greedily(x);
-  explore(x);
-  uint8_t *recorded = job->actions + (size_t)x->t * E_CNT;
-  memcpy(recorded, x->rollout_actions, E_CNT);
-  if (job->mode == QR_EXEC_VERIFY &&
-      memcmp(recorded, job->body->actions + (size_t)x->t * E_CNT, E_CNT)) {
+  qr_segment_t *seg = x->job->segment->seg;
+  choose_as_actor(x, x->q);
+  memcpy(x->job->actions + (size_t)x->t * E_CNT, x->rollout_actions, E_CNT);
+  qr_segment_apply(seg, x->t, x->live, x->rollout_actions);
+  if (++x->t < seg->row_cnt / E_CNT) return;
+  qr_segment_end(seg, x->live);
+  end_acting(x);
+}
+
+/* All rows of the segment went through the model at once. As long as the actions are right, so are
+   the states that they lead to: the first wrong one shows. */
+static void check_actions(qr_executor_t *x) {
+  const qr_exec_job_t *job = x->job;
+  uint32_t a_cnt = action_cnt_of(x);
+  for (x->t = 0; x->t < job->segment->seg->row_cnt / E_CNT; x->t++) {
+    choose_as_actor(x, x->q + (size_t)x->t * E_CNT * a_cnt);
+    if (!memcmp(x->rollout_actions, job->body->actions + (size_t)x->t * E_CNT, E_CNT)) continue;
     refute(x, QR_VERDICT_ACTIONS);
     return;
   }
-  qr_segment_apply(job->segment->seg, x->t, x->live, x->rollout_actions);
-  if (++x->t == job->segment->seg->row_cnt / E_CNT) end_acting(x);
+  end_acting(x);
 }
 
 /* Return of policy 0 over the same evaluation rows. */
@@ -438,7 +463,7 @@ static void end_evaluation(qr_executor_t *x) {
 static void evaluate_once(qr_executor_t *x) {
   const qr_env_t *env = env_of(x);
   bool done;
-  choose_greedily(x);
+  choose_greedily(x, x->q);
   for (uint32_t i = 0; i < E_CNT; i++) {
     x->rollout_return += env->step(&x->live[i], x->rollout_actions[i], &done);
   }
@@ -447,15 +472,18 @@ static void evaluate_once(qr_executor_t *x) {
 
 static void send_rollout_forward(qr_executor_t *x) {
   const int8_t *obs = x->forward_obs;
-  uint32_t obs_sz = obs_sz_of(x);
-  if (x->stage == ACT) {
+  uint32_t obs_sz = obs_sz_of(x), row_cnt = E_CNT;
+  if (x->stage == CHECK_ACTIONS) {
+    obs = x->job->segment->seg->obs;
+    row_cnt = x->job->segment->seg->row_cnt;
+  } else if (x->stage == ACT) {
     obs = qr_segment_observe(x->job->segment->seg, x->t, x->live);
   } else {
     for (uint32_t i = 0; i < E_CNT; i++)
       env_of(x)->observe(&x->live[i], x->forward_obs + (size_t)i * obs_sz);
   }
   const uint8_t *model = x->job->mode == QR_EXEC_SCORE ? x->job->model_in : x->job->model_out;
-  if (!send_forward(x, model, obs, E_CNT)) fail(x, QR_ERR_IO);
+  if (!send_forward(x, model, obs, row_cnt)) fail(x, QR_ERR_IO);
 }
 
 /* What to do when the accelerator has finished the job in flight. */
@@ -488,16 +516,20 @@ static void land(qr_executor_t *x) {
     keep_target_values(x);
   else if (x->stage == ACT)
     act_once(x);
+  else if (x->stage == CHECK_ACTIONS)
+    check_actions(x);
   else
     evaluate_once(x);
 }
 
 static void advance(qr_executor_t *x) {
   switch (x->stage) {
+  case REPLAY: replay(x); break;
   case GATHER: gather(x); break;
   case TARGETS: compute_targets(x); break;
   case ROOT: find_root(x); break;
   case ACT:
+  case CHECK_ACTIONS:
   case EVALUATE: send_rollout_forward(x); break;
   default: QR_ASSERT(!"a stage that waits has a job in flight");
   }

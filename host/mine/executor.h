@@ -24,12 +24,16 @@ typedef struct {
   const qr_view_t *view; /* MINE, VERIFY */
   const qr_body_t *body; /* VERIFY: passed qr_body_check */
   const uint8_t *model_in;
-  uint8_t *model_out;        /* MINE, VERIFY: room for a model; the model after steps_done steps */
+  uint8_t *model_out; /* MINE, VERIFY: room for a model; the model after steps_done steps */
   qr_segment_obj_t *segment; /* MINE, VERIFY: a fresh object that receives the acting segment */
   qr_hash_t score_feed;      /* SCORE */
   /* MINE: prefix in, suffix out once won. VERIFY: the block's header; suffix fields are overwritten
      by what was recomputed, as far as execution came (compare with what was claimed). */
   qr_header_t header;
+  /* VERIFY, while it runs: what will not change any more and others may read from now on. The
+     segment is what the body's actions give, right or wrong; a trained model_out has the root
+     and the ticket that the header claims, and facts.td_abs_sum is known. */
+  bool replayed, trained;
   /* results */
   bool done;
   bool cancelled;
