@@ -46,6 +46,9 @@ struct qr_accel_queue {
   uint32_t packed_prog;
 };
 
+#define NAME(name) " " #name
+#define KERNEL_NAMES QR_CPU_KERNELS(NAME)
+
 /* The kernel that the options name, or the best that this processor runs. */
 static int choose_kernel(const char *options, const qr_cpu_kern_t **out, char *why, size_t why_sz) {
   qr_option_t o;
@@ -73,7 +76,7 @@ static int choose_kernel(const char *options, const qr_cpu_kern_t **out, char *w
       return 0;
     }
   }
-  snprintf(why, why_sz, "accel cpu: kernel %s %s; use avx512, avx2 or portable", wanted,
+  snprintf(why, why_sz, "accel cpu: kernel %s %s; there are" KERNEL_NAMES, wanted,
            known ? "needs instructions that this processor lacks" : "is not known");
   return known ? QR_ERR_UNSUPPORTED : QR_ERR_ARG;
 }
@@ -261,11 +264,12 @@ static const char *const phases[] = {
 #undef F
         NULL};
 
-static const char *const variants[] = {"kernel=avx512", "kernel=avx2", "kernel=portable", NULL};
+#define VARIANT(name) "kernel=" #name,
+static const char *const variants[] = {QR_CPU_KERNELS(VARIANT) NULL};
 
 const qr_accel_ops_t qr_accel_cpu_ops = {
     .name = "cpu",
-    .help = "this processor, one core per queue; options: kernel=avx512|avx2|portable",
+    .help = "this processor, one core per queue; options: kernel=, one of" KERNEL_NAMES,
     .variants = variants,
     .phases = phases,
     .open = cpu_open,

@@ -20,9 +20,10 @@
 #include "base/ars.h"
 #include "base/types.h"
 
-#define QR_CPU_PANEL 16u /* columns of a panel; n of a product is a multiple of it */
-#define QR_CPU_TILE 8u   /* m of a product is a multiple of this; also the rows of a digest's band \
-                          */
+/* n of a product is a multiple of the columns of a panel, m of the rows of a tile, which are also
+   those of a digest's band. */
+#define QR_CPU_PANEL 16u
+#define QR_CPU_TILE 8u
 #define QR_CPU_DRAW 128u /* elements that 64 random bytes serve: where a strip to dither begins */
 
 typedef struct {
@@ -112,12 +113,20 @@ typedef struct {
                  uint32_t rows, uint32_t cols, int shift);
 } qr_cpu_kern_t;
 
-extern const qr_cpu_kern_t qr_cpu_kern_portable;
+/* The tables that are compiled for this kind of processor, the best one first. */
 #if defined(__x86_64__)
-extern const qr_cpu_kern_t qr_cpu_kern_avx2, qr_cpu_kern_avx512;
+#define QR_CPU_KERNELS(F) F(avx512) F(avxvnni) F(avx2) F(portable)
+#elif defined(__aarch64__)
+#define QR_CPU_KERNELS(F) F(neon) F(portable)
+#else
+#define QR_CPU_KERNELS(F) F(portable)
 #endif
 
-/* Best kernel first, NULL-terminated. */
+#define QR_CPU_KERNEL_DECLARE(name) extern const qr_cpu_kern_t qr_cpu_kern_##name;
+QR_CPU_KERNELS(QR_CPU_KERNEL_DECLARE)
+#undef QR_CPU_KERNEL_DECLARE
+
+/* The same as an array, NULL-terminated. */
 extern const qr_cpu_kern_t *const qr_cpu_kernels[];
 
 /* Bytes of the panels of a k by n matrix, k in groups of four. */
