@@ -108,14 +108,14 @@ typedef struct {
      v = clip(SR(e, shift, byte), -64, 63); sum[col] += v; dst = clip(v, lo, hi). Any n. */
   void (*round)(int8_t *dst, int32_t *sum, const int32_t *e, size_t at, uint32_t rows, uint32_t n,
                 const qr_cpu_round_t *r, const qr_ars_t *s);
-  /* w = clip(w - SR(g, shift, r), -32768, 32767); shift in -31..62. Any cols. */
+  /* w = clip(w - SR(g, shift, r), -32768, 32767); shift in -31..62, |g| <= most. Any cols. */
   void (*update)(int16_t *w, size_t ldw, const int32_t *g, size_t ldg, const uint8_t *r, size_t ldr,
-                 uint32_t rows, uint32_t cols, int shift);
+                 uint32_t rows, uint32_t cols, int shift, uint32_t most);
 } qr_cpu_kern_t;
 
 /* The tables that are compiled for this kind of processor, the best one first. */
 #if defined(__x86_64__)
-#define QR_CPU_KERNELS(F) F(avx512) F(avxvnni) F(avx2) F(portable)
+#define QR_CPU_KERNELS(F) F(avx512) F(avx512_base) F(avxvnni) F(avx2) F(portable)
 #elif defined(__aarch64__)
 #define QR_CPU_KERNELS(F) F(neon) F(portable)
 #else

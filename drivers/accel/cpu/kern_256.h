@@ -331,7 +331,7 @@ ALWAYS_INLINE void update_by16(int16_t *w, const int32_t *g, const uint8_t *r, u
 }
 
 static void update(int16_t *w, size_t ldw, const int32_t *g, size_t ldg, const uint8_t *r,
-                   size_t ldr, uint32_t rows, uint32_t cols, int shift) {
+                   size_t ldr, uint32_t rows, uint32_t cols, int shift, uint32_t most) {
   uint32_t whole = shift < 1 ? 0 : cols & ~15u;
   bool near = shift <= 8;
   const sr_t k = sr_init(shift, near);
@@ -342,7 +342,8 @@ static void update(int16_t *w, size_t ldw, const int32_t *g, size_t ldg, const u
       update_by16(w + i * ldw, g + i * ldg, r + i * ldr, whole, &k, false);
   }
   if (whole < cols)
-    plain_update(w + whole, ldw, g + whole, ldg, r + whole, ldr, rows, cols - whole, shift);
+    plain_update(w + whole, ldw, g + whole, ldg, r + whole, ldr, rows, cols - whole, shift,
+                 most);
 }
 
 #define KERN_ENTRIES                                                                               \

@@ -310,7 +310,8 @@ static inline void plain_update_up(int16_t *w, const int32_t *g, const uint8_t *
 
 static inline void plain_update(int16_t *w, size_t ldw, const int32_t *g, size_t ldg,
                                 const uint8_t *r, size_t ldr, uint32_t rows, uint32_t cols,
-                                int shift) {
+                                int shift, uint32_t most) {
+  (void)most;
   if (shift > 40) shift = 40; /* from there on it leaves nothing of 32 bits */
   for (uint32_t i = 0; i < rows; i++, w += ldw, g += ldg, r += ldr) {
     if (shift < 1)

@@ -149,6 +149,7 @@ static void update_weights(qr_cpu_step_t *s, const qr_cpu_layer_t *y, int64_t fr
   qr_cpu_digest_t digest = qr_cpu_digest_begin(s, y->grad);
   qr_ars_t draws = qr_cpu_stream(s, QR_STREAM_ROUND_W, y->weight_upd->layer);
   int shift = update_shift(s, y->weight_upd, frac);
+  uint32_t most = 64 * 64 * y->grad->k; /* the network's limits keep it within 31 bits */
   if (!y->conv) s->kern->sums(s->mem->d_init, s->mem->d, y->grad_k4, y->n16);
   qr_cpu_lap(&s->laps, QR_CPU_PHASE_PACK);
   for (uint32_t row = 0; row < l->k; row += QR_CPU_BLOCK_ROWS) {
@@ -178,7 +179,7 @@ static void update_weights(qr_cpu_step_t *s, const qr_cpu_layer_t *y, int64_t fr
       }
       qr_cpu_digest_block(s, &digest, c, ldc, row, col, rows, cols);
       s->kern->update(masters + (size_t)row * l->n + col, l->n, c, ldc, s->mem->r + col, l->n, rows,
-                      least(l->n - col, cols), shift);
+                      least(l->n - col, cols), shift, most);
       qr_cpu_lap(&s->laps, QR_CPU_PHASE_UPDATE);
     }
   }
