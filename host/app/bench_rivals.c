@@ -40,7 +40,8 @@ static const void *load(const char *folder, const char *name, const char *packag
              name, folder, package);
     return NULL;
   }
-  *handle = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+  /* Their code stays: they keep memory and thread pools that nobody else could release. */
+  *handle = dlopen(path, RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE);
   const void *found = *handle ? dlsym(*handle, symbol) : NULL;
   if (!found) snprintf(why, why_sz, "cannot be loaded: %.200s", dlerror());
   return found;
