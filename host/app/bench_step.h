@@ -1,7 +1,8 @@
 /* The bench of the training step: attempts, training steps, forward passes and verification of a
    chain's tasks on one accelerator driver, every variant of it, measured in turns (A B A B ...) so
-   that what else happens on the machine falls on all of them alike. Ratios are taken within a
-   round. Wall time only, in floating point: nothing here takes part in consensus. */
+   that what else happens on the machine falls on all of them alike. A sample is the fastest of a
+   few tries in a row, short work more often than long; ratios are taken within a round. Wall time
+   only, in floating point: nothing here takes part in consensus. */
 #ifndef QR_APP_BENCH_STEP_H
 #define QR_APP_BENCH_STEP_H
 
@@ -30,6 +31,8 @@ enum qr_bench_metric {
   QR_BENCH_FORWARD_4096_MS, /* 4096 rows in one job */
   QR_BENCH_FORWARD_ROWS_PER_S, /* rows a second of that job */
   QR_BENCH_ATTEMPT_OF_FIRST,   /* attempt over that of the first variant */
+  QR_BENCH_PRODUCTS_GMAC,      /* the products of a step over their own phase */
+  QR_BENCH_PRODUCTS_OF_PEAK,   /* that over the own peak */
   QR_BENCH_DRAW_SHARE,         /* of an attempt: dither and digest */
   QR_BENCH_NOT_PRODUCT_SHARE,  /* of an attempt: all but the products */
   QR_BENCH_OUTSIDE_SHARE,      /* of an attempt: all but its training steps */

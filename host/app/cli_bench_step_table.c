@@ -4,6 +4,7 @@
 #include "app/cli_bench_step.h"
 
 #define LABEL 28
+#define COLUMN_MAX_CNT 4u /* kernels side by side */
 
 /* One row of a task's table, a column for each kernel. */
 static const struct {
@@ -17,6 +18,8 @@ static const struct {
     {"whole step, GMAC/s", QR_BENCH_STEP_GMAC},
     {"  over its own peak", QR_BENCH_OF_OWN_PEAK},
     {"  over the best peak", QR_BENCH_OF_BEST_PEAK},
+    {"products alone, GMAC/s", QR_BENCH_PRODUCTS_GMAC},
+    {"  over their own peak", QR_BENCH_PRODUCTS_OF_PEAK},
     {"attempt/products at peak", QR_BENCH_ATTEMPT_OF_GEMM},
     {"share of an attempt:", QR_BENCH_METRIC_CNT},
     {"  all but products", QR_BENCH_NOT_PRODUCT_SHARE},
@@ -41,29 +44,46 @@ static void print_one(const char *label, const qr_bench_series_t *s) {
   putchar('\n');
 }
 
-static void print_kernels(const qr_bench_step_t *b, const char *label) {
+/* Kernels side by side. */
+typedef struct {
+  uint32_t from, to;
+} columns_t;
+
+static void print_kernels(const qr_bench_step_t *b, columns_t c, const char *label) {
   print_label(label);
-  for (uint32_t v = 0; v < b->variant_cnt; v++)
+  for (uint32_t v = c.from; v < c.to; v++)
     printf(" %*s", QR_CLI_BENCH_CELL - 1, b->variants[v].name);
   putchar('\n');
 }
 
-static bool any_sample(const qr_bench_step_t *b, uint32_t t, uint32_t metric) {
-  for (uint32_t v = 0; v < b->variant_cnt; v++) {
+static bool any_sample(const qr_bench_step_t *b, columns_t c, uint32_t t, uint32_t metric) {
+  for (uint32_t v = c.from; v < c.to; v++) {
     if (b->cases[t][v].metrics[metric].cnt) return true;
   }
   return false;
 }
 
+static void print_metrics(const qr_bench_step_t *b, columns_t c, uint32_t t) {
+  print_kernels(b, c, "");
+  for (size_t i = 0; i < QR_ARRAY_CNT(rows); i++) {
+    bool heading = rows[i].metric == QR_BENCH_METRIC_CNT;
+    if (heading ? !b->phase_cnt : !any_sample(b, c, t, rows[i].metric)) continue;
+    print_label(rows[i].name);
+    for (uint32_t v = c.from; v < c.to && !heading; v++)
+      qr_cli_bench_print_stat(&b->cases[t][v].metrics[rows[i].metric]);
+    putchar('\n');
+  }
+}
+
 /* ms of a step, ms of an attempt, and the share of the step's. */
-static void print_phases(const qr_bench_step_t *b, uint32_t t) {
+static void print_phases(const qr_bench_step_t *b, columns_t c, uint32_t t) {
   if (!b->phase_cnt) return;
-  print_kernels(b, "ms a step, an attempt, %");
+  print_kernels(b, c, "ms a step, an attempt, %");
   for (uint32_t i = 0; i < b->phase_cnt; i++) {
     char label[LABEL];
     snprintf(label, sizeof label, "  %.*s", LABEL - 5, b->phases[i]);
     print_label(label);
-    for (uint32_t v = 0; v < b->variant_cnt; v++) {
+    for (uint32_t v = c.from; v < c.to; v++) {
       char cell[64] = "-";
       double ms = qr_bench_stat(&b->cases[t][v].phase_ms[i]).median, all = 0;
       for (uint32_t j = 0; j < b->phase_cnt; j++)
@@ -79,22 +99,9 @@ static void print_phases(const qr_bench_step_t *b, uint32_t t) {
   }
 }
 
-static void print_task(const qr_bench_step_t *b, uint32_t t) {
-  const qr_net_t *net = &b->chain.nets[t];
+static void print_comparisons(const qr_bench_step_t *b, uint32_t t) {
   const qr_bench_series_t *scaling = b->scaling[t];
   char label[LABEL];
-  printf("\n%s: K %u, batch %u, %.1f million MACs a step, model %u bytes\n",
-         b->chain.p.tasks[t].name, b->chain.p.step_cnt, net->spec.batch,
-         (double)net->mac_cnt_step * 1e-6, net->model_sz);
-  print_kernels(b, "");
-  for (size_t i = 0; i < QR_ARRAY_CNT(rows); i++) {
-    bool heading = rows[i].metric == QR_BENCH_METRIC_CNT;
-    if (heading ? !b->phase_cnt : !any_sample(b, t, rows[i].metric)) continue;
-    print_label(rows[i].name);
-    for (uint32_t v = 0; v < b->variant_cnt && !heading; v++)
-      qr_cli_bench_print_stat(&b->cases[t][v].metrics[rows[i].metric]);
-    putchar('\n');
-  }
   print_one("attempts/s, 1 thread", &scaling[QR_BENCH_ONE_THREAD]);
   snprintf(label, sizeof label, "attempts/s, %u thread%s", b->thread_cnt,
            b->thread_cnt == 1 ? "" : "s");
@@ -105,7 +112,20 @@ static void print_task(const qr_bench_step_t *b, uint32_t t) {
   print_one("  one thread's over it", &scaling[QR_BENCH_SHARED_OF_ONE]);
   print_one("the step in float32, ms", &b->floats[t][QR_BENCH_FLOAT_MS]);
   print_one("  ours over it", &b->floats[t][QR_BENCH_OURS_OF_FLOAT]);
-  print_phases(b, t);
+}
+
+static void print_task(const qr_bench_step_t *b, uint32_t t) {
+  const qr_net_t *net = &b->chain.nets[t];
+  printf("\n%s: K %u, batch %u, %.1f million MACs a step, model %u bytes\n",
+         b->chain.p.tasks[t].name, b->chain.p.step_cnt, net->spec.batch,
+         (double)net->mac_cnt_step * 1e-6, net->model_sz);
+  for (columns_t c = {0}; c.from < b->variant_cnt; c.from = c.to) {
+    c.to = c.from + COLUMN_MAX_CNT;
+    if (c.to > b->variant_cnt) c.to = b->variant_cnt;
+    print_metrics(b, c, t);
+    if (!c.from) print_comparisons(b, t);
+    print_phases(b, c, t);
+  }
 }
 
 /* ---- products ---- */
@@ -254,8 +274,8 @@ static void print_rival(const char *what, const char *about, const char *why) {
 
 int qr_cli_bench_step_table(const qr_bench_step_t *b, const qr_bench_machine_t *m) {
   qr_cli_bench_print_machine(m);
-  printf("measured in %u rounds over %.1f s, in turns: median (min-max)\n", b->round_cnt,
-         b->seconds);
+  printf("measured in %u rounds over %.1f s, in turns: median (min-max) of the rounds\n",
+         b->round_cnt, b->seconds);
   print_rival("compared, int8", b->rivals.int8_about, b->rivals.int8_why);
   print_rival("compared, float32", b->rivals.f32_about, b->rivals.f32_why);
   if (*b->perf_why) printf("instructions and cycles not counted: %s\n", b->perf_why);
