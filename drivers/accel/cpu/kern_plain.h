@@ -74,13 +74,11 @@ static inline void plain_sums(int32_t *init, const int8_t *panels, uint32_t k4, 
   }
 }
 
-static inline void plain_interleave(int8_t *restrict dst, const int8_t *restrict src, size_t stride,
-                                    uint32_t cnt) {
-  for (uint32_t i = 0; i < cnt; i++) {
-    dst[4 * i] = (int8_t)(src[i] + 64);
-    dst[4 * i + 1] = (int8_t)(src[stride + i] + 64);
-    dst[4 * i + 2] = (int8_t)(src[2 * stride + i] + 64);
-    dst[4 * i + 3] = (int8_t)(src[3 * stride + i] + 64);
+static inline void plain_interleave(int8_t *dst, const int8_t *src, size_t stride, uint32_t cnt) {
+  uint32_t i = 0;
+  for (; cnt - i >= QR_CPU_PANEL; i += QR_CPU_PANEL) plain_zip(dst + 4 * i, src + i, stride, 64);
+  for (; i < cnt; i++) {
+    for (uint32_t r = 0; r < 4; r++) dst[4 * i + r] = (int8_t)(src[r * stride + i] + 64);
   }
 }
 
@@ -130,20 +128,24 @@ static inline uint32_t plain_mask(int32_t *restrict e, size_t lde, const int32_t
 }
 
 /* Sixteen channels at a time, which stay in registers. */
-static inline uint32_t plain_gather(int32_t *restrict e, const int32_t *restrict src,
-                                    const int8_t *restrict x, uint32_t samples,
-                                    const qr_cpu_gather_t *g) {
+typedef uint32_t plain_lanes_t __attribute__((vector_size(16)));
+
+static inline uint32_t plain_gather(int32_t *e, const int32_t *src, const int8_t *x,
+                                    uint32_t samples, const qr_cpu_gather_t *g) {
   enum { CH = 16 };
   uint32_t all = 0;
   for (uint32_t b = 0; b < samples; b++, src += g->src_sz) {
     for (uint32_t p = 0; p < g->pos_cnt; p++) {
       for (uint32_t ch = 0; ch < g->ch; ch += CH, e += CH, x += CH) {
-        int32_t sum[CH] = {0};
+        plain_lanes_t sum[CH / 4] = {{0}}, v[CH / 4];
         for (uint32_t t = 0; t < g->cnt[p]; t++) {
-          const int32_t *s = src + g->at[9 * p + t] + ch;
-          for (uint32_t j = 0; j < CH; j++) sum[j] += s[j];
+          memcpy(v, src + g->at[9 * p + t] + ch, sizeof v);
+#pragma GCC unroll 4
+          for (uint32_t j = 0; j < CH / 4; j++) sum[j] += v[j];
         }
-        all |= plain_mask(e, CH, sum, CH, x, CH, 1, CH);
+        int32_t sums[CH];
+        memcpy(sums, sum, sizeof sums);
+        all |= plain_mask(e, CH, sums, CH, x, CH, 1, CH);
       }
     }
   }

@@ -17,26 +17,10 @@ static inline uint32_t last_column(uint32_t a, uint32_t b, uint32_t c, uint32_t 
          (uint32_t)s[d >> 24] << 24;
 }
 
-/* k: four words of each round's key. */
-static void ars_block(const uint32_t *t, const uint32_t *k, const uint32_t ctr[4],
-                      uint32_t out[4]) {
-  uint32_t a = ctr[0] ^ k[0], b = ctr[1] ^ k[1], c = ctr[2] ^ k[2], d = ctr[3] ^ k[3];
-  for (uint32_t i = 1; i < QR_ARS_ROUNDS; i++) {
-    k += 4;
-    uint32_t w = column(t, a, b, c, d), x = column(t, b, c, d, a), y = column(t, c, d, a, b),
-             z = column(t, d, a, b, c);
-    a = w ^ k[0], b = x ^ k[1], c = y ^ k[2], d = z ^ k[3];
-  }
-  k += 4;
-  out[0] = last_column(a, b, c, d) ^ k[0];
-  out[1] = last_column(b, c, d, a) ^ k[1];
-  out[2] = last_column(c, d, a, b) ^ k[2];
-  out[3] = last_column(d, a, b, c) ^ k[3];
-}
-
-/* The table is made anew for every run of blocks: that costs as much as two of them. */
+/* The table is made anew for every run of blocks: that costs as much as two of them. What does not
+   depend on the block is worked out once: compilers find three quarters of the first round. */
 static void draw(void *dst, const qr_ars_t *s, uint32_t block, uint32_t cnt) {
-  uint32_t t[256], k[4 * (QR_ARS_ROUNDS + 1)];
+  uint32_t t[256], k[QR_ARS_ROUNDS + 1][4];
   uint8_t *out = dst;
   for (uint32_t i = 0; i < 256; i++) {
     uint32_t v = qr_ars_sbox[i], twice = v << 1 ^ (v >> 7) * 0x11b;
@@ -44,14 +28,23 @@ static void draw(void *dst, const qr_ars_t *s, uint32_t block, uint32_t cnt) {
   }
   for (uint32_t i = 0; i <= QR_ARS_ROUNDS; i++) {
     uint64_t lo = s->key[0] + i * QR_ARS_WEYL_LO, hi = s->key[1] + i * QR_ARS_WEYL_HI;
-    k[4 * i] = (uint32_t)lo, k[4 * i + 1] = (uint32_t)(lo >> 32);
-    k[4 * i + 2] = (uint32_t)hi, k[4 * i + 3] = (uint32_t)(hi >> 32);
+    k[i][0] = (uint32_t)lo, k[i][1] = (uint32_t)(lo >> 32);
+    k[i][2] = (uint32_t)hi, k[i][3] = (uint32_t)(hi >> 32);
   }
-  for (uint32_t i = 0; i < cnt; i++) {
-    const uint32_t ctr[4] = {block + i, s->stream, s->ctr2, s->ctr3};
-    uint32_t w[4];
-    ars_block(t, k, ctr, w);
-    for (uint32_t j = 0; j < 4; j++) qr_st32(out + 16 * i + 4 * j, w[j]);
+  const uint32_t b0 = s->stream ^ k[0][1], c0 = s->ctr2 ^ k[0][2], d0 = s->ctr3 ^ k[0][3];
+  for (uint32_t i = 0; i < cnt; i++, out += 16) {
+    uint32_t a = (block + i) ^ k[0][0], b = b0, c = c0, d = d0;
+#pragma GCC unroll 4
+    for (uint32_t r = 1; r < QR_ARS_ROUNDS; r++) {
+      uint32_t w = column(t, a, b, c, d), x = column(t, b, c, d, a), y = column(t, c, d, a, b),
+               z = column(t, d, a, b, c);
+      a = w ^ k[r][0], b = x ^ k[r][1], c = y ^ k[r][2], d = z ^ k[r][3];
+    }
+    const uint32_t *last = k[QR_ARS_ROUNDS];
+    qr_st32(out, last_column(a, b, c, d) ^ last[0]);
+    qr_st32(out + 4, last_column(b, c, d, a) ^ last[1]);
+    qr_st32(out + 8, last_column(c, d, a, b) ^ last[2]);
+    qr_st32(out + 12, last_column(d, a, b, c) ^ last[3]);
   }
 }
 
@@ -64,8 +57,13 @@ static void draw(void *dst, const qr_ars_t *s, uint32_t block, uint32_t cnt) {
 #define TILE_ROWS 2u
 #define TILE_COLS 4u
 
-static void widen4(int16_t *dst, const int8_t *src) {
-  for (uint32_t i = 0; i < 4; i++) dst[i] = src[i];
+/* Sixteen bytes to four places, gap apart. Copied first, or compilers load them one by one. */
+static inline void spread(int16_t *dst, size_t gap, const int8_t *src) {
+  int8_t v[16];
+  int16_t w[16];
+  memcpy(v, src, sizeof v);
+  for (uint32_t i = 0; i < 16; i++) w[i] = v[i];
+  for (uint32_t i = 0; i < 4; i++) memcpy(dst + i * gap, w + 4 * i, 8);
 }
 
 static void tile(const int16_t *restrict x, const int16_t *restrict y, uint32_t k,
@@ -98,18 +96,49 @@ static void block(const int16_t *x, const int16_t *y, uint32_t rows, uint32_t k,
   }
 }
 
+/* Whether the next four of these offsets lie side by side. */
+static inline bool in_line(const uint32_t *at) {
+  return at[1] - at[0] == 4 && at[2] - at[1] == 4 && at[3] - at[2] == 4;
+}
+
+/* One row of A. */
+static void widen_row(int16_t *x, const int8_t *a, const uint32_t *step, uint32_t cnt) {
+  for (uint32_t q = 0; q < cnt;) {
+    if (cnt - q >= 4 && in_line(step + q)) {
+      spread(x + 4 * q, 4, a + step[q]);
+      q += 4;
+      continue;
+    }
+    for (uint32_t i = 0; i < 4; i++) x[4 * q + i] = a[step[q] + i];
+    q++;
+  }
+}
+
+/* Rows of A by four: side by side in a transposed operand, each by itself otherwise. */
+static void widen_rows(int16_t *x, const int8_t *a, const uint32_t *row, uint32_t rows,
+                       const uint32_t *step, uint32_t cnt) {
+  for (uint32_t i = 0; i < rows; i += 4, x += 4 * BLOCK_K) {
+    if (in_line(row + i)) {
+      for (uint32_t q = 0; q < cnt; q++) spread(x + 4 * q, BLOCK_K, a + row[i] + step[q]);
+      continue;
+    }
+    for (uint32_t r = 0; r < 4; r++) widen_row(x + r * BLOCK_K, a + row[i + r], step, cnt);
+  }
+}
+
+static void widen_panel(int16_t *y, const int8_t *b, uint32_t cnt) {
+  for (uint32_t q = 0; q < cnt; q++, b += 64) {
+    for (uint32_t i = 0; i < QR_CPU_PANEL; i += 4)
+      spread(y + i * BLOCK_K + 4 * q, BLOCK_K, b + 4 * i);
+  }
+}
+
 /* Rows from row, groups from k4 of them on, by all columns. */
 static void slab(const qr_cpu_gemm_t *g, uint32_t row, uint32_t rows, uint32_t k4, uint32_t cnt) {
   int16_t x[BLOCK_ROWS * BLOCK_K], y[QR_CPU_PANEL * BLOCK_K];
-  for (uint32_t i = 0; i < rows; i++) {
-    for (uint32_t q = 0; q < cnt; q++)
-      widen4(x + i * BLOCK_K + 4 * q, g->a + g->row[row + i] + g->step[k4 + q]);
-  }
+  widen_rows(x, g->a, g->row + row, rows, g->step + k4, cnt);
   for (uint32_t j = 0; j < g->n; j += QR_CPU_PANEL) {
-    const int8_t *b = g->b + ((size_t)j / QR_CPU_PANEL * g->k4 + k4) * 64;
-    for (uint32_t q = 0; q < cnt; q++, b += 64) {
-      for (uint32_t i = 0; i < QR_CPU_PANEL; i++) widen4(y + i * BLOCK_K + 4 * q, b + 4 * i);
-    }
+    widen_panel(y, g->b + ((size_t)j / QR_CPU_PANEL * g->k4 + k4) * 64, cnt);
     block(x, y, rows, 4 * cnt, k4 ? NULL : g->init + j, k4 || g->add, g->c + row * g->ldc + j,
           g->ldc);
   }
