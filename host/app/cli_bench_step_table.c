@@ -66,11 +66,17 @@ static bool any_sample(const qr_bench_step_t *b, columns_t c, uint32_t t, uint32
 static void print_metrics(const qr_bench_step_t *b, columns_t c, uint32_t t) {
   print_kernels(b, c, "");
   for (size_t i = 0; i < QR_ARRAY_CNT(rows); i++) {
-    bool heading = rows[i].metric == QR_BENCH_METRIC_CNT;
-    if (heading ? !b->phase_cnt : !any_sample(b, c, t, rows[i].metric)) continue;
+    uint32_t metric = rows[i].metric;
+    if (metric == QR_BENCH_METRIC_CNT) {
+      if (b->phase_cnt) printf("  %s\n", rows[i].name);
+      continue;
+    }
+    if (!any_sample(b, c, t, metric) ||
+        (metric == QR_BENCH_ATTEMPT_OF_FIRST && b->variant_cnt == 1))
+      continue;
     print_label(rows[i].name);
-    for (uint32_t v = c.from; v < c.to && !heading; v++)
-      qr_cli_bench_print_stat(&b->cases[t][v].metrics[rows[i].metric]);
+    for (uint32_t v = c.from; v < c.to; v++)
+      qr_cli_bench_print_stat(&b->cases[t][v].metrics[metric]);
     putchar('\n');
   }
 }
