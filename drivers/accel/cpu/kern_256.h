@@ -120,22 +120,18 @@ static void interleave(int8_t *dst, const int8_t *src, size_t stride, uint32_t c
 /* Eight groups of eight columns: a matrix of 32-bit numbers turned about. */
 static inline void transpose8(int8_t *dst, const int8_t *src, size_t ld) {
   __m256i r[8], t[8];
-#pragma GCC unroll 8
-  for (uint32_t i = 0; i < 8; i++) r[i] = load(src + i * ld);
-#pragma GCC unroll 4
-  for (uint32_t i = 0; i < 8; i += 2) {
+  UNROLL_ALL for (uint32_t i = 0; i < 8; i++) r[i] = load(src + i * ld);
+  UNROLL_ALL for (uint32_t i = 0; i < 8; i += 2) {
     t[i] = _mm256_unpacklo_epi32(r[i], r[i + 1]);
     t[i + 1] = _mm256_unpackhi_epi32(r[i], r[i + 1]);
   }
-#pragma GCC unroll 2
-  for (uint32_t i = 0; i < 8; i += 4) {
+  UNROLL_ALL for (uint32_t i = 0; i < 8; i += 4) {
     r[i] = _mm256_unpacklo_epi64(t[i], t[i + 2]);
     r[i + 1] = _mm256_unpackhi_epi64(t[i], t[i + 2]);
     r[i + 2] = _mm256_unpacklo_epi64(t[i + 1], t[i + 3]);
     r[i + 3] = _mm256_unpackhi_epi64(t[i + 1], t[i + 3]);
   }
-#pragma GCC unroll 4
-  for (uint32_t i = 0; i < 4; i++) {
+  UNROLL_ALL for (uint32_t i = 0; i < 4; i++) {
     store(dst + 64 * i, _mm256_permute2x128_si256(r[i], r[i + 4], 0x20));
     store(dst + 64 * (i + 4), _mm256_permute2x128_si256(r[i], r[i + 4], 0x31));
   }
@@ -175,15 +171,13 @@ ALWAYS_INLINE void tile(const qr_cpu_gemm_t *g, uint32_t row, uint32_t col, cons
   const int8_t *a[8];
   int32_t *c = g->c + row * g->ldc + col;
   __m256i x[8], y[8];
-#pragma GCC unroll 8
-  for (uint32_t i = 0; i < rows; i++) {
+  UNROLL_ALL for (uint32_t i = 0; i < rows; i++) {
     a[i] = g->a + g->row[row + i];
     x[i] = load(g->init + col);
     y[i] = load(g->init + col + 8);
   }
   dots(x, y, a, g->step, g->b + (size_t)col * g->k4 * 4, g->k4, rows);
-#pragma GCC unroll 8
-  for (uint32_t i = 0; i < rows; i++, c += g->ldc) {
+  UNROLL_ALL for (uint32_t i = 0; i < rows; i++, c += g->ldc) {
     store(c, g->add ? _mm256_add_epi32(load(c), x[i]) : x[i]);
     store(c + 8, g->add ? _mm256_add_epi32(load(c + 8), y[i]) : y[i]);
   }
@@ -342,8 +336,7 @@ static void update(int16_t *w, size_t ldw, const int32_t *g, size_t ldg, const u
       update_by16(w + i * ldw, g + i * ldg, r + i * ldr, whole, &k, false);
   }
   if (whole < cols)
-    plain_update(w + whole, ldw, g + whole, ldg, r + whole, ldr, rows, cols - whole, shift,
-                 most);
+    plain_update(w + whole, ldw, g + whole, ldg, r + whole, ldr, rows, cols - whole, shift, most);
 }
 
 #define KERN_ENTRIES                                                                               \

@@ -36,16 +36,14 @@ static inline __m256i join(__m256i sum, __m256i pairs) {
 ALWAYS_INLINE void dots(__m256i *x, __m256i *y, const int8_t *const *a, const uint32_t *step,
                         const int8_t *b, uint32_t k4, const uint32_t rows) {
   for (; k4 >= 2; k4 -= 2, step += 2, b += 128) {
-#pragma GCC unroll 8
-    for (uint32_t i = 0; i < rows; i++) {
+    UNROLL_ALL for (uint32_t i = 0; i < rows; i++) {
       __m256i p = load_a(a[i] + step[0]), q = load_a(a[i] + step[1]);
       x[i] = join(x[i], _mm256_add_epi16(pairs(p, b), pairs(q, b + 64)));
       y[i] = join(y[i], _mm256_add_epi16(pairs(p, b + 32), pairs(q, b + 96)));
     }
   }
   if (!k4) return;
-#pragma GCC unroll 8
-  for (uint32_t i = 0; i < rows; i++) {
+  UNROLL_ALL for (uint32_t i = 0; i < rows; i++) {
     __m256i p = load_a(a[i] + step[0]);
     x[i] = join(x[i], pairs(p, b));
     y[i] = join(y[i], pairs(p, b + 32));

@@ -37,8 +37,7 @@ static void draw(void *dst, const qr_ars_t *s, uint32_t block, uint32_t cnt) {
 ALWAYS_INLINE void dots(__m256i *x, __m256i *y, const int8_t *const *a, const uint32_t *step,
                         const int8_t *b, uint32_t k4, const uint32_t rows) {
   for (uint32_t g = 0; g < k4; g++, b += 64) {
-#pragma GCC unroll 8
-    for (uint32_t i = 0; i < rows; i++) {
+    UNROLL_ALL for (uint32_t i = 0; i < rows; i++) {
       __m256i v = load_a(a[i] + step[g]);
       x[i] = _mm256_dpbusd_avx_epi32(x[i], v, load(b));
       y[i] = _mm256_dpbusd_avx_epi32(y[i], v, load(b + 32));

@@ -103,28 +103,21 @@ static void tile4(const qr_cpu_gemm_t *g, uint32_t row, uint32_t col) {
   const int8_t *a[ROWS], *b = g->b + (size_t)col * g->k4 * 4;
   int32_t *c = g->c + row * g->ldc + col;
   int32x4_t x[ROWS][PARTS];
-#pragma GCC unroll 4
-  for (uint32_t i = 0; i < ROWS; i++) {
+  UNROLL_ALL for (uint32_t i = 0; i < ROWS; i++) {
     a[i] = g->a + g->row[row + i];
-#pragma GCC unroll 4
-    for (uint32_t j = 0; j < PARTS; j++) x[i][j] = vld1q_s32(g->init + col + 4 * j);
+    UNROLL_ALL for (uint32_t j = 0; j < PARTS; j++) x[i][j] = vld1q_s32(g->init + col + 4 * j);
   }
   for (uint32_t q = 0; q < g->k4; q++, b += 64) {
     int8x16_t p[PARTS];
-#pragma GCC unroll 4
-    for (uint32_t j = 0; j < PARTS; j++) p[j] = vld1q_s8(b + 16 * j);
-#pragma GCC unroll 4
-    for (uint32_t i = 0; i < ROWS; i++) {
+    UNROLL_ALL for (uint32_t j = 0; j < PARTS; j++) p[j] = vld1q_s8(b + 16 * j);
+    UNROLL_ALL for (uint32_t i = 0; i < ROWS; i++) {
       int8x8_t v = load_a(a[i] + g->step[q]);
-#pragma GCC unroll 4
-      for (uint32_t j = 0; j < PARTS; j++) x[i][j] = vdotq_lane_s32(x[i][j], p[j], v, 0);
+      UNROLL_ALL for (uint32_t j = 0; j < PARTS; j++) x[i][j] = vdotq_lane_s32(x[i][j], p[j], v, 0);
     }
   }
-#pragma GCC unroll 4
-  for (uint32_t i = 0; i < ROWS; i++, c += g->ldc) {
-#pragma GCC unroll 4
-    for (uint32_t j = 0; j < PARTS; j++)
-      vst1q_s32(c + 4 * j, g->add ? vaddq_s32(x[i][j], vld1q_s32(c + 4 * j)) : x[i][j]);
+  UNROLL_ALL for (uint32_t i = 0; i < ROWS; i++, c += g->ldc) {
+    UNROLL_ALL for (uint32_t j = 0; j < PARTS; j++)
+        vst1q_s32(c + 4 * j, g->add ? vaddq_s32(x[i][j], vld1q_s32(c + 4 * j)) : x[i][j]);
   }
 }
 

@@ -9,6 +9,13 @@
 
 #define ALWAYS_INLINE static inline __attribute__((always_inline))
 
+/* Before a loop of constant length over an array: all of the array then stays in registers. */
+#if defined(__clang__)
+#define UNROLL_ALL _Pragma("clang loop unroll(full)")
+#else
+#define UNROLL_ALL _Pragma("GCC unroll 8")
+#endif
+
 ALWAYS_INLINE int32_t plain_clip(int32_t v, int32_t lo, int32_t hi) {
   v = v < lo ? lo : v;
   return v > hi ? hi : v;
@@ -140,8 +147,7 @@ static inline uint32_t plain_gather(int32_t *e, const int32_t *src, const int8_t
         plain_lanes_t sum[CH / 4] = {{0}}, v[CH / 4];
         for (uint32_t t = 0; t < g->cnt[p]; t++) {
           memcpy(v, src + g->at[9 * p + t] + ch, sizeof v);
-#pragma GCC unroll 4
-          for (uint32_t j = 0; j < CH / 4; j++) sum[j] += v[j];
+          UNROLL_ALL for (uint32_t j = 0; j < CH / 4; j++) sum[j] += v[j];
         }
         int32_t sums[CH];
         memcpy(sums, sum, sizeof sums);

@@ -34,8 +34,7 @@ static void draw(void *dst, const qr_ars_t *s, uint32_t block, uint32_t cnt) {
   const uint32_t b0 = s->stream ^ k[0][1], c0 = s->ctr2 ^ k[0][2], d0 = s->ctr3 ^ k[0][3];
   for (uint32_t i = 0; i < cnt; i++, out += 16) {
     uint32_t a = (block + i) ^ k[0][0], b = b0, c = c0, d = d0;
-#pragma GCC unroll 4
-    for (uint32_t r = 1; r < QR_ARS_ROUNDS; r++) {
+    UNROLL_ALL for (uint32_t r = 1; r < QR_ARS_ROUNDS; r++) {
       uint32_t w = column(t, a, b, c, d), x = column(t, b, c, d, a), y = column(t, c, d, a, b),
                z = column(t, d, a, b, c);
       a = w ^ k[r][0], b = x ^ k[r][1], c = y ^ k[r][2], d = z ^ k[r][3];
