@@ -90,6 +90,9 @@ static void add_task(qr_bench_product_list_t *out, const qr_net_t *net, uint32_t
     memset(&p->op.geo, 0, sizeof p->op.geo);
     if (!(p = add(out, kind, op->layer, task, op))) return;
     p->image = true;
+    if (op->flags & QR_GEMM_A_TRANS)
+      p->rival_why =
+          "oneDNN has no int8 convolution backward by weights, and matmul takes no image";
   }
 }
 
@@ -219,7 +222,6 @@ static int add_rival(qr_bench_products_t *s, uint32_t i, bool conv, qr_rival_for
   return err;
 }
 
-/* Matmul takes no image, and for weights there is no convolution backward in int8. */
 static int add_rivals(qr_bench_products_t *s, uint32_t i) {
   const qr_bench_product_t *p = &s->out->list[i];
   bool trans = p->op.flags & QR_GEMM_A_TRANS, backward = p->op.flags & QR_GEMM_B_TRANS;

@@ -45,6 +45,7 @@ typedef struct {
                  product of rows that were gathered before, which is what matmul takes */
   char why[64]; /* the driver makes no single products: why */
   qr_bench_series_t figures[QR_BENCH_PRODUCT_FIGURE_CNT];
+  const char *rival_why; /* the library has no way at all: why, else NULL */
   uint32_t rival_cnt;
   qr_bench_rival_t rivals[QR_BENCH_RIVAL_MAX_CNT];
 } qr_bench_product_t;

@@ -41,12 +41,9 @@ const qr_cli_bench_t qr_cli_bench_step = {
     .help =
         "attempts, training steps and their products, forward passes and verification\n"
         "With every kernel that the driver offers, in turns within one run: medians with the "
-        "smallest and largest sample, and\n"
-        "ratios taken within a round. The peak is a loop of int8 dot products between registers in "
-        "the same run. An attempt\n"
-        "counts with its target values known, as most attempts between two blocks. Products and "
-        "the whole step are compared\n"
-        "with oneDNN (int8) and with the same network in float32 on OpenBLAS, one thread each, if "
-        "they were there when this\n"
-        "program was built.",
+        "smallest and the\nlargest sample, and ratios taken within a round. The peak is a loop "
+        "of int8 dot products between\nregisters in the same run. An attempt counts with its "
+        "target values known, as most attempts between\ntwo blocks. Products and the whole step "
+        "are compared with oneDNN (int8) and with the same network in\nfloat32 on OpenBLAS, one "
+        "thread each, if they were there when this program was built.",
 };

@@ -61,6 +61,7 @@ static json_t *products_json(const qr_bench_step_t *b, uint32_t task) {
     for (uint32_t r = 0; r < p->rival_cnt; r++)
       json_array_append_new(ways, way_json(&p->rivals[r]));
     json_object_set_new(o, "rival", ways);
+    set_text(o, "rival_missing", p->rival_why ? p->rival_why : "");
     json_array_append_new(list, o);
   }
   return list;
