@@ -11,7 +11,7 @@
 
 enum { OPT_TASK, OPT_SECONDS, OPT_ACCEL, OPT_RIVALS };
 
-static const qr_cli_bench_t *const benches[] = {&qr_cli_bench_step};
+static const qr_cli_bench_t *const benches[] = {&qr_cli_bench_step, &qr_cli_bench_adversary};
 
 /* ---- what benches share ---- */
 
@@ -97,7 +97,7 @@ static void print_benches(void) {
 
 const qr_cli_command_t qr_cli_bench = {
     .name = "bench",
-    .args = "step",
+    .args = "step|adversary",
     .arg_min_cnt = 1,
     .arg_max_cnt = 1,
     .run = run_bench,
