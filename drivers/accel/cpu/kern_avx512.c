@@ -3,7 +3,8 @@
 #define KERN_NAME "avx512"
 
 #include "kern_avx512_table.h"
+#include "kern_x86.h"
 
 static bool supported(void) {
-  return has_vnni() && __builtin_cpu_supports("avx512vbmi") && __builtin_cpu_supports("vaes");
+  return has_vnni() && __builtin_cpu_supports("avx512vbmi") && has_vaes();
 }

@@ -1,15 +1,10 @@
 /* AVX2 with the dot product of VNNI and AES on whole registers: what client processors have had
    since 2021, and small server cores, in the place of AVX-512. */
-#include <cpuid.h>
-
 #include "kern_256.h"
+#include "kern_x86.h"
 
-/* Compilers do not all know these instructions by name for __builtin_cpu_supports. */
 static bool supported(void) {
-  unsigned a, b, c, d;
-  if (!__builtin_cpu_supports("avx2")) return false; /* the system saves the registers, too */
-  bool vaes = __get_cpuid_count(7, 0, &a, &b, &c, &d) && (c & 1u << 9);
-  return vaes && __get_cpuid_count(7, 1, &a, &b, &c, &d) && (a & 1u << 4);
+  return __builtin_cpu_supports("avx2") && has_avxvnni() && has_vaes();
 }
 
 static void draw(void *dst, const qr_ars_t *s, uint32_t block, uint32_t cnt) {
