@@ -49,7 +49,8 @@ for key in gmac_per_s step_ms attempt_ms attempts_per_s step_gmac_per_s step_rat
   grep -q "^$key " <<< "$figures" || fail "no $key in $json"
   checks=$((checks + 1))
 done
-awk '$1 != "outside_steps_share_of_attempt" && !($3 > 0 && $3 <= $2 && $2 <= $4) { print "not 0 < min <= median <= max: " $0; bad = 1 } END { exit bad }' \
+# Shares of an attempt by runs of their own can come out below nought where other work disturbs one of them.
+awk '$1 !~ /^(outside_steps|not_product)_share_of_attempt$/ && !($3 > 0 && $3 <= $2 && $2 <= $4) { print "not 0 < min <= median <= max: " $0; bad = 1 } END { exit bad }' \
   <<< "$figures" || fail "a figure is impossible"
 # Figures of the same samples: the fastest attempt gives the highest rate, the fastest step the most products.
 awk -v mac_cnt="$(printf '%s' "$json" | field step_mac_cnt)" '
