@@ -14,8 +14,6 @@
 #define FORWARD_ROWS 256u /* rows of one target-value job */
 #define ROLLOUT_STEPS 8u  /* environment steps of one poll */
 
-enum stage { IDLE, REPLAY, GATHER, TARGETS, TRAIN, ROOT, ACT, CHECK_ACTIONS, EVALUATE };
-
 struct qr_executor {
   const qr_chain_cfg_t *cfg;
   const qr_accel_ops_t *accel;
@@ -24,7 +22,7 @@ struct qr_executor {
   uint32_t digest_cnt[QR_TASK_MAX_CNT];
   qr_qcache_t *qcache;
   qr_exec_job_t *job;
-  enum stage stage;
+  enum qr_exec_stage stage;
   bool cancel;
   qr_hash_t sigma, rho;
   qr_header_t claimed; /* VERIFY: the header as it came */
@@ -148,7 +146,7 @@ void qr_executor_cancel(qr_executor_t *x) {
 static void finish(qr_executor_t *x) {
   x->job->done = true;
   x->job = NULL;
-  x->stage = IDLE;
+  x->stage = QR_EXEC_IDLE;
 }
 
 static void fail(qr_executor_t *x, int err) {
@@ -161,7 +159,7 @@ static void refute(qr_executor_t *x, enum qr_verdict v) {
   finish(x);
 }
 
-static void begin_rollout(qr_executor_t *x, enum stage stage) {
+static void begin_rollout(qr_executor_t *x, enum qr_exec_stage stage) {
   x->stage = stage;
   x->t = 0;
   x->rollout_return = 0;
@@ -169,7 +167,7 @@ static void begin_rollout(qr_executor_t *x, enum stage stage) {
 
 static void begin_evaluation(qr_executor_t *x, const qr_hash_t *feed) {
   const qr_env_t *env = env_of(x);
-  begin_rollout(x, EVALUATE);
+  begin_rollout(x, QR_EXEC_EVALUATE);
   for (uint32_t i = 0; i < E_CNT; i++) env->start(&x->live[i], feed, i);
 }
 
@@ -191,7 +189,7 @@ void qr_executor_start(qr_executor_t *x, qr_exec_job_t *job) {
   x->gather_k = 0;
   x->missing_cnt = x->missing_done = x->trace_cnt = 0;
   qr_qcache_bind(x->qcache, job->view, &x->qview);
-  x->stage = job->mode == QR_EXEC_VERIFY ? REPLAY : GATHER;
+  x->stage = job->mode == QR_EXEC_VERIFY ? QR_EXEC_REPLAY : QR_EXEC_GATHER;
 }
 
 /* The segment as the block's actions give it. Whether they are the model's choices is looked at
@@ -203,7 +201,7 @@ static void replay(qr_executor_t *x) {
   qr_view_rebuild_segment(job->segment, &v->parent, job->task, qr_view_start_states(v),
                           job->actions);
   job->replayed = true;
-  x->stage = GATHER;
+  x->stage = QR_EXEC_GATHER;
 }
 
 /* One step's minibatch: observations and actions copied out, rows without a known target value
@@ -223,7 +221,7 @@ static void gather(qr_executor_t *x) {
     x->qview.known[s][r] = 1; /* becomes true before anything reads it */
     x->missing[x->missing_cnt++] = rows[b];
   }
-  if (++x->gather_k == x->cfg->p.step_cnt) x->stage = TARGETS;
+  if (++x->gather_k == x->cfg->p.step_cnt) x->stage = QR_EXEC_TARGETS;
 }
 
 /* Sends a forward job; false if the accelerator refused. */
@@ -282,7 +280,7 @@ static void send_attempt(qr_executor_t *x) {
       .digests = x->digests,
       .td_abs_sum = x->td_abs_sum,
   };
-  x->stage = TRAIN;
+  x->stage = QR_EXEC_TRAIN;
   if (x->accel->submit(x->queue, &x->accel_job))
     fail(x, QR_ERR_IO);
   else
@@ -346,11 +344,9 @@ static void find_root(qr_executor_t *x) {
     return;
   }
   job->facts = (qr_exec_facts_t){.task = job->task, .td_abs_sum = x->td_abs_sum[0]};
-  job->facts.eligible =
-      !job->view->has_td_limit || job->facts.td_abs_sum <= job->view->td_limit;
   job->trained = true;
   x->rho = qr_header_rho(&x->sigma, &h->model_out, &h->trace_last);
-  begin_rollout(x, job->mode == QR_EXEC_VERIFY ? CHECK_ACTIONS : ACT);
+  begin_rollout(x, job->mode == QR_EXEC_VERIFY ? QR_EXEC_CHECK_ACTIONS : QR_EXEC_ACT);
   if (job->mode == QR_EXEC_VERIFY) return;
   qr_hash_t feed = qr_view_act_feed(&job->view->parent, job->task);
   qr_segment_begin(job->segment->seg, qr_view_start_states(job->view), &feed, x->live);
@@ -473,10 +469,10 @@ static void evaluate_once(qr_executor_t *x) {
 static void send_rollout_forward(qr_executor_t *x) {
   const int8_t *obs = x->forward_obs;
   uint32_t obs_sz = obs_sz_of(x), row_cnt = E_CNT;
-  if (x->stage == CHECK_ACTIONS) {
+  if (x->stage == QR_EXEC_CHECK_ACTIONS) {
     obs = x->job->segment->seg->obs;
     row_cnt = x->job->segment->seg->row_cnt;
-  } else if (x->stage == ACT) {
+  } else if (x->stage == QR_EXEC_ACT) {
     obs = qr_segment_observe(x->job->segment->seg, x->t, x->live);
   } else {
     for (uint32_t i = 0; i < E_CNT; i++)
@@ -489,7 +485,7 @@ static void send_rollout_forward(qr_executor_t *x) {
 /* What to do when the accelerator has finished the job in flight. */
 static void land(qr_executor_t *x) {
   x->in_flight = false;
-  if (x->stage == TRAIN) {
+  if (x->stage == QR_EXEC_TRAIN) {
     follow_training(x);
     if (x->cancel) {
       x->job->cancelled = true;
@@ -499,12 +495,12 @@ static void land(qr_executor_t *x) {
     } else if (x->accel_job.err) {
       fail(x, x->accel_job.err);
     } else {
-      x->stage = ROOT;
+      x->stage = QR_EXEC_ROOT;
     }
     return;
   }
   if (x->cancel || x->accel_job.err) {
-    if (x->stage == TARGETS) forget_missing(x);
+    if (x->stage == QR_EXEC_TARGETS) forget_missing(x);
     x->job->cancelled = x->cancel;
     if (x->cancel)
       finish(x);
@@ -512,11 +508,11 @@ static void land(qr_executor_t *x) {
       fail(x, x->accel_job.err);
     return;
   }
-  if (x->stage == TARGETS)
+  if (x->stage == QR_EXEC_TARGETS)
     keep_target_values(x);
-  else if (x->stage == ACT)
+  else if (x->stage == QR_EXEC_ACT)
     act_once(x);
-  else if (x->stage == CHECK_ACTIONS)
+  else if (x->stage == QR_EXEC_CHECK_ACTIONS)
     check_actions(x);
   else
     evaluate_once(x);
@@ -524,29 +520,31 @@ static void land(qr_executor_t *x) {
 
 static void advance(qr_executor_t *x) {
   switch (x->stage) {
-  case REPLAY: replay(x); break;
-  case GATHER: gather(x); break;
-  case TARGETS: compute_targets(x); break;
-  case ROOT: find_root(x); break;
-  case ACT:
-  case CHECK_ACTIONS:
-  case EVALUATE: send_rollout_forward(x); break;
+  case QR_EXEC_REPLAY: replay(x); break;
+  case QR_EXEC_GATHER: gather(x); break;
+  case QR_EXEC_TARGETS: compute_targets(x); break;
+  case QR_EXEC_ROOT: find_root(x); break;
+  case QR_EXEC_ACT:
+  case QR_EXEC_CHECK_ACTIONS:
+  case QR_EXEC_EVALUATE: send_rollout_forward(x); break;
   default: QR_ASSERT(!"a stage that waits has a job in flight");
   }
 }
 
+enum qr_exec_stage qr_executor_stage(const qr_executor_t *x) { return x->stage; }
+
 bool qr_executor_poll(qr_executor_t *x) {
   if (!x->job) return false;
-  uint32_t rounds = x->stage == ACT || x->stage == EVALUATE ? 2 * ROLLOUT_STEPS : 1;
+  uint32_t rounds = x->stage == QR_EXEC_ACT || x->stage == QR_EXEC_EVALUATE ? 2 * ROLLOUT_STEPS : 1;
   for (uint32_t i = 0; i < rounds && x->job; i++) {
     if (x->in_flight) {
       x->accel->poll(x->queue);
       if (x->accel_job.finished)
         land(x);
-      else if (x->stage == TRAIN)
+      else if (x->stage == QR_EXEC_TRAIN)
         follow_training(x);
     } else if (x->cancel) {
-      if (x->stage == GATHER || x->stage == TARGETS) forget_missing(x);
+      if (x->stage == QR_EXEC_GATHER || x->stage == QR_EXEC_TARGETS) forget_missing(x);
       x->job->cancelled = true;
       finish(x);
     } else {

@@ -11,6 +11,19 @@
 
 typedef struct qr_executor qr_executor_t;
 
+enum qr_exec_stage {
+  QR_EXEC_IDLE,
+  QR_EXEC_REPLAY, /* a verifier plays the block's actions */
+  QR_EXEC_GATHER,
+  QR_EXEC_TARGETS,
+  QR_EXEC_TRAIN,
+  QR_EXEC_ROOT,
+  QR_EXEC_ACT,
+  QR_EXEC_CHECK_ACTIONS, /* a verifier looks at all of them at once */
+  QR_EXEC_EVALUATE,
+  QR_EXEC_STAGE_CNT
+};
+
 enum qr_exec_mode {
   QR_EXEC_MINE,   /* an attempt; goes on past the training only with a valid ticket */
   QR_EXEC_VERIFY, /* a block; ends at the first contradiction */
@@ -24,7 +37,7 @@ typedef struct {
   const qr_view_t *view; /* MINE, VERIFY */
   const qr_body_t *body; /* VERIFY: passed qr_body_check */
   const uint8_t *model_in;
-  uint8_t *model_out; /* MINE, VERIFY: room for a model; the model after steps_done steps */
+  uint8_t *model_out;        /* MINE, VERIFY: room for a model; the model after steps_done steps */
   qr_segment_obj_t *segment; /* MINE, VERIFY: a fresh object that receives the acting segment */
   qr_hash_t score_feed;      /* SCORE */
   /* MINE: prefix in, suffix out once won. VERIFY: the block's header; suffix fields are overwritten
@@ -57,6 +70,8 @@ void qr_executor_fini(qr_executor_t *x); /* no job in progress */
 void qr_executor_start(qr_executor_t *x, qr_exec_job_t *job);
 /* One piece of work; returns true if a job was in progress. */
 bool qr_executor_poll(qr_executor_t *x);
+/* Where the job in progress stands. */
+enum qr_exec_stage qr_executor_stage(const qr_executor_t *x);
 /* Ends the job early: it becomes done with cancelled set, after the training step in progress. */
 void qr_executor_cancel(qr_executor_t *x);
 

@@ -15,7 +15,7 @@
   (1 * QR_PEER_SEC) /* after the application dropped a block for want of room or of its model */
 #define LONG_NS (600 * QR_PEER_SEC)
 #define TOLD_MIN_CNT 10u /* blocks that make a sync worth a line in the log */
-#define FAIL_MAX_CNT 3u /* in a row; then the connection ends */
+#define FAIL_MAX_CNT 3u  /* in a row; then the connection ends */
 #define UNDER_WAY_MAX_CNT                                                                          \
   40u /* blocks between question and verdict: the application holds so many of one peer */
 #define COST_TIMEOUT 25u

@@ -131,7 +131,8 @@ static void test_forged_execution(void **state) {
     reseal(&f);
     assert_int_equal(offer(&r, &f), QR_VERDICT_TRACE);
   }
-  /* One action that the model did not choose, at the start, in between and at the end of the segment. */
+  /* One action that the model did not choose, at the start, in between and at the end of the
+   * segment. */
   for (uint32_t i = 0; i < honest.action_cnt; i += 9) {
     f = honest;
     f.actions[i] = (uint8_t)((f.actions[i] + 1) % 3);
