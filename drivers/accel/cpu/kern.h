@@ -33,8 +33,17 @@ typedef struct {
   const int8_t *b;            /* panels, k4 * 64 bytes each */
   const int32_t *init;        /* [n] */
   int32_t *c;
+  /* C's row i is at c + c_row[i], or at c + i * ldc if c_row is NULL. */
+  const uint32_t *c_row;
   size_t ldc;
   bool add; /* C += the product, else C = */
+  /* If key is not NULL, *digest grows by what the product, before it is added, adds to a digest: as
+     qr_cpu_kern_t.digest with these keys and factors, which are those of C's first row and column.
+   */
+  const uint32_t *key;
+  size_t ldk;
+  const uint64_t *rho;
+  uint64_t *digest;
 } qr_cpu_gemm_t;
 
 /* Dither of magnitude d; the result gets plus (0, or 64 for an A). d = 0 is a plain copy, without
@@ -50,15 +59,6 @@ typedef struct {
   int shift;     /* 0..24 */
   int8_t lo, hi; /* bounds of what is stored; the sums are of [-64, 63] */
 } qr_cpu_round_t;
-
-/* Gathers what a convolution's errors scatter: element (p, c) of a sample is the sum over cnt[p]
-   places of src[at[9 * p + t] + c]. */
-typedef struct {
-  uint32_t pos_cnt, ch; /* positions of an image; channels, a multiple of 16 */
-  size_t src_sz;        /* elements of one sample's rows */
-  const uint8_t *cnt;   /* [pos_cnt], at most 9 */
-  const uint32_t *at;   /* [pos_cnt][9] */
-} qr_cpu_gather_t;
 
 typedef struct {
   const char *name;
@@ -98,12 +98,11 @@ typedef struct {
      shift in 1..24; bias at the accumulator's scale. cols is a multiple of 16. */
   void (*act)(int8_t *dst, size_t ldd, const int32_t *c, size_t ldc, const int32_t *bias,
               uint32_t rows, uint32_t cols, int shift, int8_t lo, int8_t hi, int8_t plus);
-  /* e = c, >> 3 where x is negative. Returns the OR of all |e|. cols is a multiple of 16. */
+  /* e = c, >> 3 where x is negative; e may be c. Returns the OR of all |e|. cols is a multiple
+   * of 16.
+   */
   uint32_t (*mask)(int32_t *e, size_t lde, const int32_t *c, size_t ldc, const int8_t *x,
                    size_t ldx, uint32_t rows, uint32_t cols);
-  /* As mask, of samples that are gathered: e and x are [samples][pos_cnt][ch]. */
-  uint32_t (*gather)(int32_t *e, const int32_t *src, const int8_t *x, uint32_t samples,
-                     const qr_cpu_gather_t *g);
   /* Rows of e, whose first element is element at of its tensor (a multiple of 64):
      v = clip(SR(e, shift, byte), -64, 63); sum[col] += v; dst = clip(v, lo, hi). Any n. */
   void (*round)(int8_t *dst, int32_t *sum, const int32_t *e, size_t at, uint32_t rows, uint32_t n,

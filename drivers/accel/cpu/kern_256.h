@@ -243,29 +243,6 @@ static uint32_t mask(int32_t *e, size_t lde, const int32_t *c, size_t ldc, const
   return or_lanes(all);
 }
 
-static uint32_t gather(int32_t *e, const int32_t *src, const int8_t *x, uint32_t samples,
-                       const qr_cpu_gather_t *g) {
-  __m256i all = _mm256_setzero_si256();
-  for (uint32_t b = 0; b < samples; b++, src += g->src_sz) {
-    for (uint32_t p = 0; p < g->pos_cnt; p++) {
-      for (uint32_t ch = 0; ch < g->ch; ch += 16, e += 16, x += 16) {
-        __m256i v = _mm256_setzero_si256(), w = v;
-        for (uint32_t t = 0; t < g->cnt[p]; t++) {
-          const int32_t *s = src + g->at[9 * p + t] + ch;
-          v = _mm256_add_epi32(v, load(s));
-          w = _mm256_add_epi32(w, load(s + 8));
-        }
-        v = leak8(v, x);
-        w = leak8(w, x + 8);
-        store(e, v);
-        store(e + 8, w);
-        all = _mm256_or_si256(all, _mm256_or_si256(_mm256_abs_epi32(v), _mm256_abs_epi32(w)));
-      }
-    }
-  }
-  return or_lanes(all);
-}
-
 /* Shifts of stochastic rounding, as plain_sr_near and plain_sr_far have them. */
 typedef struct {
   __m256i s, draw; /* near: s and 8 - s; far: s - 9 */
@@ -339,7 +316,9 @@ static void update(int16_t *w, size_t ldw, const int32_t *g, size_t ldg, const u
     plain_update(w + whole, ldw, g + whole, ldg, r + whole, ldr, rows, cols - whole, shift, most);
 }
 
+static void product(const qr_cpu_gemm_t *g) { plain_product_by(gemm, digest, g); }
+
 #define KERN_ENTRIES                                                                               \
   .supported = supported, .draw = draw, .w7 = plain_w7, .dither = dither, .pack = pack,            \
-  .pack_trans = pack_trans, .sums = sums, .interleave = interleave, .gemm = gemm,                  \
-  .digest = digest, .act = act, .mask = mask, .gather = gather, .round = round_e, .update = update
+  .pack_trans = pack_trans, .sums = sums, .interleave = interleave, .gemm = product,                  \
+  .digest = digest, .act = act, .mask = mask, .round = round_e, .update = update

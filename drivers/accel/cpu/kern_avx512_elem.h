@@ -7,17 +7,12 @@
 #include <immintrin.h>
 
 #include "kern_avx512_draw.h"
+#include "kern_avx512_gemm.h"
 
 static inline __m512i load(const void *p) { return _mm512_loadu_si512(p); }
 
 static inline __mmask16 first16(uint32_t cnt) {
   return (__mmask16)(cnt < 16 ? (1u << cnt) - 1 : 0xffff);
-}
-
-/* Sixteen elements' pairs: (x + k) of the even ones times (x + k) of the odd. */
-static inline __m512i pairs(const int32_t *x, const uint32_t *k) {
-  __m512i t = _mm512_add_epi32(load(x), load(k));
-  return _mm512_mul_epu32(t, _mm512_srli_epi64(t, 32));
 }
 
 static uint64_t digest(const int32_t *x, size_t ldx, uint32_t rows, uint32_t cols,
@@ -27,17 +22,14 @@ static uint64_t digest(const int32_t *x, size_t ldx, uint32_t rows, uint32_t col
     __m512i even = _mm512_setzero_si512(), odd = even;
     for (uint32_t j = 0; j < cols; j += 16) {
       for (uint32_t r = 0; r < 8; r += 2) {
-        even = _mm512_add_epi64(even, pairs(x + r * ldx + j, key + r * ldk + j));
-        odd = _mm512_add_epi64(odd, pairs(x + (r + 1) * ldx + j, key + (r + 1) * ldk + j));
+        even = add_pairs(even, load(x + r * ldx + j), key + r * ldk + j, true);
+        odd = add_pairs(odd, load(x + (r + 1) * ldx + j), key + (r + 1) * ldk + j, false);
       }
     }
     __m512i factor = _mm512_set1_epi64((int64_t)rho[i / 8]);
     total = _mm512_add_epi64(total, _mm512_mullo_epi64(_mm512_add_epi64(even, odd), factor));
   }
-  uint64_t lane[8], sum = 0; /* the intrinsic's sum is of signed numbers, which may not overflow */
-  _mm512_storeu_si512(lane, total);
-  for (uint32_t i = 0; i < 8; i++) sum += lane[i];
-  return sum;
+  return lanes64(total);
 }
 
 /* Four registers of 32 bits as one of bytes, in order, saturating. */
@@ -134,30 +126,6 @@ static uint32_t mask(int32_t *e, size_t lde, const int32_t *c, size_t ldc, const
     for (uint32_t j = 0; j < cols; j += 16) leak16(e + j, load(c + j), x + j, &all);
   }
   return or_of(all);
-}
-
-static inline __attribute__((always_inline)) __m512i gather_of(int32_t *e, const int32_t *src,
-                                                               const int8_t *x, uint32_t samples,
-                                                               const qr_cpu_gather_t *g,
-                                                               uint32_t ch) {
-  __m512i all = _mm512_setzero_si512();
-  for (uint32_t b = 0; b < samples; b++, src += g->src_sz) {
-    for (uint32_t p = 0; p < g->pos_cnt; p++, e += ch, x += ch) {
-      const uint32_t *at = g->at + 9 * p;
-      for (uint32_t j = 0; j < ch; j += 16) {
-        __m512i v = load(src + at[0] + j);
-        for (uint32_t t = 1; t < g->cnt[p]; t++) v = _mm512_add_epi32(v, load(src + at[t] + j));
-        leak16(e + j, v, x + j, &all);
-      }
-    }
-  }
-  return all;
-}
-
-static uint32_t gather(int32_t *e, const int32_t *src, const int8_t *x, uint32_t samples,
-                       const qr_cpu_gather_t *g) {
-  return or_of(g->ch == 32 ? gather_of(e, src, x, samples, g, 32)
-                           : gather_of(e, src, x, samples, g, g->ch));
 }
 
 #endif

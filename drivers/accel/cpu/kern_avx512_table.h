@@ -19,7 +19,6 @@ const qr_cpu_kern_t KERN_TABLE = {
     .digest = digest,
     .act = act,
     .mask = mask,
-    .gather = gather,
     .round = round_e,
     .update = update,
 };

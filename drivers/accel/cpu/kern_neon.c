@@ -152,6 +152,8 @@ static uint64_t digest(const int32_t *x, size_t ldx, uint32_t rows, uint32_t col
   return total;
 }
 
+static void product(const qr_cpu_gemm_t *g) { plain_product_by(gemm, digest, g); }
+
 const qr_cpu_kern_t qr_cpu_kern_neon = {
     .name = "neon",
     .supported = supported,
@@ -162,11 +164,10 @@ const qr_cpu_kern_t qr_cpu_kern_neon = {
     .pack_trans = plain_pack_trans,
     .sums = sums,
     .interleave = interleave,
-    .gemm = gemm,
+    .gemm = product,
     .digest = digest,
     .act = plain_act,
     .mask = plain_mask,
-    .gather = plain_gather,
     .round = round_e,
     .update = plain_update,
 };

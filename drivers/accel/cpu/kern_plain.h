@@ -89,6 +89,9 @@ static inline void plain_interleave(int8_t *dst, const int8_t *src, size_t strid
   }
 }
 
+typedef uint64_t plain_digest_fn_t(const int32_t *x, size_t ldx, uint32_t rows, uint32_t cols,
+                                   const uint32_t *key, size_t ldk, const uint64_t *rho);
+
 static inline uint64_t plain_digest(const int32_t *x, size_t ldx, uint32_t rows, uint32_t cols,
                                     const uint32_t *key, size_t ldk, const uint64_t *rho) {
   uint64_t total = 0;
@@ -119,6 +122,44 @@ static inline void plain_act(int8_t *restrict dst, size_t ldd, const int32_t *re
   }
 }
 
+/* c = x or c += x; cnt is a multiple of 16. */
+static inline void plain_put(int32_t *restrict c, const int32_t *restrict x, uint32_t cnt,
+                             bool add) {
+  for (uint32_t j = 0; j < cnt; j += 16, c += 16, x += 16) {
+    for (uint32_t q = 0; q < 16 && add; q++) c[q] += x[q];
+    if (!add) memcpy(c, x, 64);
+  }
+}
+
+/* A product as kern.h has it, from one that knows neither digests nor rows of C apart, and a
+   digest. What is not simply stored goes by way of a block on the stack. */
+ALWAYS_INLINE void plain_product_by(void (*gemm)(const qr_cpu_gemm_t *), plain_digest_fn_t *digest,
+                                    const qr_cpu_gemm_t *g) {
+  enum { ROWS = 64, COLS = 32 };
+  int32_t block[ROWS * COLS];
+  bool apart = g->c_row || (g->key && g->add);
+  qr_cpu_gemm_t p = *g;
+  for (uint32_t col = 0; col < g->n; col += COLS) {
+    p.n = g->n - col < COLS ? g->n - col : COLS;
+    p.b = g->b + (size_t)col * g->k4 * 4;
+    p.init = g->init + col;
+    for (uint32_t row = 0; row < g->m; row += ROWS) {
+      p.m = g->m - row < ROWS ? g->m - row : ROWS;
+      p.row = g->row + row;
+      p.c = apart ? block : g->c + row * g->ldc + col;
+      p.ldc = apart ? COLS : g->ldc;
+      p.add = !apart && g->add;
+      gemm(&p);
+      if (g->key)
+        *g->digest +=
+            digest(p.c, p.ldc, p.m, p.n, g->key + col, g->ldk, g->rho + row / QR_CPU_TILE);
+      for (uint32_t i = 0; apart && i < p.m; i++)
+        plain_put(g->c + (g->c_row ? g->c_row[row + i] : (row + i) * g->ldc) + col,
+                  block + i * COLS, p.n, g->add);
+    }
+  }
+}
+
 static inline int32_t plain_leak(int32_t e, int8_t x) { return x < 0 ? e >> 3 : e; }
 
 static inline uint32_t plain_mask(int32_t *restrict e, size_t lde, const int32_t *restrict c,
@@ -136,27 +177,6 @@ static inline uint32_t plain_mask(int32_t *restrict e, size_t lde, const int32_t
 
 /* Sixteen channels at a time, which stay in registers. */
 typedef uint32_t plain_lanes_t __attribute__((vector_size(16)));
-
-static inline uint32_t plain_gather(int32_t *e, const int32_t *src, const int8_t *x,
-                                    uint32_t samples, const qr_cpu_gather_t *g) {
-  enum { CH = 16 };
-  uint32_t all = 0;
-  for (uint32_t b = 0; b < samples; b++, src += g->src_sz) {
-    for (uint32_t p = 0; p < g->pos_cnt; p++) {
-      for (uint32_t ch = 0; ch < g->ch; ch += CH, e += CH, x += CH) {
-        plain_lanes_t sum[CH / 4] = {{0}}, v[CH / 4];
-        for (uint32_t t = 0; t < g->cnt[p]; t++) {
-          memcpy(v, src + g->at[9 * p + t] + ch, sizeof v);
-          UNROLL_ALL for (uint32_t j = 0; j < CH / 4; j++) sum[j] += v[j];
-        }
-        int32_t sums[CH];
-        memcpy(sums, sum, sizeof sums);
-        all |= plain_mask(e, CH, sums, CH, x, CH, 1, CH);
-      }
-    }
-  }
-  return all;
-}
 
 /* Dither and rounding of strips are the same for all tables but for what draws and what works on
    the draws; both become part of the loops. */

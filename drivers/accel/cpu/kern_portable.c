@@ -165,6 +165,8 @@ static void round_e(int8_t *dst, int32_t *sum, const int32_t *e, size_t at, uint
   plain_round_by(draw, dst, sum, e, at, rows, n, p, s);
 }
 
+static void product(const qr_cpu_gemm_t *g) { plain_product_by(gemm, plain_digest, g); }
+
 const qr_cpu_kern_t qr_cpu_kern_portable = {
     .name = "portable",
     .supported = supported,
@@ -175,11 +177,10 @@ const qr_cpu_kern_t qr_cpu_kern_portable = {
     .pack_trans = plain_pack_trans,
     .sums = plain_sums,
     .interleave = plain_interleave,
-    .gemm = gemm,
+    .gemm = product,
     .digest = plain_digest,
     .act = plain_act,
     .mask = plain_mask,
-    .gather = plain_gather,
     .round = round_e,
     .update = plain_update,
 };

@@ -4,11 +4,8 @@
 
 #include "base/err.h"
 
-#define TAPS 9u
-/* Working sets of a first-level cache: a chunk of errors, the rows from which errors are gathered.
- */
-#define NEAR_ERR_SZ 24576u
-#define NEAR_ROWS_SZ 28672u
+#define NEAR_SZ                                                                                    \
+  24576u /* half of a first-level cache: a chunk of rounded errors, or of their sums */
 
 static void grow(size_t *v, size_t to) {
   if (*v < to) *v = to;
@@ -49,18 +46,18 @@ static void assign(qr_cpu_layer_t *y, const qr_step_op_t *op) {
 static uint32_t chunk_of(const qr_layer_t *l, uint32_t batch) {
   uint32_t cnt = QR_CPU_CHUNK_MIN;
   if (l->kind == QR_LAYER_CONV3) {
-    while (2 * cnt <= batch && (uint64_t)2 * cnt * l->pos * l->n <= NEAR_ERR_SZ) cnt *= 2;
+    while (2 * cnt <= batch && (uint64_t)2 * cnt * l->pos * l->n <= NEAR_SZ) cnt *= 2;
   } else {
     while (2 * cnt <= batch && 2 * cnt <= QR_CPU_BLOCK_ROWS) cnt *= 2;
   }
   return cnt;
 }
 
-/* Samples whose rows, whole tiles of them, are made before their errors are gathered. */
-static uint32_t err_chunk_of(const qr_layer_t *l, uint32_t chunk) {
+/* Samples of a convolution whose errors are made at a time: whole tiles of rows. */
+static uint32_t err_chunk_of(const qr_cpu_layer_t *y) {
   uint32_t cnt = 1;
-  while (cnt * l->pos % QR_CPU_TILE) cnt *= 2;
-  while (2 * cnt <= chunk && (uint64_t)2 * cnt * l->pos * l->k * 4 <= NEAR_ROWS_SZ) cnt *= 2;
+  while (cnt * y->l->pos % QR_CPU_TILE) cnt *= 2;
+  while (2 * cnt <= y->chunk && (uint64_t)2 * cnt * y->in_sz * 4 <= NEAR_SZ) cnt *= 2;
   return cnt;
 }
 
@@ -72,16 +69,17 @@ static void shape(qr_cpu_layer_t *y, const qr_layer_t *l, uint32_t batch, bool l
   y->n4 = (uint32_t)qr_align_up(l->n, 4);
   y->n16 = (uint32_t)qr_align_up(l->n, QR_CPU_PANEL);
   y->chunk = chunk_of(l, batch);
-  y->err_chunk = y->conv ? err_chunk_of(l, y->chunk) : y->chunk;
+  y->err_chunk = y->conv ? err_chunk_of(y) : y->chunk;
   y->image_sz = (l->in_h + 2) * (l->in_w + 2) * l->in_c;
   y->grad_k4 = (y->conv ? y->chunk * l->pos : batch) / 4;
 }
 
-/* Numbers of 32 bits that a layer's tables hold; of the gather table the counts are bytes. */
+/* Numbers that a layer's tables hold. */
 static size_t table_cnt(const qr_cpu_layer_t *y) {
   const qr_layer_t *l = y->l;
-  size_t rows = (size_t)y->chunk * l->pos, places = (size_t)l->in_h * l->in_w;
-  return 2 * rows + l->k / 4 + l->k + y->grad_k4 + y->n4 / 4 + 9 * places + places / 4 + 1;
+  size_t rows = (size_t)y->chunk * l->pos;
+  return 2 * rows + l->k / 4 + l->k + y->grad_k4 + y->n4 / 4 +
+         (y->conv ? QR_CPU_TAPS * (size_t)y->err_chunk * l->pos : 0);
 }
 
 static uint32_t *cut(uint32_t **at, size_t cnt) {
@@ -118,20 +116,34 @@ static void fill_offsets(qr_cpu_layer_t *y) {
   }
 }
 
-/* The places in a sample's rows that were read from input position (v, u). */
-static uint8_t readers(const qr_layer_t *l, uint32_t v, uint32_t u, uint32_t at[TAPS]) {
-  uint8_t cnt = 0;
-  for (uint32_t t = 0; t < TAPS; t++) {
-    uint32_t y = (v + l->in_h + 1 - t / 3) % l->in_h, x = (u + l->in_w + 1 - t % 3) % l->in_w;
-    if (y % l->stride_y || x % l->stride_x) continue;
-    at[cnt++] = ((y / l->stride_y * l->out_w + x / l->stride_x) * TAPS + t) * l->in_c;
+/* What tap t reads for output position p. */
+static uint32_t read_by(const qr_layer_t *l, uint32_t p, uint32_t t) {
+  uint32_t y = (p / l->out_w * l->stride_y + t / 3 + l->in_h - 1) % l->in_h,
+           x = (p % l->out_w * l->stride_x + t % 3 + l->in_w - 1) % l->in_w;
+  return (y * l->in_w + x) * l->in_c;
+}
+
+/* A tap reads all inputs whose coordinates leave its remainders when divided by the strides: two
+   taps read the same ones or have none in common. */
+static void fill_spread(qr_cpu_layer_t *y) {
+  const qr_layer_t *l = y->l;
+  uint32_t rows = y->err_chunk * l->pos, kinds = 0;
+  for (uint32_t t = 0; t < QR_CPU_TAPS; t++) {
+    bool first = true;
+    for (uint32_t u = 0; u < t; u++)
+      first &=
+          t / 3 % l->stride_y != u / 3 % l->stride_y || t % 3 % l->stride_x != u % 3 % l->stride_x;
+    y->first_taps |= (uint32_t)first << t;
+    kinds += first;
+    for (uint32_t i = 0; i < rows; i++)
+      y->spread[t * rows + i] = i / l->pos * y->in_sz + read_by(l, i % l->pos, t);
   }
-  return cnt;
+  y->unread = kinds < l->stride_y * l->stride_x;
 }
 
 static void fill_tables(qr_cpu_layer_t *y, uint32_t **at) {
   const qr_layer_t *l = y->l;
-  size_t rows = (size_t)y->chunk * l->pos, places = (size_t)l->in_h * l->in_w;
+  size_t rows = (size_t)y->chunk * l->pos;
   y->row = cut(at, rows);
   y->step = cut(at, l->k / 4);
   y->grad_row = cut(at, l->k);
@@ -139,15 +151,9 @@ static void fill_tables(qr_cpu_layer_t *y, uint32_t **at) {
   y->err_row = cut(at, rows);
   y->err_step = cut(at, y->n4 / 4);
   fill_offsets(y);
-  uint32_t *from = cut(at, TAPS * places);
-  uint8_t *cnt = (uint8_t *)cut(at, places / 4 + 1);
-  for (uint32_t p = 0; y->conv && p < places; p++)
-    cnt[p] = readers(l, p / l->in_w, p % l->in_w, from + TAPS * p);
-  y->gather = (qr_cpu_gather_t){.pos_cnt = (uint32_t)places,
-                                .ch = l->in_c,
-                                .src_sz = (size_t)l->pos * l->k,
-                                .cnt = cnt,
-                                .at = from};
+  if (!y->conv) return;
+  y->spread = cut(at, QR_CPU_TAPS * (size_t)y->err_chunk * l->pos);
+  fill_spread(y);
 }
 
 static void size_layer(qr_cpu_layer_t *y, uint32_t batch, qr_cpu_sizes_t *z, qr_cpu_sizes_t *sum) {
@@ -178,7 +184,6 @@ static void size_layer(qr_cpu_layer_t *y, uint32_t batch, qr_cpu_sizes_t *z, qr_
   grow(&z->bias, y->n16);
   grow(&z->sum, y->n16);
   grow(&z->c, QR_CPU_BLOCK_ROWS * QR_CPU_BLOCK_COLS);
-  if (y->conv) grow(&z->c, (size_t)y->err_chunk * l->pos * l->k);
   if (y->conv) grow(&z->g, (size_t)l->k * y->n16);
   size_t widest = y->n16 > k16 ? y->n16 : k16, longest = (size_t)batch * l->pos;
   grow(&z->key, QR_CPU_TILE * widest + 16);

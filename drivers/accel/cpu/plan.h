@@ -10,6 +10,7 @@
 /* Samples go through a layer in chunks, so that what one stage leaves is still in a near cache when
    the next one comes; a chunk is a power of two that divides the batch. Within it, products are
    made in blocks of this size, whose digest, activation or update follows at once. */
+#define QR_CPU_TAPS 9u /* of a convolution */
 #define QR_CPU_CHUNK_MIN 16u
 #define QR_CPU_BLOCK_ROWS 64u
 #define QR_CPU_BLOCK_COLS 32u
@@ -71,7 +72,7 @@ typedef struct {
   uint32_t in_sz;     /* elements of one sample's input */
   uint32_t n4, n16;   /* n in whole groups, in whole panels */
   uint32_t chunk;     /* samples */
-  uint32_t err_chunk; /* samples whose errors are gathered at a time */
+  uint32_t err_chunk; /* samples whose errors are made at a time */
   uint32_t image_sz;  /* a convolution's padded input, [h + 2][w + 2][c] */
   /* Where the layer's part of an area begins. */
   size_t x_at, w7_at, fwd_b_at, fwd_n_at;
@@ -80,7 +81,11 @@ typedef struct {
      for the whole batch. */
   uint32_t *row, *step, *grad_row, *grad_step, *err_row, *err_step;
   uint32_t grad_k4;
-  qr_cpu_gather_t gather;
+  /* The errors of a convolution's inputs are sums over the taps that read them: where, from the
+     first of err_chunk samples on, the product's rows belong, tap by tap. */
+  uint32_t *spread;
+  uint32_t first_taps; /* bit t: what tap t reads was read by no earlier one */
+  bool unread;         /* some inputs are read by no tap */
 } qr_cpu_layer_t;
 
 typedef struct {

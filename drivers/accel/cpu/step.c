@@ -39,11 +39,16 @@ qr_cpu_digest_t qr_cpu_digest_begin(qr_cpu_step_t *s, const qr_step_op_t *op) {
   return d;
 }
 
-void qr_cpu_digest_block(qr_cpu_step_t *s, const qr_cpu_digest_t *d, const int32_t *c, size_t ldc,
-                         uint32_t row, uint32_t col, uint32_t rows, uint32_t cols) {
-  if (!d->sum) return;
-  *d->sum += s->kern->digest(c, ldc, rows, cols, d->key + col, d->n, d->rho + row / QR_CPU_TILE);
-  qr_cpu_lap(&s->laps, QR_CPU_PHASE_DIGEST);
+void qr_cpu_step_gemm(qr_cpu_step_t *s, qr_cpu_gemm_t *g, const qr_cpu_digest_t *d, uint32_t row,
+                      uint32_t col) {
+  if (d->sum) {
+    g->key = d->key + col;
+    g->ldk = d->n;
+    g->rho = d->rho + row / QR_CPU_TILE;
+    g->digest = d->sum;
+  }
+  s->kern->gemm(g);
+  qr_cpu_lap(&s->laps, QR_CPU_PHASE_PRODUCT);
 }
 
 /* E = the clipped error of the taken actions' Q values, else 0. */

@@ -44,7 +44,7 @@ const int8_t *qr_cpu_inputs(const qr_cpu_step_t *s, const qr_cpu_layer_t *y, uin
 void qr_cpu_operand(qr_cpu_step_t *s, const qr_step_op_t *op, int8_t *dst, const int8_t *src,
                     size_t at, size_t cnt, int8_t plus, bool bounded);
 
-/* What a product's digest takes; nothing if the op has none. */
+/* What a product's digest takes. */
 typedef struct {
   uint64_t *sum; /* NULL: not digested */
   const uint32_t *key;
@@ -54,8 +54,8 @@ typedef struct {
 
 qr_cpu_digest_t qr_cpu_digest_begin(qr_cpu_step_t *s, const qr_step_op_t *op);
 
-/* A block of the product, whose first element is (row, col). */
-void qr_cpu_digest_block(qr_cpu_step_t *s, const qr_cpu_digest_t *d, const int32_t *c, size_t ldc,
-                         uint32_t row, uint32_t col, uint32_t rows, uint32_t cols);
+/* Makes a block of the product, whose first element is (row, col), and its part of the digest. */
+void qr_cpu_step_gemm(qr_cpu_step_t *s, qr_cpu_gemm_t *g, const qr_cpu_digest_t *d, uint32_t row,
+                      uint32_t col);
 
 #endif

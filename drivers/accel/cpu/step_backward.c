@@ -54,35 +54,55 @@ static void error_operand(qr_cpu_step_t *s, const qr_cpu_layer_t *y, uint32_t sa
   qr_cpu_lap(&s->laps, QR_CPU_PHASE_PACK);
 }
 
-/* Errors of the layer before, of the samples whose rows begin at row of the chunk. */
-static void error_block(qr_cpu_step_t *s, const qr_cpu_layer_t *y, const qr_cpu_digest_t *digest,
-                        qr_cpu_error_t *err, uint32_t sample, uint32_t row, uint32_t rows) {
-  const qr_layer_t *l = y->l;
-  size_t at = sample * (size_t)y->in_sz;
-  uint32_t first = sample * l->pos, wide = y->conv ? l->k : QR_CPU_BLOCK_COLS;
-  for (uint32_t col = 0; col < l->k; col += QR_CPU_BLOCK_COLS) {
-    uint32_t cols = least(l->k - col, QR_CPU_BLOCK_COLS);
-    qr_cpu_gemm_t g = {.m = rows,
+/* Errors of the layer before, which is dense as this one is, from a chunk. */
+static void dense_errors(qr_cpu_step_t *s, const qr_cpu_layer_t *y, const qr_cpu_digest_t *digest,
+                         qr_cpu_error_t *err, uint32_t sample) {
+  uint32_t k = y->l->k;
+  size_t at = sample * (size_t)k;
+  for (uint32_t col = 0; col < k; col += QR_CPU_BLOCK_COLS) {
+    uint32_t cols = least(k - col, QR_CPU_BLOCK_COLS);
+    qr_cpu_gemm_t g = {.m = y->chunk,
                        .n = cols,
                        .k4 = y->n4 / 4,
                        .a = s->mem->a,
-                       .row = y->err_row + row,
+                       .row = y->err_row,
                        .step = y->err_step,
                        .b = s->mem->b + (size_t)col * y->n4,
                        .init = s->mem->init + col,
-                       .c = s->mem->c + (y->conv ? col : 0),
-                       .ldc = wide};
-    s->kern->gemm(&g);
-    qr_cpu_lap(&s->laps, QR_CPU_PHASE_PRODUCT);
-    qr_cpu_digest_block(s, digest, g.c, wide, first, col, rows, cols);
-    if (y->conv) continue;
-    err->magnitudes |= s->kern->mask(err->e_below + at + col, l->k, g.c, wide,
-                                     qr_cpu_inputs(s, y, sample) + col, l->k, rows, cols);
+                       .c = s->mem->c,
+                       .ldc = QR_CPU_BLOCK_COLS};
+    qr_cpu_step_gemm(s, &g, digest, sample, col);
+    err->magnitudes |= s->kern->mask(err->e_below + at + col, k, g.c, g.ldc,
+                                     qr_cpu_inputs(s, y, sample) + col, k, y->chunk, cols);
     qr_cpu_lap(&s->laps, QR_CPU_PHASE_ERROR);
   }
-  if (!y->conv) return;
-  err->magnitudes |= s->kern->gather(err->e_below + at, s->mem->c, qr_cpu_inputs(s, y, sample),
-                                     rows / l->pos, &y->gather);
+}
+
+/* The same of a convolution, from err_chunk samples: the product of each tap is added where the tap
+   read its inputs. Their first sample is number i of the chunk's. */
+static void conv_errors(qr_cpu_step_t *s, const qr_cpu_layer_t *y, const qr_cpu_digest_t *digest,
+                        qr_cpu_error_t *err, uint32_t sample, uint32_t i) {
+  const qr_layer_t *l = y->l;
+  uint32_t rows = y->err_chunk * l->pos, places = y->err_chunk * l->in_h * l->in_w;
+  int32_t *e = err->e_below + sample * (size_t)y->in_sz;
+  if (y->unread) memset(e, 0, (size_t)places * l->in_c * sizeof *e);
+  for (uint32_t t = 0; t < QR_CPU_TAPS; t++) {
+    uint32_t col = t * l->in_c;
+    qr_cpu_gemm_t g = {.m = rows,
+                       .n = l->in_c,
+                       .k4 = y->n4 / 4,
+                       .a = s->mem->a,
+                       .row = y->err_row + i * l->pos,
+                       .step = y->err_step,
+                       .b = s->mem->b + (size_t)col * y->n4,
+                       .init = s->mem->init + col,
+                       .c = e,
+                       .c_row = y->spread + (size_t)t * rows,
+                       .add = y->unread || !(y->first_taps >> t & 1)};
+    qr_cpu_step_gemm(s, &g, digest, sample * l->pos, col);
+  }
+  err->magnitudes |=
+      s->kern->mask(e, l->in_c, e, l->in_c, qr_cpu_inputs(s, y, sample), l->in_c, places, l->in_c);
   qr_cpu_lap(&s->laps, QR_CPU_PHASE_ERROR);
 }
 
@@ -172,12 +192,14 @@ static void update_weights(qr_cpu_step_t *s, const qr_cpu_layer_t *y, int64_t fr
                            .init = s->mem->d_init + col,
                            .c = s->mem->c,
                            .ldc = QR_CPU_BLOCK_COLS};
-        s->kern->gemm(&g);
-        qr_cpu_lap(&s->laps, QR_CPU_PHASE_PRODUCT);
+        qr_cpu_step_gemm(s, &g, &digest, row, col);
         c = g.c;
         ldc = g.ldc;
+      } else if (digest.sum) {
+        *digest.sum += s->kern->digest(c, ldc, rows, cols, digest.key + col, digest.n,
+                                       digest.rho + row / QR_CPU_TILE);
+        qr_cpu_lap(&s->laps, QR_CPU_PHASE_DIGEST);
       }
-      qr_cpu_digest_block(s, &digest, c, ldc, row, col, rows, cols);
       s->kern->update(masters + (size_t)row * l->n + col, l->n, c, ldc, s->mem->r + col, l->n, rows,
                       least(l->n - col, cols), shift, most);
       qr_cpu_lap(&s->laps, QR_CPU_PHASE_UPDATE);
@@ -218,8 +240,9 @@ void qr_cpu_step_backward(qr_cpu_step_t *s, const qr_cpu_layer_t *y, qr_cpu_erro
     if (y->conv) gradient_chunk(s, y);
     if (!y->err) continue;
     error_operand(s, y, b);
-    for (uint32_t i = 0; i < y->chunk; i += y->err_chunk)
-      error_block(s, y, &digest, err, b + i, i * l->pos, y->err_chunk * l->pos);
+    if (!y->conv) dense_errors(s, y, &digest, err, b);
+    for (uint32_t i = 0; y->conv && i < y->chunk; i += y->err_chunk)
+      conv_errors(s, y, &digest, err, b + i, i);
   }
   update_weights(s, y, err->frac);
   update_biases(s, y, err->frac);

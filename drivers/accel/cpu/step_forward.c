@@ -85,9 +85,7 @@ static void chunk_product(qr_cpu_step_t *s, const qr_cpu_layer_t *y, const qr_cp
                          .init = s->mem->init + col,
                          .c = s->mem->c,
                          .ldc = QR_CPU_BLOCK_COLS};
-      s->kern->gemm(&g);
-      qr_cpu_lap(&s->laps, QR_CPU_PHASE_PRODUCT);
-      qr_cpu_digest_block(s, digest, g.c, g.ldc, first + i, col, rows, cols);
+      qr_cpu_step_gemm(s, &g, digest, first + i, col);
       (y->last ? q_values : activate)(s, y, g.c, first + i, col, rows, cols);
     }
   }
