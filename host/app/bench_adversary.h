@@ -75,7 +75,7 @@ typedef struct {
 typedef struct {
   char name[32], what[128], removed[192];
   uint32_t attempt_cnt, exact_cnt; /* attempts made, and those whose every result was right */
-  qr_bench_series_t attempts_per_s, honest_per_s; /* on one core, one after the other */
+  qr_bench_series_t attempts_per_s, honest_per_s; /* a second of one core's own time */
   qr_bench_series_t ratio;                        /* of the two, within a round */
   qr_bench_series_t outside_share; /* of an attempt's time: minibatches, targets, root */
   qr_bench_series_t product_share; /* of an attempt's time: the products; empty: not timed */

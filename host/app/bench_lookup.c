@@ -9,8 +9,8 @@
 #define INDEX_MAX 4     /* magnitude of a number that can be an index */
 #define FLUSH_UNIT 16.0 /* rows between two widenings of eight-bit sums come in these */
 #define PHASE_MAX_CNT 32u
-/* A sum of this many standard deviations does not overflow its eight bits: one in 10^9. */
-#define SIGMAS 6.2
+/* Sums of so many rows that this many standard deviations fit in eight bits do not overflow. */
+#define SIGMAS 8.0
 
 typedef struct {
   qr_adversary_product_t p;

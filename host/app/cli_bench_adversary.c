@@ -102,9 +102,9 @@ static int print_json(const qr_bench_adversary_t *b, const qr_bench_machine_t *m
 
 /* ---- for people ---- */
 
-static void print_task(const qr_bench_adversary_t *b, uint32_t t) {
-  printf("\n%s: tickets a second over the honest miner's on the same machine\n  %-12s %18s %18s "
-         "%18s  %-9s left out\n",
+static void print_ratios(const qr_bench_adversary_t *b, uint32_t t) {
+  printf("\n%s: tickets a second over those of the honest miner on the same machine\n"
+         "  %-12s %18s %18s %18s  %-10s left out\n",
          b->chain.p.tasks[t].name, "", "honest/s", "adversary/s", "ratio", "exact");
   for (uint32_t i = 0; i < b->trick_cnt; i++) {
     const qr_adversary_case_t *c = &b->cases[t][i];
@@ -114,18 +114,33 @@ static void print_task(const qr_bench_adversary_t *b, uint32_t t) {
     qr_cli_bench_print_stat(&c->ratio);
     printf("  %3u of %-3u %s\n", c->exact_cnt, c->attempt_cnt, c->removed);
   }
-  printf("  with tricks on the products besides: lookups measured, the rest bounds from measured "
-         "operands\n  %-12s %18s",
-         "", "lookups");
+}
+
+static void print_left(const qr_bench_adversary_t *b, uint32_t t) {
+  printf("  %% of the products that is left, a bound from the operands of one step\n  %-12s", "");
   for (uint32_t k = 0; k < QR_BENCH_SAVE_CNT; k++) printf(" %9s", qr_bench_saving_keys[k]);
   putchar('\n');
   for (uint32_t i = 0; i < b->trick_cnt; i++) {
     const qr_adversary_case_t *c = &b->cases[t][i];
     printf("  %-12s", c->name);
-    qr_cli_bench_print_stat(&c->ratio_lookups);
-    for (uint32_t k = 0; k < QR_BENCH_SAVE_CNT; k++)
-      printf(" %9.3f", qr_adversary_bound(c, c->operands.left[k]));
+    for (uint32_t k = 0; k < QR_BENCH_SAVE_CNT; k++) printf(" %9.1f", 100 * c->operands.left[k]);
     putchar('\n');
+  }
+}
+
+static void print_lookups(const qr_bench_adversary_t *b, uint32_t t) {
+  printf("  products by lookups where operands are small enough, us, and the driver's; with those "
+         "that pay, the ratio\n");
+  for (uint32_t i = 0; i < b->trick_cnt; i++) {
+    const qr_adversary_case_t *c = &b->cases[t][i];
+    for (uint32_t k = 0; k < c->lookup_cnt; k++) {
+      const qr_adversary_lookup_t *l = &c->lookups[k];
+      printf("  %-12s %-14s", c->name, c->operands.list[l->slot].name);
+      qr_cli_bench_print_stat(&l->lookup_us);
+      qr_cli_bench_print_stat(&l->product_us);
+      if (!k) qr_cli_bench_print_stat(&c->ratio_lookups);
+      puts(l->exact ? "" : "  NOT EXACT");
+    }
   }
 }
 
@@ -134,7 +149,10 @@ static int print_table(const qr_bench_adversary_t *b, const qr_bench_machine_t *
   printf("%s; %u rounds over %.1f s, each trick next to its honest attempt: median (min-max)\n",
          b->device.name, b->round_cnt, b->seconds);
   for (uint32_t t = 0; t < b->chain.p.task_cnt; t++) {
-    if (b->with_task[t]) print_task(b, t);
+    if (!b->with_task[t]) continue;
+    print_ratios(b, t);
+    print_left(b, t);
+    print_lookups(b, t);
   }
   puts("\nthe models");
   for (uint32_t t = 0, done = 0; t < b->chain.p.task_cnt && !done; t++) {

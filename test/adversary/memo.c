@@ -65,13 +65,6 @@ static uint32_t watch_mask(int32_t *e, size_t lde, const int32_t *c, size_t ldc,
   return magnitudes;
 }
 
-static uint32_t watch_gather(int32_t *e, const int32_t *src, const int8_t *x, uint32_t samples,
-                             const qr_cpu_gather_t *g) {
-  uint32_t magnitudes = own->gather(e, src, x, samples, g);
-  memo->magnitudes[layer_of_output(x)] |= magnitudes;
-  return magnitudes;
-}
-
 static void watch_round(int8_t *dst, int32_t *sum, const int32_t *e, size_t at, uint32_t rows,
                         uint32_t n, const qr_cpu_round_t *r, const qr_ars_t *s) {
   uint32_t layer = layer_of_stream(s);
@@ -101,7 +94,6 @@ void qr_adversary_watch_kernels(qr_adversary_memo_t *m, const qr_cpu_kern_t *ker
   table->w7 = watch_w7;
   table->act = watch_act;
   table->mask = watch_mask;
-  table->gather = watch_gather;
   table->round = watch_round;
   table->update = watch_update;
   memset(m->magnitudes, 0, sizeof m->magnitudes);
@@ -146,13 +138,6 @@ static uint32_t skip_mask(int32_t *e, size_t lde, const int32_t *c, size_t ldc, 
   return own->mask(e, lde, c, ldc, x, ldx, rows, cols);
 }
 
-static uint32_t skip_gather(int32_t *e, const int32_t *src, const int8_t *x, uint32_t samples,
-                            const qr_cpu_gather_t *g) {
-  uint32_t layer = layer_of_output(x);
-  if (knows(layer, QR_ADVERSARY_ERROR)) return memo->magnitudes[layer];
-  return own->gather(e, src, x, samples, g);
-}
-
 static void skip_round(int8_t *dst, int32_t *sum, const int32_t *e, size_t at, uint32_t rows,
                        uint32_t n, const qr_cpu_round_t *r, const qr_ars_t *s) {
   uint32_t layer = layer_of_stream(s);
@@ -187,18 +172,29 @@ static void skip_gemm(const qr_cpu_gemm_t *g) {
   own->gemm(g);
 }
 
+static bool knows_any(enum qr_adversary_part part) {
+  for (uint32_t i = 0; i < memo->plan->layer_cnt; i++) {
+    if (knows(i, part)) return true;
+  }
+  return false;
+}
+
+/* A kernel that has nothing to leave out is the driver's own. */
 void qr_adversary_skip_kernels(qr_adversary_memo_t *m, const qr_cpu_kern_t *kern,
                                qr_cpu_kern_t *table) {
   QR_ASSERT(m->watched);
   memo = m;
   own = kern;
   *table = *kern;
-  table->w7 = skip_w7;
-  table->act = skip_act;
-  table->mask = skip_mask;
-  table->gather = skip_gather;
-  table->round = skip_round;
-  table->update = skip_update;
-  table->draw = skip_draw;
-  table->gemm = skip_gemm;
+  if (knows_any(QR_ADVERSARY_W7)) table->w7 = skip_w7;
+  if (knows_any(QR_ADVERSARY_ACT)) table->act = skip_act;
+  if (knows_any(QR_ADVERSARY_ERROR)) {
+    table->mask = skip_mask;
+    table->round = skip_round;
+  }
+  if (knows_any(QR_ADVERSARY_UPDATE)) {
+    table->update = skip_update;
+    table->draw = skip_draw;
+  }
+  if (knows_any(QR_ADVERSARY_ERROR) || knows_any(QR_ADVERSARY_UPDATE)) table->gemm = skip_gemm;
 }
