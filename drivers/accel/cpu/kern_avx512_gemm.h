@@ -10,19 +10,6 @@
 #define NO_INLINE __attribute__((noinline))
 #define ALWAYS_INLINE static inline __attribute__((always_inline))
 
-/* acc += the dot products of fours of a, unsigned, and b. As the intrinsic, gcc 12 copies every
-   accumulator twice in each pass of the loop below, which costs a quarter of its speed. */
-ALWAYS_INLINE void dot(__m512i *acc, __m512i a, __m512i b) {
-  __asm__("vpdpbusd %2, %1, %0" : "+v"(*acc) : "v"(a), "v"(b));
-}
-
-/* A load that stays one: copies of a register instead would take the ports of the dot products. */
-ALWAYS_INLINE __m512i load_again(const int32_t *p) {
-  __m512i v;
-  __asm__ volatile("vmovdqu64 %1, %0" : "=v"(v) : "m"(*(const __m512i_u *)p));
-  return v;
-}
-
 /* Sum of the lanes mod 2^64; the intrinsic for it adds signed numbers, which may not overflow. */
 static inline uint64_t lanes64(__m512i v) {
   uint64_t lane[8], sum = 0;
@@ -38,18 +25,12 @@ ALWAYS_INLINE __m512i add_pairs(__m512i sum, __m512i acc, const uint32_t *key, b
   return _mm512_add_epi64(sum, _mm512_mul_epu32(t, odd));
 }
 
-/* Keeps a pointer that was worked out in a register of its own: left to itself, gcc has rows share
-   parts of their addresses, and then too few registers for them. */
-#define SETTLED(p) __asm__("" : "+r"(p))
-
 /* Where the operands and the results of a column of tiles lie; row, c, c_row and rho go on from
-   tile to tile. All is read through a pointer before and after the innermost loop, so that nothing
-   else takes registers there: what gcc spills, it spills to vector registers, and fetching it back
-   waits in line behind the dot products. */
+   tile to tile. */
 typedef struct {
   const int8_t *a, *b;
-  const uint32_t *row, *step, *volatile end;
-  size_t panel_sz;
+  const uint32_t *row, *step, *end;
+  size_t panel_sz; /* 0: there is one panel, taken twice */
   const int32_t *init;
   int32_t *c;
   const uint32_t *c_row;
@@ -57,6 +38,63 @@ typedef struct {
   const uint32_t *key;
   const uint64_t *rho;
 } tile_t;
+
+/* Eight rows by two panels, by hand: sixteen accumulators, enough to hide the dot product's latency
+   on both ports, and thirteen addresses leave a compiler short of registers, and what it then puts
+   aside waits in line with the dot products. Rows are in r8 .. r15, their accumulators of the two
+   panels in zmm 2 * row and the next. */
+#define EACH_ROW(F)                                                                                \
+  F("0", "8", "0", "1")                                                                            \
+  F("1", "9", "2", "3")                                                                            \
+  F("2", "10", "4", "5")                                                                           \
+  F("3", "11", "6", "7")                                                                           \
+  F("4", "12", "8", "9")                                                                           \
+  F("5", "13", "10", "11")                                                                         \
+  F("6", "14", "12", "13")                                                                         \
+  F("7", "15", "14", "15")
+#define BEGIN_ROW(i, r, x, y)                                                                      \
+  "movl 4*" i "(%%rcx), %%r" r "d\n"                                                               \
+  "addq %%rax, %%r" r "\n"                                                                         \
+  "vmovdqu64 (%%rdx), %%zmm" x "\n"                                                                \
+  "vmovdqu64 (%%rdx, %%rsi), %%zmm" y "\n"
+#define DOT_ROW(i, r, x, y)                                                                        \
+  "vpbroadcastd (%%r" r ", %%rax), %%zmm18\n"                                                      \
+  "vpdpbusd %%zmm16, %%zmm18, %%zmm" x "\n"                                                        \
+  "vpdpbusd %%zmm17, %%zmm18, %%zmm" y "\n"
+
+ALWAYS_INLINE void multiply(const tile_t *t, __m512i acc[QR_CPU_TILE][2]) {
+  register __m512i c0 __asm__("zmm0"), c1 __asm__("zmm1"), c2 __asm__("zmm2"), c3 __asm__("zmm3");
+  register __m512i c4 __asm__("zmm4"), c5 __asm__("zmm5"), c6 __asm__("zmm6"), c7 __asm__("zmm7");
+  register __m512i c8 __asm__("zmm8"), c9 __asm__("zmm9"), ca __asm__("zmm10"), cb __asm__("zmm11");
+  register __m512i cc __asm__("zmm12"), cd __asm__("zmm13"), ce __asm__("zmm14"),
+      cf __asm__("zmm15");
+  size_t next_init = t->panel_sz ? QR_CPU_PANEL * sizeof *t->init : 0;
+  __asm__ volatile(
+      "movq %[row], %%rcx\n"
+      "movq %[a], %%rax\n"
+      "movq %[init], %%rdx\n"
+      "movq %[next_init], %%rsi\n" EACH_ROW(BEGIN_ROW) "movq %[step], %%rcx\n"
+                                                       "movq %[b], %%rdx\n"
+                                                       "movq %[panel_sz], %%rsi\n"
+                                                       "1:\n"
+                                                       "movl (%%rcx), %%eax\n"
+                                                       "vmovdqu64 (%%rdx), %%zmm16\n"
+                                                       "vmovdqu64 (%%rdx, %%rsi), %%zmm17\n"
+                                                       "addq $4, %%rcx\n"
+                                                       "addq $64, %%rdx\n" EACH_ROW(
+                                                           DOT_ROW) "cmpq %[end], %%rcx\n"
+                                                                    "jb 1b\n"
+      : "=v"(c0), "=v"(c1), "=v"(c2), "=v"(c3), "=v"(c4), "=v"(c5), "=v"(c6), "=v"(c7), "=v"(c8),
+        "=v"(c9), "=v"(ca), "=v"(cb), "=v"(cc), "=v"(cd), "=v"(ce), "=v"(cf)
+      : [row] "m"(t->row), [a] "m"(t->a), [init] "m"(t->init), [next_init] "m"(next_init),
+        [step] "m"(t->step), [b] "m"(t->b), [panel_sz] "m"(t->panel_sz), [end] "m"(t->end)
+      : "rax", "rcx", "rdx", "rsi", "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15", "xmm16",
+        "xmm17", "xmm18", "memory", "cc");
+  acc[0][0] = c0, acc[0][1] = c1, acc[1][0] = c2, acc[1][1] = c3;
+  acc[2][0] = c4, acc[2][1] = c5, acc[3][0] = c6, acc[3][1] = c7;
+  acc[4][0] = c8, acc[4][1] = c9, acc[5][0] = ca, acc[5][1] = cb;
+  acc[6][0] = cc, acc[6][1] = cd, acc[7][0] = ce, acc[7][1] = cf;
+}
 
 /* What a tile, which is a band, adds to the digest. The odd halves come by two ways, for each has a
    port of its own. */
@@ -77,28 +115,10 @@ ALWAYS_INLINE void put(int32_t *c, const __m512i *v, bool add, uint32_t panels) 
       _mm512_storeu_si512(c, add ? _mm512_add_epi32(v[p], _mm512_loadu_si512(c)) : v[p]);
 }
 
-/* Eight rows by one or two panels. Sixteen accumulators are enough to hide the dot product's
-   latency on both ports. */
 ALWAYS_INLINE __m512i tile(tile_t *t, uint32_t panels, bool digested, bool add, __m512i total) {
-  const uint32_t *step = t->step;
-  const int8_t *a[QR_CPU_TILE], *b = t->b;
-  size_t panel_sz = t->panel_sz;
   __m512i acc[QR_CPU_TILE][2];
-  UNROLL for (uint32_t i = 0; i < QR_CPU_TILE; i++) {
-    a[i] = t->a + t->row[i];
-    SETTLED(a[i]);
-    UNROLL for (uint32_t p = 0; p < panels; p++) acc[i][p] = load_again(t->init + p * QR_CPU_PANEL);
-  }
+  multiply(t, acc);
   t->row += QR_CPU_TILE;
-  for (; step < t->end; step++, b += 64) {
-    __m512i v[2];
-    size_t at = *step;
-    UNROLL for (uint32_t p = 0; p < panels; p++) v[p] = _mm512_loadu_si512(b + p * panel_sz);
-    UNROLL for (uint32_t i = 0; i < QR_CPU_TILE; i++) {
-      __m512i x = _mm512_set1_epi32((int)qr_ld32(a[i] + at));
-      UNROLL for (uint32_t p = 0; p < panels; p++) dot(&acc[i][p], x, v[p]);
-    }
-  }
   if (digested) total = _mm512_add_epi64(total, digest_of(acc, t, panels));
   int32_t *c = t->c;
   size_t ldc = t->ldc;
@@ -134,12 +154,13 @@ static void gemm(const qr_cpu_gemm_t *g) {
                                                    {{two, two_add}, {two_digest, two_digest_add}}};
   __m512i total = _mm512_setzero_si512();
   for (uint32_t col = 0; col < g->n; col += 2 * QR_CPU_PANEL) {
+    bool pair = g->n - col > QR_CPU_PANEL;
     tile_t t = {.a = g->a,
                 .b = g->b + (size_t)col * g->k4 * 4,
                 .row = g->row,
                 .step = g->step,
                 .end = g->step + g->k4,
-                .panel_sz = (size_t)g->k4 * 64,
+                .panel_sz = pair ? (size_t)g->k4 * 64 : 0,
                 .init = g->init + col,
                 .c = g->c + col,
                 .c_row = g->c_row,
@@ -147,7 +168,6 @@ static void gemm(const qr_cpu_gemm_t *g) {
                 .ldk = g->ldk,
                 .key = g->key ? g->key + col : NULL,
                 .rho = g->rho};
-    bool pair = g->n - col > QR_CPU_PANEL;
     total = _mm512_add_epi64(total, by[pair][g->key != NULL][g->add](&t, g->m));
   }
   if (g->key) *g->digest += lanes64(total);
