@@ -30,7 +30,8 @@ typedef struct {
   uint32_t m, n, k4; /* k4: groups of four k */
   const int8_t *a;
   const uint32_t *row, *step; /* [m], [k4] */
-  const int8_t *b;            /* panels, k4 * 64 bytes each */
+  const int8_t *b;            /* panels, panel_sz bytes apart */
+  size_t panel_sz;
   const int32_t *init;        /* [n] */
   int32_t *c;
   /* C's row i is at c + c_row[i], or at c + i * ldc if c_row is NULL. */
@@ -80,22 +81,26 @@ typedef struct {
   void (*pack)(int8_t *dst, size_t panel_sz, const int8_t *src, uint32_t groups, uint32_t n,
                size_t group, size_t row, int8_t plus);
   /* Panels of B stored [n][4 * k4], rows ld apart; n is a multiple of 16. */
-  void (*pack_trans)(int8_t *dst, const int8_t *src, uint32_t k4, uint32_t n, size_t ld);
-  /* init[j] = -64 * (sum of column j of panels); n is a multiple of 16. */
-  void (*sums)(int32_t *init, const int8_t *panels, uint32_t k4, uint32_t n);
-  /* dst[i][r] = src[r * stride + i] + 64, r = 0..3, i < cnt: four samples side by side; cnt is a
-     multiple of 8. */
-  void (*interleave)(int8_t *dst, const int8_t *src, size_t stride, uint32_t cnt);
+  void (*pack_trans)(int8_t *dst, size_t panel_sz, const int8_t *src, uint32_t k4, uint32_t n,
+                     size_t ld);
+  /* init[j] -= 64 * (sum of column j of some groups of panels); n is a multiple of 16. */
+  void (*sums)(int32_t *init, const int8_t *panels, size_t panel_sz, uint32_t groups, uint32_t n);
+  /* The padded image of a sample [h][w][c], as convolutions read it: [h + 2][w + 2][c], the border
+     holding what lies opposite on the torus. c is a multiple of 8. */
+  void (*image)(int8_t *dst, const int8_t *src, uint32_t h, uint32_t w, uint32_t c);
+  /* The same of four samples, stride apart, side by side, every byte plus 64:
+     [h + 2][w + 2][c][4]. */
+  void (*image4)(int8_t *dst, const int8_t *src, size_t stride, uint32_t h, uint32_t w, uint32_t c);
 
   /* m is a multiple of QR_CPU_TILE, n of QR_CPU_PANEL. */
   void (*gemm)(const qr_cpu_gemm_t *g);
 
   /* Sum over bands b of rho[b] times the sum over rows and even columns of the band; the key word
-     of element (i, j) is key[(i % 8) * ldk + j]. rows is a multiple of 8, cols of 8. */
+     of element (i, j) is key[(i % 8) * ldk + j]. rows is a multiple of 8, cols of 16. */
   uint64_t (*digest)(const int32_t *x, size_t ldx, uint32_t rows, uint32_t cols,
                      const uint32_t *key, size_t ldk, const uint64_t *rho);
   /* dst = clip(half(leaky(c + bias[col]), shift), lo, hi) + plus; |c + bias| + 2^shift < 2^31,
-     shift in 1..24; bias at the accumulator's scale. cols is a multiple of 16. */
+     shift in 1..24; bias at the accumulator's scale. rows is a multiple of 4, cols of 16. */
   void (*act)(int8_t *dst, size_t ldd, const int32_t *c, size_t ldc, const int32_t *bias,
               uint32_t rows, uint32_t cols, int shift, int8_t lo, int8_t hi, int8_t plus);
   /* e = c, >> 3 where x is negative; e may be c. Returns the OR of all |e|. cols is a multiple
@@ -128,9 +133,8 @@ QR_CPU_KERNELS(QR_CPU_KERNEL_DECLARE)
 /* The same as an array, NULL-terminated. */
 extern const qr_cpu_kern_t *const qr_cpu_kernels[];
 
-/* Bytes of the panels of a k by n matrix, k in groups of four. */
-static inline size_t qr_cpu_panels_sz(uint32_t k4, uint32_t n) {
-  return qr_align_up(n, QR_CPU_PANEL) * k4 * 4;
-}
+/* Bytes from panel to panel: an odd number of lines, so that panels which are written side by side
+   do not meet in one set of a cache. */
+static inline size_t qr_cpu_panel_sz(uint32_t k4) { return ((size_t)k4 | 1) * 64; }
 
 #endif

@@ -60,24 +60,25 @@ static inline void plain_pack(int8_t *dst, size_t panel_sz, const int8_t *src, u
   }
 }
 
-static inline void plain_pack_trans(int8_t *dst, const int8_t *src, uint32_t k4, uint32_t n,
-                                    size_t ld) {
-  for (uint32_t p = 0; p < n; p += QR_CPU_PANEL) {
-    for (uint32_t g = 0; g < k4; g++, dst += 64) {
-      for (uint32_t j = 0; j < QR_CPU_PANEL; j++)
-        memcpy(dst + 4 * j, src + (p + j) * ld + 4 * (size_t)g, 4);
-    }
+static inline void plain_pack_trans(int8_t *dst, size_t panel_sz, const int8_t *src, uint32_t k4,
+                                    uint32_t n, size_t ld) {
+  for (uint32_t j = 0; j < n; j++) {
+    int8_t *d = dst + j / QR_CPU_PANEL * panel_sz + j % QR_CPU_PANEL * 4;
+    for (uint32_t g = 0; g < k4; g++)
+      memcpy(d + (size_t)g * QR_CPU_PANEL * 4, src + j * ld + 4 * (size_t)g, 4);
   }
 }
 
-static inline void plain_sums(int32_t *init, const int8_t *panels, uint32_t k4, uint32_t n) {
-  for (uint32_t p = 0; p < n; p += QR_CPU_PANEL, init += QR_CPU_PANEL) {
-    int32_t sum[64] = {0}; /* one for each byte of a group */
-    for (uint32_t g = 0; g < k4; g++, panels += 64) {
-      for (uint32_t i = 0; i < 64; i++) sum[i] += panels[i];
+static inline void plain_sums(int32_t *init, const int8_t *panels, size_t panel_sz, uint32_t groups,
+                              uint32_t n) {
+  for (uint32_t j = 0; j < n; j += QR_CPU_PANEL, panels += panel_sz) {
+    int32_t sum[QR_CPU_PANEL] = {0};
+    const int8_t *p = panels;
+    for (uint32_t g = 0; g < groups; g++, p += 64) {
+      for (uint32_t i = 0; i < QR_CPU_PANEL; i++)
+        sum[i] += p[4 * i] + p[4 * i + 1] + p[4 * i + 2] + p[4 * i + 3];
     }
-    for (uint32_t j = 0; j < QR_CPU_PANEL; j++)
-      init[j] = -64 * (sum[4 * j] + sum[4 * j + 1] + sum[4 * j + 2] + sum[4 * j + 3]);
+    for (uint32_t i = 0; i < QR_CPU_PANEL; i++) init[j + i] -= 64 * sum[i];
   }
 }
 
@@ -87,6 +88,45 @@ static inline void plain_interleave(int8_t *dst, const int8_t *src, size_t strid
   for (; i < cnt; i++) {
     for (uint32_t r = 0; r < 4; r++) dst[4 * i + r] = (int8_t)(src[r * stride + i] + 64);
   }
+}
+
+/* Fixed sizes become register moves; cnt is a multiple of 8. */
+static inline void plain_copy(int8_t *restrict dst, const int8_t *restrict src, size_t cnt) {
+  for (; cnt >= 64; cnt -= 64, dst += 64, src += 64) memcpy(dst, src, 64);
+  for (; cnt; cnt -= 8, dst += 8, src += 8) memcpy(dst, src, 8);
+}
+
+/* The border of an image whose lines are there. */
+static inline void plain_border(int8_t *image, uint32_t h, uint32_t w, size_t pixel) {
+  size_t line = (w + 2) * pixel;
+  for (uint32_t y = 1; y <= h; y++) {
+    int8_t *p = image + y * line;
+    plain_copy(p, p + w * pixel, pixel);
+    plain_copy(p + (w + 1) * pixel, p + pixel, pixel);
+  }
+  plain_copy(image, image + h * line, line);
+  plain_copy(image + (h + 1) * line, image + line, line);
+}
+
+static inline void plain_image(int8_t *dst, const int8_t *src, uint32_t h, uint32_t w, uint32_t c) {
+  size_t line = (size_t)w * c;
+  for (uint32_t y = 0; y < h; y++)
+    plain_copy(dst + (y + 1) * (line + 2 * c) + c, src + y * line, line);
+  plain_border(dst, h, w, c);
+}
+
+ALWAYS_INLINE void plain_image4_by(void (*interleave)(int8_t *, const int8_t *, size_t, uint32_t),
+                                   int8_t *dst, const int8_t *src, size_t stride, uint32_t h,
+                                   uint32_t w, uint32_t c) {
+  uint32_t line = w * c;
+  for (uint32_t y = 0; y < h; y++)
+    interleave(dst + 4 * ((y + 1) * (size_t)(line + 2 * c) + c), src + y * line, stride, line);
+  plain_border(dst, h, w, 4 * (size_t)c);
+}
+
+static inline void plain_image4(int8_t *dst, const int8_t *src, size_t stride, uint32_t h,
+                                uint32_t w, uint32_t c) {
+  plain_image4_by(plain_interleave, dst, src, stride, h, w, c);
 }
 
 typedef uint64_t plain_digest_fn_t(const int32_t *x, size_t ldx, uint32_t rows, uint32_t cols,
@@ -141,7 +181,7 @@ ALWAYS_INLINE void plain_product_by(void (*gemm)(const qr_cpu_gemm_t *), plain_d
   qr_cpu_gemm_t p = *g;
   for (uint32_t col = 0; col < g->n; col += COLS) {
     p.n = g->n - col < COLS ? g->n - col : COLS;
-    p.b = g->b + (size_t)col * g->k4 * 4;
+    p.b = g->b + col / QR_CPU_PANEL * g->panel_sz;
     p.init = g->init + col;
     for (uint32_t row = 0; row < g->m; row += ROWS) {
       p.m = g->m - row < ROWS ? g->m - row : ROWS;
