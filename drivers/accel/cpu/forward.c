@@ -1,6 +1,5 @@
 #include "forward.h"
 
-#include "image.h"
 #include "step/fixed.h"
 
 static uint32_t least(uint32_t a, uint32_t b) { return a < b ? a : b; }
@@ -15,30 +14,19 @@ void qr_cpu_forward_pack(const qr_cpu_forward_t *f, const uint8_t *model) {
     const int16_t *masters = (const void *)(model + l->w_off);
     const int32_t *bias = (const void *)(model + l->b_off);
     int8_t *panels = f->mem->fwd_b + y->fwd_b_at;
+    int32_t *init = f->mem->fwd_init + y->fwd_n_at;
     for (uint32_t r = 0; r < l->k; r += QR_CPU_STRIP_ROWS) {
       uint32_t rows = least(l->k - r, QR_CPU_STRIP_ROWS);
       f->kern->w7(f->mem->strip, masters + (size_t)r * l->n, (size_t)rows * l->n, QR_STEP_I7_MIN,
                   QR_STEP_I7_MAX);
-      f->kern->pack(panels + (size_t)r * QR_CPU_PANEL, (size_t)l->k * QR_CPU_PANEL, f->mem->strip,
-                    rows / 4, l->n, 4 * (size_t)l->n, l->n, 0);
+      f->kern->pack(panels + r / 4 * (size_t)64, y->panel_sz, f->mem->strip, rows / 4, l->n,
+                    4 * (size_t)l->n, l->n, 0);
     }
-    f->kern->sums(f->mem->fwd_init + y->fwd_n_at, panels, l->k / 4, y->n16);
+    memset(init, 0, y->n16 * sizeof *init);
+    f->kern->sums(init, panels, y->panel_sz, l->k / 4, y->n16);
     for (uint32_t j = 0; j < l->n; j++)
       f->mem->fwd_bias[y->fwd_n_at + j] =
           (int32_t)qr_step_bias_at(bias[j], QR_STEP_BIAS_FRAC - acc_frac(l));
-  }
-}
-
-/* Samples of x, plus 64 already, as the padded images of a convolution. */
-static void make_images(const qr_cpu_forward_t *f, const qr_cpu_layer_t *y, const int8_t *x,
-                        uint32_t samples) {
-  const qr_layer_t *l = y->l;
-  size_t line = (size_t)l->in_w * l->in_c;
-  for (uint32_t b = 0; b < samples; b++, x += y->in_sz) {
-    int8_t *image = f->mem->a + (size_t)b * y->image_sz;
-    for (uint32_t v = 0; v < l->in_h; v++)
-      memcpy(qr_cpu_image_line(image, v, l->in_w, l->in_c), x + v * line, line);
-    qr_cpu_image_close(image, l->in_h, l->in_w, l->in_c);
   }
 }
 
@@ -68,7 +56,8 @@ static void run_chunk(const qr_cpu_forward_t *f, const qr_cpu_layer_t *y, const 
                          .a = a,
                          .row = y->row + i,
                          .step = y->step,
-                         .b = f->mem->fwd_b + y->fwd_b_at + (size_t)col * l->k,
+                         .b = f->mem->fwd_b + y->fwd_b_at + col / QR_CPU_PANEL * y->panel_sz,
+                         .panel_sz = y->panel_sz,
                          .init = f->mem->fwd_init + y->fwd_n_at + col,
                          .c = f->mem->c,
                          .ldc = QR_CPU_BLOCK_COLS};
@@ -98,10 +87,10 @@ void qr_cpu_forward_run(const qr_cpu_forward_t *f, const int8_t *obs, uint32_t r
         f->kern->dither(f->mem->strip, a, 0, (size_t)samples * y->in_sz, &plain, NULL);
         a = f->mem->strip;
       }
-      if (y->conv) {
-        make_images(f, y, a, samples);
-        a = f->mem->a;
-      }
+      for (uint32_t i = 0; y->conv && i < samples; i++)
+        f->kern->image(f->mem->a + (size_t)i * y->image_sz, a + (size_t)i * y->in_sz, y->l->in_h,
+                       y->l->in_w, y->l->in_c);
+      if (y->conv) a = f->mem->a;
       run_chunk(f, y, a, samples, to + (size_t)b * y->l->pos * y->l->n, q + (size_t)b * y->l->n);
     }
     x = to;

@@ -32,7 +32,7 @@ typedef struct {
   const uint32_t *row, *step; /* [m], [k4] */
   const int8_t *b;            /* panels, panel_sz bytes apart */
   size_t panel_sz;
-  const int32_t *init;        /* [n] */
+  const int32_t *init; /* [n] */
   int32_t *c;
   /* C's row i is at c + c_row[i], or at c + i * ldc if c_row is NULL. */
   const uint32_t *c_row;
@@ -136,5 +136,9 @@ extern const qr_cpu_kern_t *const qr_cpu_kernels[];
 /* Bytes from panel to panel: an odd number of lines, so that panels which are written side by side
    do not meet in one set of a cache. */
 static inline size_t qr_cpu_panel_sz(uint32_t k4) { return ((size_t)k4 | 1) * 64; }
+
+static inline size_t qr_cpu_panels_sz(uint32_t k4, size_t n) {
+  return (n + QR_CPU_PANEL - 1) / QR_CPU_PANEL * qr_cpu_panel_sz(k4);
+}
 
 #endif

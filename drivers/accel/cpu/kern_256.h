@@ -117,6 +117,11 @@ static void interleave(int8_t *dst, const int8_t *src, size_t stride, uint32_t c
   plain_interleave(dst + 4 * i, src + i, stride, cnt - i);
 }
 
+static void image4(int8_t *dst, const int8_t *src, size_t stride, uint32_t h, uint32_t w,
+                   uint32_t c) {
+  plain_image4_by(interleave, dst, src, stride, h, w, c);
+}
+
 /* Eight groups of eight columns: a matrix of 32-bit numbers turned about. */
 static inline void transpose8(int8_t *dst, const int8_t *src, size_t ld) {
   __m256i r[8], t[8];
@@ -137,14 +142,15 @@ static inline void transpose8(int8_t *dst, const int8_t *src, size_t ld) {
   }
 }
 
-static void pack_trans(int8_t *dst, const int8_t *src, uint32_t k4, uint32_t n, size_t ld) {
-  for (uint32_t j = 0; j < n; j += QR_CPU_PANEL, src += QR_CPU_PANEL * ld, dst += k4 * (size_t)64) {
+static void pack_trans(int8_t *dst, size_t panel_sz, const int8_t *src, uint32_t k4, uint32_t n,
+                       size_t ld) {
+  for (uint32_t j = 0; j < n; j += QR_CPU_PANEL, src += QR_CPU_PANEL * ld, dst += panel_sz) {
     uint32_t g = 0;
     for (; k4 - g >= 8; g += 8) {
       transpose8(dst + g * 64, src + 4 * g, ld);
       transpose8(dst + g * 64 + 32, src + 8 * ld + 4 * g, ld);
     }
-    if (g < k4) plain_pack_trans(dst + g * 64, src + 4 * g, k4 - g, QR_CPU_PANEL, ld);
+    if (g < k4) plain_pack_trans(dst + g * 64, 0, src + 4 * g, k4 - g, QR_CPU_PANEL, ld);
   }
 }
 
@@ -154,12 +160,13 @@ static inline __m256i sums8(const int8_t *b, __m256i sum) {
   return _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, _mm256_set1_epi16(-1)));
 }
 
-static void sums(int32_t *init, const int8_t *panels, uint32_t k4, uint32_t n) {
-  for (uint32_t j = 0; j < n; j += QR_CPU_PANEL) {
-    __m256i x = _mm256_setzero_si256(), y = x;
-    for (uint32_t g = 0; g < k4; g++, panels += 64) {
-      x = sums8(panels, x);
-      y = sums8(panels + 32, y);
+static void sums(int32_t *init, const int8_t *panels, size_t panel_sz, uint32_t groups,
+                 uint32_t n) {
+  for (uint32_t j = 0; j < n; j += QR_CPU_PANEL, panels += panel_sz) {
+    __m256i x = load(init + j), y = load(init + j + 8);
+    for (uint32_t g = 0; g < groups; g++) {
+      x = sums8(panels + g * (size_t)64, x);
+      y = sums8(panels + g * (size_t)64 + 32, y);
     }
     store(init + j, x);
     store(init + j + 8, y);
@@ -176,7 +183,7 @@ ALWAYS_INLINE void tile(const qr_cpu_gemm_t *g, uint32_t row, uint32_t col, cons
     x[i] = load(g->init + col);
     y[i] = load(g->init + col + 8);
   }
-  dots(x, y, a, g->step, g->b + (size_t)col * g->k4 * 4, g->k4, rows);
+  dots(x, y, a, g->step, g->b + col / QR_CPU_PANEL * g->panel_sz, g->k4, rows);
   UNROLL_ALL for (uint32_t i = 0; i < rows; i++, c += g->ldc) {
     store(c, g->add ? _mm256_add_epi32(load(c), x[i]) : x[i]);
     store(c + 8, g->add ? _mm256_add_epi32(load(c + 8), y[i]) : y[i]);
@@ -320,5 +327,5 @@ static void product(const qr_cpu_gemm_t *g) { plain_product_by(gemm, digest, g);
 
 #define KERN_ENTRIES                                                                               \
   .supported = supported, .draw = draw, .w7 = plain_w7, .dither = dither, .pack = pack,            \
-  .pack_trans = pack_trans, .sums = sums, .interleave = interleave, .gemm = product,                  \
+  .pack_trans = pack_trans, .sums = sums, .image = plain_image, .image4 = image4, .gemm = product, \
   .digest = digest, .act = act, .mask = mask, .round = round_e, .update = update

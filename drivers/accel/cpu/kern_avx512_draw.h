@@ -119,4 +119,22 @@ static void dither(int8_t *dst, const int8_t *src, size_t at, size_t cnt, const 
     dither_run(dst, src, cnt, false, &k, &a);
 }
 
+/* (x + 256) >> 9 in seven bits: the sum saturates where it would leave 16. */
+static inline __m512i w7_of(const int16_t *src) {
+  __m512i v = _mm512_adds_epi16(_mm512_loadu_si512(src), _mm512_set1_epi16(256));
+  return _mm512_mulhi_epi16(v, _mm512_set1_epi16(1 << 7));
+}
+
+static void w7(int8_t *dst, const int16_t *src, size_t cnt, int8_t lo, int8_t hi) {
+  const __m512i in_order = _mm512_setr_epi64(0, 2, 4, 6, 1, 3, 5, 7);
+  size_t i = 0;
+  for (; i + 64 <= cnt; i += 64) {
+    __m512i v = _mm512_packs_epi16(w7_of(src + i), w7_of(src + i + 32));
+    v = _mm512_permutexvar_epi64(in_order, v);
+    v = _mm512_min_epi8(_mm512_max_epi8(v, _mm512_set1_epi8(lo)), _mm512_set1_epi8(hi));
+    _mm512_storeu_si512(dst + i, v);
+  }
+  plain_w7(dst + i, src + i, cnt - i, lo, hi);
+}
+
 #endif

@@ -109,23 +109,60 @@ static void act(int8_t *dst, size_t ldd, const int32_t *c, size_t ldc, const int
   }
 }
 
-static inline uint32_t or_of(__m512i v) { return (uint32_t)_mm512_reduce_or_epi32(v); }
-
-/* e >> 3 where x is negative, which is stored; all gathers the magnitudes. */
-static inline void leak16(int32_t *to, __m512i e, const int8_t *x, __m512i *all) {
-  __mmask16 neg = _mm_movepi8_mask(_mm_loadu_si128((const __m128i *)x));
-  e = _mm512_mask_srai_epi32(e, neg, e, 3);
+/* What is left of errors whose outputs are negative where m has a bit. */
+static inline __m512i leak16(int32_t *to, const int32_t *from, __mmask16 m) {
+  __m512i e = load(from);
+  e = _mm512_mask_srai_epi32(e, m, e, 3);
   _mm512_storeu_si512(to, e);
-  *all = _mm512_or_si512(*all, _mm512_abs_epi32(e));
+  return e;
+}
+
+/* OR of the magnitudes of two registers and all; by two ways, for each has a port of its own. */
+static inline __m512i or_magnitudes(__m512i all, __m512i a, __m512i b) {
+  const __m512i zero = _mm512_setzero_si512();
+  b = _mm512_mask_sub_epi32(b, _mm512_cmpgt_epi32_mask(zero, b), zero, b);
+  return _mm512_ternarylogic_epi32(all, _mm512_abs_epi32(a), b, 0xfe);
+}
+
+static inline __m512i leak64(int32_t *to, const int32_t *from, const int8_t *x, __m512i all) {
+  __mmask64 m = _mm512_movepi8_mask(load(x));
+  __m512i a = leak16(to, from, (__mmask16)m),
+          b = leak16(to + 16, from + 16, (__mmask16)_kshiftri_mask64(m, 16)),
+          c = leak16(to + 32, from + 32, (__mmask16)_kshiftri_mask64(m, 32)),
+          d = leak16(to + 48, from + 48, (__mmask16)_kshiftri_mask64(m, 48));
+  return or_magnitudes(or_magnitudes(all, a, b), c, d);
+}
+
+/* Any multiple of 16. */
+static inline __m512i leak_row(int32_t *e, const int32_t *c, const int8_t *x, size_t cnt,
+                               __m512i all) {
+  size_t j = 0;
+  for (; j + 64 <= cnt; j += 64) all = leak64(e + j, c + j, x + j, all);
+  for (; j < cnt; j += 16) {
+    __mmask16 m = _mm_movepi8_mask(_mm_loadu_si128((const __m128i *)(x + j)));
+    __m512i v = leak16(e + j, c + j, m);
+    all = _mm512_or_si512(all, _mm512_abs_epi32(v));
+  }
+  return all;
+}
+
+static inline __m512i leak32(int32_t *to, const int32_t *from, const int8_t *x, __m512i all) {
+  __mmask32 m = _mm256_movepi8_mask(_mm256_loadu_si256((const __m256i *)x));
+  __m512i a = leak16(to, from, (__mmask16)m),
+          b = leak16(to + 16, from + 16, (__mmask16)_kshiftri_mask32(m, 16));
+  return or_magnitudes(all, a, b);
 }
 
 static uint32_t mask(int32_t *e, size_t lde, const int32_t *c, size_t ldc, const int8_t *x,
                      size_t ldx, uint32_t rows, uint32_t cols) {
   __m512i all = _mm512_setzero_si512();
-  for (uint32_t i = 0; i < rows; i++, e += lde, c += ldc, x += ldx) {
-    for (uint32_t j = 0; j < cols; j += 16) leak16(e + j, load(c + j), x + j, &all);
+  if (lde == cols && ldc == cols && ldx == cols) {
+    all = leak_row(e, c, x, (size_t)rows * cols, all);
+  } else {
+    for (uint32_t i = 0; i < rows; i++, e += lde, c += ldc, x += ldx)
+      all = cols == 32 ? leak32(e, c, x, all) : leak_row(e, c, x, cols, all);
   }
-  return or_of(all);
+  return (uint32_t)_mm512_reduce_or_epi32(all);
 }
 
 #endif

@@ -156,11 +156,11 @@ static void gemm(const qr_cpu_gemm_t *g) {
   for (uint32_t col = 0; col < g->n; col += 2 * QR_CPU_PANEL) {
     bool pair = g->n - col > QR_CPU_PANEL;
     tile_t t = {.a = g->a,
-                .b = g->b + (size_t)col * g->k4 * 4,
+                .b = g->b + col / QR_CPU_PANEL * g->panel_sz,
                 .row = g->row,
                 .step = g->step,
                 .end = g->step + g->k4,
-                .panel_sz = pair ? (size_t)g->k4 * 64 : 0,
+                .panel_sz = pair ? g->panel_sz : 0,
                 .init = g->init + col,
                 .c = g->c + col,
                 .c_row = g->c_row,

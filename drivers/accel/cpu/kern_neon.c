@@ -81,12 +81,20 @@ static void interleave(int8_t *dst, const int8_t *src, size_t stride, uint32_t c
   plain_interleave(dst + 4 * i, src + i, stride, cnt - i);
 }
 
-static void sums(int32_t *init, const int8_t *panels, uint32_t k4, uint32_t n) {
-  for (uint32_t j = 0; j < n; j += QR_CPU_PANEL) {
-    int32x4_t sum[4] = {vdupq_n_s32(0), vdupq_n_s32(0), vdupq_n_s32(0), vdupq_n_s32(0)};
-    for (uint32_t g = 0; g < k4; g++, panels += 64) {
+static void image4(int8_t *dst, const int8_t *src, size_t stride, uint32_t h, uint32_t w,
+                   uint32_t c) {
+  plain_image4_by(interleave, dst, src, stride, h, w, c);
+}
+
+static void sums(int32_t *init, const int8_t *panels, size_t panel_sz, uint32_t groups,
+                 uint32_t n) {
+  for (uint32_t j = 0; j < n; j += QR_CPU_PANEL, panels += panel_sz) {
+    const int8_t *p = panels;
+    int32x4_t sum[4];
+    for (uint32_t i = 0; i < 4; i++) sum[i] = vld1q_s32(init + j + 4 * i);
+    for (uint32_t g = 0; g < groups; g++, p += 64) {
       for (uint32_t i = 0; i < 4; i++)
-        sum[i] = vdotq_s32(sum[i], vld1q_s8(panels + 16 * i), vdupq_n_s8(-64));
+        sum[i] = vdotq_s32(sum[i], vld1q_s8(p + 16 * i), vdupq_n_s8(-64));
     }
     for (uint32_t i = 0; i < 4; i++) vst1q_s32(init + j + 4 * i, sum[i]);
   }
@@ -100,7 +108,7 @@ static inline int8x8_t load_a(const int8_t *a) { return vcreate_s8(qr_ld32(a)); 
    unsigned bytes are below 128 and so just as well signed. */
 static void tile4(const qr_cpu_gemm_t *g, uint32_t row, uint32_t col) {
   enum { ROWS = 4, PARTS = QR_CPU_PANEL / 4 };
-  const int8_t *a[ROWS], *b = g->b + (size_t)col * g->k4 * 4;
+  const int8_t *a[ROWS], *b = g->b + col / QR_CPU_PANEL * g->panel_sz;
   int32_t *c = g->c + row * g->ldc + col;
   int32x4_t x[ROWS][PARTS];
   UNROLL_ALL for (uint32_t i = 0; i < ROWS; i++) {
@@ -163,7 +171,8 @@ const qr_cpu_kern_t qr_cpu_kern_neon = {
     .pack = pack,
     .pack_trans = plain_pack_trans,
     .sums = sums,
-    .interleave = interleave,
+    .image = plain_image,
+    .image4 = image4,
     .gemm = product,
     .digest = digest,
     .act = plain_act,

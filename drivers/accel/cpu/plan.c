@@ -72,6 +72,9 @@ static void shape(qr_cpu_layer_t *y, const qr_layer_t *l, uint32_t batch, bool l
   y->err_chunk = y->conv ? err_chunk_of(y) : y->chunk;
   y->image_sz = (l->in_h + 2) * (l->in_w + 2) * l->in_c;
   y->grad_k4 = (y->conv ? y->chunk * l->pos : batch) / 4;
+  y->panel_sz = qr_cpu_panel_sz(l->k / 4);
+  y->err_panel_sz = qr_cpu_panel_sz(y->n4 / 4);
+  y->grad_panel_sz = qr_cpu_panel_sz(y->grad_k4);
 }
 
 /* Numbers that a layer's tables hold. */
@@ -108,8 +111,8 @@ static void fill_offsets(qr_cpu_layer_t *y) {
   for (uint32_t g = 0; g < l->k / 4; g++) y->step[g] = y->conv ? tap(l, 4 * g) : 4 * g;
   for (uint32_t g = 0; g < y->n4 / 4; g++) y->err_step[g] = 4 * g;
   for (uint32_t i = 0; i < l->k; i++) {
-    y->grad_row[i] =
-        y->conv ? 4 * tap(l, i) : i / QR_CPU_PANEL * y->grad_k4 * 64 + i % QR_CPU_PANEL * 4;
+    y->grad_row[i] = y->conv ? 4 * tap(l, i)
+                             : i / QR_CPU_PANEL * (uint32_t)y->grad_panel_sz + i % QR_CPU_PANEL * 4;
   }
   for (uint32_t g = 0; g < y->grad_k4; g++) {
     y->grad_step[g] = y->conv ? 4 * (g / l->pos * y->image_sz + corner(l, g % l->pos)) : g * 64;
@@ -166,7 +169,7 @@ static void size_layer(qr_cpu_layer_t *y, uint32_t batch, qr_cpu_sizes_t *z, qr_
   y->fwd_n_at = sum->fwd_init;
   sum->x += (size_t)batch * y->in_sz;
   sum->w7 += qr_align_up((size_t)l->k * l->n, QR_CACHE_LINE);
-  sum->fwd_b += (size_t)l->k * y->n16;
+  sum->fwd_b += qr_cpu_panels_sz(l->k / 4, l->n);
   sum->fwd_init += y->n16;
   grow(&z->e, (size_t)batch * l->pos * l->n);
   grow(&z->q, (size_t)batch * y->n4);
@@ -175,10 +178,10 @@ static void size_layer(qr_cpu_layer_t *y, uint32_t batch, qr_cpu_sizes_t *z, qr_
   grow(&z->e7, rows * y->n4);
   grow(&z->a, y->conv ? (size_t)y->chunk * y->image_sz : in);
   grow(&z->a, rows * y->n4);
-  grow(&z->at, y->conv ? (size_t)y->chunk * y->image_sz : batch * k16);
-  grow(&z->b, (size_t)l->k * y->n16);
-  grow(&z->b, k16 * y->n4);
-  grow(&z->d, (size_t)y->grad_k4 * 4 * y->n16);
+  grow(&z->at, y->conv ? (size_t)y->chunk * y->image_sz : qr_cpu_panels_sz(y->grad_k4, l->k));
+  grow(&z->b, qr_cpu_panels_sz(l->k / 4, l->n));
+  grow(&z->b, qr_cpu_panels_sz(y->n4 / 4, l->k));
+  grow(&z->d, qr_cpu_panels_sz(y->grad_k4, l->n));
   grow(&z->init, y->n16 > k16 ? y->n16 : k16);
   grow(&z->d_init, y->n16);
   grow(&z->bias, y->n16);

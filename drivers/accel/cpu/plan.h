@@ -81,6 +81,8 @@ typedef struct {
      for the whole batch. */
   uint32_t *row, *step, *grad_row, *grad_step, *err_row, *err_step;
   uint32_t grad_k4;
+  /* Bytes from panel to panel of the weights, forward and back, and of the gradient's operands. */
+  size_t panel_sz, err_panel_sz, grad_panel_sz;
   /* The errors of a convolution's inputs are sums over the taps that read them: where, from the
      first of err_chunk samples on, the product's rows belong, tap by tap. */
   uint32_t *spread;

@@ -1,4 +1,3 @@
-#include "image.h"
 #include "step.h"
 #include "step/fixed.h"
 
@@ -9,6 +8,7 @@ static uint32_t least(uint32_t a, uint32_t b) { return a < b ? a : b; }
 static void pack_weights(qr_cpu_step_t *s, const qr_cpu_layer_t *y) {
   const qr_layer_t *l = y->l;
   const int8_t *w7 = s->mem->w7 + y->w7_at;
+  memset(s->mem->init, 0, l->k * sizeof *s->mem->init);
   for (uint32_t i = 0; i < l->k; i += QR_CPU_STRIP_ROWS) {
     uint32_t rows = least(l->k - i, QR_CPU_STRIP_ROWS);
     int8_t *strip = s->mem->strip;
@@ -20,11 +20,11 @@ static void pack_weights(qr_cpu_step_t *s, const qr_cpu_layer_t *y) {
       for (uint32_t r = 0; r < rows; r++)
         memcpy(strip + r * (size_t)y->n4, w7 + (i + r) * (size_t)l->n, l->n);
     }
-    s->kern->pack_trans(s->mem->b + (size_t)i * y->n4, strip, y->n4 / 4, rows, y->n4);
+    int8_t *panels = s->mem->b + i / QR_CPU_PANEL * y->err_panel_sz;
+    s->kern->pack_trans(panels, y->err_panel_sz, strip, y->n4 / 4, rows, y->n4);
+    s->kern->sums(s->mem->init + i, panels, y->err_panel_sz, y->n4 / 4, rows);
     qr_cpu_lap(&s->laps, QR_CPU_PHASE_PACK);
   }
-  s->kern->sums(s->mem->init, s->mem->b, y->n4 / 4, l->k);
-  qr_cpu_lap(&s->laps, QR_CPU_PHASE_PACK);
 }
 
 /* Rounded errors of a chunk, bounded for the dither that they will get. */
@@ -67,7 +67,8 @@ static void dense_errors(qr_cpu_step_t *s, const qr_cpu_layer_t *y, const qr_cpu
                        .a = s->mem->a,
                        .row = y->err_row,
                        .step = y->err_step,
-                       .b = s->mem->b + (size_t)col * y->n4,
+                       .b = s->mem->b + col / QR_CPU_PANEL * y->err_panel_sz,
+                       .panel_sz = y->err_panel_sz,
                        .init = s->mem->init + col,
                        .c = s->mem->c,
                        .ldc = QR_CPU_BLOCK_COLS};
@@ -94,7 +95,8 @@ static void conv_errors(qr_cpu_step_t *s, const qr_cpu_layer_t *y, const qr_cpu_
                        .a = s->mem->a,
                        .row = y->err_row + i * l->pos,
                        .step = y->err_step,
-                       .b = s->mem->b + (size_t)col * y->n4,
+                       .b = s->mem->b + col / QR_CPU_PANEL * y->err_panel_sz,
+                       .panel_sz = y->err_panel_sz,
                        .init = s->mem->init + col,
                        .c = e,
                        .c_row = y->spread + (size_t)t * rows,
@@ -110,30 +112,25 @@ static void conv_errors(qr_cpu_step_t *s, const qr_cpu_layer_t *y, const qr_cpu_
    padded images and in panels; for a dense layer, the chunk's part of what holds the batch. */
 static void gradient_operands(qr_cpu_step_t *s, const qr_cpu_layer_t *y, uint32_t sample) {
   const qr_layer_t *l = y->l;
-  size_t in = y->in_sz, row = (size_t)l->pos * l->n, panel_sz = (size_t)y->grad_k4 * 64;
-  const int8_t *strip = s->mem->strip;
-  qr_cpu_operand(s, y->dither_ge, s->mem->strip, s->mem->e7, sample * row, y->chunk * row, 0, true);
+  size_t in = y->in_sz, row = (size_t)l->pos * l->n, panel_sz = y->grad_panel_sz;
+  bool bounded = y != s->plan->layers;
+  int8_t *strip = s->mem->strip, *d = s->mem->d + (y->conv ? 0 : sample / 4 * (size_t)64);
+  qr_cpu_operand(s, y->dither_ge, strip, s->mem->e7, sample * row, y->chunk * row, 0, true);
+  if (y->conv) memset(s->mem->d_init, 0, y->n16 * sizeof *s->mem->d_init);
   for (uint32_t b = 0; y->conv && b < y->chunk; b += 4)
-    s->kern->pack(s->mem->d + (size_t)b / 4 * l->pos * 64, panel_sz, strip + b * row, l->pos, l->n,
-                  l->n, row, 0);
-  if (!y->conv)
-    s->kern->pack(s->mem->d + sample / 4 * 64, panel_sz, strip, y->chunk / 4, l->n,
-                  4 * (size_t)l->n, l->n, 0);
+    s->kern->pack(d + (size_t)b / 4 * l->pos * 64, panel_sz, strip + b * row, l->pos, l->n, l->n,
+                  row, 0);
+  if (!y->conv) s->kern->pack(d, panel_sz, strip, y->chunk / 4, l->n, 4 * row, row, 0);
+  s->kern->sums(s->mem->d_init, d, panel_sz, y->chunk * l->pos / 4, y->n16);
   qr_cpu_lap(&s->laps, QR_CPU_PHASE_PACK);
-  qr_cpu_operand(s, y->dither_ga, s->mem->strip, qr_cpu_inputs(s, y, sample), sample * in,
-                 y->chunk * in, 0, y != s->plan->layers);
-  if (!y->conv) {
-    s->kern->pack(s->mem->at + sample / 4 * 64, panel_sz, strip, y->chunk / 4, l->k,
-                  4 * (size_t)l->k, l->k, 64);
-  }
-  for (uint32_t b = 0; y->conv && b < y->chunk; b += 4) {
-    int8_t *image = s->mem->at + (size_t)b * y->image_sz;
-    size_t pixel = 4 * (size_t)l->in_c, line = (size_t)l->in_w * l->in_c;
-    for (uint32_t v = 0; v < l->in_h; v++)
-      s->kern->interleave(qr_cpu_image_line(image, v, l->in_w, pixel), strip + b * in + v * line,
-                          in, (uint32_t)line);
-    qr_cpu_image_close(image, l->in_h, l->in_w, pixel);
-  }
+  qr_cpu_operand(s, y->dither_ga, strip, qr_cpu_inputs(s, y, sample), sample * in, y->chunk * in, 0,
+                 bounded);
+  for (uint32_t b = 0; y->conv && b < y->chunk; b += 4)
+    s->kern->image4(s->mem->at + (size_t)b * y->image_sz, strip + b * in, in, l->in_h, l->in_w,
+                    l->in_c);
+  if (!y->conv)
+    s->kern->pack(s->mem->at + sample / 4 * (size_t)64, panel_sz, strip, y->chunk / 4, l->k, 4 * in,
+                  in, 64);
   qr_cpu_lap(&s->laps, QR_CPU_PHASE_PACK);
 }
 
@@ -146,12 +143,11 @@ static void gradient_chunk(qr_cpu_step_t *s, const qr_cpu_layer_t *y) {
                      .row = y->grad_row,
                      .step = y->grad_step,
                      .b = s->mem->d,
+                     .panel_sz = y->grad_panel_sz,
                      .init = s->mem->d_init,
                      .c = s->mem->g,
                      .ldc = y->n16,
                      .add = true};
-  s->kern->sums(s->mem->d_init, s->mem->d, y->grad_k4, y->n16);
-  qr_cpu_lap(&s->laps, QR_CPU_PHASE_PACK);
   s->kern->gemm(&g);
   qr_cpu_lap(&s->laps, QR_CPU_PHASE_PRODUCT);
 }
@@ -170,8 +166,6 @@ static void update_weights(qr_cpu_step_t *s, const qr_cpu_layer_t *y, int64_t fr
   qr_ars_t draws = qr_cpu_stream(s, QR_STREAM_ROUND_W, y->weight_upd->layer);
   int shift = update_shift(s, y->weight_upd, frac);
   uint32_t most = 64 * 64 * y->grad->k; /* the network's limits keep it within 31 bits */
-  if (!y->conv) s->kern->sums(s->mem->d_init, s->mem->d, y->grad_k4, y->n16);
-  qr_cpu_lap(&s->laps, QR_CPU_PHASE_PACK);
   for (uint32_t row = 0; row < l->k; row += QR_CPU_BLOCK_ROWS) {
     uint32_t rows = least(l->k - row, QR_CPU_BLOCK_ROWS);
     s->kern->draw(s->mem->r, &draws, row * l->n / 16,
@@ -188,7 +182,8 @@ static void update_weights(qr_cpu_step_t *s, const qr_cpu_layer_t *y, int64_t fr
                            .a = s->mem->at,
                            .row = y->grad_row + row,
                            .step = y->grad_step,
-                           .b = s->mem->d + (size_t)col * y->grad_k4 * 4,
+                           .b = s->mem->d + col / QR_CPU_PANEL * y->grad_panel_sz,
+                           .panel_sz = y->grad_panel_sz,
                            .init = s->mem->d_init + col,
                            .c = s->mem->c,
                            .ldc = QR_CPU_BLOCK_COLS};
@@ -228,6 +223,7 @@ void qr_cpu_step_backward(qr_cpu_step_t *s, const qr_cpu_layer_t *y, qr_cpu_erro
   err->frac += y->quant->p0 - shift;
   err->magnitudes = 0;
   memset(s->mem->sum, 0, l->n * sizeof *s->mem->sum);
+  memset(s->mem->d_init, 0, y->n16 * sizeof *s->mem->d_init);
   if (y->conv) memset(s->mem->g, 0, (size_t)l->k * y->n16 * sizeof *s->mem->g);
   if (y->err) {
     pack_weights(s, y);

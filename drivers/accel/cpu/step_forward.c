@@ -1,4 +1,3 @@
-#include "image.h"
 #include "step.h"
 #include "step/fixed.h"
 
@@ -7,6 +6,7 @@ static void pack_weights(qr_cpu_step_t *s, const qr_cpu_layer_t *y) {
   const qr_layer_t *l = y->l;
   const int16_t *masters = (const void *)(s->model + l->w_off);
   int d = y->dither_w ? y->dither_w->p0 : 0;
+  memset(s->mem->init, 0, y->n16 * sizeof *s->mem->init);
   for (uint32_t i = 0; i < l->k; i += QR_CPU_STRIP_ROWS) {
     uint32_t rows = l->k - i < QR_CPU_STRIP_ROWS ? l->k - i : QR_CPU_STRIP_ROWS;
     size_t at = (size_t)i * l->n, cnt = (size_t)rows * l->n;
@@ -17,31 +17,25 @@ static void pack_weights(qr_cpu_step_t *s, const qr_cpu_layer_t *y) {
       strip = s->mem->strip;
       qr_cpu_operand(s, y->dither_w, strip, w7, at, cnt, 0, true);
     }
-    s->kern->pack(s->mem->b + (size_t)i * QR_CPU_PANEL, (size_t)l->k * QR_CPU_PANEL, strip,
-                  rows / 4, l->n, 4 * (size_t)l->n, l->n, 0);
+    int8_t *panels = s->mem->b + i / 4 * (size_t)64;
+    s->kern->pack(panels, y->panel_sz, strip, rows / 4, l->n, 4 * (size_t)l->n, l->n, 0);
+    s->kern->sums(s->mem->init, panels, y->panel_sz, rows / 4, y->n16);
     qr_cpu_lap(&s->laps, QR_CPU_PHASE_PACK);
   }
-  s->kern->sums(s->mem->init, s->mem->b, l->k / 4, y->n16);
-  qr_cpu_lap(&s->laps, QR_CPU_PHASE_PACK);
 }
 
 /* The left operand of a chunk: rows of a dense layer, padded images of a convolution. */
 static void chunk_operand(qr_cpu_step_t *s, const qr_cpu_layer_t *y, uint32_t sample) {
   const qr_layer_t *l = y->l;
-  size_t at = (size_t)sample * y->in_sz, cnt = (size_t)y->chunk * y->in_sz,
-         line = (size_t)l->in_w * l->in_c;
+  size_t at = (size_t)sample * y->in_sz, cnt = (size_t)y->chunk * y->in_sz;
   const int8_t *x = qr_cpu_inputs(s, y, sample);
   bool bounded = y != s->plan->layers;
   int8_t *to = y->conv ? s->mem->strip : s->mem->a;
   qr_cpu_operand(s, y->dither_a, to, x, at, cnt, 64, bounded);
   if (!y->conv) return;
-  for (uint32_t b = 0; b < y->chunk; b++) {
-    int8_t *image = s->mem->a + (size_t)b * y->image_sz;
-    for (uint32_t v = 0; v < l->in_h; v++)
-      memcpy(qr_cpu_image_line(image, v, l->in_w, l->in_c), to + b * (size_t)y->in_sz + v * line,
-             line);
-    qr_cpu_image_close(image, l->in_h, l->in_w, l->in_c);
-  }
+  for (uint32_t b = 0; b < y->chunk; b++)
+    s->kern->image(s->mem->a + (size_t)b * y->image_sz, to + (size_t)b * y->in_sz, l->in_h, l->in_w,
+                   l->in_c);
   qr_cpu_lap(&s->laps, QR_CPU_PHASE_PACK);
 }
 
@@ -81,7 +75,8 @@ static void chunk_product(qr_cpu_step_t *s, const qr_cpu_layer_t *y, const qr_cp
                          .a = s->mem->a,
                          .row = y->row + i,
                          .step = y->step,
-                         .b = s->mem->b + (size_t)col * y->l->k,
+                         .b = s->mem->b + col / QR_CPU_PANEL * y->panel_sz,
+                         .panel_sz = y->panel_sz,
                          .init = s->mem->init + col,
                          .c = s->mem->c,
                          .ldc = QR_CPU_BLOCK_COLS};
