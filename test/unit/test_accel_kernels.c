@@ -107,31 +107,42 @@ static void pack_once(void) {
 
 static void pack_trans_once(void) {
   uint32_t k4 = (uint32_t)between(1, 40), n = QR_CPU_PANEL * (uint32_t)between(1, 5);
-  size_t ld = 4 * (k4 + (size_t)between(0, 3));
-  int8_t *src = drawn_i8(n * ld, -64, 63), *got = drawn(n * k4, 4);
-  int32_t init[5 * QR_CPU_PANEL];
-  kern->pack_trans(got, src, k4, n, ld);
-  kern->sums(init, got, k4, n);
+  size_t ld = 4 * (k4 + (size_t)between(0, 3)), panel_sz = 64 * (k4 + (size_t)between(0, 2));
+  int8_t *src = drawn_i8(n * ld, -64, 63), *got = drawn(n / QR_CPU_PANEL * panel_sz, 1);
+  int32_t *init = drawn_i32(n, 8), *from = drawn(n, 4);
+  memcpy(from, init, n * sizeof *init);
+  kern->pack_trans(got, panel_sz, src, k4, n, ld);
+  kern->sums(init, got, panel_sz, k4, n);
   for (uint32_t j = 0; j < n; j++) {
     int32_t sum = 0;
     for (uint32_t q = 0; q < 4 * k4; q++) {
-      size_t at = ((size_t)j / QR_CPU_PANEL * k4 + q / 4) * 64 + j % QR_CPU_PANEL * 4 + q % 4;
+      size_t at = j / QR_CPU_PANEL * panel_sz + q / 4 * 64 + j % QR_CPU_PANEL * 4 + q % 4;
       assert_int_equal(got[at], src[j * ld + q]);
       sum += src[j * ld + q];
     }
-    assert_int_equal(init[j], -64 * sum);
+    assert_int_equal(init[j], from[j] - 64 * sum);
   }
-  free(src), free(got);
+  free(src), free(got), free(init), free(from);
 }
 
-static void interleave_once(void) {
-  uint32_t cnt = 8 * (uint32_t)between(1, 40);
-  size_t stride = cnt + (size_t)between(0, 40);
-  int8_t *src = drawn_i8(4 * stride, -64, 63), *got = drawn(cnt + 1, 4), after = got[4 * cnt];
-  kern->interleave(got, src, stride, cnt);
-  for (uint32_t i = 0; i < 4 * cnt; i++) assert_int_equal(got[i], src[i % 4 * stride + i / 4] + 64);
-  assert_int_equal(got[4 * cnt], after);
-  free(src), free(got);
+/* Both kinds of padded image, of four samples. */
+static void image_once(void) {
+  uint32_t h = (uint32_t)between(1, 6), w = (uint32_t)between(1, 9),
+           c = 8 * (uint32_t)between(1, 9);
+  size_t sz = (size_t)h * w * c, padded = ((size_t)h + 2) * (w + 2) * c,
+         stride = sz + (size_t)between(0, 9);
+  int8_t *src = drawn_i8(4 * stride, -64, 63), *one = drawn(padded + 1, 1), after = one[padded];
+  int8_t *four = drawn(4 * padded + 1, 1), after4 = four[4 * padded];
+  kern->image(one, src, h, w, c);
+  kern->image4(four, src, stride, h, w, c);
+  for (size_t i = 0; i < padded; i++) {
+    size_t y = (i / c / (w + 2) + h - 1) % h, x = (i / c % (w + 2) + w - 1) % w;
+    const int8_t *from = src + (y * w + x) * c + i % c;
+    assert_int_equal(one[i], *from);
+    for (uint32_t r = 0; r < 4; r++) assert_int_equal(four[4 * i + r], from[r * stride] + 64);
+  }
+  assert_true(one[padded] == after && four[4 * padded] == after4);
+  free(src), free(one), free(four);
 }
 
 /* A product of one of three kinds: rows as they lie, transposed panels, offsets without order. */
@@ -148,10 +159,11 @@ static void product_open(product_t *p) {
   uint32_t m = QR_CPU_TILE * (uint32_t)between(1, 20), n = QR_CPU_PANEL * (uint32_t)between(1, 4),
            k4 = (uint32_t)between(1, between(0, 3) ? 80 : 300), kind = (uint32_t)between(0, 2);
   int ends = (int)between(0, 2); /* values: any, or the ends of their range */
-  size_t cnt = (size_t)m * k4 * 4, ldc = n + (size_t)between(0, 5);
+  size_t cnt = (size_t)m * k4 * 4, ldc = n + (size_t)between(0, 5),
+         panel_sz = 64 * (k4 + (size_t)between(0, 1)), b_cnt = n / QR_CPU_PANEL * panel_sz;
   *p = (product_t){.c_cnt = m * ldc};
   p->a = ends ? drawn_i8(cnt, ends == 1 ? 0 : 127, ends == 1 ? 0 : 127) : drawn_i8(cnt, 0, 127);
-  p->b = ends ? drawn_i8((size_t)n * k4 * 4, -64, -64) : drawn_i8((size_t)n * k4 * 4, -64, 63);
+  p->b = ends ? drawn_i8(b_cnt, -64, -64) : drawn_i8(b_cnt, -64, 63);
   p->row = drawn(m, 4), p->c_row = drawn(m, 4), p->step = drawn(k4, 4);
   for (uint32_t i = 0; i < m; i++) {
     p->row[i] = kind == 0 ? i * k4 * 4 : i / 8 * k4 * 32 + i % 8 * 4;
@@ -166,7 +178,8 @@ static void product_open(product_t *p) {
   p->key = drawn(QR_CPU_TILE * (size_t)n, 4), p->rho = drawn(m / QR_CPU_TILE, 8);
   memcpy(p->want, p->c, p->c_cnt * 4);
   p->g = (qr_cpu_gemm_t){.m = m, .n = n, .k4 = k4, .a = p->a, .row = p->row, .step = p->step};
-  p->g.b = p->b, p->g.init = p->init, p->g.c = p->c, p->g.ldc = ldc, p->g.add = between(0, 1);
+  p->g.b = p->b, p->g.panel_sz = panel_sz, p->g.init = p->init, p->g.c = p->c, p->g.ldc = ldc,
+  p->g.add = between(0, 1);
   p->g.c_row = between(0, 1) ? p->c_row : NULL;
   p->g.key = between(0, 1) ? p->key : NULL, p->g.ldk = n, p->g.rho = p->rho;
   p->g.digest = &p->digest;
@@ -178,7 +191,7 @@ static void product_close(product_t *p) {
 }
 
 static int32_t element(const qr_cpu_gemm_t *g, uint32_t i, uint32_t j) {
-  const int8_t *b = g->b + (size_t)j / QR_CPU_PANEL * g->k4 * 64 + j % QR_CPU_PANEL * 4;
+  const int8_t *b = g->b + j / QR_CPU_PANEL * g->panel_sz + j % QR_CPU_PANEL * 4;
   int32_t sum = g->init[j];
   for (uint32_t q = 0; q < 4 * g->k4; q++)
     sum += g->a[g->row[i] + g->step[q / 4] + q % 4] * b[q / 4 * 64 + q % 4];
@@ -330,7 +343,7 @@ TEST(w7)
 TEST(dither)
 TEST(pack)
 TEST(pack_trans)
-TEST(interleave)
+TEST(image)
 TEST(gemm)
 TEST(digest)
 TEST(act)
@@ -342,7 +355,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_draw),       cmocka_unit_test(test_w7),
       cmocka_unit_test(test_dither),     cmocka_unit_test(test_pack),
-      cmocka_unit_test(test_pack_trans), cmocka_unit_test(test_interleave),
+      cmocka_unit_test(test_pack_trans), cmocka_unit_test(test_image),
       cmocka_unit_test(test_gemm),       cmocka_unit_test(test_digest),
       cmocka_unit_test(test_act),        cmocka_unit_test(test_mask),
       cmocka_unit_test(test_round),      cmocka_unit_test(test_update)};
