@@ -88,8 +88,7 @@ void qr_cpu_forward_run(const qr_cpu_forward_t *f, const int8_t *obs, uint32_t r
         a = f->mem->strip;
       }
       for (uint32_t i = 0; y->conv && i < samples; i++)
-        f->kern->image(f->mem->a + (size_t)i * y->image_sz, a + (size_t)i * y->in_sz, y->l->in_h,
-                       y->l->in_w, y->l->in_c);
+        f->kern->image(f->mem->a + (size_t)i * y->image_sz, a + (size_t)i * y->in_sz, &y->image);
       if (y->conv) a = f->mem->a;
       run_chunk(f, y, a, samples, to + (size_t)b * y->l->pos * y->l->n, q + (size_t)b * y->l->n);
     }

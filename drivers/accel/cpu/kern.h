@@ -55,6 +55,15 @@ typedef struct {
   bool bounded; /* the source lies in [-64 + d, 63 - d] already */
 } qr_cpu_dither_t;
 
+/* A padded image, as convolutions read it: pixel x of line y is at (y + 1) * pitch + lead +
+   x * pixel. Around the lines lies what is opposite on the torus: always to the left and above, to
+   the right and below where it is read. Lines begin where a cache's lines do. */
+typedef struct {
+  uint32_t h, w, pixel; /* pixel: bytes, a multiple of 8 */
+  uint32_t pitch, lead;
+  bool right, below;
+} qr_cpu_image_t;
+
 /* Where rows of a strip of E become e7. */
 typedef struct {
   int shift;     /* 0..24 */
@@ -85,12 +94,11 @@ typedef struct {
                      size_t ld);
   /* init[j] -= 64 * (sum of column j of some groups of panels); n is a multiple of 16. */
   void (*sums)(int32_t *init, const int8_t *panels, size_t panel_sz, uint32_t groups, uint32_t n);
-  /* The padded image of a sample [h][w][c], as convolutions read it: [h + 2][w + 2][c], the border
-     holding what lies opposite on the torus. c is a multiple of 8. */
-  void (*image)(int8_t *dst, const int8_t *src, uint32_t h, uint32_t w, uint32_t c);
-  /* The same of four samples, stride apart, side by side, every byte plus 64:
-     [h + 2][w + 2][c][4]. */
-  void (*image4)(int8_t *dst, const int8_t *src, size_t stride, uint32_t h, uint32_t w, uint32_t c);
+  /* The padded image of a sample [h][w][pixel]. */
+  void (*image)(int8_t *dst, const int8_t *src, const qr_cpu_image_t *g);
+  /* The same of four samples, stride apart, side by side: [h][w][pixel / 4][4], each byte plus 64.
+   */
+  void (*image4)(int8_t *dst, const int8_t *src, size_t stride, const qr_cpu_image_t *g);
 
   /* m is a multiple of QR_CPU_TILE, n of QR_CPU_PANEL. */
   void (*gemm)(const qr_cpu_gemm_t *g);

@@ -117,9 +117,8 @@ static void interleave(int8_t *dst, const int8_t *src, size_t stride, uint32_t c
   plain_interleave(dst + 4 * i, src + i, stride, cnt - i);
 }
 
-static void image4(int8_t *dst, const int8_t *src, size_t stride, uint32_t h, uint32_t w,
-                   uint32_t c) {
-  plain_image4_by(interleave, dst, src, stride, h, w, c);
+static void image4(int8_t *dst, const int8_t *src, size_t stride, const qr_cpu_image_t *g) {
+  plain_image4_by(interleave, dst, src, stride, g);
 }
 
 /* Eight groups of eight columns: a matrix of 32-bit numbers turned about. */

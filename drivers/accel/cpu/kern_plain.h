@@ -97,43 +97,45 @@ static inline void plain_copy(int8_t *restrict dst, const int8_t *restrict src, 
     memcpy(dst, src, 64);
     __asm__("" : "+r"(dst));
   }
-  for (; cnt; cnt -= 8, dst += 8, src += 8) {
-    memcpy(dst, src, 8);
-    __asm__("" : "+r"(dst));
+  if (cnt & 32) memcpy(dst, src, 32), dst += 32, src += 32;
+  if (cnt & 16) memcpy(dst, src, 16), dst += 16, src += 16;
+  if (cnt & 8) memcpy(dst, src, 8);
+}
+
+/* Left and right of all lines. */
+static inline void plain_sides(int8_t *image, const qr_cpu_image_t *g) {
+  int8_t *p = image + g->lead;
+  for (uint32_t y = 0; y < g->h + 1 + g->below; y++, p += g->pitch) {
+    plain_copy(p - g->pixel, p + (g->w - 1) * g->pixel, g->pixel);
+    if (g->right) plain_copy(p + g->w * g->pixel, p, g->pixel);
   }
 }
 
-/* The border of an image whose lines are there. */
-static inline void plain_border(int8_t *image, uint32_t h, uint32_t w, size_t pixel) {
-  size_t line = (w + 2) * pixel;
-  for (uint32_t y = 1; y <= h; y++) {
-    int8_t *p = image + y * line;
-    plain_copy(p, p + w * pixel, pixel);
-    plain_copy(p + (w + 1) * pixel, p + pixel, pixel);
-  }
-  plain_copy(image, image + h * line, line);
-  plain_copy(image + (h + 1) * line, image + line, line);
-}
-
-static inline void plain_image(int8_t *dst, const int8_t *src, uint32_t h, uint32_t w, uint32_t c) {
-  size_t line = (size_t)w * c;
-  for (uint32_t y = 0; y < h; y++)
-    plain_copy(dst + (y + 1) * (line + 2 * c) + c, src + y * line, line);
-  plain_border(dst, h, w, c);
+static inline void plain_image(int8_t *dst, const int8_t *src, const qr_cpu_image_t *g) {
+  size_t line = (size_t)g->w * g->pixel;
+  int8_t *p = dst + g->lead;
+  plain_copy(p, src + (g->h - 1) * line, line);
+  for (uint32_t y = 0; y < g->h; y++)
+    plain_copy(p + (y + 1) * (size_t)g->pitch, src + y * line, line);
+  if (g->below) plain_copy(p + (g->h + 1) * (size_t)g->pitch, src, line);
+  plain_sides(dst, g);
 }
 
 ALWAYS_INLINE void plain_image4_by(void (*interleave)(int8_t *, const int8_t *, size_t, uint32_t),
-                                   int8_t *dst, const int8_t *src, size_t stride, uint32_t h,
-                                   uint32_t w, uint32_t c) {
-  uint32_t line = w * c;
-  for (uint32_t y = 0; y < h; y++)
-    interleave(dst + 4 * ((y + 1) * (size_t)(line + 2 * c) + c), src + y * line, stride, line);
-  plain_border(dst, h, w, 4 * (size_t)c);
+                                   int8_t *dst, const int8_t *src, size_t stride,
+                                   const qr_cpu_image_t *g) {
+  uint32_t line = g->w * g->pixel;
+  int8_t *p = dst + g->lead;
+  for (uint32_t y = 0; y < g->h; y++)
+    interleave(p + (y + 1) * (size_t)g->pitch, src + y * (line / 4), stride, line / 4);
+  plain_copy(p, p + g->h * (size_t)g->pitch, line);
+  if (g->below) plain_copy(p + (g->h + 1) * (size_t)g->pitch, p + g->pitch, line);
+  plain_sides(dst, g);
 }
 
-static inline void plain_image4(int8_t *dst, const int8_t *src, size_t stride, uint32_t h,
-                                uint32_t w, uint32_t c) {
-  plain_image4_by(plain_interleave, dst, src, stride, h, w, c);
+static inline void plain_image4(int8_t *dst, const int8_t *src, size_t stride,
+                                const qr_cpu_image_t *g) {
+  plain_image4_by(plain_interleave, dst, src, stride, g);
 }
 
 typedef uint64_t plain_digest_fn_t(const int32_t *x, size_t ldx, uint32_t rows, uint32_t cols,

@@ -61,6 +61,19 @@ static uint32_t err_chunk_of(const qr_cpu_layer_t *y) {
   return cnt;
 }
 
+/* Returns the bytes. What is right of a line and what is left of the next one share the space
+   between them; with strides above one, nothing beyond the right and the lower edge is read. */
+static uint32_t lay_image(qr_cpu_image_t *g, const qr_layer_t *l, uint32_t pixel) {
+  *g = (qr_cpu_image_t){.h = l->in_h,
+                        .w = l->in_w,
+                        .pixel = pixel,
+                        .right = l->stride_x == 1,
+                        .below = l->stride_y == 1};
+  g->lead = (uint32_t)qr_align_up(pixel, QR_CACHE_LINE);
+  g->pitch = (uint32_t)qr_align_up((l->in_w + 1 + g->right) * pixel, QR_CACHE_LINE);
+  return (g->h + 1 + g->below) * g->pitch + g->lead;
+}
+
 static void shape(qr_cpu_layer_t *y, const qr_layer_t *l, uint32_t batch, bool last) {
   y->l = l;
   y->last = last;
@@ -70,7 +83,10 @@ static void shape(qr_cpu_layer_t *y, const qr_layer_t *l, uint32_t batch, bool l
   y->n16 = (uint32_t)qr_align_up(l->n, QR_CPU_PANEL);
   y->chunk = chunk_of(l, batch);
   y->err_chunk = y->conv ? err_chunk_of(y) : y->chunk;
-  y->image_sz = (l->in_h + 2) * (l->in_w + 2) * l->in_c;
+  if (y->conv) {
+    y->image_sz = lay_image(&y->image, l, l->in_c);
+    y->image4_sz = lay_image(&y->image4, l, 4 * l->in_c);
+  }
   y->grad_k4 = (y->conv ? y->chunk * l->pos : batch) / 4;
   y->panel_sz = qr_cpu_panel_sz(l->k / 4);
   y->err_panel_sz = qr_cpu_panel_sz(y->n4 / 4);
@@ -91,31 +107,33 @@ static uint32_t *cut(uint32_t **at, size_t cnt) {
   return p;
 }
 
-/* Offset in a padded image of what output position p reads at tap row and column 0. */
-static uint32_t corner(const qr_layer_t *l, uint32_t p) {
-  return (p / l->out_w * l->stride_y * (l->in_w + 2) + p % l->out_w * l->stride_x) * l->in_c;
+/* Offset in a padded image of what output position p reads by its first tap. */
+static uint32_t corner(const qr_layer_t *l, const qr_cpu_image_t *g, uint32_t p) {
+  return p / l->out_w * l->stride_y * g->pitch + p % l->out_w * l->stride_x * g->pixel + g->lead -
+         g->pixel;
 }
 
-/* Offset, from there, of column q of a convolution's rows. */
-static uint32_t tap(const qr_layer_t *l, uint32_t q) {
-  return q / (3 * l->in_c) * (l->in_w + 2) * l->in_c + q % (3 * l->in_c);
+/* Offset, from there, of byte q of the row that an output position reads. */
+static uint32_t tap(const qr_cpu_image_t *g, uint32_t q) {
+  return q / (3 * g->pixel) * g->pitch + q % (3 * g->pixel);
 }
 
 static void fill_offsets(qr_cpu_layer_t *y) {
   const qr_layer_t *l = y->l;
   uint32_t rows = y->chunk * l->pos;
   for (uint32_t i = 0; i < rows; i++) {
-    y->row[i] = y->conv ? i / l->pos * y->image_sz + corner(l, i % l->pos) : i * l->k;
+    y->row[i] = y->conv ? i / l->pos * y->image_sz + corner(l, &y->image, i % l->pos) : i * l->k;
     y->err_row[i] = i * y->n4;
   }
-  for (uint32_t g = 0; g < l->k / 4; g++) y->step[g] = y->conv ? tap(l, 4 * g) : 4 * g;
+  for (uint32_t g = 0; g < l->k / 4; g++) y->step[g] = y->conv ? tap(&y->image, 4 * g) : 4 * g;
   for (uint32_t g = 0; g < y->n4 / 4; g++) y->err_step[g] = 4 * g;
   for (uint32_t i = 0; i < l->k; i++) {
-    y->grad_row[i] = y->conv ? 4 * tap(l, i)
+    y->grad_row[i] = y->conv ? tap(&y->image4, 4 * i)
                              : i / QR_CPU_PANEL * (uint32_t)y->grad_panel_sz + i % QR_CPU_PANEL * 4;
   }
   for (uint32_t g = 0; g < y->grad_k4; g++) {
-    y->grad_step[g] = y->conv ? 4 * (g / l->pos * y->image_sz + corner(l, g % l->pos)) : g * 64;
+    y->grad_step[g] =
+        y->conv ? g / l->pos * y->image4_sz + corner(l, &y->image4, g % l->pos) : g * 64;
   }
 }
 
@@ -178,7 +196,7 @@ static void size_layer(qr_cpu_layer_t *y, uint32_t batch, qr_cpu_sizes_t *z, qr_
   grow(&z->e7, rows * y->n4);
   grow(&z->a, y->conv ? (size_t)y->chunk * y->image_sz : in);
   grow(&z->a, rows * y->n4);
-  grow(&z->at, y->conv ? (size_t)y->chunk * y->image_sz : qr_cpu_panels_sz(y->grad_k4, l->k));
+  grow(&z->at, y->conv ? (size_t)y->chunk / 4 * y->image4_sz : qr_cpu_panels_sz(y->grad_k4, l->k));
   grow(&z->b, qr_cpu_panels_sz(l->k / 4, l->n));
   grow(&z->b, qr_cpu_panels_sz(y->n4 / 4, l->k));
   grow(&z->d, qr_cpu_panels_sz(y->grad_k4, l->n));

@@ -73,7 +73,9 @@ typedef struct {
   uint32_t n4, n16;   /* n in whole groups, in whole panels */
   uint32_t chunk;     /* samples */
   uint32_t err_chunk; /* samples whose errors are made at a time */
-  uint32_t image_sz;  /* a convolution's padded input, [h + 2][w + 2][c] */
+  /* A convolution's padded inputs: of one sample, and of four side by side. */
+  qr_cpu_image_t image, image4;
+  uint32_t image_sz, image4_sz;
   /* Where the layer's part of an area begins. */
   size_t x_at, w7_at, fwd_b_at, fwd_n_at;
   /* Offsets of rows and groups of the left operands, see qr_cpu_gemm_t: of the forward product and

@@ -126,8 +126,7 @@ static void gradient_operands(qr_cpu_step_t *s, const qr_cpu_layer_t *y, uint32_
   qr_cpu_operand(s, y->dither_ga, strip, qr_cpu_inputs(s, y, sample), sample * in, y->chunk * in, 0,
                  bounded);
   for (uint32_t b = 0; y->conv && b < y->chunk; b += 4)
-    s->kern->image4(s->mem->at + (size_t)b * y->image_sz, strip + b * in, in, l->in_h, l->in_w,
-                    l->in_c);
+    s->kern->image4(s->mem->at + (size_t)b / 4 * y->image4_sz, strip + b * in, in, &y->image4);
   if (!y->conv)
     s->kern->pack(s->mem->at + sample / 4 * (size_t)64, panel_sz, strip, y->chunk / 4, l->k, 4 * in,
                   in, 64);

@@ -26,7 +26,6 @@ static void pack_weights(qr_cpu_step_t *s, const qr_cpu_layer_t *y) {
 
 /* The left operand of a chunk: rows of a dense layer, padded images of a convolution. */
 static void chunk_operand(qr_cpu_step_t *s, const qr_cpu_layer_t *y, uint32_t sample) {
-  const qr_layer_t *l = y->l;
   size_t at = (size_t)sample * y->in_sz, cnt = (size_t)y->chunk * y->in_sz;
   const int8_t *x = qr_cpu_inputs(s, y, sample);
   bool bounded = y != s->plan->layers;
@@ -34,8 +33,7 @@ static void chunk_operand(qr_cpu_step_t *s, const qr_cpu_layer_t *y, uint32_t sa
   qr_cpu_operand(s, y->dither_a, to, x, at, cnt, 64, bounded);
   if (!y->conv) return;
   for (uint32_t b = 0; b < y->chunk; b++)
-    s->kern->image(s->mem->a + (size_t)b * y->image_sz, to + (size_t)b * y->in_sz, l->in_h, l->in_w,
-                   l->in_c);
+    s->kern->image(s->mem->a + (size_t)b * y->image_sz, to + (size_t)b * y->in_sz, &y->image);
   qr_cpu_lap(&s->laps, QR_CPU_PHASE_PACK);
 }
 
