@@ -125,24 +125,36 @@ static void pack_trans_once(void) {
   free(src), free(got), free(init), free(from);
 }
 
-/* Both kinds of padded image, of four samples. */
-static void image_once(void) {
-  uint32_t h = (uint32_t)between(1, 6), w = (uint32_t)between(1, 9),
-           c = 8 * (uint32_t)between(1, 9);
-  size_t sz = (size_t)h * w * c, padded = ((size_t)h + 2) * (w + 2) * c,
-         stride = sz + (size_t)between(0, 9);
-  int8_t *src = drawn_i8(4 * stride, -64, 63), *one = drawn(padded + 1, 1), after = one[padded];
-  int8_t *four = drawn(4 * padded + 1, 1), after4 = four[4 * padded];
-  kern->image(one, src, h, w, c);
-  kern->image4(four, src, stride, h, w, c);
-  for (size_t i = 0; i < padded; i++) {
-    size_t y = (i / c / (w + 2) + h - 1) % h, x = (i / c % (w + 2) + w - 1) % w;
-    const int8_t *from = src + (y * w + x) * c + i % c;
-    assert_int_equal(one[i], *from);
-    for (uint32_t r = 0; r < 4; r++) assert_int_equal(four[4 * i + r], from[r * stride] + 64);
+/* Checks every pixel of a padded image; of four samples side by side if wide is 4. */
+static void image_check(const int8_t *got, const int8_t *src, size_t stride, uint32_t wide,
+                        const qr_cpu_image_t *g) {
+  for (uint32_t y = 0; y < g->h + 1 + g->below; y++) {
+    for (uint32_t x = 0; x < g->w + 1 + g->right; x++) {
+      const int8_t *p = got + y * (size_t)g->pitch + g->lead + x * g->pixel - g->pixel;
+      const int8_t *from = src + (((y + g->h - 1) % g->h) * g->w + (x + g->w - 1) % g->w) *
+                                     (size_t)(g->pixel / wide);
+      for (uint32_t i = 0; i < g->pixel; i++)
+        assert_int_equal(p[i], from[i % wide * stride + i / wide] + (wide == 4 ? 64 : 0));
+    }
   }
-  assert_true(one[padded] == after && four[4 * padded] == after4);
-  free(src), free(one), free(four);
+}
+
+static void image_once(void) {
+  qr_cpu_image_t g = {.h = (uint32_t)between(1, 6), .w = (uint32_t)between(1, 9)};
+  g.right = between(0, 1), g.below = between(0, 1);
+  g.pixel = 32 * (uint32_t)between(1, 9);
+  g.lead = g.pixel + 8 * (uint32_t)between(0, 2);
+  g.pitch = (g.w + 1 + g.right) * g.pixel + 8 * (uint32_t)between(0, 2);
+  size_t sz = (size_t)g.h * g.w * g.pixel, stride = sz / 4 + (size_t)between(0, 9),
+         padded = (g.h + 1 + g.below) * (size_t)g.pitch + g.lead;
+  int8_t *src = drawn_i8(sz + 4 * stride, -64, 63), *got = drawn(padded + 1, 1);
+  int8_t after = got[padded];
+  kern->image(got, src, &g);
+  image_check(got, src, 0, 1, &g);
+  kern->image4(got, src, stride, &g);
+  image_check(got, src, stride, 4, &g);
+  assert_int_equal(got[padded], after);
+  free(src), free(got);
 }
 
 /* A product of one of three kinds: rows as they lie, transposed panels, offsets without order. */

@@ -62,23 +62,23 @@ static inline void plain_pack(int8_t *dst, size_t panel_sz, const int8_t *src, u
 
 static inline void plain_pack_trans(int8_t *dst, size_t panel_sz, const int8_t *src, uint32_t k4,
                                     uint32_t n, size_t ld) {
-  for (uint32_t j = 0; j < n; j++) {
-    int8_t *d = dst + j / QR_CPU_PANEL * panel_sz + j % QR_CPU_PANEL * 4;
-    for (uint32_t g = 0; g < k4; g++)
-      memcpy(d + (size_t)g * QR_CPU_PANEL * 4, src + j * ld + 4 * (size_t)g, 4);
+  for (uint32_t p = 0; p < n; p += QR_CPU_PANEL, dst += panel_sz) {
+    for (uint32_t g = 0; g < k4; g++) {
+      for (uint32_t j = 0; j < QR_CPU_PANEL; j++)
+        memcpy(dst + g * (size_t)64 + 4 * j, src + (p + j) * ld + 4 * (size_t)g, 4);
+    }
   }
 }
 
 static inline void plain_sums(int32_t *init, const int8_t *panels, size_t panel_sz, uint32_t groups,
                               uint32_t n) {
-  for (uint32_t j = 0; j < n; j += QR_CPU_PANEL, panels += panel_sz) {
-    int32_t sum[QR_CPU_PANEL] = {0};
-    const int8_t *p = panels;
-    for (uint32_t g = 0; g < groups; g++, p += 64) {
-      for (uint32_t i = 0; i < QR_CPU_PANEL; i++)
-        sum[i] += p[4 * i] + p[4 * i + 1] + p[4 * i + 2] + p[4 * i + 3];
+  for (uint32_t p = 0; p < n; p += QR_CPU_PANEL, init += QR_CPU_PANEL, panels += panel_sz) {
+    int32_t sum[64] = {0}; /* one for each byte of a group */
+    for (uint32_t g = 0; g < groups; g++) {
+      for (uint32_t i = 0; i < 64; i++) sum[i] += panels[g * (size_t)64 + i];
     }
-    for (uint32_t i = 0; i < QR_CPU_PANEL; i++) init[j + i] -= 64 * sum[i];
+    for (uint32_t j = 0; j < QR_CPU_PANEL; j++)
+      init[j] -= 64 * (sum[4 * j] + sum[4 * j + 1] + sum[4 * j + 2] + sum[4 * j + 3]);
   }
 }
 
