@@ -103,6 +103,14 @@ typedef struct {
   /* m is a multiple of QR_CPU_TILE, n of QR_CPU_PANEL. */
   void (*gemm)(const qr_cpu_gemm_t *g);
 
+  /* Products of a layer of few outputs, all operands signed. c[i][j] = row i of a [rows][k] times
+     row j of b [n][k]; k is a multiple of 16. */
+  void (*thin)(int32_t *c, const int8_t *a, const int8_t *b, uint32_t rows, uint32_t n, uint32_t k);
+  /* e[i][j] = row i of a [rows][4 * k4] times row j of b [cols][4 * k4], >> 3 where x is negative.
+     Returns the OR of all |e|. cols is a multiple of 16. */
+  uint32_t (*thin_back)(int32_t *e, const int8_t *a, const int8_t *b, const int8_t *x,
+                        uint32_t rows, uint32_t cols, uint32_t k4);
+
   /* Sum over bands b of rho[b] times the sum over rows and even columns of the band; the key word
      of element (i, j) is key[(i % 8) * ldk + j]. rows is a multiple of 8, cols of 16. */
   uint64_t (*digest)(const int32_t *x, size_t ldx, uint32_t rows, uint32_t cols,

@@ -327,4 +327,5 @@ static void product(const qr_cpu_gemm_t *g) { plain_product_by(gemm, digest, g);
 #define KERN_ENTRIES                                                                               \
   .supported = supported, .draw = draw, .w7 = plain_w7, .dither = dither, .pack = pack,            \
   .pack_trans = pack_trans, .sums = sums, .image = plain_image, .image4 = image4, .gemm = product, \
-  .digest = digest, .act = act, .mask = mask, .round = round_e, .update = update
+  .thin = plain_thin, .thin_back = plain_thin_back, .digest = digest, .act = act, .mask = mask,    \
+  .round = round_e, .update = update

@@ -110,8 +110,7 @@ static void act(int8_t *dst, size_t ldd, const int32_t *c, size_t ldc, const int
 }
 
 /* What is left of errors whose outputs are negative where m has a bit. */
-static inline __m512i leak16(int32_t *to, const int32_t *from, __mmask16 m) {
-  __m512i e = load(from);
+static inline __m512i leak16(int32_t *to, __m512i e, __mmask16 m) {
   e = _mm512_mask_srai_epi32(e, m, e, 3);
   _mm512_storeu_si512(to, e);
   return e;
@@ -124,32 +123,36 @@ static inline __m512i or_magnitudes(__m512i all, __m512i a, __m512i b) {
   return _mm512_ternarylogic_epi32(all, _mm512_abs_epi32(a), b, 0xfe);
 }
 
-static inline __m512i leak64(int32_t *to, const int32_t *from, const int8_t *x, __m512i all) {
+static inline __m512i leak64(int32_t *to, const __m512i from[4], const int8_t *x, __m512i all) {
   __mmask64 m = _mm512_movepi8_mask(load(x));
-  __m512i a = leak16(to, from, (__mmask16)m),
-          b = leak16(to + 16, from + 16, (__mmask16)_kshiftri_mask64(m, 16)),
-          c = leak16(to + 32, from + 32, (__mmask16)_kshiftri_mask64(m, 32)),
-          d = leak16(to + 48, from + 48, (__mmask16)_kshiftri_mask64(m, 48));
+  __m512i a = leak16(to, from[0], (__mmask16)m),
+          b = leak16(to + 16, from[1], (__mmask16)_kshiftri_mask64(m, 16)),
+          c = leak16(to + 32, from[2], (__mmask16)_kshiftri_mask64(m, 32)),
+          d = leak16(to + 48, from[3], (__mmask16)_kshiftri_mask64(m, 48));
   return or_magnitudes(or_magnitudes(all, a, b), c, d);
+}
+
+static inline __m512i leak_few(int32_t *to, __m512i from, const int8_t *x) {
+  return leak16(to, from, _mm_movepi8_mask(_mm_loadu_si128((const __m128i *)x)));
 }
 
 /* Any multiple of 16. */
 static inline __m512i leak_row(int32_t *e, const int32_t *c, const int8_t *x, size_t cnt,
                                __m512i all) {
   size_t j = 0;
-  for (; j + 64 <= cnt; j += 64) all = leak64(e + j, c + j, x + j, all);
-  for (; j < cnt; j += 16) {
-    __mmask16 m = _mm_movepi8_mask(_mm_loadu_si128((const __m128i *)(x + j)));
-    __m512i v = leak16(e + j, c + j, m);
-    all = _mm512_or_si512(all, _mm512_abs_epi32(v));
+  for (; j + 64 <= cnt; j += 64) {
+    const __m512i v[4] = {load(c + j), load(c + j + 16), load(c + j + 32), load(c + j + 48)};
+    all = leak64(e + j, v, x + j, all);
   }
+  for (; j < cnt; j += 16)
+    all = _mm512_or_si512(all, _mm512_abs_epi32(leak_few(e + j, load(c + j), x + j)));
   return all;
 }
 
 static inline __m512i leak32(int32_t *to, const int32_t *from, const int8_t *x, __m512i all) {
   __mmask32 m = _mm256_movepi8_mask(_mm256_loadu_si256((const __m256i *)x));
-  __m512i a = leak16(to, from, (__mmask16)m),
-          b = leak16(to + 16, from + 16, (__mmask16)_kshiftri_mask32(m, 16));
+  __m512i a = leak16(to, load(from), (__mmask16)m),
+          b = leak16(to + 16, load(from + 16), (__mmask16)_kshiftri_mask32(m, 16));
   return or_magnitudes(all, a, b);
 }
 

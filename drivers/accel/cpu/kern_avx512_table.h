@@ -2,6 +2,7 @@
 #include "kern_avx512_gemm.h"
 #include "kern_avx512_pack.h"
 #include "kern_avx512_round.h"
+#include "kern_avx512_thin.h"
 
 static bool supported(void);
 
@@ -17,6 +18,8 @@ const qr_cpu_kern_t KERN_TABLE = {
     .image = plain_image,
     .image4 = image4,
     .gemm = gemm,
+    .thin = thin,
+    .thin_back = thin_back,
     .digest = digest,
     .act = act,
     .mask = mask,

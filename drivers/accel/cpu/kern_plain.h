@@ -138,6 +138,17 @@ static inline void plain_image4(int8_t *dst, const int8_t *src, size_t stride,
   plain_image4_by(plain_interleave, dst, src, stride, g);
 }
 
+static inline void plain_thin(int32_t *restrict c, const int8_t *restrict a,
+                              const int8_t *restrict b, uint32_t rows, uint32_t n, uint32_t k) {
+  for (uint32_t i = 0; i < rows; i++, a += k) {
+    for (uint32_t j = 0; j < n; j++) {
+      int32_t sum = 0;
+      for (uint32_t q = 0; q < k; q++) sum += a[q] * b[j * (size_t)k + q];
+      c[i * n + j] = sum;
+    }
+  }
+}
+
 typedef uint64_t plain_digest_fn_t(const int32_t *x, size_t ldx, uint32_t rows, uint32_t cols,
                                    const uint32_t *key, size_t ldk, const uint64_t *rho);
 
@@ -218,6 +229,22 @@ static inline uint32_t plain_mask(int32_t *restrict e, size_t lde, const int32_t
   for (uint32_t i = 0; i < rows; i++, e += lde, c += ldc, x += ldx) {
     for (uint32_t j = 0; j < cols; j++) {
       e[j] = plain_leak(c[j], x[j]);
+      all |= qr_step_abs32(e[j]);
+    }
+  }
+  return all;
+}
+
+static inline uint32_t plain_thin_back(int32_t *restrict e, const int8_t *restrict a,
+                                       const int8_t *restrict b, const int8_t *restrict x,
+                                       uint32_t rows, uint32_t cols, uint32_t k4) {
+  uint32_t all = 0;
+  for (uint32_t i = 0; i < rows; i++, e += cols, x += cols, a += 4 * (size_t)k4) {
+    for (uint32_t j = 0; j < cols; j++) {
+      const int8_t *w = b + j * 4 * (size_t)k4;
+      int32_t sum = 0;
+      for (uint32_t q = 0; q < 4 * k4; q++) sum += a[q] * w[q];
+      e[j] = plain_leak(sum, x[j]);
       all |= qr_step_abs32(e[j]);
     }
   }

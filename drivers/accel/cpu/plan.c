@@ -93,11 +93,16 @@ static void shape(qr_cpu_layer_t *y, const qr_layer_t *l, uint32_t batch, bool l
   y->grad_panel_sz = qr_cpu_panel_sz(y->grad_k4);
 }
 
+/* Rows of the weight gradient; the last layer's is made the other way round. */
+static uint32_t grad_row_cnt(const qr_cpu_layer_t *y) {
+  return y->last ? (uint32_t)qr_align_up(y->l->n, QR_CPU_TILE) : y->l->k;
+}
+
 /* Numbers that a layer's tables hold. */
 static size_t table_cnt(const qr_cpu_layer_t *y) {
   const qr_layer_t *l = y->l;
   size_t rows = (size_t)y->chunk * l->pos;
-  return 2 * rows + l->k / 4 + l->k + y->grad_k4 + y->n4 / 4 +
+  return 2 * rows + l->k / 4 + grad_row_cnt(y) + y->grad_k4 + y->n4 / 4 +
          (y->conv ? QR_CPU_TAPS * (size_t)y->err_chunk * l->pos : 0);
 }
 
@@ -127,7 +132,8 @@ static void fill_offsets(qr_cpu_layer_t *y) {
   }
   for (uint32_t g = 0; g < l->k / 4; g++) y->step[g] = y->conv ? tap(&y->image, 4 * g) : 4 * g;
   for (uint32_t g = 0; g < y->n4 / 4; g++) y->err_step[g] = 4 * g;
-  for (uint32_t i = 0; i < l->k; i++) {
+  uint32_t grad_rows = grad_row_cnt(y);
+  for (uint32_t i = 0; i < grad_rows; i++) {
     y->grad_row[i] = y->conv ? tap(&y->image4, 4 * i)
                              : i / QR_CPU_PANEL * (uint32_t)y->grad_panel_sz + i % QR_CPU_PANEL * 4;
   }
@@ -167,7 +173,7 @@ static void fill_tables(qr_cpu_layer_t *y, uint32_t **at) {
   size_t rows = (size_t)y->chunk * l->pos;
   y->row = cut(at, rows);
   y->step = cut(at, l->k / 4);
-  y->grad_row = cut(at, l->k);
+  y->grad_row = cut(at, grad_row_cnt(y));
   y->grad_step = cut(at, y->grad_k4);
   y->err_row = cut(at, rows);
   y->err_step = cut(at, y->n4 / 4);
@@ -193,9 +199,10 @@ static void size_layer(qr_cpu_layer_t *y, uint32_t batch, qr_cpu_sizes_t *z, qr_
   grow(&z->q, (size_t)batch * y->n4);
   grow(&z->strip, in > strip ? in : strip);
   grow(&z->strip, rows * y->n4);
-  grow(&z->e7, rows * y->n4);
+  grow(&z->e7, y->last ? batch * (size_t)l->n : rows * l->n);
   grow(&z->a, y->conv ? (size_t)y->chunk * y->image_sz : in);
-  grow(&z->a, rows * y->n4);
+  grow(&z->a, y->last ? batch * (size_t)y->n4 : rows * l->n);
+  grow(&z->b, (size_t)l->k * y->n4);
   grow(&z->at, y->conv ? (size_t)y->chunk / 4 * y->image4_sz : qr_cpu_panels_sz(y->grad_k4, l->k));
   grow(&z->b, qr_cpu_panels_sz(l->k / 4, l->n));
   grow(&z->b, qr_cpu_panels_sz(y->n4 / 4, l->k));
@@ -204,8 +211,8 @@ static void size_layer(qr_cpu_layer_t *y, uint32_t batch, qr_cpu_sizes_t *z, qr_
   grow(&z->d_init, y->n16);
   grow(&z->bias, y->n16);
   grow(&z->sum, y->n16);
-  grow(&z->c, QR_CPU_BLOCK_ROWS * QR_CPU_BLOCK_COLS);
-  if (y->conv) grow(&z->g, (size_t)l->k * y->n16);
+  grow(&z->c, (QR_CPU_BLOCK_ROWS > y->n16 ? QR_CPU_BLOCK_ROWS : y->n16) * QR_CPU_BLOCK_COLS);
+  grow(&z->g, (size_t)(y->last ? QR_CPU_BLOCK_COLS : y->conv ? l->k : 0) * y->n16);
   size_t widest = y->n16 > k16 ? y->n16 : k16, longest = (size_t)batch * l->pos;
   grow(&z->key, QR_CPU_TILE * widest + 16);
   grow(&z->rho, (longest > k16 ? longest : k16) / QR_CPU_TILE + 8);

@@ -35,7 +35,7 @@
   F(int32_t, bias)     /* at the accumulator's scale */                                            \
   F(int32_t, sum)      /* bias gradient */                                                         \
   F(int32_t, c)        /* block of a product */                                                    \
-  F(int32_t, g)        /* weight gradient of a convolution */                                      \
+  F(int32_t, g)        /* weight gradient of a convolution, or a block of the last layer's */      \
   F(uint32_t, key)     /* digest keys [8][n] */                                                    \
   F(uint64_t, rho)     /* digest factors of all bands */                                           \
   F(uint8_t, r)        /* draws of a block of weights */                                           \

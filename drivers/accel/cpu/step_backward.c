@@ -12,17 +12,11 @@ static void pack_weights(qr_cpu_step_t *s, const qr_cpu_layer_t *y) {
   for (uint32_t i = 0; i < l->k; i += QR_CPU_STRIP_ROWS) {
     uint32_t rows = least(l->k - i, QR_CPU_STRIP_ROWS);
     int8_t *strip = s->mem->strip;
-    if (y->dither_bw) {
-      qr_cpu_operand(s, y->dither_bw, strip, w7 + (size_t)i * l->n, (size_t)i * l->n,
-                     (size_t)rows * l->n, 0, true);
-    } else { /* any n: rows of whole groups */
-      memset(strip, 0, (size_t)rows * y->n4);
-      for (uint32_t r = 0; r < rows; r++)
-        memcpy(strip + r * (size_t)y->n4, w7 + (i + r) * (size_t)l->n, l->n);
-    }
+    qr_cpu_operand(s, y->dither_bw, strip, w7 + (size_t)i * l->n, (size_t)i * l->n,
+                   (size_t)rows * l->n, 0, true);
     int8_t *panels = s->mem->b + i / QR_CPU_PANEL * y->err_panel_sz;
-    s->kern->pack_trans(panels, y->err_panel_sz, strip, y->n4 / 4, rows, y->n4);
-    s->kern->sums(s->mem->init + i, panels, y->err_panel_sz, y->n4 / 4, rows);
+    s->kern->pack_trans(panels, y->err_panel_sz, strip, y->l->n / 4, rows, y->l->n);
+    s->kern->sums(s->mem->init + i, panels, y->err_panel_sz, y->l->n / 4, rows);
     qr_cpu_lap(&s->laps, QR_CPU_PHASE_PACK);
   }
 }
@@ -30,7 +24,7 @@ static void pack_weights(qr_cpu_step_t *s, const qr_cpu_layer_t *y) {
 /* Rounded errors of a chunk, bounded for the dither that they will get. */
 static void round_chunk(qr_cpu_step_t *s, const qr_cpu_layer_t *y, const qr_cpu_error_t *err,
                         uint32_t sample, int shift) {
-  int d = y->dither_ge ? y->dither_ge->p0 : 0;
+  int d = y->dither_ge->p0;
   size_t at = (size_t)sample * y->l->pos * y->l->n;
   qr_cpu_round_t r = {shift, (int8_t)(QR_STEP_I7_MIN + d), (int8_t)(QR_STEP_I7_MAX - d)};
   qr_ars_t draws = qr_cpu_stream(s, QR_STREAM_ROUND_E, y->quant->layer);
@@ -41,17 +35,8 @@ static void round_chunk(qr_cpu_step_t *s, const qr_cpu_layer_t *y, const qr_cpu_
 
 /* The left operand of the error product. */
 static void error_operand(qr_cpu_step_t *s, const qr_cpu_layer_t *y, uint32_t sample) {
-  uint32_t rows = y->chunk * y->l->pos, n = y->l->n;
-  if (n == y->n4) {
-    qr_cpu_operand(s, y->dither_be, s->mem->a, s->mem->e7, (size_t)sample * y->l->pos * n,
-                   (size_t)rows * n, 64, true);
-    return;
-  }
-  for (uint32_t i = 0; i < rows; i++) { /* only the last layer, which is not dithered */
-    for (uint32_t j = 0; j < n; j++)
-      s->mem->a[i * y->n4 + j] = (int8_t)(s->mem->e7[i * n + j] + 64);
-  }
-  qr_cpu_lap(&s->laps, QR_CPU_PHASE_PACK);
+  size_t row = (size_t)y->l->pos * y->l->n;
+  qr_cpu_operand(s, y->dither_be, s->mem->a, s->mem->e7, sample * row, y->chunk * row, 64, true);
 }
 
 /* Errors of the layer before, which is dense as this one is, from a chunk. */
@@ -63,7 +48,7 @@ static void dense_errors(qr_cpu_step_t *s, const qr_cpu_layer_t *y, const qr_cpu
     uint32_t cols = least(k - col, QR_CPU_BLOCK_COLS);
     qr_cpu_gemm_t g = {.m = y->chunk,
                        .n = cols,
-                       .k4 = y->n4 / 4,
+                       .k4 = y->l->n / 4,
                        .a = s->mem->a,
                        .row = y->err_row,
                        .step = y->err_step,
@@ -91,7 +76,7 @@ static void conv_errors(qr_cpu_step_t *s, const qr_cpu_layer_t *y, const qr_cpu_
     uint32_t col = t * l->in_c;
     qr_cpu_gemm_t g = {.m = rows,
                        .n = l->in_c,
-                       .k4 = y->n4 / 4,
+                       .k4 = y->l->n / 4,
                        .a = s->mem->a,
                        .row = y->err_row + i * l->pos,
                        .step = y->err_step,
@@ -116,12 +101,12 @@ static void gradient_operands(qr_cpu_step_t *s, const qr_cpu_layer_t *y, uint32_
   bool bounded = y != s->plan->layers;
   int8_t *strip = s->mem->strip, *d = s->mem->d + (y->conv ? 0 : sample / 4 * (size_t)64);
   qr_cpu_operand(s, y->dither_ge, strip, s->mem->e7, sample * row, y->chunk * row, 0, true);
-  if (y->conv) memset(s->mem->d_init, 0, y->n16 * sizeof *s->mem->d_init);
+  if (y->conv) memset(s->mem->d_init, 0, y->l->n * sizeof *s->mem->d_init);
   for (uint32_t b = 0; y->conv && b < y->chunk; b += 4)
     s->kern->pack(d + (size_t)b / 4 * l->pos * 64, panel_sz, strip + b * row, l->pos, l->n, l->n,
                   row, 0);
   if (!y->conv) s->kern->pack(d, panel_sz, strip, y->chunk / 4, l->n, 4 * row, row, 0);
-  s->kern->sums(s->mem->d_init, d, panel_sz, y->chunk * l->pos / 4, y->n16);
+  s->kern->sums(s->mem->d_init, d, panel_sz, y->chunk * l->pos / 4, y->l->n);
   qr_cpu_lap(&s->laps, QR_CPU_PHASE_PACK);
   qr_cpu_operand(s, y->dither_ga, strip, qr_cpu_inputs(s, y, sample), sample * in, y->chunk * in, 0,
                  bounded);
@@ -136,7 +121,7 @@ static void gradient_operands(qr_cpu_step_t *s, const qr_cpu_layer_t *y, uint32_
 /* What a chunk adds to the weight gradient of a convolution. */
 static void gradient_chunk(qr_cpu_step_t *s, const qr_cpu_layer_t *y) {
   qr_cpu_gemm_t g = {.m = y->l->k,
-                     .n = y->n16,
+                     .n = y->l->n,
                      .k4 = y->grad_k4,
                      .a = s->mem->at,
                      .row = y->grad_row,
@@ -145,15 +130,10 @@ static void gradient_chunk(qr_cpu_step_t *s, const qr_cpu_layer_t *y) {
                      .panel_sz = y->grad_panel_sz,
                      .init = s->mem->d_init,
                      .c = s->mem->g,
-                     .ldc = y->n16,
+                     .ldc = y->l->n,
                      .add = true};
   s->kern->gemm(&g);
   qr_cpu_lap(&s->laps, QR_CPU_PHASE_PRODUCT);
-}
-
-/* Shift of an update; beyond these ends SR is the same everywhere. */
-static int update_shift(const qr_cpu_step_t *s, const qr_step_op_t *op, int64_t frac) {
-  return (int)qr_clamp64(frac + op->p0 + s->lr_shift, -31, 62);
 }
 
 /* Digest of the gradient and update of the masters, block by block; a dense layer's gradient is
@@ -163,17 +143,17 @@ static void update_weights(qr_cpu_step_t *s, const qr_cpu_layer_t *y, int64_t fr
   int16_t *masters = (void *)(s->model + l->w_off);
   qr_cpu_digest_t digest = qr_cpu_digest_begin(s, y->grad);
   qr_ars_t draws = qr_cpu_stream(s, QR_STREAM_ROUND_W, y->weight_upd->layer);
-  int shift = update_shift(s, y->weight_upd, frac);
+  int shift = qr_cpu_step_shift(s, y->weight_upd, frac);
   uint32_t most = 64 * 64 * y->grad->k; /* the network's limits keep it within 31 bits */
   for (uint32_t row = 0; row < l->k; row += QR_CPU_BLOCK_ROWS) {
     uint32_t rows = least(l->k - row, QR_CPU_BLOCK_ROWS);
     s->kern->draw(s->mem->r, &draws, row * l->n / 16,
                   (uint32_t)qr_align_up(((size_t)rows * l->n + 15) / 16, 4));
     qr_cpu_lap(&s->laps, QR_CPU_PHASE_UPDATE);
-    for (uint32_t col = 0; col < y->n16; col += QR_CPU_BLOCK_COLS) {
-      uint32_t cols = least(y->n16 - col, QR_CPU_BLOCK_COLS);
-      const int32_t *c = s->mem->g + (size_t)row * y->n16 + col;
-      size_t ldc = y->n16;
+    for (uint32_t col = 0; col < y->l->n; col += QR_CPU_BLOCK_COLS) {
+      uint32_t cols = least(y->l->n - col, QR_CPU_BLOCK_COLS);
+      const int32_t *c = s->mem->g + (size_t)row * y->l->n + col;
+      size_t ldc = y->l->n;
       if (!y->conv) {
         qr_cpu_gemm_t g = {.m = rows,
                            .n = cols,
@@ -195,23 +175,10 @@ static void update_weights(qr_cpu_step_t *s, const qr_cpu_layer_t *y, int64_t fr
         qr_cpu_lap(&s->laps, QR_CPU_PHASE_DIGEST);
       }
       s->kern->update(masters + (size_t)row * l->n + col, l->n, c, ldc, s->mem->r + col, l->n, rows,
-                      least(l->n - col, cols), shift, most);
+                      cols, shift, most);
       qr_cpu_lap(&s->laps, QR_CPU_PHASE_UPDATE);
     }
   }
-}
-
-static void update_biases(qr_cpu_step_t *s, const qr_cpu_layer_t *y, int64_t frac) {
-  const qr_step_op_t *op = y->bias_upd;
-  int32_t *bias = (void *)(s->model + y->l->b_off), lim = op->p1;
-  qr_ars_t draws = qr_cpu_stream(s, QR_STREAM_ROUND_B, op->layer);
-  int shift = update_shift(s, op, frac);
-  s->kern->draw(s->mem->r, &draws, 0, (uint32_t)qr_align_up((op->n + 15) / 16, 4));
-  for (uint32_t j = 0; j < op->n; j++) {
-    int64_t v = bias[j] - qr_step_sr(s->mem->sum[j], shift, s->mem->r[j]);
-    bias[j] = (int32_t)qr_clamp64(v, -lim, lim);
-  }
-  qr_cpu_lap(&s->laps, QR_CPU_PHASE_UPDATE);
 }
 
 /* The whole layer, the chunk first whose errors were made last and lie nearest. */
@@ -222,8 +189,8 @@ void qr_cpu_step_backward(qr_cpu_step_t *s, const qr_cpu_layer_t *y, qr_cpu_erro
   err->frac += y->quant->p0 - shift;
   err->magnitudes = 0;
   memset(s->mem->sum, 0, l->n * sizeof *s->mem->sum);
-  memset(s->mem->d_init, 0, y->n16 * sizeof *s->mem->d_init);
-  if (y->conv) memset(s->mem->g, 0, (size_t)l->k * y->n16 * sizeof *s->mem->g);
+  memset(s->mem->d_init, 0, y->l->n * sizeof *s->mem->d_init);
+  if (y->conv) memset(s->mem->g, 0, (size_t)l->k * y->l->n * sizeof *s->mem->g);
   if (y->err) {
     pack_weights(s, y);
     digest = qr_cpu_digest_begin(s, y->err);
@@ -240,7 +207,7 @@ void qr_cpu_step_backward(qr_cpu_step_t *s, const qr_cpu_layer_t *y, qr_cpu_erro
       conv_errors(s, y, &digest, err, b + i, i);
   }
   update_weights(s, y, err->frac);
-  update_biases(s, y, err->frac);
+  qr_cpu_step_biases(s, y, err->frac);
   int32_t *e = err->e;
   err->e = err->e_below;
   err->e_below = e;

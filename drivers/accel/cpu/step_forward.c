@@ -5,21 +5,18 @@
 static void pack_weights(qr_cpu_step_t *s, const qr_cpu_layer_t *y) {
   const qr_layer_t *l = y->l;
   const int16_t *masters = (const void *)(s->model + l->w_off);
-  int d = y->dither_w ? y->dither_w->p0 : 0;
-  memset(s->mem->init, 0, y->n16 * sizeof *s->mem->init);
+  int d = y->dither_w->p0;
+  memset(s->mem->init, 0, y->l->n * sizeof *s->mem->init);
   for (uint32_t i = 0; i < l->k; i += QR_CPU_STRIP_ROWS) {
     uint32_t rows = l->k - i < QR_CPU_STRIP_ROWS ? l->k - i : QR_CPU_STRIP_ROWS;
     size_t at = (size_t)i * l->n, cnt = (size_t)rows * l->n;
-    int8_t *w7 = s->mem->w7 + y->w7_at + at, *strip = w7;
+    int8_t *w7 = s->mem->w7 + y->w7_at + at, *strip = s->mem->strip;
     s->kern->w7(w7, masters + at, cnt, (int8_t)(QR_STEP_I7_MIN + d), (int8_t)(QR_STEP_I7_MAX - d));
     qr_cpu_lap(&s->laps, QR_CPU_PHASE_PACK);
-    if (y->dither_w) {
-      strip = s->mem->strip;
-      qr_cpu_operand(s, y->dither_w, strip, w7, at, cnt, 0, true);
-    }
+    qr_cpu_operand(s, y->dither_w, strip, w7, at, cnt, 0, true);
     int8_t *panels = s->mem->b + i / 4 * (size_t)64;
     s->kern->pack(panels, y->panel_sz, strip, rows / 4, l->n, 4 * (size_t)l->n, l->n, 0);
-    s->kern->sums(s->mem->init, panels, y->panel_sz, rows / 4, y->n16);
+    s->kern->sums(s->mem->init, panels, y->panel_sz, rows / 4, y->l->n);
     qr_cpu_lap(&s->laps, QR_CPU_PHASE_PACK);
   }
 }
@@ -48,23 +45,11 @@ static void activate(qr_cpu_step_t *s, const qr_cpu_layer_t *y, const int32_t *c
   qr_cpu_lap(&s->laps, QR_CPU_PHASE_ACT);
 }
 
-/* Q values of a block of the last layer, mod 2^32. */
-static void q_values(qr_cpu_step_t *s, const qr_cpu_layer_t *y, const int32_t *c, size_t row,
-                     uint32_t col, uint32_t rows, uint32_t cols) {
-  uint32_t n = y->l->n, end = n - col < cols ? n : col + cols;
-  for (uint32_t i = 0; i < rows; i++, c += QR_CPU_BLOCK_COLS) {
-    for (uint32_t j = col; j < end; j++)
-      s->mem->q[(row + i) * n + j] =
-          (int32_t)((uint32_t)(c[j - col] + s->mem->bias[j]) << y->out->p0);
-  }
-  qr_cpu_lap(&s->laps, QR_CPU_PHASE_ACT);
-}
-
 static void chunk_product(qr_cpu_step_t *s, const qr_cpu_layer_t *y, const qr_cpu_digest_t *digest,
                           uint32_t sample) {
   uint32_t all = y->chunk * y->l->pos, first = sample * y->l->pos;
-  for (uint32_t col = 0; col < y->n16; col += QR_CPU_BLOCK_COLS) {
-    uint32_t cols = y->n16 - col < QR_CPU_BLOCK_COLS ? y->n16 - col : QR_CPU_BLOCK_COLS;
+  for (uint32_t col = 0; col < y->l->n; col += QR_CPU_BLOCK_COLS) {
+    uint32_t cols = y->l->n - col < QR_CPU_BLOCK_COLS ? y->l->n - col : QR_CPU_BLOCK_COLS;
     for (uint32_t i = 0; i < all; i += QR_CPU_BLOCK_ROWS) {
       uint32_t rows = all - i < QR_CPU_BLOCK_ROWS ? all - i : QR_CPU_BLOCK_ROWS;
       qr_cpu_gemm_t g = {.m = rows,
@@ -79,7 +64,7 @@ static void chunk_product(qr_cpu_step_t *s, const qr_cpu_layer_t *y, const qr_cp
                          .c = s->mem->c,
                          .ldc = QR_CPU_BLOCK_COLS};
       qr_cpu_step_gemm(s, &g, digest, first + i, col);
-      (y->last ? q_values : activate)(s, y, g.c, first + i, col, rows, cols);
+      activate(s, y, g.c, first + i, col, rows, cols);
     }
   }
 }
