@@ -101,12 +101,13 @@ ALWAYS_INLINE void multiply(const tile_t *t, __m512i acc[QR_CPU_TILE][2]) {
 ALWAYS_INLINE __m512i digest_of(__m512i acc[QR_CPU_TILE][2], tile_t *t, uint32_t panels) {
   const uint32_t *key = t->key;
   size_t ldk = t->ldk;
-  __m512i sum = _mm512_setzero_si512();
+  __m512i sum = _mm512_setzero_si512(), sum2 = sum;
   UNROLL for (uint32_t i = 0; i < QR_CPU_TILE; i++, key += ldk) {
     sum = add_pairs(sum, acc[i][0], key, i % 2);
-    if (panels == 2) sum = add_pairs(sum, acc[i][1], key + QR_CPU_PANEL, !(i % 2));
-    __asm__("" : "+v"(sum)); /* a tree of sums would not fit the registers */
+    if (panels == 2) sum2 = add_pairs(sum2, acc[i][1], key + QR_CPU_PANEL, !(i % 2));
+    __asm__("" : "+v"(sum), "+v"(sum2)); /* a tree of sums would not fit the registers */
   }
+  sum = _mm512_add_epi64(sum, sum2);
   return _mm512_mullo_epi64(sum, _mm512_set1_epi64((int64_t)*t->rho++));
 }
 
