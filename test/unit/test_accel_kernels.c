@@ -233,6 +233,47 @@ static void gemm_once(void) {
   product_close(&p);
 }
 
+/* The dot product of two rows. */
+static int32_t dot(const int8_t *a, const int8_t *b, uint32_t k) {
+  int32_t sum = 0;
+  for (uint32_t q = 0; q < k; q++) sum += a[q] * b[q];
+  return sum;
+}
+
+static void thin_once(void) {
+  uint32_t rows = (uint32_t)between(1, 20), n = (uint32_t)between(1, 20),
+           k = 16 * (uint32_t)between(1, 20);
+  int least = between(0, 3) ? -64 : 63; /* or all the same */
+  int8_t *a = drawn_i8((size_t)rows * k, least, 63), *b = drawn_i8((size_t)n * k, -64, 63);
+  int32_t *got = drawn(rows * n + 1, 4), after = got[rows * n];
+  kern->thin(got, a, b, rows, n, k);
+  for (uint32_t i = 0; i < rows * n; i++)
+    assert_int_equal(got[i], dot(a + (size_t)i / n * k, b + (size_t)(i % n) * k, k));
+  assert_int_equal(got[rows * n], after);
+  free(a), free(b), free(got);
+}
+
+static void thin_back_once(void) {
+  uint32_t rows = (uint32_t)between(1, 20), cols = QR_CPU_PANEL * (uint32_t)between(1, 9),
+           k4 = between(0, 2) ? 1 : (uint32_t)between(1, 64), all = 0;
+  int most = between(0, 3) ? 63 : -64;
+  size_t cnt = (size_t)rows * cols;
+  int8_t *a = drawn_i8((size_t)rows * k4 * 4, -64, most),
+         *b = drawn_i8((size_t)cols * k4 * 4, -64, most);
+  int8_t *x = drawn_i8(cnt, -64, 63);
+  int32_t *got = drawn(cnt + 1, 4), after = got[cnt];
+  uint32_t or = kern->thin_back(got, a, b, x, rows, cols, k4);
+  for (size_t i = 0; i < cnt; i++) {
+    int32_t v = dot(a + i / cols * k4 * 4, b + i % cols * k4 * 4, k4 * 4);
+    v = x[i] < 0 ? v >> 3 : v;
+    assert_int_equal(got[i], v);
+    all |= qr_step_abs32(v);
+  }
+  assert_int_equal(or, all);
+  assert_int_equal(got[cnt], after);
+  free(a), free(b), free(x), free(got);
+}
+
 static void digest_once(void) {
   uint32_t rows = QR_CPU_TILE * (uint32_t)between(1, 8), cols = 16 * (uint32_t)between(1, 4);
   size_t ldx = cols + (size_t)between(0, 3), ldk = cols + (size_t)between(0, 9);
@@ -357,6 +398,8 @@ TEST(pack)
 TEST(pack_trans)
 TEST(image)
 TEST(gemm)
+TEST(thin)
+TEST(thin_back)
 TEST(digest)
 TEST(act)
 TEST(mask)
@@ -368,7 +411,8 @@ int main(void) {
       cmocka_unit_test(test_draw),       cmocka_unit_test(test_w7),
       cmocka_unit_test(test_dither),     cmocka_unit_test(test_pack),
       cmocka_unit_test(test_pack_trans), cmocka_unit_test(test_image),
-      cmocka_unit_test(test_gemm),       cmocka_unit_test(test_digest),
+      cmocka_unit_test(test_gemm),       cmocka_unit_test(test_thin),
+      cmocka_unit_test(test_thin_back),  cmocka_unit_test(test_digest),
       cmocka_unit_test(test_act),        cmocka_unit_test(test_mask),
       cmocka_unit_test(test_round),      cmocka_unit_test(test_update)};
   return cmocka_run_group_tests(tests, NULL, NULL);

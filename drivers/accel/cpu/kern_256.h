@@ -249,6 +249,57 @@ static uint32_t mask(int32_t *e, size_t lde, const int32_t *c, size_t ldc, const
   return or_lanes(all);
 }
 
+/* Eight lanes in one. */
+static inline int32_t total8(__m256i v) {
+  int32_t lane[8], sum = 0;
+  store(lane, v);
+  for (uint32_t i = 0; i < 8; i++) sum += lane[i];
+  return sum;
+}
+
+static void thin(int32_t *c, const int8_t *a, const int8_t *b, uint32_t rows, uint32_t n,
+                 uint32_t k) {
+  for (uint32_t i = 0; i < rows; i++, a += k) {
+    for (uint32_t j = 0; j < n; j++) {
+      const int8_t *w = b + j * (size_t)k;
+      __m256i sum = _mm256_setzero_si256();
+      for (uint32_t q = 0; q < k; q += 16) {
+        __m256i p = _mm256_cvtepi8_epi16(load128(a + q)), r = _mm256_cvtepi8_epi16(load128(w + q));
+        sum = _mm256_add_epi32(sum, _mm256_madd_epi16(p, r));
+      }
+      c[i * n + j] = total8(sum);
+    }
+  }
+}
+
+/* One group of k by sixteen columns, whose weights stay in registers. The unsigned factor that the
+   instruction wants is the error's magnitude; its sign goes over to the weights. */
+static inline __m256i thin_back16(int32_t *e, const int8_t *a, const int8_t *b, const int8_t *x,
+                                  uint32_t rows, uint32_t cols) {
+  const __m256i one = _mm256_set1_epi16(1), p = load(b), q = load(b + 32);
+  __m256i all = _mm256_setzero_si256();
+  for (uint32_t i = 0; i < rows; i++, a += 4, e += cols, x += cols) {
+    __m256i v = load_a(a), m = _mm256_abs_epi8(v);
+    __m256i s = _mm256_madd_epi16(_mm256_maddubs_epi16(m, _mm256_sign_epi8(p, v)), one),
+            t = _mm256_madd_epi16(_mm256_maddubs_epi16(m, _mm256_sign_epi8(q, v)), one);
+    s = leak8(s, x);
+    t = leak8(t, x + 8);
+    store(e, s);
+    store(e + 8, t);
+    all = _mm256_or_si256(all, _mm256_or_si256(_mm256_abs_epi32(s), _mm256_abs_epi32(t)));
+  }
+  return all;
+}
+
+static uint32_t thin_back(int32_t *e, const int8_t *a, const int8_t *b, const int8_t *x,
+                          uint32_t rows, uint32_t cols, uint32_t k4) {
+  if (k4 > 1) return plain_thin_back(e, a, b, x, rows, cols, k4);
+  __m256i all = _mm256_setzero_si256();
+  for (uint32_t j = 0; j < cols; j += 16)
+    all = _mm256_or_si256(all, thin_back16(e + j, a, b + 4 * (size_t)j, x + j, rows, cols));
+  return or_lanes(all);
+}
+
 /* Shifts of stochastic rounding, as plain_sr_near and plain_sr_far have them. */
 typedef struct {
   __m256i s, draw; /* near: s and 8 - s; far: s - 9 */
@@ -327,5 +378,5 @@ static void product(const qr_cpu_gemm_t *g) { plain_product_by(gemm, digest, g);
 #define KERN_ENTRIES                                                                               \
   .supported = supported, .draw = draw, .w7 = plain_w7, .dither = dither, .pack = pack,            \
   .pack_trans = pack_trans, .sums = sums, .image = plain_image, .image4 = image4, .gemm = product, \
-  .thin = plain_thin, .thin_back = plain_thin_back, .digest = digest, .act = act, .mask = mask,    \
+  .thin = thin, .thin_back = thin_back, .digest = digest, .act = act, .mask = mask,                \
   .round = round_e, .update = update

@@ -161,6 +161,18 @@ static uint64_t digest(const int32_t *x, size_t ldx, uint32_t rows, uint32_t col
 
 static void product(const qr_cpu_gemm_t *g) { plain_product_by(gemm, digest, g); }
 
+static void thin(int32_t *c, const int8_t *a, const int8_t *b, uint32_t rows, uint32_t n,
+                 uint32_t k) {
+  for (uint32_t i = 0; i < rows; i++, a += k) {
+    for (uint32_t j = 0; j < n; j++) {
+      int32x4_t sum = vdupq_n_s32(0);
+      for (uint32_t q = 0; q < k; q += 16)
+        sum = vdotq_s32(sum, vld1q_s8(a + q), vld1q_s8(b + j * (size_t)k + q));
+      c[i * n + j] = vaddvq_s32(sum);
+    }
+  }
+}
+
 const qr_cpu_kern_t qr_cpu_kern_neon = {
     .name = "neon",
     .supported = supported,
@@ -173,7 +185,7 @@ const qr_cpu_kern_t qr_cpu_kern_neon = {
     .image = plain_image,
     .image4 = image4,
     .gemm = product,
-    .thin = plain_thin,
+    .thin = thin,
     .thin_back = plain_thin_back,
     .digest = digest,
     .act = plain_act,

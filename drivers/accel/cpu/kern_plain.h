@@ -235,24 +235,31 @@ static inline uint32_t plain_mask(int32_t *restrict e, size_t lde, const int32_t
   return all;
 }
 
-static inline uint32_t plain_thin_back(int32_t *restrict e, const int8_t *restrict a,
-                                       const int8_t *restrict b, const int8_t *restrict x,
-                                       uint32_t rows, uint32_t cols, uint32_t k4) {
+/* Four products of seven-bit numbers fit 16 bits together, which lets eight columns share a
+   register of 128. */
+static inline uint32_t plain_thin_back(int32_t *e, const int8_t *a, const int8_t *b,
+                                       const int8_t *x, uint32_t rows, uint32_t cols, uint32_t k4) {
+  enum { COLS = 16, K_MAX = 256 }; /* a network has at most 255 outputs */
+  int16_t w[K_MAX][COLS];
   uint32_t all = 0;
-  for (uint32_t i = 0; i < rows; i++, e += cols, x += cols, a += 4 * (size_t)k4) {
-    for (uint32_t j = 0; j < cols; j++) {
-      const int8_t *w = b + j * 4 * (size_t)k4;
-      int32_t sum = 0;
-      for (uint32_t q = 0; q < 4 * k4; q++) sum += a[q] * w[q];
-      e[j] = plain_leak(sum, x[j]);
-      all |= qr_step_abs32(e[j]);
+  for (uint32_t j = 0; j < cols; j += COLS) {
+    for (uint32_t q = 0; q < 4 * k4; q++) {
+      for (uint32_t c = 0; c < COLS; c++) w[q][c] = b[(j + c) * 4 * (size_t)k4 + q];
+    }
+    for (uint32_t i = 0; i < rows; i++) {
+      const int8_t *v = a + i * 4 * (size_t)k4;
+      size_t at = i * (size_t)cols + j;
+      int32_t sum[COLS] = {0};
+      for (uint32_t q = 0; q < 4 * k4; q += 4) {
+        for (uint32_t c = 0; c < COLS; c++)
+          sum[c] += (int16_t)(v[q] * w[q][c] + v[q + 1] * w[q + 1][c] + v[q + 2] * w[q + 2][c] +
+                              v[q + 3] * w[q + 3][c]);
+      }
+      all |= plain_mask(e + at, COLS, sum, COLS, x + at, COLS, 1, COLS);
     }
   }
   return all;
 }
-
-/* Sixteen channels at a time, which stay in registers. */
-typedef uint32_t plain_lanes_t __attribute__((vector_size(16)));
 
 /* Dither and rounding of strips are the same for all tables but for what draws and what works on
    the draws; both become part of the loops. */
