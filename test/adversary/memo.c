@@ -67,6 +67,13 @@ static uint32_t watch_mask(int32_t *e, size_t lde, const int32_t *c, size_t ldc,
   return magnitudes;
 }
 
+static uint32_t watch_thin_back(int32_t *e, const int8_t *a, const int8_t *b, const int8_t *x,
+                                uint32_t rows, uint32_t n, uint32_t k4) {
+  uint32_t magnitudes = own->thin_back(e, a, b, x, rows, n, k4);
+  memo->magnitudes[layer_of_output(x)] |= magnitudes;
+  return magnitudes;
+}
+
 static void watch_round(int8_t *dst, int32_t *sum, const int32_t *e, size_t at, uint32_t rows,
                         uint32_t n, const qr_cpu_round_t *r, const qr_ars_t *s) {
   uint32_t layer = layer_of_stream(s);
@@ -96,6 +103,7 @@ void qr_adversary_watch_kernels(qr_adversary_memo_t *m, const qr_cpu_kern_t *ker
   table->w7 = watch_w7;
   table->act = watch_act;
   table->mask = watch_mask;
+  table->thin_back = watch_thin_back;
   table->round = watch_round;
   table->update = watch_update;
   memset(m->magnitudes, 0, sizeof m->magnitudes);
@@ -177,6 +185,13 @@ static uint32_t skip_mask(int32_t *e, size_t lde, const int32_t *c, size_t ldc, 
   return own->mask(e, lde, c, ldc, x, ldx, rows, cols);
 }
 
+static uint32_t skip_thin_back(int32_t *e, const int8_t *a, const int8_t *b, const int8_t *x,
+                               uint32_t rows, uint32_t n, uint32_t k4) {
+  uint32_t layer = layer_of_output(x);
+  if (knows(layer, QR_ADVERSARY_ERROR)) return memo->magnitudes[layer];
+  return own->thin_back(e, a, b, x, rows, n, k4);
+}
+
 static void skip_round(int8_t *dst, int32_t *sum, const int32_t *e, size_t at, uint32_t rows,
                        uint32_t n, const qr_cpu_round_t *r, const qr_ars_t *s) {
   uint32_t layer = layer_of_stream(s);
@@ -201,14 +216,11 @@ static void skip_draw(void *dst, const qr_ars_t *s, uint32_t block, uint32_t cnt
   own->draw(dst, s, block, cnt);
 }
 
-/* The last layer's products are not digested: one whose result nobody reads is not made. */
+/* The last layer's gradient is not digested: not made if it changes nothing. */
 static void skip_gemm(const qr_cpu_gemm_t *g) {
   uint32_t last = memo->plan->layer_cnt - 1;
-  const qr_cpu_layer_t *y = &memo->plan->layers[last];
-  if (knows(last - 1, QR_ADVERSARY_ERROR) && g->row >= y->err_row && g->row < y->err_row + y->chunk)
-    return;
-  if (!memo->stray && knows(last, QR_ADVERSARY_UPDATE) && g->row >= y->grad_row &&
-      g->row < y->grad_row + y->l->k)
+  if (!memo->stray && g->row == memo->plan->layers[last].grad_row &&
+      knows(last, QR_ADVERSARY_UPDATE))
     return;
   own->gemm(g);
 }
@@ -232,11 +244,12 @@ void qr_adversary_skip_kernels(qr_adversary_memo_t *m, const qr_cpu_kern_t *kern
   if (knows_any(QR_ADVERSARY_ACT)) table->act = skip_act;
   if (knows_any(QR_ADVERSARY_ERROR)) {
     table->mask = skip_mask;
+    table->thin_back = skip_thin_back;
     table->round = skip_round;
   }
   if (knows_any(QR_ADVERSARY_UPDATE)) {
     table->update = skip_update;
     table->draw = skip_draw;
+    table->gemm = skip_gemm;
   }
-  if (knows_any(QR_ADVERSARY_ERROR) || knows_any(QR_ADVERSARY_UPDATE)) table->gemm = skip_gemm;
 }
