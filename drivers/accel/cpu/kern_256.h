@@ -195,7 +195,7 @@ static inline uint64_t digest_band(const int32_t *x, size_t ldx, uint32_t cols, 
   __m256i sum = _mm256_setzero_si256();
   for (uint32_t r = 0; r < QR_CPU_TILE; r++, x += ldx, key += ldk) {
     for (uint32_t j = 0; j < cols; j += 8) {
-      __m256i t = _mm256_add_epi32(load(x + j), load(key + j));
+      __m256i t = _mm256_xor_si256(load(x + j), load(key + j));
       sum = _mm256_add_epi64(sum, _mm256_mul_epu32(t, _mm256_srli_epi64(t, 32)));
     }
   }

@@ -20,7 +20,7 @@ static inline uint64_t lanes64(__m512i v) {
 
 /* What the pairs of an accumulator add to the digest's sum of a band. */
 ALWAYS_INLINE __m512i add_pairs(__m512i sum, __m512i acc, const uint32_t *key, bool by_shift) {
-  __m512i t = _mm512_add_epi32(acc, _mm512_loadu_si512(key)), odd;
+  __m512i t = _mm512_xor_si512(acc, _mm512_loadu_si512(key)), odd;
   odd = by_shift ? _mm512_srli_epi64(t, 32) : _mm512_shuffle_epi32(t, _MM_PERM_DDBB);
   return _mm512_add_epi64(sum, _mm512_mul_epu32(t, odd));
 }

@@ -142,8 +142,8 @@ static inline uint64_t digest_band(const int32_t *x, size_t ldx, uint32_t cols, 
     for (uint32_t j = 0; j < cols; j += 8) {
       uint32x4x2_t k = vld2q_u32(key + j); /* even and odd columns apart */
       int32x4x2_t v = vld2q_s32(x + j);
-      uint32x4_t even = vaddq_u32(vreinterpretq_u32_s32(v.val[0]), k.val[0]),
-                 odd = vaddq_u32(vreinterpretq_u32_s32(v.val[1]), k.val[1]);
+      uint32x4_t even = veorq_u32(vreinterpretq_u32_s32(v.val[0]), k.val[0]),
+                 odd = veorq_u32(vreinterpretq_u32_s32(v.val[1]), k.val[1]);
       sum = vmlal_u32(sum, vget_low_u32(even), vget_low_u32(odd));
       sum = vmlal_high_u32(sum, even, odd);
     }

@@ -160,7 +160,7 @@ static inline uint64_t plain_digest(const int32_t *x, size_t ldx, uint32_t rows,
     for (uint32_t r = 0; r < QR_CPU_TILE; r++, x += ldx) {
       const uint32_t *k = key + r * ldk;
       for (uint32_t j = 0; j < cols; j += 2)
-        sum += (uint64_t)((uint32_t)x[j] + k[j]) * ((uint32_t)x[j + 1] + k[j + 1]);
+        sum += (uint64_t)((uint32_t)x[j] ^ k[j]) * ((uint32_t)x[j + 1] ^ k[j + 1]);
     }
     total += rho[i / QR_CPU_TILE] * sum;
   }

@@ -4,6 +4,7 @@
 
 #include "base/err.h"
 
+#define PART_SZ 8192u
 #define NEAR_SZ                                                                                    \
   24576u /* half of a first-level cache: a chunk of rounded errors, or of their sums */
 
@@ -74,6 +75,14 @@ static uint32_t lay_image(qr_cpu_image_t *g, const qr_layer_t *l, uint32_t pixel
   return (g->h + 1 + g->below) * g->pitch + g->lead;
 }
 
+/* Samples of a part of a chunk whose dithered bytes a first-level cache holds beside what is made
+   of them: fours, and whole groups of draws. A chunk is enough of both. */
+static uint32_t part_of(uint32_t sample_sz, uint32_t chunk) {
+  uint32_t cnt = 4;
+  while (cnt < chunk && (cnt * sample_sz % QR_CPU_DRAW || 2 * cnt * sample_sz <= PART_SZ)) cnt *= 2;
+  return cnt;
+}
+
 static void shape(qr_cpu_layer_t *y, const qr_layer_t *l, uint32_t batch, bool last) {
   y->l = l;
   y->last = last;
@@ -82,6 +91,8 @@ static void shape(qr_cpu_layer_t *y, const qr_layer_t *l, uint32_t batch, bool l
   y->n4 = (uint32_t)qr_align_up(l->n, 4);
   y->n16 = (uint32_t)qr_align_up(l->n, QR_CPU_PANEL);
   y->chunk = chunk_of(l, batch);
+  y->in_part = part_of(y->in_sz, y->chunk);
+  y->err_part = part_of(l->pos * l->n, y->chunk);
   y->err_chunk = y->conv ? err_chunk_of(y) : y->chunk;
   if (y->conv) {
     y->image_sz = lay_image(&y->image, l, l->in_c);

@@ -69,9 +69,11 @@ typedef struct {
   const qr_step_op_t *quant, *dither_ga, *dither_ge, *grad, *dither_be, *dither_bw, *err, *bias_upd,
       *weight_upd;
   bool conv, last;
-  uint32_t in_sz;     /* elements of one sample's input */
-  uint32_t n4, n16;   /* n in whole groups, in whole panels */
-  uint32_t chunk;     /* samples */
+  uint32_t in_sz;   /* elements of one sample's input */
+  uint32_t n4, n16; /* n in whole groups, in whole panels */
+  uint32_t chunk;   /* samples */
+  /* Samples whose inputs and errors are dithered at a time before they are packed. */
+  uint32_t in_part, err_part;
   uint32_t err_chunk; /* samples whose errors are made at a time */
   /* A convolution's padded inputs: of one sample, and of four side by side. */
   qr_cpu_image_t image, image4;

@@ -93,29 +93,41 @@ static void conv_errors(qr_cpu_step_t *s, const qr_cpu_layer_t *y, const qr_cpu_
   qr_cpu_lap(&s->laps, QR_CPU_PHASE_ERROR);
 }
 
-/* Operands of the weight gradient from a chunk: for a convolution, four samples side by side in
-   padded images and in panels; for a dense layer, the chunk's part of what holds the batch. */
-static void gradient_operands(qr_cpu_step_t *s, const qr_cpu_layer_t *y, uint32_t sample) {
+/* Panels of dithered errors from a chunk, four samples side by side; those of a dense layer are
+   the chunk's part of what holds the batch. */
+static void gradient_errors(qr_cpu_step_t *s, const qr_cpu_layer_t *y, uint32_t sample) {
   const qr_layer_t *l = y->l;
-  size_t in = y->in_sz, row = (size_t)l->pos * l->n, panel_sz = y->grad_panel_sz;
-  bool bounded = y != s->plan->layers;
+  size_t row = (size_t)l->pos * l->n, panel_sz = y->grad_panel_sz;
   int8_t *strip = s->mem->strip, *d = s->mem->d + (y->conv ? 0 : sample / 4 * (size_t)64);
-  qr_cpu_operand(s, y->dither_ge, strip, s->mem->e7, sample * row, y->chunk * row, 0, true);
-  if (y->conv) memset(s->mem->d_init, 0, y->l->n * sizeof *s->mem->d_init);
-  for (uint32_t b = 0; y->conv && b < y->chunk; b += 4)
-    s->kern->pack(d + (size_t)b / 4 * l->pos * 64, panel_sz, strip + b * row, l->pos, l->n, l->n,
-                  row, 0);
-  if (!y->conv) s->kern->pack(d, panel_sz, strip, y->chunk / 4, l->n, 4 * row, row, 0);
-  s->kern->sums(s->mem->d_init, d, panel_sz, y->chunk * l->pos / 4, y->l->n);
-  qr_cpu_lap(&s->laps, QR_CPU_PHASE_PACK);
-  qr_cpu_operand(s, y->dither_ga, strip, qr_cpu_inputs(s, y, sample), sample * in, y->chunk * in, 0,
-                 bounded);
-  for (uint32_t b = 0; y->conv && b < y->chunk; b += 4)
-    s->kern->image4(s->mem->at + (size_t)b / 4 * y->image4_sz, strip + b * in, in, &y->image4);
-  if (!y->conv)
-    s->kern->pack(s->mem->at + sample / 4 * (size_t)64, panel_sz, strip, y->chunk / 4, l->k, 4 * in,
-                  in, 64);
-  qr_cpu_lap(&s->laps, QR_CPU_PHASE_PACK);
+  if (y->conv) memset(s->mem->d_init, 0, l->n * sizeof *s->mem->d_init);
+  for (uint32_t i = 0; i < y->chunk; i += y->err_part) {
+    int8_t *to = d + (size_t)i / 4 * l->pos * 64;
+    qr_cpu_operand(s, y->dither_ge, strip, s->mem->e7 + i * row, (sample + i) * row,
+                   y->err_part * row, 0, true);
+    for (uint32_t b = 0; y->conv && b < y->err_part; b += 4)
+      s->kern->pack(to + (size_t)b / 4 * l->pos * 64, panel_sz, strip + b * row, l->pos, l->n, l->n,
+                    row, 0);
+    if (!y->conv) s->kern->pack(to, panel_sz, strip, y->err_part / 4, l->n, 4 * row, row, 0);
+    s->kern->sums(s->mem->d_init, to, panel_sz, y->err_part * l->pos / 4, l->n);
+    qr_cpu_lap(&s->laps, QR_CPU_PHASE_PACK);
+  }
+}
+
+/* The same of the inputs: padded images of a convolution, panels of a dense layer. */
+static void gradient_inputs(qr_cpu_step_t *s, const qr_cpu_layer_t *y, uint32_t sample) {
+  size_t in = y->in_sz;
+  const int8_t *strip = s->mem->strip;
+  for (uint32_t i = 0; i < y->chunk; i += y->in_part) {
+    qr_cpu_operand(s, y->dither_ga, s->mem->strip, qr_cpu_inputs(s, y, sample + i),
+                   (sample + i) * in, y->in_part * in, 0, y != s->plan->layers);
+    for (uint32_t b = 0; y->conv && b < y->in_part; b += 4)
+      s->kern->image4(s->mem->at + (size_t)(i + b) / 4 * y->image4_sz, strip + b * in, in,
+                      &y->image4);
+    if (!y->conv)
+      s->kern->pack(s->mem->at + (sample + i) / 4 * (size_t)64, y->grad_panel_sz, strip,
+                    y->in_part / 4, y->l->k, 4 * in, in, 64);
+    qr_cpu_lap(&s->laps, QR_CPU_PHASE_PACK);
+  }
 }
 
 /* What a chunk adds to the weight gradient of a convolution. */
@@ -198,7 +210,8 @@ void qr_cpu_step_backward(qr_cpu_step_t *s, const qr_cpu_layer_t *y, qr_cpu_erro
   for (uint32_t b = s->plan->batch; b > 0;) {
     b -= y->chunk;
     round_chunk(s, y, err, b, shift);
-    gradient_operands(s, y, b);
+    gradient_errors(s, y, b);
+    gradient_inputs(s, y, b);
     if (y->conv) gradient_chunk(s, y);
     if (!y->err) continue;
     error_operand(s, y, b);

@@ -23,15 +23,20 @@ static void pack_weights(qr_cpu_step_t *s, const qr_cpu_layer_t *y) {
 
 /* The left operand of a chunk: rows of a dense layer, padded images of a convolution. */
 static void chunk_operand(qr_cpu_step_t *s, const qr_cpu_layer_t *y, uint32_t sample) {
-  size_t at = (size_t)sample * y->in_sz, cnt = (size_t)y->chunk * y->in_sz;
-  const int8_t *x = qr_cpu_inputs(s, y, sample);
+  size_t in = y->in_sz;
   bool bounded = y != s->plan->layers;
-  int8_t *to = y->conv ? s->mem->strip : s->mem->a;
-  qr_cpu_operand(s, y->dither_a, to, x, at, cnt, 64, bounded);
-  if (!y->conv) return;
-  for (uint32_t b = 0; b < y->chunk; b++)
-    s->kern->image(s->mem->a + (size_t)b * y->image_sz, to + (size_t)b * y->in_sz, &y->image);
-  qr_cpu_lap(&s->laps, QR_CPU_PHASE_PACK);
+  if (!y->conv) {
+    qr_cpu_operand(s, y->dither_a, s->mem->a, qr_cpu_inputs(s, y, sample), sample * in,
+                   y->chunk * in, 64, bounded);
+    return;
+  }
+  for (uint32_t i = 0; i < y->chunk; i += y->in_part) {
+    qr_cpu_operand(s, y->dither_a, s->mem->strip, qr_cpu_inputs(s, y, sample + i),
+                   (sample + i) * in, y->in_part * in, 64, bounded);
+    for (uint32_t b = 0; b < y->in_part; b++)
+      s->kern->image(s->mem->a + (i + b) * (size_t)y->image_sz, s->mem->strip + b * in, &y->image);
+    qr_cpu_lap(&s->laps, QR_CPU_PHASE_PACK);
+  }
 }
 
 /* The next layer's inputs from a block, bounded for the dither that they will get. */
