@@ -9,7 +9,7 @@ typedef struct {
 
 static const rate_t rates[QR_PEER_BUCKET_CNT] = {
     [QR_PEER_BUCKET_CONTROL] = {1000, 2000}, [QR_PEER_BUCKET_TX] = {200, 1000},
-    [QR_PEER_BUCKET_BLOCKS] = {200, 200},    [QR_PEER_BUCKET_MODELS] = {10, 20},
+    [QR_PEER_BUCKET_BLOCKS] = {500, 500},    [QR_PEER_BUCKET_MODELS] = {100, 100},
     [QR_PEER_BUCKET_HASHES] = {5, 20},
 };
 
