@@ -400,6 +400,7 @@ int qr_chain_poll_cands(qr_chain_tile_t *t, uint64_t now_ns) {
   if (!has_room(t)) return work;
   work += qr_chain_give_orders(t);
   if (!work) forget_late(t, now_ns);
+  qr_chain_count_wait(t, now_ns);
   return work;
 }
 
