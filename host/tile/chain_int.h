@@ -99,6 +99,7 @@ struct qr_chain_tile {
     enum qr_verify_wait what;
     uint64_t sum_ns[QR_VERIFY_WAIT_CNT];
   } wait;
+  uint64_t stalled_ns;              /* since when a verify tile waits for others; 0: none does */
   uint64_t durable_cnt, durable_ns; /* commits, and how long they took */
   qr_log_bucket_t log;
   uint64_t blocks_mined, blocks_verified, blocks_rejected, reorgs, reorg_depth_max;
