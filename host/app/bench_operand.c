@@ -11,8 +11,8 @@
 #define INT8_ABS_MAX 127
 #define BLOCK_MIN 32u /* a smaller block is not worth a level of Strassen's */
 
-const char *const qr_bench_saving_keys[QR_BENCH_SAVE_CNT] = {"repeats",  "zeros",    "rank",
-                                                             "strassen", "winograd"};
+const char *const qr_bench_saving_keys[QR_BENCH_SAVE_CNT] = {"repeats", "zeros", "rank", "strassen",
+                                                             "winograd"};
 
 typedef struct {
   const qr_net_t *net;

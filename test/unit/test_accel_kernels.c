@@ -222,7 +222,7 @@ static void gemm_once(void) {
         int32_t v = element(g, i, j + e);
         size_t at = (g->c_row ? g->c_row[i] : i * g->ldc) + j + e;
         p.want[at] = v + (g->add ? p.want[at] : 0);
-        pair[e] = (uint32_t)v + p.key[i % QR_CPU_TILE * g->n + j + e];
+        pair[e] = (uint32_t)v ^ p.key[i % QR_CPU_TILE * g->n + j + e];
       }
       want += p.rho[i / QR_CPU_TILE] * ((uint64_t)pair[0] * pair[1]);
     }
@@ -283,7 +283,7 @@ static void digest_once(void) {
   for (uint32_t i = 0; i < rows; i++) {
     for (uint32_t j = 0; j < cols; j += 2) {
       const uint32_t *k = key + i % QR_CPU_TILE * ldk + j;
-      uint32_t a = (uint32_t)x[i * ldx + j] + k[0], b = (uint32_t)x[i * ldx + j + 1] + k[1];
+      uint32_t a = (uint32_t)x[i * ldx + j] ^ k[0], b = (uint32_t)x[i * ldx + j + 1] ^ k[1];
       want += rho[i / QR_CPU_TILE] * ((uint64_t)a * b);
     }
   }
