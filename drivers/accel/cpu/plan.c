@@ -54,14 +54,6 @@ static uint32_t chunk_of(const qr_layer_t *l, uint32_t batch) {
   return cnt;
 }
 
-/* Samples of a convolution whose errors are made at a time: whole tiles of rows. */
-static uint32_t err_chunk_of(const qr_cpu_layer_t *y) {
-  uint32_t cnt = 1;
-  while (cnt * y->l->pos % QR_CPU_TILE) cnt *= 2;
-  while (2 * cnt <= y->chunk && (uint64_t)2 * cnt * y->in_sz * 4 <= NEAR_SZ) cnt *= 2;
-  return cnt;
-}
-
 /* Returns the bytes. What is right of a line and what is left of the next one share the space
    between them; with strides above one, nothing beyond the right and the lower edge is read. */
 static uint32_t lay_image(qr_cpu_image_t *g, const qr_layer_t *l, uint32_t pixel) {
@@ -93,7 +85,6 @@ static void shape(qr_cpu_layer_t *y, const qr_layer_t *l, uint32_t batch, bool l
   y->chunk = chunk_of(l, batch);
   y->in_part = part_of(y->in_sz, y->chunk);
   y->err_part = part_of(l->pos * l->n, y->chunk);
-  y->err_chunk = y->conv ? err_chunk_of(y) : y->chunk;
   if (y->conv) {
     y->image_sz = lay_image(&y->image, l, l->in_c);
     y->image4_sz = lay_image(&y->image4, l, 4 * l->in_c);
@@ -114,7 +105,7 @@ static size_t table_cnt(const qr_cpu_layer_t *y) {
   const qr_layer_t *l = y->l;
   size_t rows = (size_t)y->chunk * l->pos;
   return 2 * rows + l->k / 4 + grad_row_cnt(y) + y->grad_k4 + y->n4 / 4 +
-         (y->conv ? QR_CPU_TAPS * (size_t)y->err_chunk * l->pos : 0);
+         (y->conv ? QR_CPU_TAPS * (size_t)y->chunk * l->pos : 0);
 }
 
 static uint32_t *cut(uint32_t **at, size_t cnt) {
@@ -165,7 +156,7 @@ static uint32_t read_by(const qr_layer_t *l, uint32_t p, uint32_t t) {
    taps read the same ones or have none in common. */
 static void fill_spread(qr_cpu_layer_t *y) {
   const qr_layer_t *l = y->l;
-  uint32_t rows = y->err_chunk * l->pos, kinds = 0;
+  uint32_t rows = y->chunk * l->pos, kinds = 0;
   for (uint32_t t = 0; t < QR_CPU_TAPS; t++) {
     bool first = true;
     for (uint32_t u = 0; u < t; u++)
@@ -190,7 +181,7 @@ static void fill_tables(qr_cpu_layer_t *y, uint32_t **at) {
   y->err_step = cut(at, y->n4 / 4);
   fill_offsets(y);
   if (!y->conv) return;
-  y->spread = cut(at, QR_CPU_TAPS * (size_t)y->err_chunk * l->pos);
+  y->spread = cut(at, QR_CPU_TAPS * (size_t)y->chunk * l->pos);
   fill_spread(y);
 }
 

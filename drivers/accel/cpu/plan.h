@@ -74,7 +74,6 @@ typedef struct {
   uint32_t chunk;   /* samples */
   /* Samples whose inputs and errors are dithered at a time before they are packed. */
   uint32_t in_part, err_part;
-  uint32_t err_chunk; /* samples whose errors are made at a time */
   /* A convolution's padded inputs: of one sample, and of four side by side. */
   qr_cpu_image_t image, image4;
   uint32_t image_sz, image4_sz;
@@ -88,7 +87,7 @@ typedef struct {
   /* Bytes from panel to panel of the weights, forward and back, and of the gradient's operands. */
   size_t panel_sz, err_panel_sz, grad_panel_sz;
   /* The errors of a convolution's inputs are sums over the taps that read them: where, from the
-     first of err_chunk samples on, the product's rows belong, tap by tap. */
+     first input of a chunk on, the product's rows belong, tap by tap. */
   uint32_t *spread;
   uint32_t first_taps; /* bit t: what tap t reads was read by no earlier one */
   bool unread;         /* some inputs are read by no tap */
