@@ -200,17 +200,18 @@ static void ask(qr_chain_tile_t *t, qr_cand_t *c) {
 }
 
 /* A model that comes out of a block in execution costs nothing but time; a tile that has waited for
-   some of it is worth the transfer. One is asked for at a time. */
+   some of it is worth the transfer. One for each tile is asked for at a time. */
 static void ask_ahead(qr_chain_tile_t *t, uint64_t now_ns) {
   qr_cand_t *first = NULL;
+  uint32_t asked_cnt = 0;
   if (!t->stalled_ns || now_ns - t->stalled_ns < ASK_AHEAD_NS || !has_room(t)) return;
   for (uint32_t i = 0; i < QR_CAND_MAX_CNT; i++) {
     qr_cand_t *c = &t->cands[i];
     if (c->state != QR_CAND_MODEL) continue;
-    if (c->asked) return;
-    if (!first || c->seq < first->seq) first = c;
+    asked_cnt += c->asked;
+    if (!c->asked && (!first || c->seq < first->seq)) first = c;
   }
-  if (first) ask(t, first);
+  if (first && asked_cnt < t->cfg.verify_cnt) ask(t, first);
 }
 
 /* The parent has begun: ledger rules, then the incoming model. */
