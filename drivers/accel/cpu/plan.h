@@ -9,13 +9,13 @@
 
 /* Samples go through a layer in chunks, so that what one stage leaves is still in a near cache when
    the next one comes; a chunk is a power of two that divides the batch. Within it, products are
-   made in blocks of this size, whose digest, activation or update follows at once. */
-#define QR_CPU_TAPS 9u /* of a convolution */
+   made in blocks of rows and columns, whose activation or update follows at once. */
 #define QR_CPU_CHUNK_MIN 16u
 #define QR_CPU_BLOCK_ROWS 64u
 #define QR_CPU_BLOCK_COLS 32u
-#define QR_CPU_FORWARD_ROWS 64u
-#define QR_CPU_STRIP_ROWS 32u /* rows of a weight matrix that are dithered and packed at a time */
+#define QR_CPU_STRIP_ROWS 32u   /* of a weight matrix, dithered and packed at a time */
+#define QR_CPU_FORWARD_ROWS 64u /* samples of a pass without dither */
+#define QR_CPU_TAPS 9u          /* of a convolution */
 
 /* Working memory of a queue, in items of each area's type. */
 #define QR_CPU_AREAS(F)                                                                            \
