@@ -21,6 +21,14 @@ static void test_cpu_kernels(void **st) {
   assert_true(portable);
 }
 
+/* Chunks dealt out among members of a team, also more of them than a small batch has chunks. */
+static void test_cpu_teams(void **st) {
+  (void)st;
+  const qr_accel_ops_t *cpu = qr_accel_driver("cpu");
+  assert_true(conform_all(cpu, "threads=2", 41));
+  assert_true(conform_all(cpu, "kernel=portable,threads=5", 42));
+}
+
 static void test_cpu_options(void **st) {
   (void)st;
   const qr_accel_ops_t *cpu = qr_accel_driver("cpu");
@@ -28,6 +36,11 @@ static void test_cpu_options(void **st) {
   char why[128] = "";
   assert_int_equal(cpu->open("kernel=fast", &a, why, sizeof why), QR_ERR_ARG);
   assert_non_null(strstr(why, "fast"));
+  static const char *const bad_threads[] = {"threads=0", "threads=17", "threads=2x", "threads=-1"};
+  for (size_t i = 0; i < QR_ARRAY_CNT(bad_threads); i++) {
+    assert_int_equal(cpu->open(bad_threads[i], &a, why, sizeof why), QR_ERR_ARG);
+    assert_non_null(strstr(why, "1 to 16"));
+  }
   assert_int_equal(cpu->open("speed=9", &a, why, sizeof why), QR_ERR_ARG);
   assert_non_null(strstr(why, "speed"));
   assert_int_equal(cpu->open("kernel=portable", &a, why, sizeof why), 0);
@@ -70,6 +83,7 @@ int main(void) {
   if (qr_crypto_init()) return 1;
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_every_driver), cmocka_unit_test(test_cpu_kernels),
-      cmocka_unit_test(test_cpu_options), cmocka_unit_test(test_cpu_refuses_bad_programs)};
+      cmocka_unit_test(test_cpu_teams), cmocka_unit_test(test_cpu_options),
+      cmocka_unit_test(test_cpu_refuses_bad_programs)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -23,6 +23,7 @@ typedef struct {
 
 struct qr_accel {
   const qr_cpu_kern_t *kern;
+  uint32_t thread_cnt; /* of each queue */
   uint32_t prog_cnt;
   loaded_t progs[PROG_MAX_CNT];
   qr_cpu_sizes_t sizes; /* of a queue's memory: enough for any program */
@@ -38,7 +39,9 @@ struct qr_accel_queue {
   const qr_accel_t *a;
   slot_t slots[QUEUE_DEPTH]; /* ring of jobs in flight; slots[head] runs */
   uint32_t head, cnt;
-  qr_cpu_mem_t mem;
+  qr_cpu_mem_t mem[QR_CPU_TEAM_MAX_CNT]; /* of each member of its team */
+  qr_cpu_step_t steps[QR_CPU_TEAM_MAX_CNT];
+  qr_cpu_team_t *team; /* NULL: the caller alone */
   uint8_t *model;
   /* Whose weights are packed for the forward pass; tag 0: nobody's. */
   uint64_t packed_tag;
@@ -48,29 +51,13 @@ struct qr_accel_queue {
 #define NAME(name) " " #name
 #define KERNEL_NAMES QR_CPU_KERNELS(NAME)
 
-/* The kernel that the options name, or the best that this processor runs. */
-static int choose_kernel(const char *options, const qr_cpu_kern_t **out, char *why, size_t why_sz) {
-  qr_option_t o;
-  int r;
-  const char *wanted = NULL;
-  char name[sizeof o.value];
-  while ((r = qr_option_next(&options, ',', &o)) > 0) {
-    if (strcmp(o.key, "kernel")) {
-      snprintf(why, why_sz, "accel cpu: unknown option %s; the only one is kernel", o.key);
-      return QR_ERR_ARG;
-    }
-    memcpy(name, o.value, sizeof name);
-    wanted = name;
-  }
-  if (r < 0) {
-    snprintf(why, why_sz, "accel cpu: options must be key=value,...");
-    return QR_ERR_ARG;
-  }
-  bool known = !wanted;
+/* The kernel of that name, or the best that this processor runs. */
+static int choose_kernel(const char *wanted, const qr_cpu_kern_t **out, char *why, size_t why_sz) {
+  bool known = !*wanted;
   for (uint32_t i = 0; qr_cpu_kernels[i]; i++) {
-    bool named = wanted && !strcmp(qr_cpu_kernels[i]->name, wanted);
+    bool named = *wanted && !strcmp(qr_cpu_kernels[i]->name, wanted);
     known |= named;
-    if ((!wanted || named) && qr_cpu_kernels[i]->supported()) {
+    if ((!*wanted || named) && qr_cpu_kernels[i]->supported()) {
       *out = qr_cpu_kernels[i];
       return 0;
     }
@@ -80,16 +67,48 @@ static int choose_kernel(const char *options, const qr_cpu_kern_t **out, char *w
   return known ? QR_ERR_UNSUPPORTED : QR_ERR_ARG;
 }
 
+/* 1 .. QR_CPU_TEAM_MAX_CNT in decimal, or 0. */
+static uint32_t parse_threads(const char *text) {
+  char *end;
+  unsigned long v = strtoul(text, &end, 10);
+  return *text >= '0' && *text <= '9' && !*end && v <= QR_CPU_TEAM_MAX_CNT ? (uint32_t)v : 0;
+}
+
+static int parse_options(const char *options, qr_accel_t *a, char *why, size_t why_sz) {
+  qr_option_t o;
+  int r;
+  char kernel[sizeof o.value] = "";
+  a->thread_cnt = 1;
+  while ((r = qr_option_next(&options, ',', &o)) > 0) {
+    if (!strcmp(o.key, "kernel")) {
+      memcpy(kernel, o.value, sizeof kernel);
+    } else if (strcmp(o.key, "threads")) {
+      snprintf(why, why_sz, "accel cpu: unknown option %s; there are kernel and threads", o.key);
+      return QR_ERR_ARG;
+    } else if (!(a->thread_cnt = parse_threads(o.value))) {
+      snprintf(why, why_sz, "accel cpu: threads must be 1 to %u, not %s", QR_CPU_TEAM_MAX_CNT,
+               o.value);
+      return QR_ERR_ARG;
+    }
+  }
+  if (r < 0) {
+    snprintf(why, why_sz, "accel cpu: options must be key=value,...");
+    return QR_ERR_ARG;
+  }
+  return choose_kernel(kernel, &a->kern, why, why_sz);
+}
+
 static int cpu_open(const char *options, qr_accel_t **out, char *why, size_t why_sz) {
-  const qr_cpu_kern_t *kern = NULL;
-  int err = choose_kernel(options, &kern, why, why_sz);
-  if (err) return err;
   qr_accel_t *a = calloc(1, sizeof *a);
   if (!a) {
     snprintf(why, why_sz, "accel cpu: no memory");
     return QR_ERR_NOMEM;
   }
-  a->kern = kern;
+  int err = parse_options(options, a, why, why_sz);
+  if (err) {
+    free(a);
+    return err;
+  }
   qr_cpu_gemm_need(&a->sizes);
   *out = a;
   return 0;
@@ -103,7 +122,8 @@ static void cpu_close(qr_accel_t *a) {
 static void cpu_info(const qr_accel_t *a, qr_accel_info_t *out) {
   memset(out, 0, sizeof *out);
   snprintf(out->name, sizeof out->name, "cpu %s", a->kern->name);
-  snprintf(out->detail, sizeof out->detail, "kernel %s, one thread per queue", a->kern->name);
+  snprintf(out->detail, sizeof out->detail, "kernel %s, threads of a queue: %u", a->kern->name,
+           a->thread_cnt);
   out->queue_depth = QUEUE_DEPTH;
 }
 
@@ -113,30 +133,40 @@ static int cpu_load(qr_accel_t *a, const qr_net_t *net, const qr_step_prog_t *pr
   loaded_t *p = &a->progs[a->prog_cnt];
   p->net = *net;
   p->prog = *prog;
-  int err = qr_cpu_plan_init(&p->plan, &p->net, &p->prog, &a->sizes);
+  int err = qr_cpu_plan_init(&p->plan, &p->net, &p->prog, a->thread_cnt, &a->sizes);
   if (err) return err;
   *prog_id = a->prog_cnt++;
   return 0;
 }
 
+static void cpu_queue_close(qr_accel_queue_t *q) {
+  qr_cpu_team_close(q->team);
+  free(q);
+}
+
 static int cpu_queue_open(qr_accel_t *a, qr_accel_queue_t **out) {
-  qr_accel_queue_t q = {.a = a};
-  size_t self = qr_align_up(sizeof q, QR_CACHE_LINE), model = 0;
+  qr_cpu_mem_t count[QR_CPU_TEAM_MAX_CNT];
+  size_t self = qr_align_up(sizeof(qr_accel_queue_t), QR_CACHE_LINE), model = 0;
   for (uint32_t i = 0; i < a->prog_cnt; i++) {
     size_t sz = qr_align_up(a->progs[i].net.model_sz, QR_CACHE_LINE);
     model = sz > model ? sz : model;
   }
-  uint8_t *mem =
-      aligned_alloc(QR_CACHE_LINE, self + model + qr_cpu_mem_place(&q.mem, &a->sizes, NULL));
-  if (!mem) return QR_ERR_NOMEM;
-  q.model = mem + self;
-  qr_cpu_mem_place(&q.mem, &a->sizes, q.model + model);
-  *out = (qr_accel_queue_t *)mem;
-  **out = q;
+  size_t work = qr_cpu_mem_place(count, a->thread_cnt, &a->sizes, NULL);
+  qr_accel_queue_t *q = aligned_alloc(QR_CACHE_LINE, self + model + work);
+  if (!q) return QR_ERR_NOMEM;
+  memset(q, 0, self);
+  q->a = a;
+  q->model = (uint8_t *)q + self;
+  qr_cpu_mem_place(q->mem, a->thread_cnt, &a->sizes, q->model + model);
+  for (uint32_t i = 0; i < a->thread_cnt; i++) q->steps[i].mem = &q->mem[i];
+  int err = a->thread_cnt > 1 ? qr_cpu_team_open(a->thread_cnt, &q->team) : 0;
+  if (err) {
+    cpu_queue_close(q);
+    return err;
+  }
+  *out = q;
   return 0;
 }
-
-static void cpu_queue_close(qr_accel_queue_t *q) { free(q); }
 
 static bool gemm_ok(const qr_accel_job_t *job) {
   return job->gemm && job->a && job->b && job->c && (uintptr_t)job->c % 4 == 0 &&
@@ -173,23 +203,26 @@ static bool attempt_step(qr_accel_queue_t *q, slot_t *s) {
   qr_accel_job_t *job = s->job;
   const loaded_t *p = &q->a->progs[job->prog];
   size_t rows = (size_t)job->steps_done * p->prog.batch;
-  qr_cpu_step_t step = {.kern = q->a->kern,
-                        .plan = &p->plan,
-                        .mem = &q->mem,
-                        .model = q->model,
-                        .obs = job->obs + rows * p->prog.obs_sz,
-                        .act = job->act + rows,
-                        .target = job->target + rows,
-                        .sigma = &job->sigma,
-                        .k = job->steps_done,
-                        .lr_shift = job->lr_shift,
-                        .digests = job->digests + (size_t)job->steps_done * p->prog.digest_cnt,
-                        .td_abs_sum = job->td_abs_sum + job->steps_done};
+  qr_cpu_step_t *step = q->steps;
+  *step = (qr_cpu_step_t){.kern = q->a->kern,
+                          .plan = &p->plan,
+                          .team = q->team,
+                          .member_cnt = q->a->thread_cnt,
+                          .mem = &q->mem[0],
+                          .model = q->model,
+                          .obs = job->obs + rows * p->prog.obs_sz,
+                          .act = job->act + rows,
+                          .target = job->target + rows,
+                          .sigma = &job->sigma,
+                          .k = job->steps_done,
+                          .lr_shift = job->lr_shift,
+                          .digests = job->digests + (size_t)job->steps_done * p->prog.digest_cnt,
+                          .td_abs_sum = job->td_abs_sum + job->steps_done};
   if (!s->started) memcpy(q->model, job->model_in, p->prog.model_sz);
   s->started = true;
-  qr_cpu_laps_begin(&step.laps, job->phase_ns);
-  qr_cpu_step(&step);
-  qr_cpu_laps_end(&step.laps, job->phase_ns);
+  qr_cpu_laps_begin(&step->laps, job->phase_ns);
+  qr_cpu_step(step);
+  qr_cpu_laps_end(&step->laps, job->phase_ns);
   return ++job->steps_done == job->step_cnt;
 }
 
@@ -200,7 +233,7 @@ static bool is_packed(const qr_accel_queue_t *q, const qr_accel_job_t *job) {
 static bool forward_rows(qr_accel_queue_t *q, slot_t *s) {
   qr_accel_job_t *job = s->job;
   const loaded_t *p = &q->a->progs[job->prog];
-  qr_cpu_forward_t f = {q->a->kern, &p->plan, &q->mem};
+  qr_cpu_forward_t f = {q->a->kern, &p->plan, &q->mem[0]};
   uint32_t left = job->row_cnt - s->rows_done;
   if (!s->started && !is_packed(q, job)) qr_cpu_forward_pack(&f, job->model_in);
   s->started = true;
@@ -218,8 +251,12 @@ static bool forward_rows(qr_accel_queue_t *q, slot_t *s) {
 
 static bool gemm_rows(qr_accel_queue_t *q, slot_t *s) {
   qr_accel_job_t *job = s->job;
-  qr_cpu_gemm_job_t j = {
-      .kern = q->a->kern, .mem = &q->mem, .op = job->gemm, .a = job->a, .b = job->b, .c = job->c};
+  qr_cpu_gemm_job_t j = {.kern = q->a->kern,
+                         .mem = &q->mem[0],
+                         .op = job->gemm,
+                         .a = job->a,
+                         .b = job->b,
+                         .c = job->c};
   qr_cpu_laps_begin(&j.laps, job->phase_ns);
   s->rows_done = qr_cpu_gemm_rows(&j, s->rows_done);
   qr_cpu_laps_end(&j.laps, job->phase_ns);
@@ -268,7 +305,7 @@ static const char *const variants[] = {QR_CPU_KERNELS(VARIANT) NULL};
 
 const qr_accel_ops_t qr_accel_cpu_ops = {
     .name = "cpu",
-    .help = "this processor, one core per queue; options: kernel=, one of" KERNEL_NAMES,
+    .help = "this processor; options: threads=1..16 of a queue; kernel=, one of" KERNEL_NAMES,
     .variants = variants,
     .phases = phases,
     .open = cpu_open,

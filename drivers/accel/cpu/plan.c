@@ -42,9 +42,10 @@ static void assign(qr_cpu_layer_t *y, const qr_step_op_t *op) {
 }
 
 /* Samples of a chunk: as many as keep its errors near, for a convolution; a block's rows, for a
-   dense layer. */
-static uint32_t chunk_of(const qr_layer_t *l, uint32_t batch) {
+   dense layer; but no more than leave one for each member of a team. */
+static uint32_t chunk_of(const qr_layer_t *l, uint32_t batch, uint32_t members) {
   uint32_t cnt = QR_CPU_CHUNK_MIN;
+  batch /= members;
   if (l->kind == QR_LAYER_CONV3) {
     while (2 * cnt <= batch && (uint64_t)2 * cnt * l->pos * l->n <= NEAR_SZ) cnt *= 2;
   } else {
@@ -73,14 +74,15 @@ static uint32_t part_of(uint32_t sample_sz, uint32_t chunk) {
   return cnt;
 }
 
-static void shape(qr_cpu_layer_t *y, const qr_layer_t *l, uint32_t batch, bool last) {
+static void shape(qr_cpu_layer_t *y, const qr_layer_t *l, uint32_t batch, uint32_t members,
+                  bool last) {
   y->l = l;
   y->last = last;
   y->conv = l->kind == QR_LAYER_CONV3;
   y->in_sz = l->in_h * l->in_w * l->in_c;
   y->n4 = (uint32_t)qr_align_up(l->n, 4);
   y->n16 = (uint32_t)qr_align_up(l->n, QR_CPU_PANEL);
-  y->chunk = chunk_of(l, batch);
+  y->chunk = chunk_of(l, batch, members);
   y->in_part = part_of(y->in_sz, y->chunk);
   y->err_part = part_of(l->pos * l->n, y->chunk);
   if (y->conv) {
@@ -231,7 +233,7 @@ static void size_forward(qr_cpu_plan_t *plan, qr_cpu_sizes_t *z) {
 }
 
 int qr_cpu_plan_init(qr_cpu_plan_t *plan, const qr_net_t *net, const qr_step_prog_t *prog,
-                     qr_cpu_sizes_t *sizes) {
+                     uint32_t members, qr_cpu_sizes_t *sizes) {
   qr_step_prog_t known;
   memset(plan, 0, sizeof *plan);
   qr_step_lower(net, &known);
@@ -243,7 +245,7 @@ int qr_cpu_plan_init(qr_cpu_plan_t *plan, const qr_net_t *net, const qr_step_pro
   qr_cpu_sizes_t all = {0};
   for (uint32_t i = 0; i < net->layer_cnt; i++) {
     qr_cpu_layer_t *y = &plan->layers[i];
-    shape(y, &net->layers[i], plan->batch, i + 1 == net->layer_cnt);
+    shape(y, &net->layers[i], plan->batch, members, i + 1 == net->layer_cnt);
     size_layer(y, plan->batch, sizes, &all);
     cnt += table_cnt(y);
   }
@@ -270,10 +272,15 @@ static void *carve(uint8_t *base, size_t *at, size_t sz) {
   return p;
 }
 
-size_t qr_cpu_mem_place(qr_cpu_mem_t *mem, const qr_cpu_sizes_t *sizes, uint8_t *base) {
+size_t qr_cpu_mem_place(qr_cpu_mem_t *mem, uint32_t cnt, const qr_cpu_sizes_t *sizes,
+                        uint8_t *base) {
+  enum { ALL, OWN };
   size_t at = 0;
-#define F(type, name) mem->name = carve(base, &at, sizes->name * sizeof(type));
-  QR_CPU_AREAS(F)
+  for (uint32_t i = 0; i < cnt; i++) {
+#define F(type, name, whose)                                                                       \
+  mem[i].name = i && (whose) == ALL ? mem[0].name : carve(base, &at, sizes->name * sizeof(type));
+    QR_CPU_AREAS(F)
 #undef F
+  }
   return at;
 }

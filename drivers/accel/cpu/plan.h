@@ -17,46 +17,47 @@
 #define QR_CPU_FORWARD_ROWS 64u /* samples of a pass without dither */
 #define QR_CPU_TAPS 9u          /* of a convolution */
 
-/* Working memory of a queue, in items of each area's type. */
+/* Working memory of a queue, in items of each area's type: areas that a team shares (ALL), and
+   those of which each member has its own (OWN). */
 #define QR_CPU_AREAS(F)                                                                            \
-  F(int8_t, x)        /* inputs of all layers but the first, [batch][in], layer after layer */     \
-  F(int8_t, w7)       /* compute copies of all weights */                                          \
-  F(int32_t, e)       /* error tensor of the layer in progress */                                  \
-  F(int32_t, e_below) /* and of the one before it */                                               \
-  F(int32_t, q)                                                                                    \
-  F(int8_t, strip)     /* a dithered strip before it is packed */                                  \
-  F(int8_t, e7)        /* rounded errors of a chunk */                                             \
-  F(int8_t, a)         /* left operand of a chunk */                                               \
-  F(int8_t, at)        /* left operand of a weight gradient */                                     \
-  F(int8_t, b)         /* panels of weights */                                                     \
-  F(int8_t, d)         /* panels of errors */                                                      \
-  F(int32_t, init)     /* start values that belong to panels of weights, */                        \
-  F(int32_t, d_init)   /* and of errors */                                                         \
-  F(int32_t, bias)     /* at the accumulator's scale */                                            \
-  F(int32_t, sum)      /* bias gradient */                                                         \
-  F(int32_t, c)        /* block of a product */                                                    \
-  F(int32_t, g)        /* weight gradient of a convolution, or a block of the last layer's */      \
-  F(uint32_t, key)     /* digest keys [8][n] */                                                    \
-  F(uint64_t, rho)     /* digest factors of all bands */                                           \
-  F(uint8_t, r)        /* draws of a block of weights */                                           \
-  F(int8_t, fwd_b)     /* forward pass without dither: panels, start values and biases of all */   \
-  F(int32_t, fwd_init) /* layers, */                                                               \
-  F(int32_t, fwd_bias)                                                                             \
-  F(int8_t, fwd_x)  /* and the inputs of two layers in turn */                                     \
-  F(int8_t, gemm_a) /* blocks of a product of the caller's own */                                  \
-  F(int8_t, gemm_b)                                                                                \
-  F(int8_t, gemm_rows)                                                                             \
-  F(int32_t, gemm_init)                                                                            \
-  F(int32_t, gemm_c)
+  F(int8_t, x, ALL)  /* inputs of all layers but the first, [batch][in], layer after layer */      \
+  F(int8_t, w7, ALL) /* compute copies of all weights */                                           \
+  F(int32_t, e, ALL) /* error tensor of the layer in progress */                                   \
+  F(int32_t, e_below, ALL) /* and of the one before it */                                          \
+  F(int32_t, q, ALL)                                                                               \
+  F(int8_t, strip, OWN)   /* a dithered strip before it is packed */                               \
+  F(int8_t, e7, OWN)      /* rounded errors of a chunk */                                          \
+  F(int8_t, a, OWN)       /* left operand of a chunk */                                            \
+  F(int8_t, at, OWN)      /* left operand of a weight gradient */                                  \
+  F(int8_t, b, ALL)       /* panels of weights */                                                  \
+  F(int8_t, d, OWN)       /* panels of errors */                                                   \
+  F(int32_t, init, OWN)   /* start values that belong to panels of weights, */                     \
+  F(int32_t, d_init, OWN) /* and of errors */                                                      \
+  F(int32_t, bias, ALL)   /* at the accumulator's scale */                                         \
+  F(int32_t, sum, OWN)    /* bias gradient */                                                      \
+  F(int32_t, c, OWN)      /* block of a product */                                                 \
+  F(int32_t, g, OWN)      /* weight gradient of a convolution, or a block of the last layer's */   \
+  F(uint32_t, key, ALL)   /* digest keys [8][n] */                                                 \
+  F(uint64_t, rho, ALL)   /* digest factors of all bands */                                        \
+  F(uint8_t, r, OWN)      /* draws of a block of weights */                                        \
+  F(int8_t, fwd_b, ALL) /* forward pass without dither: panels, start values and biases of all */  \
+  F(int32_t, fwd_init, ALL) /* layers, */                                                          \
+  F(int32_t, fwd_bias, ALL)                                                                        \
+  F(int8_t, fwd_x, ALL)  /* and the inputs of two layers in turn */                                \
+  F(int8_t, gemm_a, ALL) /* blocks of a product of the caller's own */                             \
+  F(int8_t, gemm_b, ALL)                                                                           \
+  F(int8_t, gemm_rows, ALL)                                                                        \
+  F(int32_t, gemm_init, ALL)                                                                       \
+  F(int32_t, gemm_c, ALL)
 
 typedef struct {
-#define F(type, name) size_t name;
+#define F(type, name, whose) size_t name;
   QR_CPU_AREAS(F)
 #undef F
 } qr_cpu_sizes_t;
 
 typedef struct {
-#define F(type, name) type *name;
+#define F(type, name, whose) type *name;
   QR_CPU_AREAS(F)
 #undef F
 } qr_cpu_mem_t;
@@ -102,13 +103,16 @@ typedef struct {
   void *tables;      /* holds all offsets */
 } qr_cpu_plan_t;
 
-/* Plans prog, which must be what net lowers to, and grows sizes to what it takes; net and prog are
-   lent until qr_cpu_plan_fini. Returns 0, QR_ERR_ARG for any other program, or QR_ERR_NOMEM. */
+/* Plans prog, which must be what net lowers to, for a team of so many members, and grows sizes to
+   what it takes; net and prog are lent until qr_cpu_plan_fini. Returns 0, QR_ERR_ARG for any other
+   program, or QR_ERR_NOMEM. */
 int qr_cpu_plan_init(qr_cpu_plan_t *plan, const qr_net_t *net, const qr_step_prog_t *prog,
-                     qr_cpu_sizes_t *sizes) QR_WARN_UNUSED;
+                     uint32_t members, qr_cpu_sizes_t *sizes) QR_WARN_UNUSED;
 void qr_cpu_plan_fini(qr_cpu_plan_t *plan);
 
-/* Lays mem out at base, 64-byte aligned; base = NULL only counts. Returns the bytes. */
-size_t qr_cpu_mem_place(qr_cpu_mem_t *mem, const qr_cpu_sizes_t *sizes, uint8_t *base);
+/* Lays out the memory of cnt members at base, 64-byte aligned; base = NULL only counts. Returns the
+   bytes. */
+size_t qr_cpu_mem_place(qr_cpu_mem_t *mem, uint32_t cnt, const qr_cpu_sizes_t *sizes,
+                        uint8_t *base);
 
 #endif

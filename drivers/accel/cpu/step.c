@@ -19,33 +19,53 @@ void qr_cpu_operand(qr_cpu_step_t *s, const qr_step_op_t *op, int8_t *dst, const
   qr_cpu_lap(&s->laps, QR_CPU_PHASE_DITHER);
 }
 
+const qr_cpu_mem_t *qr_cpu_step_first(const qr_cpu_step_t *s) { return (s - s->member)->mem; }
+
+typedef struct {
+  qr_cpu_step_t *members;
+  void (*stage)(qr_cpu_step_t *member, const qr_cpu_stage_t *);
+  const qr_cpu_stage_t *arg;
+} run_t;
+
+static void run_member(void *arg, uint32_t member) {
+  const run_t *r = arg;
+  r->stage(&r->members[member], r->arg);
+}
+
+void qr_cpu_step_run(qr_cpu_step_t *s, void (*stage)(qr_cpu_step_t *member, const qr_cpu_stage_t *),
+                     const qr_cpu_stage_t *arg) {
+  run_t r = {s, stage, arg};
+  if (s->team)
+    qr_cpu_team_run(s->team, run_member, &r);
+  else
+    run_member(&r, 0);
+}
+
 /* Key words of a band and the factors of all bands, in the memory that holds those of one product
    at a time. */
-qr_cpu_digest_t qr_cpu_digest_begin(qr_cpu_step_t *s, const qr_step_op_t *op) {
-  qr_cpu_digest_t d = {.n = op->n};
-  if (op->digest == QR_STEP_NO_DIGEST) return d;
+void qr_cpu_digest_begin(qr_cpu_step_t *s, const qr_step_op_t *op) {
   qr_ars_t key = qr_cpu_stream(s, QR_STREAM_DIGEST_K, op->digest),
            rho = qr_cpu_stream(s, QR_STREAM_DIGEST_R, op->digest);
   uint32_t bands = op->m / QR_CPU_TILE;
   s->kern->draw(s->mem->key, &key, 0, (uint32_t)qr_align_up(op->n * QR_CPU_TILE / 4, 4));
   s->kern->draw(s->mem->rho, &rho, 0, (uint32_t)qr_align_up(bands, 8) / 2);
   for (uint32_t i = 0; i < bands; i++) s->mem->rho[i] |= 1;
-  d.sum = &s->digests[op->digest];
-  d.key = s->mem->key;
-  d.rho = s->mem->rho;
-  *d.sum = 0;
+  for (uint32_t i = 0; i < s->member_cnt; i++) s[i].digest = 0;
   qr_cpu_lap(&s->laps, QR_CPU_PHASE_DIGEST);
-  return d;
 }
 
-void qr_cpu_step_gemm(qr_cpu_step_t *s, qr_cpu_gemm_t *g, const qr_cpu_digest_t *d, uint32_t row,
+void qr_cpu_digest_end(qr_cpu_step_t *s, const qr_step_op_t *op) {
+  uint64_t sum = 0;
+  for (uint32_t i = 0; i < s->member_cnt; i++) sum += s[i].digest;
+  s->digests[op->digest] = sum;
+}
+
+void qr_cpu_step_gemm(qr_cpu_step_t *s, const qr_step_op_t *op, qr_cpu_gemm_t *g, uint32_t row,
                       uint32_t col) {
-  if (d->sum) {
-    g->key = d->key + col;
-    g->ldk = d->n;
-    g->rho = d->rho + row / QR_CPU_TILE;
-    g->digest = d->sum;
-  }
+  g->key = s->mem->key + col;
+  g->ldk = op->n;
+  g->rho = s->mem->rho + row / QR_CPU_TILE;
+  g->digest = &s->digest;
   s->kern->gemm(g);
   qr_cpu_lap(&s->laps, QR_CPU_PHASE_PRODUCT);
 }
@@ -67,9 +87,22 @@ void qr_cpu_step_biases(qr_cpu_step_t *s, const qr_cpu_layer_t *y, int64_t frac)
   qr_cpu_lap(&s->laps, QR_CPU_PHASE_UPDATE);
 }
 
-void qr_cpu_step(qr_cpu_step_t *s) {
+/* What the members have in common; who is alone has it already. */
+static void muster(qr_cpu_step_t *members) {
+  for (uint32_t i = 1; i < members->member_cnt; i++) {
+    const qr_cpu_mem_t *mem = members[i].mem;
+    members[i] = *members;
+    members[i].member = i;
+    members[i].mem = mem;
+    members[i].laps.on = false;
+  }
+}
+
+void qr_cpu_step(qr_cpu_step_t *members) {
+  qr_cpu_step_t *s = members;
   const qr_cpu_layer_t *first = s->plan->layers, *last = first + s->plan->layer_cnt - 1;
   qr_cpu_error_t err = {.e = s->mem->e, .e_below = s->mem->e_below};
+  muster(members);
   for (const qr_cpu_layer_t *y = first; y < last; y++) qr_cpu_step_forward(s, y);
   qr_cpu_step_values(s, last);
   qr_cpu_step_td(s, &err);

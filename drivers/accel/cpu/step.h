@@ -1,16 +1,21 @@
 /* One training step as its program says, fused: a layer's stages run on one chunk of samples after
    the other, so that dithered operands, products and rounded errors never leave the near caches.
-   No allocation: the caller sizes and lends all memory. */
+   A team may share it: chunks are dealt out in turn, what they add up to is added up at the end. No
+   allocation: the caller sizes and lends all memory. */
 #ifndef QR_ACCEL_CPU_STEP_H
 #define QR_ACCEL_CPU_STEP_H
 
 #include "phase.h"
 #include "plan.h"
+#include "team.h"
 
+/* A step as one member of the team sees it; the members' lie side by side. Of the first one, which
+   is the caller's, all but what is its own is set; the others follow. */
 typedef struct {
   const qr_cpu_kern_t *kern;
   const qr_cpu_plan_t *plan;
-  const qr_cpu_mem_t *mem;
+  qr_cpu_team_t *team; /* NULL: alone */
+  uint32_t member_cnt;
   uint8_t *model; /* 4-byte aligned; updated in place */
   const int8_t *obs;
   const uint8_t *act;
@@ -18,13 +23,19 @@ typedef struct {
   const qr_hash_t *sigma;
   uint32_t k, lr_shift;
   uint64_t *digests, *td_abs_sum; /* out */
-  qr_cpu_laps_t laps;
+  qr_cpu_laps_t laps;             /* of the first member */
+  /* Its own, in lines of their own. */
+  _Alignas(QR_CACHE_LINE) uint32_t member;
+  uint32_t magnitudes; /* OR over the errors that it made */
+  const qr_cpu_mem_t *mem;
+  uint64_t digest; /* its part of the digest in progress */
 } qr_cpu_step_t;
 
-void qr_cpu_step(qr_cpu_step_t *s);
+/* members: the first of a team's, or the only one. */
+void qr_cpu_step(qr_cpu_step_t *members);
 
-/* The parts of it, for step.c alone. The error tensor E of the layer in progress travels between
-   them: where it lies, the OR of its magnitudes, its fraction bits. */
+/* The parts of it. The error tensor E of the layer in progress travels between them: where it lies,
+   the OR of its magnitudes, its fraction bits. */
 typedef struct {
   int32_t *e, *e_below;
   uint32_t magnitudes;
@@ -35,10 +46,23 @@ typedef struct {
 void qr_cpu_step_forward(qr_cpu_step_t *s, const qr_cpu_layer_t *y);
 void qr_cpu_step_backward(qr_cpu_step_t *s, const qr_cpu_layer_t *y, qr_cpu_error_t *err);
 
-/* The last layer: Q values, the error of the taken actions' values, the way back. */
+/* The last layer, by the first member alone: Q values, the error of the taken actions' values, the
+   way back. */
 void qr_cpu_step_values(qr_cpu_step_t *s, const qr_cpu_layer_t *y);
 void qr_cpu_step_td(qr_cpu_step_t *s, qr_cpu_error_t *err);
 void qr_cpu_step_last(qr_cpu_step_t *s, const qr_cpu_layer_t *y, qr_cpu_error_t *err);
+
+/* Runs a stage of a layer on all members; s is the first. */
+typedef struct {
+  const qr_cpu_layer_t *y;
+  const qr_cpu_error_t *err;
+  int shift;
+} qr_cpu_stage_t;
+void qr_cpu_step_run(qr_cpu_step_t *s, void (*stage)(qr_cpu_step_t *member, const qr_cpu_stage_t *),
+                     const qr_cpu_stage_t *arg);
+
+/* The memory of the first member, where results of all come together. */
+const qr_cpu_mem_t *qr_cpu_step_first(const qr_cpu_step_t *s);
 
 /* Shift of an update; beyond the ends of what it returns SR is the same everywhere. */
 int qr_cpu_step_shift(const qr_cpu_step_t *s, const qr_step_op_t *op, int64_t frac);
@@ -56,18 +80,13 @@ const int8_t *qr_cpu_inputs(const qr_cpu_step_t *s, const qr_cpu_layer_t *y, uin
 void qr_cpu_operand(qr_cpu_step_t *s, const qr_step_op_t *op, int8_t *dst, const int8_t *src,
                     size_t at, size_t cnt, int8_t plus, bool bounded);
 
-/* What a product's digest takes. */
-typedef struct {
-  uint64_t *sum; /* NULL: not digested */
-  const uint32_t *key;
-  const uint64_t *rho;
-  uint32_t n;
-} qr_cpu_digest_t;
+/* Begins the digest of an op's product: its keys and factors, which all members read; and ends it,
+   when all have made their parts. s is the first. */
+void qr_cpu_digest_begin(qr_cpu_step_t *s, const qr_step_op_t *op);
+void qr_cpu_digest_end(qr_cpu_step_t *s, const qr_step_op_t *op);
 
-qr_cpu_digest_t qr_cpu_digest_begin(qr_cpu_step_t *s, const qr_step_op_t *op);
-
-/* Makes a block of the product, whose first element is (row, col), and its part of the digest. */
-void qr_cpu_step_gemm(qr_cpu_step_t *s, qr_cpu_gemm_t *g, const qr_cpu_digest_t *d, uint32_t row,
+/* Makes a block of op's product, whose first element is (row, col), and its part of the digest. */
+void qr_cpu_step_gemm(qr_cpu_step_t *s, const qr_step_op_t *op, qr_cpu_gemm_t *g, uint32_t row,
                       uint32_t col);
 
 #endif

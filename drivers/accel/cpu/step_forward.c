@@ -1,13 +1,16 @@
 #include "step.h"
 #include "step/fixed.h"
 
-/* Compute copies of the masters, dithered and packed strip by strip. */
-static void pack_weights(qr_cpu_step_t *s, const qr_cpu_layer_t *y) {
+/* Compute copies of the masters, dithered and packed strip by strip; the panels are those of the
+   first member, start values each has its own part of. */
+static void pack_weights(qr_cpu_step_t *s, const qr_cpu_stage_t *arg) {
+  const qr_cpu_layer_t *y = arg->y;
   const qr_layer_t *l = y->l;
   const int16_t *masters = (const void *)(s->model + l->w_off);
   int d = y->dither_w->p0;
-  memset(s->mem->init, 0, y->l->n * sizeof *s->mem->init);
-  for (uint32_t i = 0; i < l->k; i += QR_CPU_STRIP_ROWS) {
+  memset(s->mem->init, 0, l->n * sizeof *s->mem->init);
+  for (uint32_t i = s->member * QR_CPU_STRIP_ROWS; i < l->k;
+       i += s->member_cnt * QR_CPU_STRIP_ROWS) {
     uint32_t rows = l->k - i < QR_CPU_STRIP_ROWS ? l->k - i : QR_CPU_STRIP_ROWS;
     size_t at = (size_t)i * l->n, cnt = (size_t)rows * l->n;
     int8_t *w7 = s->mem->w7 + y->w7_at + at, *strip = s->mem->strip;
@@ -16,7 +19,7 @@ static void pack_weights(qr_cpu_step_t *s, const qr_cpu_layer_t *y) {
     qr_cpu_operand(s, y->dither_w, strip, w7, at, cnt, 0, true);
     int8_t *panels = s->mem->b + i / 4 * (size_t)64;
     s->kern->pack(panels, y->panel_sz, strip, rows / 4, l->n, 4 * (size_t)l->n, l->n, 0);
-    s->kern->sums(s->mem->init, panels, y->panel_sz, rows / 4, y->l->n);
+    s->kern->sums(s->mem->init, panels, y->panel_sz, rows / 4, l->n);
     qr_cpu_lap(&s->laps, QR_CPU_PHASE_PACK);
   }
 }
@@ -50,8 +53,7 @@ static void activate(qr_cpu_step_t *s, const qr_cpu_layer_t *y, const int32_t *c
   qr_cpu_lap(&s->laps, QR_CPU_PHASE_ACT);
 }
 
-static void chunk_product(qr_cpu_step_t *s, const qr_cpu_layer_t *y, const qr_cpu_digest_t *digest,
-                          uint32_t sample) {
+static void chunk_product(qr_cpu_step_t *s, const qr_cpu_layer_t *y, uint32_t sample) {
   uint32_t all = y->chunk * y->l->pos, first = sample * y->l->pos;
   for (uint32_t col = 0; col < y->l->n; col += QR_CPU_BLOCK_COLS) {
     uint32_t cols = y->l->n - col < QR_CPU_BLOCK_COLS ? y->l->n - col : QR_CPU_BLOCK_COLS;
@@ -65,23 +67,33 @@ static void chunk_product(qr_cpu_step_t *s, const qr_cpu_layer_t *y, const qr_cp
                          .step = y->step,
                          .b = s->mem->b + col / QR_CPU_PANEL * y->panel_sz,
                          .panel_sz = y->panel_sz,
-                         .init = s->mem->init + col,
+                         .init = qr_cpu_step_first(s)->init + col,
                          .c = s->mem->c,
                          .ldc = QR_CPU_BLOCK_COLS};
-      qr_cpu_step_gemm(s, &g, digest, first + i, col);
+      qr_cpu_step_gemm(s, y->product, &g, first + i, col);
       activate(s, y, g.c, first + i, col, rows, cols);
     }
   }
 }
 
+static void run_chunks(qr_cpu_step_t *s, const qr_cpu_stage_t *arg) {
+  const qr_cpu_layer_t *y = arg->y;
+  for (uint32_t b = s->member * y->chunk; b < s->plan->batch; b += s->member_cnt * y->chunk) {
+    chunk_operand(s, y, b);
+    chunk_product(s, y, b);
+  }
+}
+
 void qr_cpu_step_forward(qr_cpu_step_t *s, const qr_cpu_layer_t *y) {
   const int32_t *bias = (const void *)(s->model + y->l->b_off);
-  pack_weights(s, y);
+  const qr_cpu_stage_t arg = {.y = y};
+  qr_cpu_step_run(s, pack_weights, &arg);
+  for (uint32_t i = 1; i < s->member_cnt; i++) {
+    for (uint32_t j = 0; j < y->l->n; j++) s->mem->init[j] += s[i].mem->init[j];
+  }
   for (uint32_t j = 0; j < y->l->n; j++)
     s->mem->bias[j] = (int32_t)qr_step_bias_at(bias[j], y->out->p1);
-  qr_cpu_digest_t digest = qr_cpu_digest_begin(s, y->product);
-  for (uint32_t b = 0; b < s->plan->batch; b += y->chunk) {
-    chunk_operand(s, y, b);
-    chunk_product(s, y, &digest, b);
-  }
+  qr_cpu_digest_begin(s, y->product);
+  qr_cpu_step_run(s, run_chunks, &arg);
+  qr_cpu_digest_end(s, y->product);
 }
