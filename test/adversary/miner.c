@@ -35,10 +35,10 @@ static void close_miner(qr_adversary_miner_t *m) {
 
 static bool take_memory(qr_adversary_miner_t *m, const qr_cpu_sizes_t *sizes) {
   size_t model_sz = qr_align_up(m->net.model_sz, QR_CACHE_LINE);
-  m->block = aligned_alloc(QR_CACHE_LINE, model_sz + qr_cpu_mem_place(&m->mem, sizes, NULL));
+  m->block = aligned_alloc(QR_CACHE_LINE, model_sz + qr_cpu_mem_place(&m->mem, 1, sizes, NULL));
   if (!m->block) return false;
   m->model = m->block;
-  qr_cpu_mem_place(&m->mem, sizes, m->block + model_sz);
+  qr_cpu_mem_place(&m->mem, 1, sizes, m->block + model_sz);
   bool ok = true;
   for (uint32_t i = 0; i < m->net.layer_cnt; i++) {
     const qr_layer_t *l = &m->net.layers[i];
@@ -58,7 +58,7 @@ static int open_miner(const qr_net_t *net, const char *kernel, qr_adversary_mine
   m->kern = kern;
   m->net = *net;
   qr_step_lower(net, &m->prog);
-  int err = qr_cpu_plan_init(&m->plan, &m->net, &m->prog, &sizes);
+  int err = qr_cpu_plan_init(&m->plan, &m->net, &m->prog, 1, &sizes);
   if (!err && !take_memory(m, &sizes)) err = QR_ERR_NOMEM;
   if (err) {
     close_miner(m);
@@ -75,6 +75,7 @@ static void step(qr_adversary_miner_t *m, const qr_accel_job_t *job, uint32_t k,
                  const qr_cpu_kern_t *kern) {
   size_t rows = (size_t)k * m->net.spec.batch;
   qr_cpu_step_t s = {.kern = kern,
+                     .member_cnt = 1,
                      .plan = &m->plan,
                      .mem = &m->mem,
                      .model = m->model,
