@@ -150,10 +150,31 @@ static void gradient_chunk(qr_cpu_step_t *s, const qr_cpu_layer_t *y) {
   qr_cpu_lap(&s->laps, QR_CPU_PHASE_PRODUCT);
 }
 
-/* A block of the gradient: what the members' parts of a convolution's add up to, or made here. */
-static void gradient_block(qr_cpu_step_t *s, const qr_cpu_layer_t *y, uint32_t row, uint32_t col,
-                           uint32_t rows, uint32_t cols) {
+/* Adds the members' parts of a convolution's gradient to the first one's, rows of it. */
+static void gather_gradient(qr_cpu_step_t *s, const qr_cpu_layer_t *y, uint32_t row,
+                            uint32_t rows) {
+  const qr_cpu_step_t *members = s - s->member;
+  size_t at = row * (size_t)y->l->n, cnt = rows * (size_t)y->l->n;
+  int32_t *g = members->mem->g + at;
+  for (uint32_t m = 1; m < s->member_cnt; m++) {
+    const int32_t *part = members[m].mem->g + at;
+    for (size_t i = 0; i < cnt; i++) g[i] += part[i];
+  }
+}
+
+/* A block of the gradient and its part of the digest: of a convolution it is there, of a dense
+   layer it is made here. Returns it and the distance of its rows. */
+static const int32_t *gradient_block(qr_cpu_step_t *s, const qr_cpu_layer_t *y, uint32_t row,
+                                     uint32_t col, uint32_t rows, uint32_t cols, size_t *ldc) {
   const qr_cpu_mem_t *first = qr_cpu_step_first(s);
+  if (y->conv) {
+    const int32_t *c = first->g + (size_t)row * y->l->n + col;
+    *ldc = y->l->n;
+    s->digest += s->kern->digest(c, *ldc, rows, cols, s->mem->key + col, y->l->n,
+                                 s->mem->rho + row / QR_CPU_TILE);
+    qr_cpu_lap(&s->laps, QR_CPU_PHASE_DIGEST);
+    return c;
+  }
   qr_cpu_gemm_t g = {.m = rows,
                      .n = cols,
                      .k4 = y->grad_k4,
@@ -165,22 +186,9 @@ static void gradient_block(qr_cpu_step_t *s, const qr_cpu_layer_t *y, uint32_t r
                      .init = first->d_init + col,
                      .c = s->mem->c,
                      .ldc = QR_CPU_BLOCK_COLS};
-  if (!y->conv) {
-    qr_cpu_step_gemm(s, y->grad, &g, row, col);
-    return;
-  }
-  const qr_cpu_step_t *members = s - s->member;
-  for (uint32_t i = 0; i < rows; i++) {
-    int32_t *c = g.c + i * QR_CPU_BLOCK_COLS;
-    size_t at = (row + i) * (size_t)y->l->n + col;
-    memcpy(c, first->g + at, cols * sizeof *c);
-    for (uint32_t m = 1; m < s->member_cnt; m++) {
-      for (uint32_t j = 0; j < cols; j++) c[j] += members[m].mem->g[at + j];
-    }
-  }
-  s->digest += s->kern->digest(g.c, g.ldc, rows, cols, s->mem->key + col, y->l->n,
-                               s->mem->rho + row / QR_CPU_TILE);
-  qr_cpu_lap(&s->laps, QR_CPU_PHASE_DIGEST);
+  qr_cpu_step_gemm(s, y->grad, &g, row, col);
+  *ldc = g.ldc;
+  return g.c;
 }
 
 /* Digest of the gradient and update of the masters, block by block; a dense layer's gradient lives
@@ -194,14 +202,16 @@ static void update_weights(qr_cpu_step_t *s, const qr_cpu_stage_t *arg) {
   for (uint32_t row = s->member * QR_CPU_BLOCK_ROWS; row < l->k;
        row += s->member_cnt * QR_CPU_BLOCK_ROWS) {
     uint32_t rows = least(l->k - row, QR_CPU_BLOCK_ROWS);
+    if (y->conv) gather_gradient(s, y, row, rows);
     s->kern->draw(s->mem->r, &draws, row * l->n / 16,
                   (uint32_t)qr_align_up(((size_t)rows * l->n + 15) / 16, 4));
     qr_cpu_lap(&s->laps, QR_CPU_PHASE_UPDATE);
     for (uint32_t col = 0; col < l->n; col += QR_CPU_BLOCK_COLS) {
       uint32_t cols = least(l->n - col, QR_CPU_BLOCK_COLS);
-      gradient_block(s, y, row, col, rows, cols);
-      s->kern->update(masters + (size_t)row * l->n + col, l->n, s->mem->c, QR_CPU_BLOCK_COLS,
-                      s->mem->r + col, l->n, rows, cols, arg->shift, most);
+      size_t ldc;
+      const int32_t *c = gradient_block(s, y, row, col, rows, cols, &ldc);
+      s->kern->update(masters + (size_t)row * l->n + col, l->n, c, ldc, s->mem->r + col, l->n, rows,
+                      cols, arg->shift, most);
       qr_cpu_lap(&s->laps, QR_CPU_PHASE_UPDATE);
     }
   }
