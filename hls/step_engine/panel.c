@@ -1,0 +1,91 @@
+/* The panel loaders for plain operands, and the skew that lets one memory be written by rows and by
+   columns: element (k, r) of a panel lies in bank (r + k) & 63 at address k. A line of 64 elements
+   along k goes to 64 banks at 64 addresses, a line across rows to 64 banks at one address, and the
+   array reads one address of all banks. Each costs a rotation by 0..63 bytes. */
+#include "engine.h"
+#include "fixed.h"
+
+/* out[s] = in[(s - by) & 63], first by groups of eight bytes, then by bytes: two muxes of 8:1. */
+void qr_eng_rotate(const int8_t in[QR_ENG_PANEL], uint32_t by, int8_t out[QR_ENG_PANEL]) {
+#pragma HLS INLINE
+  uint32_t left = (QR_ENG_PANEL - by) & 63;
+  int8_t twice[2 * QR_ENG_PANEL], coarse[QR_ENG_PANEL + 8];
+#pragma HLS ARRAY_PARTITION variable = twice complete
+#pragma HLS ARRAY_PARTITION variable = coarse complete
+  for (uint32_t i = 0; i < QR_ENG_PANEL; i++) {
+#pragma HLS UNROLL
+    twice[i] = twice[QR_ENG_PANEL + i] = in[i];
+  }
+  for (uint32_t i = 0; i < QR_ENG_PANEL + 8; i++) {
+#pragma HLS UNROLL
+    coarse[i] = twice[i + (left & 56)];
+  }
+  for (uint32_t i = 0; i < QR_ENG_PANEL; i++) {
+#pragma HLS UNROLL
+    out[i] = coarse[i + (left & 7)];
+  }
+}
+
+/* Bytes from .. from + cnt - 1 of a line are elements (k, r), (k + 1, r) .. of the panel. */
+void qr_eng_put_along_k(qr_eng_panel_t panel, const int8_t line[QR_ENG_PANEL], uint32_t from,
+                        uint32_t cnt, uint32_t k, uint32_t r) {
+#pragma HLS INLINE
+  int8_t turned[QR_ENG_PANEL];
+#pragma HLS ARRAY_PARTITION variable = turned complete
+  uint32_t by = r + k - from;
+  qr_eng_rotate(line, by & 63, turned);
+  for (uint32_t s = 0; s < QR_ENG_PANEL; s++) {
+#pragma HLS UNROLL
+    uint32_t i = ((s - by) & 63) - from;
+    if (cnt == QR_ENG_PANEL || i < cnt) panel[k + i][s] = turned[s];
+  }
+}
+
+/* Bytes from .. from + cnt - 1 of a line are elements (k, r), (k, r + 1) .. of the panel. */
+void qr_eng_put_across(qr_eng_panel_t panel, const int8_t line[QR_ENG_PANEL], uint32_t from,
+                       uint32_t cnt, uint32_t k, uint32_t r) {
+#pragma HLS INLINE
+  int8_t turned[QR_ENG_PANEL];
+#pragma HLS ARRAY_PARTITION variable = turned complete
+  uint32_t by = r + k - from;
+  qr_eng_rotate(line, by & 63, turned);
+  for (uint32_t s = 0; s < QR_ENG_PANEL; s++) {
+#pragma HLS UNROLL
+    if (cnt == QR_ENG_PANEL || ((s - by) & 63) - from < cnt) panel[k][s] = turned[s];
+  }
+}
+
+/* Stored row after stored row: a run of cnt bytes at start, which lines of memory cut in pieces. */
+static void load_run(const int8_t *mem, uint32_t start, uint32_t cnt, bool along_k, uint32_t row,
+                     qr_eng_panel_t panel) {
+#pragma HLS INLINE
+  uint32_t first = start >> 6, last = (start + cnt - 1) >> 6, done = 0;
+  for (uint32_t l = first; l <= last; l++) {
+#pragma HLS PIPELINE II = 1
+#pragma HLS LOOP_TRIPCOUNT min = 1 max = 17
+    int8_t line[QR_ENG_PANEL];
+#pragma HLS ARRAY_PARTITION variable = line complete
+    for (uint32_t i = 0; i < QR_ENG_PANEL; i++) {
+#pragma HLS UNROLL
+      line[i] = mem[((uint64_t)l << 6) + i];
+    }
+    uint32_t from = l == first ? start & 63 : 0;
+    uint32_t n = qr_eng_min(QR_ENG_PANEL - from, cnt - done);
+    if (along_k)
+      qr_eng_put_along_k(panel, line, from, n, done, row);
+    else
+      qr_eng_put_across(panel, line, from, n, row, done);
+    done += n;
+  }
+}
+
+void qr_eng_load_panel(const int8_t *mem, const qr_eng_operand_t *x, uint32_t r0, uint32_t r_cnt,
+                       uint32_t k0, uint32_t k_cnt, qr_eng_panel_t panel) {
+  uint32_t rows = x->along_k ? r_cnt : k_cnt, cnt = x->along_k ? k_cnt : r_cnt;
+  uint32_t start = x->off + (x->along_k ? r0 * x->ld + k0 : k0 * x->ld + r0);
+  for (uint32_t i = 0; i < rows; i++) {
+#pragma HLS LOOP_TRIPCOUNT min = 1 max = 1024
+    load_run(mem, start, cnt, x->along_k, i, panel);
+    start += x->ld;
+  }
+}
