@@ -3,11 +3,11 @@
 
    Two products per DSP. A DSP48E2 multiplies 27 x 18 bits and adds into 48. Two rows of A share a
    multiplier: w = hi * 2^19 + lo, and w * b = (hi * b) * 2^19 + lo * b. With elements in [-64, 63]
-   w needs 26 bits (+ sign, 27), a product 13 with its sign, and the low field of 19 bits holds the
-   sum of up to 63 products exactly (63 * 4096 < 2^18), the high one of 29 bits 65535. After
-   QR_ENG_T products (32 at most) the sums of a group are taken apart, the low one with its sign,
-   the high one rid of what the low one borrowed, and added to 32-bit sums: one column of a sub-tile
-   a cycle while the next group is multiplied, so T adders do for T x T accumulators. */
+   w is a number of 27 bits, a product is at most 4096, the low field of 19 bits holds the sum of up
+   to 63 products exactly (63 * 4096 < 2^18), the high one of 29 bits of 65535. After QR_ENG_T
+   products (32 at most) the sums of a group are taken apart, the low one with its sign, the high
+   one rid of what the low one borrowed, and added to 32-bit sums: one column of a sub-tile a cycle
+   while the next group is multiplied, so T adders do for T x T accumulators. */
 #include "engine.h"
 #include "fixed.h"
 
@@ -21,13 +21,19 @@ static void straight(qr_eng_panel_t panel, uint32_t k, int8_t out[QR_ENG_PANEL])
   qr_eng_rotate(panel[k], QR_ENG_PANEL - (k & 63), out);
 }
 
+/* Seven bits of an element: the tool has to see that w fits a multiplier. */
+static int32_t int7(int8_t x) {
+#pragma HLS INLINE
+  return (int32_t)((uint32_t)x << 25) >> 25;
+}
+
 /* One step of the multipliers: T rows from row0 of A against T columns from col0 of B. */
 static void multiply(const int8_t a[QR_ENG_PANEL], const int8_t b[QR_ENG_PANEL], uint32_t row0,
                      uint32_t col0, bool valid, bool clear, int64_t p[PAIRS][QR_ENG_T]) {
 #pragma HLS INLINE
   for (uint32_t i = 0; i < PAIRS; i++) {
 #pragma HLS UNROLL
-    int32_t lo = valid ? a[row0 + 2 * i] : 0, hi = valid ? a[row0 + 2 * i + 1] : 0;
+    int32_t lo = valid ? int7(a[row0 + 2 * i]) : 0, hi = valid ? int7(a[row0 + 2 * i + 1]) : 0;
     int32_t w = hi * (1 << FIELD) + lo; /* 27 bits */
     for (uint32_t j = 0; j < QR_ENG_T; j++) {
 #pragma HLS UNROLL

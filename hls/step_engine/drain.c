@@ -8,7 +8,7 @@
 
 /* Registers of a column of macro tiles. */
 typedef uint32_t keys_t[QR_ENG_BAND][QR_ENG_PANEL];
-typedef int64_t bias_t[QR_ENG_PANEL];
+typedef uint32_t bias_t[QR_ENG_PANEL]; /* at the scale of the sums, mod 2^32 */
 
 /* Key words of columns n0 .. n0 + cols - 1: row i of every band uses words n*i + n0 on. */
 static void fill_keys(const qr_eng_ars_t *ars, uint32_t stream, uint32_t n, uint32_t n0,
@@ -46,7 +46,7 @@ static void fill_bias(const int16_t *model, const qr_eng_drain_t *d, uint32_t n0
   for (uint32_t j = 0; j < cols; j++) {
 #pragma HLS PIPELINE II = 1
 #pragma HLS LOOP_TRIPCOUNT min = 1 max = 64
-    bias[j] = qr_eng_bias_at(qr_eng_bias_load(model, d->src_off, n0 + j), d->p1);
+    bias[j] = (uint32_t)qr_eng_bias_at(qr_eng_bias_load(model, d->src_off, n0 + j), d->p1);
   }
 }
 
@@ -87,9 +87,9 @@ static void activate(const uint32_t v[LANES], const bias_t bias, uint32_t c, int
 #pragma HLS ARRAY_PARTITION variable = x complete
   for (uint32_t l = 0; l < LANES; l++) {
 #pragma HLS UNROLL
-    int64_t sum = (int32_t)v[l] + bias[c + l];
-    if (sum < 0) sum >>= 3;
-    x[l] = (int8_t)qr_eng_clip(qr_eng_half(sum, shift), QR_ENG_I7_MIN, QR_ENG_I7_MAX);
+    int32_t sum = (int32_t)(v[l] + bias[c + l]);
+    sum = sum < 0 ? sum >> 3 : sum;
+    x[l] = (int8_t)qr_eng_clip32(qr_eng_half(sum, shift), QR_ENG_I7_MIN, QR_ENG_I7_MAX);
   }
   if (wide) {
     for (uint32_t l = 0; l < LANES; l++) {
@@ -112,13 +112,13 @@ static void q_values(const uint32_t v[LANES], const bias_t bias, uint32_t c, int
 #pragma HLS ARRAY_PARTITION variable = q complete
   for (uint32_t l = 0; l < LANES; l++) {
 #pragma HLS UNROLL
-    q[l] = (int32_t)((v[l] + (uint32_t)bias[c + l]) << shift);
+    q[l] = (int32_t)((v[l] + bias[c + l]) << shift);
   }
   store_words(s32, at, cnt, wide, q);
 }
 
 /* The draws of sixteen elements from element e on; two blocks where they straddle. */
-static void draw_bytes(const qr_eng_ars_t *ars, uint32_t stream, uint32_t e, uint32_t draw[LANES]) {
+static void draw_bytes(const qr_eng_ars_t *ars, uint32_t stream, uint32_t e, int32_t draw[LANES]) {
 #pragma HLS INLINE
   uint32_t w[4], next[4] = {0, 0, 0, 0}, skip = e & 15;
   qr_eng_ars_block(ars, stream, e >> 4, w);
@@ -126,7 +126,7 @@ static void draw_bytes(const qr_eng_ars_t *ars, uint32_t stream, uint32_t e, uin
   for (uint32_t l = 0; l < LANES; l++) {
 #pragma HLS UNROLL
     uint32_t at = l + skip;
-    draw[l] = at < 16 ? qr_eng_byte(w, at) : qr_eng_byte(next, at - 16);
+    draw[l] = (int32_t)(at < 16 ? qr_eng_byte(w, at) : qr_eng_byte(next, at - 16));
   }
 }
 
@@ -134,23 +134,23 @@ static void update_masters(const uint32_t v[LANES], const qr_eng_drain_t *d,
                            const qr_eng_ars_t *ars, uint32_t e, uint32_t cnt, bool wide,
                            int16_t *model) {
 #pragma HLS INLINE
-  uint32_t draw[LANES];
+  int32_t draw[LANES];
 #pragma HLS ARRAY_PARTITION variable = draw complete
   draw_bytes(ars, d->round_stream, e, draw);
   if (wide) {
     for (uint32_t l = 0; l < LANES; l++) {
 #pragma HLS UNROLL
       uint64_t at = ((uint64_t)((d->dst_off + e) >> 4) << 4) + l;
-      int64_t m = model[at] - qr_eng_sr((int32_t)v[l], d->shift, draw[l]);
-      model[at] = (int16_t)qr_eng_clip(m, INT16_MIN, INT16_MAX);
+      int32_t m = model[at] - qr_eng_round((int32_t)v[l], d->round, draw[l]);
+      model[at] = (int16_t)qr_eng_clip32(m, INT16_MIN, INT16_MAX);
     }
   } else {
     for (uint32_t l = 0; l < cnt; l++) {
 #pragma HLS PIPELINE II = 1
 #pragma HLS LOOP_TRIPCOUNT min = 1 max = 16
       uint32_t at = d->dst_off + e + l;
-      int64_t m = model[at] - qr_eng_sr((int32_t)v[l], d->shift, draw[l]);
-      model[at] = (int16_t)qr_eng_clip(m, INT16_MIN, INT16_MAX);
+      int32_t m = model[at] - qr_eng_round((int32_t)v[l], d->round, draw[l]);
+      model[at] = (int16_t)qr_eng_clip32(m, INT16_MIN, INT16_MAX);
     }
   }
 }

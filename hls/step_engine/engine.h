@@ -13,6 +13,7 @@
 #include <stdint.h>
 
 #include "hls/common/qr_engine_abi.h"
+#include "fixed.h"
 
 #ifndef QR_ENGINE_T
 #define QR_ENGINE_T 16 /* the array is T x T accumulators on T*T/2 DSPs: 16 or 32 */
@@ -92,11 +93,11 @@ typedef struct {
   uint32_t kind; /* QR_OP_BIAS_ACT, _Q_OUT, _WEIGHT_UPD, _MASK, or QR_OP_END: nothing */
   bool store, digest;
   uint32_t m, n;
-  uint32_t acc_off; /* where the sums go in S32 */
-  uint32_t dst_off; /* of the post op's result: S8, S32 or MODEL */
-  uint32_t src_off; /* biases (MODEL), or the activations that mask (S8) */
-  int32_t p0, p1;   /* of the post op */
-  int64_t shift;    /* of a weight update */
+  uint32_t acc_off;     /* where the sums go in S32 */
+  uint32_t dst_off;     /* of the post op's result: S8, S32 or MODEL */
+  uint32_t src_off;     /* biases (MODEL), or the activations that mask (S8) */
+  int32_t p0, p1;       /* of the post op */
+  qr_eng_round_t round; /* of a weight update */
   uint32_t round_stream, key_stream, factor_stream;
 } qr_eng_drain_t;
 

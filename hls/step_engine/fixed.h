@@ -2,12 +2,18 @@
 #ifndef QR_ENG_FIXED_H
 #define QR_ENG_FIXED_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #define QR_ENG_I7_MIN (-64)
 #define QR_ENG_I7_MAX 63
 
 static inline int64_t qr_eng_clip(int64_t x, int64_t lo, int64_t hi) {
+#pragma HLS INLINE
+  return x < lo ? lo : x > hi ? hi : x;
+}
+
+static inline int32_t qr_eng_clip32(int32_t x, int32_t lo, int32_t hi) {
 #pragma HLS INLINE
   return x < lo ? lo : x > hi ? hi : x;
 }
@@ -32,20 +38,53 @@ static inline int32_t qr_eng_bitlen(uint32_t v) {
   return n;
 }
 
-/* Half away from zero, s in 1..31, |x| < 2^63 - 2^30. */
-static inline int64_t qr_eng_half(int64_t x, int32_t s) {
+/* Half away from zero, s in 1..31. */
+static inline int32_t qr_eng_half(int32_t x, int32_t s) {
 #pragma HLS INLINE
-  int64_t a = ((x < 0 ? -x : x) + ((int64_t)1 << (s - 1))) >> s;
+  int32_t a = (int32_t)((qr_eng_abs(x) + ((uint32_t)1 << (s - 1))) >> s);
   return x < 0 ? -a : a;
 }
 
-/* Stochastic rounding of an int32; s is the same for a whole tensor. */
+/* Stochastic rounding of an int32 with a draw of one byte, any s. */
 static inline int64_t qr_eng_sr(int64_t x, int64_t s, uint32_t draw) {
 #pragma HLS INLINE
   if (s <= 0) return x * ((int64_t)1 << (s < -31 ? 31 : -s));
   if (s <= 8) return (x * ((int64_t)1 << (8 - s)) + (int64_t)draw) >> 8;
   if (s > 62) s = 62;
   return (((x + ((int64_t)1 << (s - 9))) >> (s - 8)) + (int64_t)draw) >> 8;
+}
+
+/* The same in 32 bits for results that are clipped to 16 bits or less: magnitudes stop at 2^30.
+   What follows from s, which is the same for a whole tensor: */
+typedef struct {
+  uint32_t left, right, frac;
+  int32_t lim;        /* magnitude of x from which x << left would pass 2^30 */
+  bool whole, coarse; /* s <= 0: no fraction; s >= 9: the fraction goes to eight bits, half up */
+} qr_eng_round_t;
+
+static inline qr_eng_round_t qr_eng_round_of(int64_t s) {
+#pragma HLS INLINE
+  qr_eng_round_t r = {0, 0, 0, INT32_MAX, s <= 0, s > 8};
+  if (s > 8) {
+    r.right = s > 40 ? 31 : (uint32_t)(s - 9);
+  } else if (s > 0) {
+    r.right = (uint32_t)s;
+    r.frac = (uint32_t)(8 - s);
+  } else {
+    r.left = s < -30 ? 30 : (uint32_t)-s;
+    r.lim = (int32_t)((uint32_t)1 << (30 - r.left));
+  }
+  return r;
+}
+
+static inline int32_t qr_eng_round(int32_t x, qr_eng_round_t r, int32_t draw) {
+#pragma HLS INLINE
+  int32_t z = x >> r.right, y = (z >> 1) + (z & 1);
+  int32_t fine = (int32_t)((uint32_t)x - ((uint32_t)z << r.right)) << r.frac;
+  int32_t c = x > r.lim ? r.lim : x < -r.lim ? -r.lim : x;
+  int32_t whole = r.coarse ? y >> 8 : r.whole ? c * (1 << r.left) : z;
+  int32_t part = r.coarse ? y & 255 : fine;
+  return whole + ((part + draw) >> 8);
 }
 
 /* A bias at the accumulator's scale, s in -31..31. */

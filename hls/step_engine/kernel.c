@@ -37,7 +37,7 @@ static void post_of(const qr_eng_prog_t *p, const run_t *r, const qr_eng_op_t *o
   if (op->kind == QR_OP_BIAS_ACT || op->kind == QR_OP_Q_OUT) d->src_off = p->bufs[op->src1].off;
   if (op->kind == QR_OP_MASK) d->src_off = p->bufs[op->src0].off;
   if (op->kind == QR_OP_WEIGHT_UPD) {
-    d->shift = update_shift(r, op);
+    d->round = qr_eng_round_of(update_shift(r, op));
     d->round_stream = stream_word(ROUND_W, op->layer, r->k);
   }
 }

@@ -86,6 +86,7 @@ uint32_t qr_eng_max(const int32_t *s32, uint32_t src, uint32_t cnt) {
 
 void qr_eng_quant(const qr_eng_ars_t *ars, uint32_t stream, int32_t shift, const int32_t *s32,
                   uint32_t src, int8_t *s8, uint32_t dst, uint32_t cnt) {
+  const qr_eng_round_t round = qr_eng_round_of(shift);
   for (uint32_t g = 0; g < (cnt + 15) >> 4; g++) {
 #pragma HLS PIPELINE II = 1
 #pragma HLS LOOP_TRIPCOUNT min = 1 max = 65536
@@ -93,9 +94,10 @@ void qr_eng_quant(const qr_eng_ars_t *ars, uint32_t stream, int32_t shift, const
     qr_eng_ars_block(ars, stream, g, w);
     for (uint32_t i = 0; i < 16; i++) {
 #pragma HLS UNROLL
-      int64_t v = qr_eng_sr(s32[((uint64_t)((src >> 4) + g) << 4) + i], shift, qr_eng_byte(w, i));
+      int32_t v = qr_eng_round(s32[((uint64_t)((src >> 4) + g) << 4) + i], round,
+                               (int32_t)qr_eng_byte(w, i));
       s8[((uint64_t)((dst >> 4) + g) << 4) + i] =
-          (int8_t)qr_eng_clip(v, QR_ENG_I7_MIN, QR_ENG_I7_MAX);
+          (int8_t)qr_eng_clip32(v, QR_ENG_I7_MIN, QR_ENG_I7_MAX);
     }
   }
 }
