@@ -135,14 +135,15 @@ void qr_bench_task_fini(qr_bench_task_t *t) {
   memset(t, 0, sizeof *t);
 }
 
-static int finish(qr_bench_dev_t *d, qr_accel_job_t *job) {
+int qr_bench_finish(qr_bench_dev_t *d, qr_accel_job_t *job) {
   int err = d->ops->submit(d->queue, job);
   if (err) return err;
   while (!job->finished) d->ops->poll(d->queue);
   return job->err;
 }
 
-int qr_bench_train(qr_bench_task_t *t, qr_bench_dev_t *d, uint32_t step_cnt, double *ms) {
+int qr_bench_train(qr_bench_task_t *t, qr_bench_dev_t *d, uint32_t step_cnt, uint64_t *phase_ns,
+                   double *ms) {
   qr_accel_job_t job = {.kind = QR_ACCEL_ATTEMPT,
                         .prog = d->progs[t->task],
                         .model_in = t->genesis.model->bytes,
@@ -153,9 +154,10 @@ int qr_bench_train(qr_bench_task_t *t, qr_bench_dev_t *d, uint32_t step_cnt, dou
                         .act = t->act,
                         .target = t->target,
                         .digests = t->digests,
-                        .td_abs_sum = t->td_abs_sum};
+                        .td_abs_sum = t->td_abs_sum,
+                        .phase_ns = phase_ns};
   uint64_t began = now_ns();
-  int err = finish(d, &job);
+  int err = qr_bench_finish(d, &job);
   *ms = ms_since(began);
   return err;
 }
@@ -171,7 +173,7 @@ int qr_bench_forward(qr_bench_task_t *t, qr_bench_dev_t *d, uint32_t row_cnt, ui
                           .obs = t->forward_obs,
                           .row_cnt = row_cnt,
                           .q = t->q};
-    err = finish(d, &job);
+    err = qr_bench_finish(d, &job);
   }
   *ms = ms_since(began) / repeat_cnt;
   return err;

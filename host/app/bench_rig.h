@@ -18,6 +18,8 @@ typedef struct {
 int qr_bench_dev_open(qr_bench_dev_t *d, const qr_chain_cfg_t *chain, const qr_accel_ops_t *ops,
                       const char *options, char *why, size_t why_sz) QR_WARN_UNUSED;
 void qr_bench_dev_close(qr_bench_dev_t *d); /* a zeroed one may be closed */
+/* Submits a job of the caller's own and polls it to its end. Returns what became of it. */
+int qr_bench_finish(qr_bench_dev_t *d, qr_accel_job_t *job) QR_WARN_UNUSED;
 
 /* One task on the genesis of a chain. */
 typedef struct {
@@ -48,8 +50,9 @@ void qr_bench_task_fini(qr_bench_task_t *t);
 
 /* Each does its work once and returns 0 and the time it took, or a negative code. */
 
-/* step_cnt training steps, at most those of an attempt, as one job of the accelerator. */
-int qr_bench_train(qr_bench_task_t *t, qr_bench_dev_t *d, uint32_t step_cnt,
+/* step_cnt training steps, at most those of an attempt, as one job of the accelerator. phase_ns:
+   one per phase of the driver, to which the time of each is added; NULL: not timed. */
+int qr_bench_train(qr_bench_task_t *t, qr_bench_dev_t *d, uint32_t step_cnt, uint64_t *phase_ns,
                    double *ms) QR_WARN_UNUSED;
 /* row_cnt rows, repeat_cnt jobs one after the other; the time of one. */
 int qr_bench_forward(qr_bench_task_t *t, qr_bench_dev_t *d, uint32_t row_cnt, uint32_t repeat_cnt,

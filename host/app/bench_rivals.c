@@ -11,16 +11,17 @@
    OpenBLAS takes a processor younger than itself for an old one, so it is told what it may use,
    unless the user has. */
 static void set_environment(const char *isa) {
-  bool avx2_only = isa && !strcmp(isa, "avx2");
+  bool avx2_only = isa && !strcmp(isa, "avx2"), avxvnni_only = isa && !strcmp(isa, "avxvnni");
   const char *core = NULL;
 #if defined(__x86_64__)
   if (__builtin_cpu_supports("avx2")) core = "Haswell";
-  if (__builtin_cpu_supports("avx512bw") && !avx2_only) core = "SkylakeX";
+  if (__builtin_cpu_supports("avx512bw") && !avx2_only && !avxvnni_only) core = "SkylakeX";
 #endif
   setenv("OMP_NUM_THREADS", "1", 1);
   setenv("OPENBLAS_NUM_THREADS", "1", 1);
   if (core) setenv("OPENBLAS_CORETYPE", core, 0);
   if (avx2_only) setenv("DNNL_MAX_CPU_ISA", "AVX2", 0);
+  if (avxvnni_only) setenv("DNNL_MAX_CPU_ISA", "AVX2_VNNI", 0);
 }
 
 static void own_folder(char *out, size_t out_sz) {
@@ -35,13 +36,12 @@ static const void *load(const char *folder, const char *name, const char *packag
   char path[FOLDER_SZ + 64];
   snprintf(path, sizeof path, "%s/libquarry_rival_%s.so", folder, name);
   if (access(path, R_OK)) {
-    snprintf(why, why_sz,
-             "libquarry_rival_%s.so is not in %.100s: install %s (tools/setup does), build again, "
-             "or name its folder with --rivals",
+    snprintf(why, why_sz, "no libquarry_rival_%s.so in %.100s; tools/setup installs %s, then build",
              name, folder, package);
     return NULL;
   }
-  *handle = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+  /* Their code stays: they keep memory and thread pools that nobody else could release. */
+  *handle = dlopen(path, RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE);
   const void *found = *handle ? dlsym(*handle, symbol) : NULL;
   if (!found) snprintf(why, why_sz, "cannot be loaded: %.200s", dlerror());
   return found;

@@ -91,9 +91,10 @@ typedef struct {
   void *handles[2];
 } qr_rivals_t;
 
-/* Loads from folder, or if that is NULL from the folder of this program. isa: "avx2" holds them to
-   that instruction set, anything else or NULL leaves them the best. Sets environment variables that
-   the libraries read while they load, so the process should have one thread. */
+/* Loads from folder, or if that is NULL from the folder of this program. isa: "avx2" or
+   "avxvnni" hold them to that instruction set, anything else or NULL leaves them the best. Sets
+   environment variables that the libraries read while they load, so the process should have one
+   thread. */
 void qr_rivals_load(qr_rivals_t *r, const char *folder, const char *isa);
 void qr_rivals_unload(qr_rivals_t *r);
 

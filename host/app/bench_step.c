@@ -3,7 +3,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "app/bench_rig.h"
+#include "app/bench_float.h"
+#include "app/bench_perf.h"
 #include "base/err.h"
 #include "port/clock.h"
 
@@ -11,6 +12,8 @@
 #define ROUND_MAX_CNT (QR_BENCH_SAMPLE_MAX_CNT / QR_TASK_MAX_CNT) /* a peak is taken per task */
 #define TRAIN_STEP_CNT 4u                                         /* of one sample */
 #define LATENCY_REPEAT_CNT 8u
+#define TRY_MAX_CNT 4u /* of which the fastest counts */
+#define TRY_MS 200.0   /* no further try that would end after this */
 #define SCALING_ATTEMPT_CNT 2u
 
 const char *const qr_bench_metric_keys[QR_BENCH_METRIC_CNT] = {
@@ -25,6 +28,13 @@ const char *const qr_bench_metric_keys[QR_BENCH_METRIC_CNT] = {
     [QR_BENCH_FORWARD_4096_MS] = "forward_4096_rows_ms",
     [QR_BENCH_FORWARD_ROWS_PER_S] = "forward_4096_rows_per_s",
     [QR_BENCH_ATTEMPT_OF_FIRST] = "attempt_ratio_to_first_kernel",
+    [QR_BENCH_PRODUCTS_GMAC] = "products_gmac_per_s",
+    [QR_BENCH_PRODUCTS_OF_PEAK] = "products_ratio_to_own_peak",
+    [QR_BENCH_DRAW_SHARE] = "dither_digest_share_of_attempt",
+    [QR_BENCH_NOT_PRODUCT_SHARE] = "not_product_share_of_attempt",
+    [QR_BENCH_OUTSIDE_SHARE] = "outside_steps_share_of_attempt",
+    [QR_BENCH_INSTR_PER_MAC] = "step_instructions_per_mac",
+    [QR_BENCH_CYCLES_PER_MAC] = "step_cycles_per_mac",
     [QR_BENCH_BLOCK_MS] = "block_ms",
     [QR_BENCH_VERIFY_MS] = "verify_ms",
     [QR_BENCH_VERIFY_COLD_MS] = "verify_cold_ms",
@@ -35,6 +45,12 @@ const char *const qr_bench_scaling_keys[QR_BENCH_SCALING_CNT] = {
     [QR_BENCH_ONE_THREAD] = "one_thread_attempts_per_s",
     [QR_BENCH_ALL_THREADS] = "all_threads_attempts_per_s",
     [QR_BENCH_SCALING] = "ratio_all_to_one",
+    [QR_BENCH_SHARED_MS] = "attempt_on_all_threads_ms",
+    [QR_BENCH_SHARED_OF_ONE] = "attempt_ratio_one_to_all_threads",
+};
+const char *const qr_bench_float_keys[QR_BENCH_FLOAT_CNT] = {
+    [QR_BENCH_FLOAT_MS] = "float32_step_ms",
+    [QR_BENCH_OURS_OF_FLOAT] = "step_ratio_to_float32",
 };
 
 typedef struct {
@@ -43,13 +59,18 @@ typedef struct {
   qr_objects_t objects;
   bool has_objects;
   qr_bench_dev_t devs[QR_BENCH_VARIANT_MAX_CNT];
+  qr_bench_dev_t shared; /* the first variant with all threads for one attempt; zeroed: none */
   qr_bench_task_t tasks[QR_TASK_MAX_CNT];
   qr_bench_seats_t *seats;
+  qr_rivals_t rivals;
+  qr_bench_products_t *products;
+  qr_bench_float_t floats[QR_TASK_MAX_CNT];
+  qr_bench_perf_t perf;
   double peak[QR_BENCH_PEAK_MAX_CNT]; /* of the round in progress */
   bool due[QR_BENCH_VARIANT_MAX_CNT]; /* takes part in it */
   uint64_t began_ns;
   uint64_t cost_ns[QR_BENCH_VARIANT_MAX_CNT], spent_ns[QR_BENCH_VARIANT_MAX_CNT]; /* last, all */
-  uint64_t rest_ns;  /* last round without the variants: peaks and threads */
+  uint64_t rest_ns;  /* last round without the variants: peaks, threads and comparisons */
   const char *where; /* what was measured last, for messages */
 } bench_t;
 
@@ -71,6 +92,16 @@ static int open_variant(bench_t *b, const char *options, char *why, size_t why_s
   return QR_OK;
 }
 
+/* A driver that has no such option, or not beside the ones given, says so, and there is no figure.
+ */
+static void open_shared(bench_t *b, const char *options) {
+  char with[256], why[256];
+  if (b->cfg->thread_cnt < 2) return;
+  snprintf(with, sizeof with, "%s%sthreads=%u", options, *options ? "," : "", b->cfg->thread_cnt);
+  if (qr_bench_dev_open(&b->shared, &b->out->chain, b->cfg->accel, with, why, sizeof why))
+    memset(&b->shared, 0, sizeof b->shared);
+}
+
 static int open_variants(bench_t *b, char *why, size_t why_sz) {
   static const char *const plain[] = {"", NULL};
   qr_bench_step_t *o = b->out;
@@ -80,6 +111,7 @@ static int open_variants(bench_t *b, char *why, size_t why_sz) {
                                                       : plain;
   for (; *list && o->variant_cnt < QR_BENCH_VARIANT_MAX_CNT; list++) {
     int err = open_variant(b, *list, why, why_sz);
+    if (!err && o->variant_cnt == 1) open_shared(b, *list);
     if (err == QR_ERR_UNSUPPORTED && !b->cfg->options && o->absent_cnt < QR_BENCH_VARIANT_MAX_CNT)
       o->absent[o->absent_cnt++] = *list;
     else if (err)
@@ -102,6 +134,31 @@ static int choose_tasks(const qr_bench_step_cfg_t *cfg, qr_bench_step_t *o, char
   return any ? QR_OK : QR_ERR_ARG;
 }
 
+static uint32_t train_step_cnt(const qr_bench_step_t *o) {
+  return o->chain.p.step_cnt < TRAIN_STEP_CNT ? o->chain.p.step_cnt : TRAIN_STEP_CNT;
+}
+
+static int take_memory(bench_t *b) {
+  qr_bench_step_t *o = b->out;
+  qr_objects_cfg_t sizes = {.model_cnt = o->chain.p.task_cnt + SPARE_CNT,
+                            .segment_cnt =
+                                o->chain.p.warmup_segments + b->cfg->thread_cnt + SPARE_CNT,
+                            .block_cnt = 1};
+  int err = qr_objects_init(&b->objects, &o->chain, &sizes);
+  b->has_objects = !err;
+  for (uint32_t t = 0; t < o->chain.p.task_cnt && !err; t++) {
+    if (!o->with_task[t]) continue;
+    err = qr_bench_task_init(&b->tasks[t], &b->objects, t, QR_BENCH_FORWARD_ROWS);
+    if (!err && b->rivals.f32)
+      err = qr_bench_float_init(&b->floats[t], b->rivals.f32, &b->tasks[t], train_step_cnt(o));
+  }
+  if (!err) err = qr_bench_seats_init(&b->seats, &o->chain, &b->devs[0], b->cfg->thread_cnt);
+  if (!err)
+    err = qr_bench_products_init(&b->products, &o->chain, o->with_task, &b->devs[0], &b->rivals,
+                                 &o->products);
+  return err;
+}
+
 static int init(bench_t *b, char *why, size_t why_sz) {
   const qr_bench_step_cfg_t *cfg = b->cfg;
   qr_bench_step_t *o = b->out;
@@ -116,23 +173,28 @@ static int init(bench_t *b, char *why, size_t why_sz) {
   }
   err = open_variants(b, why, why_sz);
   if (err) return err;
+  for (const char *const *phase = cfg->accel->phases;
+       phase && *phase && o->phase_cnt < QR_BENCH_PHASE_MAX_CNT; phase++)
+    o->phases[o->phase_cnt++] = *phase;
   o->thread_cnt = cfg->thread_cnt;
-  qr_objects_cfg_t sizes = {.model_cnt = o->chain.p.task_cnt + SPARE_CNT,
-                            .segment_cnt = o->chain.p.warmup_segments + cfg->thread_cnt + SPARE_CNT,
-                            .block_cnt = 1};
-  err = qr_objects_init(&b->objects, &o->chain, &sizes);
-  b->has_objects = !err;
-  for (uint32_t t = 0; t < o->chain.p.task_cnt && !err; t++) {
-    if (o->with_task[t])
-      err = qr_bench_task_init(&b->tasks[t], &b->objects, t, QR_BENCH_FORWARD_ROWS);
-  }
-  if (!err) err = qr_bench_seats_init(&b->seats, &o->chain, &b->devs[0], cfg->thread_cnt);
+  qr_bench_perf_open(&b->perf);
+  memcpy(o->perf_why, b->perf.why, sizeof o->perf_why);
+  qr_rivals_load(&b->rivals, cfg->rivals, o->own_peak[0] ? o->own_peak[0]->name : NULL);
+  err = take_memory(b);
   return err ? say(why, why_sz, err, "cannot take the memory", "") : QR_OK;
 }
 
 static void fini(bench_t *b) {
+  qr_bench_products_fini(b->products);
   qr_bench_seats_fini(b->seats);
-  for (uint32_t t = 0; t < QR_TASK_MAX_CNT; t++) qr_bench_task_fini(&b->tasks[t]);
+  for (uint32_t t = 0; t < QR_TASK_MAX_CNT; t++) {
+    qr_bench_float_fini(&b->floats[t]);
+    qr_bench_task_fini(&b->tasks[t]);
+  }
+  b->out->rivals = b->rivals;
+  qr_rivals_unload(&b->rivals);
+  qr_bench_perf_close(&b->perf);
+  qr_bench_dev_close(&b->shared);
   if (b->has_objects) qr_objects_fini(&b->objects);
   for (uint32_t v = 0; v < b->out->variant_cnt; v++) qr_bench_dev_close(&b->devs[v]);
 }
@@ -145,20 +207,84 @@ static uint64_t now_ns(void) {
 /* The times of one case in one round, milliseconds. */
 typedef struct {
   double step, attempt, forward_16, forward_many;
+  double phases[QR_BENCH_PHASE_MAX_CNT]; /* of a step */
+  uint64_t counts[QR_BENCH_COUNTER_CNT]; /* of a step; 0: not counted */
 } times_t;
+
+/* A further try is due: there is room for one that takes as long as the fastest. */
+static bool try_again(uint32_t try_cnt, double spent_ms, double best_ms) {
+  return !try_cnt || (try_cnt < TRY_MAX_CNT && spent_ms + best_ms <= TRY_MS);
+}
+
+typedef int (*work_t)(qr_bench_task_t *t, qr_bench_dev_t *d, double *ms);
+
+static int fastest(work_t work, qr_bench_task_t *t, qr_bench_dev_t *d, double *best_ms) {
+  double spent = 0, ms;
+  for (uint32_t i = 0; try_again(i, spent, *best_ms); i++, spent += ms) {
+    int err = work(t, d, &ms);
+    if (err) return err;
+    if (!i || ms < *best_ms) *best_ms = ms;
+  }
+  return QR_OK;
+}
+
+static int forward_16(qr_bench_task_t *t, qr_bench_dev_t *d, double *ms) {
+  return qr_bench_forward(t, d, QR_BENCH_LATENCY_ROWS, LATENCY_REPEAT_CNT, ms);
+}
+static int forward_many(qr_bench_task_t *t, qr_bench_dev_t *d, double *ms) {
+  return qr_bench_forward(t, d, QR_BENCH_FORWARD_ROWS, 1, ms);
+}
+static int verify_warm(qr_bench_task_t *t, qr_bench_dev_t *d, double *ms) {
+  return qr_bench_verify(t, d, false, ms);
+}
+static int verify_cold(qr_bench_task_t *t, qr_bench_dev_t *d, double *ms) {
+  return qr_bench_verify(t, d, true, ms);
+}
+
+static int measure_steps(bench_t *b, uint32_t task, uint32_t variant, times_t *to) {
+  uint32_t step_cnt = train_step_cnt(b->out);
+  double spent = 0, ms;
+  for (uint32_t i = 0; try_again(i, spent, to->step); i++, spent += ms) {
+    uint64_t counts[QR_BENCH_COUNTER_CNT];
+    qr_bench_perf_start(&b->perf);
+    int err = qr_bench_train(&b->tasks[task], &b->devs[variant], step_cnt, NULL, &ms);
+    bool counted = qr_bench_perf_stop(&b->perf, counts);
+    if (err) return err;
+    if (i && ms >= to->step) continue;
+    to->step = ms;
+    for (uint32_t c = 0; c < QR_BENCH_COUNTER_CNT; c++)
+      to->counts[c] = counted ? counts[c] / step_cnt : 0;
+  }
+  to->step /= step_cnt;
+  return QR_OK;
+}
+
+/* In runs of their own, for reading the clock between phases takes time too. */
+static int measure_phases(bench_t *b, uint32_t task, uint32_t variant, times_t *to) {
+  uint32_t step_cnt = train_step_cnt(b->out);
+  double spent = 0, best = 0, ms;
+  for (uint32_t i = 0; b->out->phase_cnt && try_again(i, spent, best); i++, spent += ms) {
+    uint64_t phase_ns[QR_BENCH_PHASE_MAX_CNT] = {0};
+    int err = qr_bench_train(&b->tasks[task], &b->devs[variant], step_cnt, phase_ns, &ms);
+    if (err) return err;
+    if (i && ms >= best) continue;
+    best = ms;
+    for (uint32_t p = 0; p < b->out->phase_cnt; p++)
+      to->phases[p] = (double)phase_ns[p] * 1e-6 / step_cnt;
+  }
+  return QR_OK;
+}
 
 static int measure(bench_t *b, uint32_t task, uint32_t variant, times_t *ms) {
   qr_bench_task_t *t = &b->tasks[task];
   qr_bench_dev_t *d = &b->devs[variant];
-  uint32_t step_cnt = b->out->chain.p.step_cnt;
-  if (step_cnt > TRAIN_STEP_CNT) step_cnt = TRAIN_STEP_CNT;
+  memset(ms, 0, sizeof *ms);
   b->where = b->out->variants[variant].name;
-  int err = qr_bench_train(t, d, step_cnt, &ms->step);
-  ms->step /= step_cnt;
-  if (!err) err = qr_bench_attempt(t, d, &ms->attempt);
-  if (!err)
-    err = qr_bench_forward(t, d, QR_BENCH_LATENCY_ROWS, LATENCY_REPEAT_CNT, &ms->forward_16);
-  if (!err) err = qr_bench_forward(t, d, QR_BENCH_FORWARD_ROWS, 1, &ms->forward_many);
+  int err = measure_steps(b, task, variant, ms);
+  if (!err) err = measure_phases(b, task, variant, ms);
+  if (!err) err = fastest(qr_bench_attempt, t, d, &ms->attempt);
+  if (!err) err = fastest(forward_16, t, d, &ms->forward_16);
+  if (!err) err = fastest(forward_many, t, d, &ms->forward_many);
   return err;
 }
 
@@ -166,11 +292,11 @@ static int measure(bench_t *b, uint32_t task, uint32_t variant, times_t *ms) {
 static int measure_verify(bench_t *b, uint32_t task, double attempt_ms) {
   qr_bench_task_t *t = &b->tasks[task];
   qr_bench_series_t *m = b->out->cases[task][0].metrics;
-  double block, verify, cold;
+  double block = 0, verify = 0, cold = 0;
   b->where = b->out->variants[0].name;
-  int err = qr_bench_block(t, &b->devs[0], &block);
-  if (!err) err = qr_bench_verify(t, &b->devs[0], false, &verify);
-  if (!err) err = qr_bench_verify(t, &b->devs[0], true, &cold);
+  int err = fastest(qr_bench_block, t, &b->devs[0], &block);
+  if (!err) err = fastest(verify_warm, t, &b->devs[0], &verify);
+  if (!err) err = fastest(verify_cold, t, &b->devs[0], &cold);
   if (err) return err;
   qr_bench_add(&m[QR_BENCH_BLOCK_MS], block);
   qr_bench_add(&m[QR_BENCH_VERIFY_MS], verify);
@@ -180,18 +306,42 @@ static int measure_verify(bench_t *b, uint32_t task, double attempt_ms) {
   return QR_OK;
 }
 
+static bool is_draw(const char *phase) {
+  return strstr(phase, "dither") || strstr(phase, "digest");
+}
+
+/* Where the time of a step, and of an attempt, goes. peak: the own one, 0 if there is none. */
+static void keep_phases(const qr_bench_step_t *o, uint32_t task, qr_bench_case_t *to,
+                        const times_t *ms, double peak) {
+  double draws = 0, products = 0, steps = o->chain.p.step_cnt;
+  qr_bench_series_t *m = to->metrics;
+  for (uint32_t i = 0; i < o->phase_cnt; i++) {
+    qr_bench_add(&to->phase_ms[i], ms->phases[i]);
+    if (is_draw(o->phases[i])) draws += ms->phases[i];
+    if (qr_bench_is_product(o->phases[i])) products += ms->phases[i];
+  }
+  qr_bench_add(&m[QR_BENCH_OUTSIDE_SHARE], 1 - ms->step * steps / ms->attempt);
+  if (products <= 0) return;
+  double gmac_per_s = (double)o->chain.nets[task].mac_cnt_step / products * 1e-6;
+  qr_bench_add(&m[QR_BENCH_PRODUCTS_GMAC], gmac_per_s);
+  if (peak > 0) qr_bench_add(&m[QR_BENCH_PRODUCTS_OF_PEAK], gmac_per_s / peak);
+  qr_bench_add(&m[QR_BENCH_DRAW_SHARE], draws * steps / ms->attempt);
+  qr_bench_add(&m[QR_BENCH_NOT_PRODUCT_SHARE], 1 - products * steps / ms->attempt);
+}
+
 static void keep(bench_t *b, uint32_t task, uint32_t variant, const times_t *ms,
                  const times_t *first) {
   qr_bench_step_t *o = b->out;
   qr_bench_series_t *m = o->cases[task][variant].metrics;
   double mac_cnt = (double)o->chain.nets[task].mac_cnt_step;
-  double gmac_per_s = mac_cnt / ms->step * 1e-6;
+  double gmac_per_s = mac_cnt / ms->step * 1e-6, own_peak = 0;
   qr_bench_add(&m[QR_BENCH_STEP_MS], ms->step);
   qr_bench_add(&m[QR_BENCH_ATTEMPT_MS], ms->attempt);
   qr_bench_add(&m[QR_BENCH_ATTEMPTS_PER_S], 1e3 / ms->attempt);
   qr_bench_add(&m[QR_BENCH_STEP_GMAC], gmac_per_s);
   for (uint32_t i = 0; i < o->peak_cnt; i++) {
     if (o->peaks[i] != o->own_peak[variant]) continue;
+    own_peak = b->peak[i];
     double products_ms = mac_cnt * o->chain.p.step_cnt / b->peak[i] * 1e-6;
     qr_bench_add(&m[QR_BENCH_OF_OWN_PEAK], gmac_per_s / b->peak[i]);
     qr_bench_add(&m[QR_BENCH_OF_BEST_PEAK], gmac_per_s / b->peak[0]);
@@ -201,6 +351,11 @@ static void keep(bench_t *b, uint32_t task, uint32_t variant, const times_t *ms,
   qr_bench_add(&m[QR_BENCH_FORWARD_4096_MS], ms->forward_many);
   qr_bench_add(&m[QR_BENCH_FORWARD_ROWS_PER_S], QR_BENCH_FORWARD_ROWS * 1e3 / ms->forward_many);
   qr_bench_add(&m[QR_BENCH_ATTEMPT_OF_FIRST], ms->attempt / first->attempt);
+  keep_phases(o, task, &o->cases[task][variant], ms, own_peak);
+  if (ms->counts[QR_BENCH_INSTRUCTIONS])
+    qr_bench_add(&m[QR_BENCH_INSTR_PER_MAC], (double)ms->counts[QR_BENCH_INSTRUCTIONS] / mac_cnt);
+  if (ms->counts[QR_BENCH_CYCLES])
+    qr_bench_add(&m[QR_BENCH_CYCLES_PER_MAC], (double)ms->counts[QR_BENCH_CYCLES] / mac_cnt);
 }
 
 static int scale(bench_t *b, uint32_t task) {
@@ -216,6 +371,27 @@ static int scale(bench_t *b, uint32_t task) {
   qr_bench_add(&s[QR_BENCH_ONE_THREAD], one);
   qr_bench_add(&s[QR_BENCH_ALL_THREADS], all);
   qr_bench_add(&s[QR_BENCH_SCALING], all / one);
+  return QR_OK;
+}
+
+/* What the first variant's step and attempt are compared with. */
+static int compare(bench_t *b, uint32_t task, const times_t *ms) {
+  qr_bench_series_t *f = b->out->floats[task], *s = b->out->scaling[task];
+  double other = 0, spent = 0, once;
+  if (b->rivals.f32) {
+    for (uint32_t i = 0; try_again(i, spent, other); i++, spent += once) {
+      qr_bench_float_run(&b->floats[task], &once);
+      if (!i || once < other) other = once;
+    }
+    qr_bench_add(&f[QR_BENCH_FLOAT_MS], other);
+    qr_bench_add(&f[QR_BENCH_OURS_OF_FLOAT], ms->step / other);
+  }
+  if (!b->shared.accel) return QR_OK;
+  b->where = "several threads";
+  int err = fastest(qr_bench_attempt, &b->tasks[task], &b->shared, &other);
+  if (err) return err;
+  qr_bench_add(&s[QR_BENCH_SHARED_MS], other);
+  qr_bench_add(&s[QR_BENCH_SHARED_OF_ONE], ms->attempt / other);
   return QR_OK;
 }
 
@@ -235,7 +411,7 @@ static int take_turns(bench_t *b, uint32_t task, uint32_t round) {
   for (uint32_t v = 0; v < cnt; v++) {
     if (b->due[v]) keep(b, task, v, &ms[v], &ms[0]);
   }
-  return QR_OK;
+  return compare(b, task, &ms[0]);
 }
 
 static int make_round(bench_t *b, uint32_t round) {
@@ -254,6 +430,9 @@ static int make_round(bench_t *b, uint32_t round) {
     if (!err) err = scale(b, t);
     if (err) return err;
   }
+  b->where = "a product";
+  int err = qr_bench_products_round(b->products, round, o->own_peak[0]);
+  if (err) return err;
   for (uint32_t v = 0; v < o->variant_cnt; v++) {
     if (!b->due[v]) continue;
     in_variants += b->cost_ns[v];
@@ -290,6 +469,8 @@ static int warm_up(bench_t *b) {
               : qr_bench_block(&b->tasks[t], &b->devs[v], &ignored);
     }
     if (!err) err = qr_bench_seats_run(b->seats, &b->tasks[t], b->out->thread_cnt, 1, &ignored);
+    if (!err && b->rivals.f32) qr_bench_float_run(&b->floats[t], &ignored);
+    if (!err && b->shared.accel) err = qr_bench_attempt(&b->tasks[t], &b->shared, &ignored);
   }
   return err;
 }

@@ -1,17 +1,20 @@
 /* The bench of the training step: attempts, training steps, forward passes and verification of a
    chain's tasks on one accelerator driver, every variant of it, measured in turns (A B A B ...) so
-   that what else happens on the machine falls on all of them alike. Ratios are taken within a
-   round. Wall time only, in floating point: nothing here takes part in consensus. */
+   that what else happens on the machine falls on all of them alike. A sample is the fastest of a
+   few tries in a row, short work more often than long; ratios are taken within a round. Wall time
+   only, in floating point: nothing here takes part in consensus. */
 #ifndef QR_APP_BENCH_STEP_H
 #define QR_APP_BENCH_STEP_H
 
 #include "app/bench_peak.h"
+#include "app/bench_products.h"
 #include "app/bench_series.h"
 #include "chain/params.h"
 #include "port/accel.h"
 
 #define QR_BENCH_VARIANT_MAX_CNT 8u
-#define QR_BENCH_PEAK_MAX_CNT 4u
+#define QR_BENCH_PEAK_MAX_CNT 6u
+#define QR_BENCH_PHASE_MAX_CNT 24u
 #define QR_BENCH_THREAD_MAX_CNT 256u
 #define QR_BENCH_LATENCY_ROWS 16u /* one environment step of a block */
 #define QR_BENCH_FORWARD_ROWS 4096u
@@ -28,6 +31,13 @@ enum qr_bench_metric {
   QR_BENCH_FORWARD_4096_MS, /* 4096 rows in one job */
   QR_BENCH_FORWARD_ROWS_PER_S, /* rows a second of that job */
   QR_BENCH_ATTEMPT_OF_FIRST,   /* attempt over that of the first variant */
+  QR_BENCH_PRODUCTS_GMAC,      /* the products of a step over their own phase */
+  QR_BENCH_PRODUCTS_OF_PEAK,   /* that over the own peak */
+  QR_BENCH_DRAW_SHARE,         /* of an attempt: dither and digest */
+  QR_BENCH_NOT_PRODUCT_SHARE,  /* of an attempt: all but the products */
+  QR_BENCH_OUTSIDE_SHARE,      /* of an attempt: all but its training steps */
+  QR_BENCH_INSTR_PER_MAC,      /* of a training step, where the machine counts */
+  QR_BENCH_CYCLES_PER_MAC,
   QR_BENCH_BLOCK_MS,  /* the attempt that wins, with acting and evaluation; from here on the first
                          variant alone */
   QR_BENCH_VERIFY_MS, /* verifying that block */
@@ -39,23 +49,36 @@ enum qr_bench_metric {
 /* Key in JSON of a metric; its unit is the end of the name, ratios have none. */
 extern const char *const qr_bench_metric_keys[QR_BENCH_METRIC_CNT];
 
-/* Attempts on one thread and on all allowed cores at once, with the first variant. */
+/* Attempts on one thread and on all allowed cores at once, with the first variant; and one attempt
+   that all of them share, if the driver has the option threads=T. */
 enum qr_bench_scaling {
   QR_BENCH_ONE_THREAD,
   QR_BENCH_ALL_THREADS,
   QR_BENCH_SCALING,
+  QR_BENCH_SHARED_MS,
+  QR_BENCH_SHARED_OF_ONE, /* latency: an attempt on one thread over the shared one */
   QR_BENCH_SCALING_CNT
 };
 extern const char *const qr_bench_scaling_keys[QR_BENCH_SCALING_CNT];
 
+/* The same step in float32 by a library. */
+enum qr_bench_float {
+  QR_BENCH_FLOAT_MS,
+  QR_BENCH_OURS_OF_FLOAT, /* our time over theirs, the first variant's */
+  QR_BENCH_FLOAT_CNT
+};
+extern const char *const qr_bench_float_keys[QR_BENCH_FLOAT_CNT];
+
 typedef struct {
   qr_bench_series_t metrics[QR_BENCH_METRIC_CNT];
+  qr_bench_series_t phase_ms[QR_BENCH_PHASE_MAX_CNT]; /* of one training step */
 } qr_bench_case_t;
 
 typedef struct {
   const qr_accel_ops_t *accel;
   const char *options; /* NULL: every variant that the driver offers */
   const char *task;    /* NULL: all */
+  const char *rivals;  /* folder of the libraries to compare with; NULL: that of this program */
   uint32_t seconds;    /* nothing begins that would end later, but the first round is always made */
   uint32_t thread_cnt;
 } qr_bench_step_cfg_t;
@@ -73,6 +96,12 @@ typedef struct {
   uint32_t peak_cnt;
   const qr_bench_peak_t *peaks[QR_BENCH_PEAK_MAX_CNT]; /* those the machine has, fastest first */
   qr_bench_series_t peak_gmac_per_s[QR_BENCH_PEAK_MAX_CNT];
+  uint32_t phase_cnt;
+  const char *phases[QR_BENCH_PHASE_MAX_CNT];
+  qr_bench_product_list_t products; /* by the first variant */
+  qr_bench_series_t floats[QR_TASK_MAX_CNT][QR_BENCH_FLOAT_CNT];
+  qr_rivals_t rivals; /* unloaded by the end: only what they say of themselves */
+  char perf_why[128]; /* no instructions and cycles: why */
   uint32_t thread_cnt, round_cnt;
   double seconds;
 } qr_bench_step_t;

@@ -9,9 +9,9 @@
 #define DEFAULT_SECONDS 20u
 #define SECONDS_MAX 3600u
 
-enum { OPT_TASK, OPT_SECONDS, OPT_ACCEL };
+enum { OPT_TASK, OPT_SECONDS, OPT_ACCEL, OPT_RIVALS };
 
-static const qr_cli_bench_t *const benches[] = {&qr_cli_bench_step};
+static const qr_cli_bench_t *const benches[] = {&qr_cli_bench_step, &qr_cli_bench_adversary};
 
 /* ---- what benches share ---- */
 
@@ -43,15 +43,20 @@ void qr_cli_bench_print_machine(const qr_bench_machine_t *m) {
   if (!m->optimised) puts("this program was built without optimisation: its figures mean nothing");
 }
 
+/* Digits behind the point for a number that has room for so many characters in front of it. */
+static int digits(double v, int room) {
+  for (double limit = 10; v >= limit && room > 0; limit *= 10) room--;
+  return room;
+}
+
 void qr_cli_bench_print_stat(const qr_bench_series_t *s) {
   char cell[64] = "-";
   qr_bench_stat_t st = qr_bench_stat(s);
-  int digits = st.median >= 1000 ? 0 : st.median >= 100 ? 1 : st.median >= 10 ? 2 : 3;
   if (s->cnt) {
-    snprintf(cell, sizeof cell, "%.*f (%.*f-%.*f)", digits, st.median, digits, st.min, digits,
-             st.max);
+    snprintf(cell, sizeof cell, "%.*f (%.*f-%.*f)", digits(st.median, 3), st.median,
+             digits(st.min, 2), st.min, digits(st.max, 2), st.max);
   }
-  printf(" %26s", cell);
+  printf(" %*s", QR_CLI_BENCH_CELL - 1, cell);
 }
 
 /* ---- the command ---- */
@@ -78,6 +83,7 @@ static int run_bench(const qr_cli_t *cli) {
                               .accel_text = accel,
                               .accel_options = colon ? colon + 1 : NULL,
                               .task = cli->values[OPT_TASK],
+                              .rivals = cli->values[OPT_RIVALS],
                               .seconds = (uint32_t)seconds};
   if (!args.accel) return qr_cli_usage("--accel: this build has no driver '%s'", name);
   qr_log_init(QR_LOG_ERROR, 2);
@@ -91,7 +97,7 @@ static void print_benches(void) {
 
 const qr_cli_command_t qr_cli_bench = {
     .name = "bench",
-    .args = "step",
+    .args = "step|adversary",
     .arg_min_cnt = 1,
     .arg_max_cnt = 1,
     .run = run_bench,
@@ -102,5 +108,7 @@ const qr_cli_command_t qr_cli_bench = {
                 {"seconds", "S",
                  "how long, about (default 20); each figure is taken once at least"},
                 {"accel", "NAME[:options]",
-                 "driver (default cpu), e.g. cpu:kernel=avx2 for that kernel alone"}},
+                 "driver (default cpu), e.g. cpu:kernel=avx2 for that kernel alone"},
+                {"rivals", "FOLDER",
+                 "where the libraries to compare with are (default: beside this program)"}},
 };

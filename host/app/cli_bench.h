@@ -14,6 +14,7 @@ typedef struct {
   const char *accel_text;    /* as given: "cpu:kernel=avx2" */
   const char *accel_options; /* what follows the driver's name, NULL if nothing does */
   const char *task;          /* of devnet; NULL: all */
+  const char *rivals;        /* folder of the libraries to compare with; NULL: this program's */
   uint32_t seconds;
 } qr_cli_bench_args_t;
 
@@ -22,14 +23,15 @@ typedef struct {
   int (*run)(const qr_cli_t *cli, const qr_cli_bench_args_t *args);
 } qr_cli_bench_t;
 
-extern const qr_cli_bench_t qr_cli_bench_step;
+extern const qr_cli_bench_t qr_cli_bench_step, qr_cli_bench_adversary;
 
 /* Median, min and max; null without samples. */
 json_t *qr_cli_bench_stat_json(const qr_bench_series_t *s);
 json_t *qr_cli_bench_machine_json(const qr_bench_machine_t *m);
 /* The first lines of a table: machine, who else is on it, and whether figures mean anything. */
 void qr_cli_bench_print_machine(const qr_bench_machine_t *m);
-/* " median (min-max)", right-aligned in 27 columns; "-" without samples. */
+/* " median (min-max)", right-aligned in QR_CLI_BENCH_CELL columns; "-" without samples. */
+#define QR_CLI_BENCH_CELL 18
 void qr_cli_bench_print_stat(const qr_bench_series_t *s);
 
 #endif

@@ -29,7 +29,10 @@ void qr_config_defaults(qr_config_t *c) {
   c->peer_max_cnt = 24;
   c->mine = true;
   c->adopt_margin = 4096;
-  c->thread_verify = c->thread_mine = 1;
+  c->thread_mine = 1;
+  c->verify.cnt = 2;
+  c->verify.threads[0] = 1;
+  c->verify.threads[1] = 2;
   for (size_t i = 0; i < QR_ARRAY_CNT(c->core); i++) c->core[i] = -1;
   c->spin_us = 20;
   c->sleep_us = 1000;

@@ -11,6 +11,8 @@
 #define QR_CONFIG_OPTIONS_SZ 512u
 #define QR_CONFIG_PORT 7788u /* UDP, of every address given without one */
 #define QR_CONFIG_VERSION "0.1.0"
+#define QR_CONFIG_THREAD_MAX_CNT 8u
+#define QR_CONFIG_VERIFY_MAX_CNT 8u
 
 typedef struct {
   char dir[QR_CONFIG_PATH_SZ];        /* data directory: key, store, socket */
@@ -29,8 +31,11 @@ typedef struct {
       adopt_margin; /* R units by which the chain's model must beat the own line to replace it */
   uint64_t stop_height; /* 0: run until a signal; else stop mining at this height */
   /* tiles: thread number of each; -1 core means not pinned */
-  uint32_t thread_net, thread_chain, thread_verify, thread_mine, thread_rpc;
-  int32_t core[5]; /* core of thread 0..4 */
+  uint32_t thread_net, thread_chain, thread_mine, thread_rpc;
+  struct {
+    uint32_t cnt, threads[QR_CONFIG_VERIFY_MAX_CNT];
+  } verify; /* a verify tile on each */
+  int32_t core[QR_CONFIG_THREAD_MAX_CNT];
   uint32_t spin_us,
       sleep_us; /* idle: spin so long after the last work, then sleep so long at a time */
   enum qr_log_level log_level;

@@ -7,7 +7,7 @@
 #include "base/err.h"
 #include "port/drivers.h"
 
-enum kind { PATH, TEXT, U32, U64, I32, BOOL, LEVEL, ADDR, PEER, LINK, STORE, ACCEL };
+enum kind { PATH, TEXT, U32, U64, I32, BOOL, LEVEL, ADDR, PEER, THREADS, LINK, STORE, ACCEL };
 
 typedef struct {
   const char *name; /* section.key */
@@ -18,7 +18,7 @@ typedef struct {
 } config_key_t;
 
 #define MEMBER(m) offsetof(qr_config_t, m), sizeof(((qr_config_t *)0)->m)
-#define THREAD_MAX 4
+#define THREAD_MAX ((int64_t)QR_CONFIG_THREAD_MAX_CNT - 1)
 #define CORE_MAX 1023
 
 static const config_key_t keys[] = {
@@ -51,7 +51,8 @@ static const config_key_t keys[] = {
      "reward units (of 65536) by which the chain's model replaces the own"},
     {"tile.net", U32, MEMBER(thread_net), 0, THREAD_MAX, "thread of the network tile"},
     {"tile.chain", U32, MEMBER(thread_chain), 0, THREAD_MAX, "thread of the chain tile"},
-    {"tile.verify", U32, MEMBER(thread_verify), 0, THREAD_MAX, "thread of the verify tile"},
+    {"tile.verify", THREADS, MEMBER(verify), 0, THREAD_MAX,
+     "threads of the verify tiles, a tile for each; the first one is busy first"},
     {"tile.mine", U32, MEMBER(thread_mine), 0, THREAD_MAX, "thread of the mining tile"},
     {"tile.rpc", U32, MEMBER(thread_rpc), 0, THREAD_MAX, "thread of the control socket"},
     {"tile.core0", I32, MEMBER(core[0]), -1, CORE_MAX, "core of thread 0; -1: not pinned"},
@@ -59,6 +60,9 @@ static const config_key_t keys[] = {
     {"tile.core2", I32, MEMBER(core[2]), -1, CORE_MAX, "core of thread 2"},
     {"tile.core3", I32, MEMBER(core[3]), -1, CORE_MAX, "core of thread 3"},
     {"tile.core4", I32, MEMBER(core[4]), -1, CORE_MAX, "core of thread 4"},
+    {"tile.core5", I32, MEMBER(core[5]), -1, CORE_MAX, "core of thread 5"},
+    {"tile.core6", I32, MEMBER(core[6]), -1, CORE_MAX, "core of thread 6"},
+    {"tile.core7", I32, MEMBER(core[7]), -1, CORE_MAX, "core of thread 7"},
     {"tile.spin_us", U32, MEMBER(spin_us), 0, 1000000,
      "idle: keep polling so long after the last work"},
     {"tile.sleep_us", U32, MEMBER(sleep_us), 0, 100000,
@@ -198,6 +202,29 @@ static int set_number(const config_key_t *k, void *at, const char *value, char *
   return QR_OK;
 }
 
+/* "1,2,2": numbers with commas between them. */
+static int set_threads(const config_key_t *k, qr_config_t *c, const char *value, char *why,
+                       size_t why_sz) {
+  uint32_t cnt = 0, threads[QR_CONFIG_VERIFY_MAX_CNT] = {0};
+  for (const char *at = value; at; cnt++) {
+    char word[16];
+    int64_t v;
+    size_t n = strcspn(at, ",");
+    snprintf(word, sizeof word, "%.*s", (int)n, at);
+    if (cnt == QR_CONFIG_VERIFY_MAX_CNT || n >= sizeof word || !number(word, k->lo, k->hi, &v)) {
+      char wanted[96];
+      snprintf(wanted, sizeof wanted, "a list such as 1,2 of at most %u numbers from %lld to %lld",
+               QR_CONFIG_VERIFY_MAX_CNT, (long long)k->lo, (long long)k->hi);
+      return refuse(why, why_sz, k->name, value, wanted);
+    }
+    threads[cnt] = (uint32_t)v;
+    at = at[n] ? at + n + 1 : NULL;
+  }
+  c->verify.cnt = cnt;
+  memcpy(c->verify.threads, threads, sizeof threads);
+  return QR_OK;
+}
+
 static int set_peer(qr_config_t *c, const char *value, char *why, size_t why_sz) {
   qr_link_addr_t a;
   if (!qr_link_addr_parse(value, QR_CONFIG_PORT, &a)) {
@@ -249,6 +276,7 @@ int qr_config_set(qr_config_t *c, const char *key, const char *value, char *why,
     }
     return QR_OK;
   case PEER: return set_peer(c, value, why, why_sz);
+  case THREADS: return set_threads(k, c, value, why, why_sz);
   default: break;
   }
   if (k->kind == LINK && !strcmp(value, "none")) value = ""; /* a node by itself */
@@ -271,6 +299,10 @@ static void show(const config_key_t *k, const qr_config_t *c, char *out, size_t 
   case LEVEL: snprintf(out, out_sz, "%s", levels[c->log_level]); break;
   case ADDR: snprintf(out, out_sz, "%s", qr_link_addr_str(&c->listen, addr)); break;
   case PEER: snprintf(out, out_sz, "%s", ""); break;
+  case THREADS:
+    for (uint32_t i = 0, n = 0; i < c->verify.cnt && n < out_sz; i++)
+      n += (uint32_t)snprintf(out + n, out_sz - n, "%s%u", i ? "," : "", c->verify.threads[i]);
+    break;
   default: snprintf(out, out_sz, "%s", (const char *)at); break;
   }
 }

@@ -13,17 +13,19 @@
 #include "tile/net.h"
 #include "tile/verify.h"
 
-#define THREAD_MAX_CNT 5u
+#define THREAD_MAX_CNT QR_CONFIG_THREAD_MAX_CNT
+_Static_assert(QR_CONFIG_VERIFY_MAX_CNT == QR_VERIFY_MAX_CNT, "a tile for each configured thread");
 #define COMPUTE_NICENESS 10
 #define WATCH_NS 50000000L
 #define PEER_WAIT_MS 5000u
+
+/* The router, which brings an operator's question to whom it concerns, is part of the rpc tile. */
+enum tile_id { TILE_RPC, TILE_NET, TILE_CHAIN, TILE_MINE, TILE_VERIFY, TILE_CNT };
 
 /* Every ring of a node. One producer, one consumer, and what happens when it is full. */
 enum ring_id {
   NET_CHAIN,
   CHAIN_NET,
-  CHAIN_VERIFY,
-  VERIFY_CHAIN,
   CHAIN_MINE,
   MINE_CHAIN,
   ASKED,
@@ -32,33 +34,44 @@ enum ring_id {
   CHAIN_SAYS,
   NET_SAYS,
   SAID,
-  RING_CNT
+  RING_CNT,
+  CHAIN_VERIFY = RING_CNT, /* these once for each verify tile */
+  VERIFY_CHAIN,
+  RING_KIND_CNT
 };
 static const struct {
   uint32_t depth, item_sz;
-  const char *name, *producer, *consumer, *when_full;
-} rings[RING_CNT] = {
-    [NET_CHAIN] = {256, sizeof(qr_inbound_t), "net-chain", "net", "chain",
+  const char *name;
+  enum tile_id producer, consumer; /* who pushes wakes who takes */
+  const char *when_full;
+} rings[RING_KIND_CNT] = {
+    [NET_CHAIN] = {256, sizeof(qr_inbound_t), "net-chain", TILE_NET, TILE_CHAIN,
                    "peer keeps the item and offers it again"},
-    [CHAIN_NET] = {256, sizeof(qr_outbound_t), "chain-net", "chain", "net",
+    [CHAIN_NET] = {256, sizeof(qr_outbound_t), "chain-net", TILE_CHAIN, TILE_NET,
                    "chain takes nothing in"},
-    [CHAIN_VERIFY] = {8, sizeof(qr_verify_order_t), "chain-verify", "chain", "verify",
+    [CHAIN_VERIFY] = {4, sizeof(qr_verify_order_t), "chain-verify", TILE_CHAIN, TILE_VERIFY,
                       "candidate stays ready"},
-    [VERIFY_CHAIN] = {8, sizeof(qr_verify_result_t), "verify-chain", "verify", "chain",
-                      "verify holds the result"},
-    [CHAIN_MINE] = {4, sizeof(qr_mine_order_t), "chain-mine", "chain", "mine",
+    [VERIFY_CHAIN] = {4, sizeof(qr_verify_result_t), "verify-chain", TILE_VERIFY, TILE_CHAIN,
+                      "verify tells it later"},
+    [CHAIN_MINE] = {4, sizeof(qr_mine_order_t), "chain-mine", TILE_CHAIN, TILE_MINE,
                     "order is made later"},
-    [MINE_CHAIN] = {16, sizeof(qr_inbound_t), "mine-chain", "mine", "chain",
+    [MINE_CHAIN] = {16, sizeof(qr_inbound_t), "mine-chain", TILE_MINE, TILE_CHAIN,
                     "miner holds the block"},
-    [ASKED] = {32, sizeof(qr_query_t), "asked", "rpc", "router", "client is told to try again"},
-    [ASK_CHAIN] = {32, sizeof(qr_query_t), "ask-chain", "router", "chain", "question waits"},
-    [ASK_NET] = {32, sizeof(qr_query_t), "ask-net", "router", "net", "question waits"},
-    [CHAIN_SAYS] = {64, sizeof(qr_reply_t), "chain-says", "chain", "router", "question waits"},
-    [NET_SAYS] = {32, sizeof(qr_reply_t), "net-says", "net", "router", "question waits"},
-    [SAID] = {64, sizeof(qr_reply_t), "said", "router", "rpc", "answer waits"},
+    [ASKED] = {32, sizeof(qr_query_t), "asked", TILE_RPC, TILE_RPC, "client is told to try again"},
+    [ASK_CHAIN] = {32, sizeof(qr_query_t), "ask-chain", TILE_RPC, TILE_CHAIN, "question waits"},
+    [ASK_NET] = {32, sizeof(qr_query_t), "ask-net", TILE_RPC, TILE_NET, "question waits"},
+    [CHAIN_SAYS] = {64, sizeof(qr_reply_t), "chain-says", TILE_CHAIN, TILE_RPC, "question waits"},
+    [NET_SAYS] = {32, sizeof(qr_reply_t), "net-says", TILE_NET, TILE_RPC, "question waits"},
+    [SAID] = {64, sizeof(qr_reply_t), "said", TILE_RPC, TILE_RPC, "answer waits"},
 };
 
-enum tile_id { TILE_RPC, TILE_NET, TILE_CHAIN, TILE_VERIFY, TILE_MINE, TILE_CNT };
+/* One verify tile and what belongs to it alone. */
+typedef struct {
+  qr_ring_t *orders, *results;
+  qr_executor_t *executor;
+  qr_verify_tile_t *verify;
+  qr_tile_t tile;
+} verifier_t;
 
 struct qr_topology {
   qr_topology_cfg_t cfg;
@@ -66,16 +79,17 @@ struct qr_topology {
   bool has_objects;
   qr_ring_t *rings[RING_CNT];
   uint32_t prog_ids[QR_TASK_MAX_CNT];
-  qr_executor_t *verify_executor, *mine_executor;
+  qr_executor_t *mine_executor;
+  verifier_t verifiers[QR_VERIFY_MAX_CNT];
   qr_net_tile_t *net;
   qr_chain_tile_t *chain;
-  qr_verify_tile_t *verify;
   qr_mine_tile_t *mine;
   qr_rpc_t *rpc;
   qr_mine_stats_t mine_stats;
   qr_net_stats_t net_stats;
-  _Atomic bool verify_busy;
-  bool has_held; /* a question of the router that waits for room */
+  qr_verify_stats_t verify_stats;   /* of all verify tiles together */
+  _Atomic uint32_t verify_busy_cnt; /* of those on the miner's thread */
+  bool has_held;                    /* a question of the router that waits for room */
   qr_query_t held_query;
   qr_tile_t tiles[TILE_CNT];
   qr_tile_loop_t loops[THREAD_MAX_CNT], all;
@@ -106,13 +120,22 @@ static int rpc_poll(void *state, uint64_t now_ns) {
   return work;
 }
 
+static qr_ring_t *make_ring(enum ring_id kind) {
+  uint32_t depth = rings[kind].depth, item_sz = rings[kind].item_sz;
+  void *mem = aligned_alloc(QR_CACHE_LINE, qr_ring_footprint(depth, item_sz));
+  return mem ? qr_ring_init(mem, depth, item_sz) : NULL;
+}
+
 static int make_rings(qr_topology_t *t) {
-  for (uint32_t i = 0; i < RING_CNT; i++) {
-    void *mem = aligned_alloc(QR_CACHE_LINE, qr_ring_footprint(rings[i].depth, rings[i].item_sz));
-    if (!mem) return QR_ERR_NOMEM;
-    t->rings[i] = qr_ring_init(mem, rings[i].depth, rings[i].item_sz);
+  bool ok = true;
+  for (uint32_t i = 0; i < RING_CNT; i++) ok = (t->rings[i] = make_ring(i)) && ok;
+  for (uint32_t i = 0; i < t->cfg.config->verify.cnt; i++) {
+    verifier_t *v = &t->verifiers[i];
+    v->orders = make_ring(CHAIN_VERIFY);
+    v->results = make_ring(VERIFY_CHAIN);
+    ok = ok && v->orders && v->results;
   }
-  return QR_OK;
+  return ok ? QR_OK : QR_ERR_NOMEM;
 }
 
 static int make_chain(qr_topology_t *t, char *why, size_t why_sz) {
@@ -122,8 +145,7 @@ static int make_chain(qr_topology_t *t, char *why, size_t why_sz) {
       .store_ops = t->cfg.store_ops,
       .store = t->cfg.store,
       .clock = t->cfg.clock,
-      .verify_orders = t->rings[CHAIN_VERIFY],
-      .verify_results = t->rings[VERIFY_CHAIN],
+      .verify_cnt = c->verify.cnt,
       .mine_orders = t->rings[CHAIN_MINE],
       .mine_found = t->rings[MINE_CHAIN],
       .queries = t->rings[ASK_CHAIN],
@@ -134,6 +156,10 @@ static int make_chain(qr_topology_t *t, char *why, size_t why_sz) {
       .miner = t->cfg.key->pk,
       .accel_name = t->accel_name,
   };
+  for (uint32_t i = 0; i < c->verify.cnt; i++) {
+    cfg.verify_orders[i] = t->verifiers[i].orders;
+    cfg.verify_results[i] = t->verifiers[i].results;
+  }
   if (t->cfg.link_ops) {
     cfg.from_net = t->rings[NET_CHAIN];
     cfg.to_net = t->rings[CHAIN_NET];
@@ -190,17 +216,33 @@ static int32_t only_task(const qr_topology_t *t, char *why, size_t why_sz) {
   return QR_ERR_ARG - 1;
 }
 
+/* True if a verify tile runs on the miner's thread. */
+static bool make_verifiers(qr_topology_t *t, bool *ok) {
+  const qr_config_t *c = t->cfg.config;
+  bool any = false;
+  for (uint32_t i = 0; i < c->verify.cnt; i++) {
+    verifier_t *v = &t->verifiers[i];
+    qr_verify_tile_cfg_t cfg = {.objects = &t->objects,
+                                .executor = v->executor,
+                                .orders = v->orders,
+                                .results = v->results,
+                                .clock = t->cfg.clock,
+                                .stats = &t->verify_stats};
+    if (c->verify.threads[i] == c->thread_mine) {
+      cfg.busy_cnt = &t->verify_busy_cnt;
+      any = true;
+    }
+    v->verify = qr_verify_tile_init(&cfg);
+    *ok = *ok && v->verify;
+  }
+  return any;
+}
+
 static int make_workers(qr_topology_t *t, char *why, size_t why_sz) {
   const qr_config_t *c = t->cfg.config;
   int32_t task = only_task(t, why, why_sz);
   if (task < -1) return QR_ERR_ARG;
-  qr_verify_tile_cfg_t verify = {.objects = &t->objects,
-                                 .executor = t->verify_executor,
-                                 .orders = t->rings[CHAIN_VERIFY],
-                                 .results = t->rings[VERIFY_CHAIN],
-                                 .clock = t->cfg.clock,
-                                 .busy = &t->verify_busy};
-  t->verify = qr_verify_tile_init(&verify);
+  bool ok = true;
   qr_mine_tile_cfg_t mine = {.objects = &t->objects,
                              .executor = t->mine_executor,
                              .orders = t->rings[CHAIN_MINE],
@@ -211,30 +253,41 @@ static int make_workers(qr_topology_t *t, char *why, size_t why_sz) {
                              .nonce = t->cfg.seed,
                              .clock = t->cfg.clock,
                              .stats = &t->mine_stats};
-  if (c->thread_mine == c->thread_verify) mine.yield_to = &t->verify_busy;
+  if (make_verifiers(t, &ok)) mine.yield_to = &t->verify_busy_cnt;
   for (uint32_t i = 0; i < t->cfg.chain->p.task_cnt; i++)
     mine.genesis[i] = qr_chain_tile_genesis(t->chain, i);
   t->mine = qr_mine_tile_init(&mine);
-  if (t->verify && t->mine) return QR_OK;
+  if (ok && t->mine) return QR_OK;
   snprintf(why, why_sz, "out of memory");
   return QR_ERR_NOMEM;
 }
 
-static void place(qr_topology_t *t, enum tile_id id, const char *name,
+static void place(qr_topology_t *t, qr_tile_t *tile, const char *name,
                   int (*poll)(void *, uint64_t), void *state, uint32_t thread) {
-  t->tiles[id] = (qr_tile_t){name, poll, state};
-  t->all.tiles[t->all.tile_cnt++] = &t->tiles[id];
-  qr_tile_loop_t *l = &t->loops[thread % THREAD_MAX_CNT];
-  l->tiles[l->tile_cnt++] = &t->tiles[id];
+  *tile = (qr_tile_t){name, poll, state};
+  t->all.tiles[t->all.tile_cnt++] = tile;
+  qr_tile_loop_t *l = &t->loops[thread];
+  l->tiles[l->tile_cnt++] = tile;
 }
 
 static void place_tiles(qr_topology_t *t) {
   const qr_config_t *c = t->cfg.config;
-  place(t, TILE_RPC, "rpc", rpc_poll, t, c->thread_rpc);
-  if (t->net) place(t, TILE_NET, "net", qr_net_tile_poll, t->net, c->thread_net);
-  place(t, TILE_CHAIN, "chain", qr_chain_tile_poll, t->chain, c->thread_chain);
-  place(t, TILE_VERIFY, "verify", qr_verify_tile_poll, t->verify, c->thread_verify);
-  place(t, TILE_MINE, "mine", qr_mine_tile_poll, t->mine, c->thread_mine);
+  const uint32_t thread_of[TILE_CNT] = {[TILE_RPC] = c->thread_rpc,
+                                        [TILE_NET] = c->thread_net,
+                                        [TILE_CHAIN] = c->thread_chain,
+                                        [TILE_MINE] = c->thread_mine};
+  place(t, &t->tiles[TILE_RPC], "rpc", rpc_poll, t, c->thread_rpc);
+  if (t->net) place(t, &t->tiles[TILE_NET], "net", qr_net_tile_poll, t->net, c->thread_net);
+  place(t, &t->tiles[TILE_CHAIN], "chain", qr_chain_tile_poll, t->chain, c->thread_chain);
+  for (uint32_t i = 0; i < c->verify.cnt; i++) {
+    verifier_t *v = &t->verifiers[i];
+    place(t, &v->tile, "verify", qr_verify_tile_poll, v->verify, c->verify.threads[i]);
+    qr_ring_set_bell(v->orders, &t->loops[c->verify.threads[i]].bell);
+    qr_ring_set_bell(v->results, &t->loops[c->thread_chain].bell);
+  }
+  place(t, &t->tiles[TILE_MINE], "mine", qr_mine_tile_poll, t->mine, c->thread_mine);
+  for (uint32_t i = 0; i < RING_CNT; i++)
+    qr_ring_set_bell(t->rings[i], &t->loops[thread_of[rings[i].consumer]].bell);
   for (uint32_t i = 0; i < THREAD_MAX_CNT; i++) {
     qr_tile_loop_t *l = &t->loops[i];
     l->core = c->core[i];
@@ -242,8 +295,9 @@ static void place_tiles(qr_topology_t *t) {
     l->sleep_us = c->sleep_us;
     l->clock = t->cfg.clock;
     l->stop = &t->stop;
-    bool compute_only = i != c->thread_rpc && i != c->thread_net && i != c->thread_chain;
-    l->niceness = compute_only ? COMPUTE_NICENESS : 0;
+    /* verify and mine tiles only: the others look at a socket, a port or a disk */
+    l->rings_only = i != c->thread_rpc && i != c->thread_net && i != c->thread_chain;
+    l->niceness = l->rings_only ? COMPUTE_NICENESS : 0;
   }
   t->all.clock = t->cfg.clock;
 }
@@ -254,8 +308,10 @@ static int make_executors(qr_topology_t *t, char *why, size_t why_sz) {
   t->cfg.accel_ops->info(t->cfg.accel, &info);
   snprintf(t->accel_name, sizeof t->accel_name, "%s", info.name);
   int err = qr_executor_load(chain, t->cfg.accel_ops, t->cfg.accel, t->prog_ids);
-  if (!err)
-    err = qr_executor_init(&t->verify_executor, chain, t->cfg.accel_ops, t->cfg.accel, t->prog_ids);
+  for (uint32_t i = 0; i < t->cfg.config->verify.cnt && !err; i++) {
+    err = qr_executor_init(&t->verifiers[i].executor, chain, t->cfg.accel_ops, t->cfg.accel,
+                           t->prog_ids);
+  }
   if (!err)
     err = qr_executor_init(&t->mine_executor, chain, t->cfg.accel_ops, t->cfg.accel, t->prog_ids);
   if (err)
@@ -297,13 +353,17 @@ void qr_topology_fini(qr_topology_t *t) {
   if (!t) return;
   qr_rpc_fini(t->rpc);
   qr_mine_tile_fini(t->mine);
-  qr_verify_tile_fini(t->verify);
+  for (uint32_t i = 0; i < QR_VERIFY_MAX_CNT; i++) qr_verify_tile_fini(t->verifiers[i].verify);
   qr_net_tile_fini(t->net);
   qr_chain_tile_fini(t->chain);
-  qr_executor_fini(t->verify_executor);
   qr_executor_fini(t->mine_executor);
   if (t->has_objects) qr_objects_fini(&t->objects);
   for (uint32_t i = 0; i < RING_CNT; i++) free(t->rings[i]);
+  for (uint32_t i = 0; i < QR_VERIFY_MAX_CNT; i++) {
+    qr_executor_fini(t->verifiers[i].executor);
+    free(t->verifiers[i].orders);
+    free(t->verifiers[i].results);
+  }
   free(t);
 }
 

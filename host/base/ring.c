@@ -12,6 +12,7 @@ struct qr_ring {
   _Alignas(QR_CACHE_LINE) _Atomic uint32_t head; /* written by the consumer */
   _Alignas(QR_CACHE_LINE) uint32_t depth;
   uint32_t item_sz;
+  qr_bell_t *bell;
   _Alignas(QR_CACHE_LINE) uint8_t items[];
 };
 
@@ -29,14 +30,18 @@ qr_ring_t *qr_ring_init(void *mem, uint32_t depth, uint32_t item_sz) {
   atomic_init(&r->head, 0);
   r->depth = depth;
   r->item_sz = item_sz;
+  r->bell = NULL;
   return r;
 }
+
+void qr_ring_set_bell(qr_ring_t *r, qr_bell_t *bell) { r->bell = bell; }
 
 bool qr_ring_push(qr_ring_t *r, const void *item) {
   uint32_t tail = atomic_load_explicit(&r->tail, memory_order_relaxed);
   if (tail - atomic_load_explicit(&r->head, memory_order_acquire) == r->depth) return false;
   memcpy(r->items + (size_t)(tail & (r->depth - 1)) * r->item_sz, item, r->item_sz);
   atomic_store_explicit(&r->tail, tail + 1, memory_order_release);
+  if (r->bell) qr_bell_ring(r->bell);
   return true;
 }
 

@@ -4,7 +4,7 @@
 #ifndef QR_BASE_RING_H
 #define QR_BASE_RING_H
 
-#include "base/types.h"
+#include "base/bell.h"
 
 typedef struct qr_ring qr_ring_t;
 
@@ -14,6 +14,9 @@ size_t qr_ring_footprint(uint32_t depth, uint32_t item_sz);
 
 /* Formats mem (64-byte aligned, qr_ring_footprint bytes, borrowed for the ring's life). */
 qr_ring_t *qr_ring_init(void *mem, uint32_t depth, uint32_t item_sz);
+
+/* Whom to wake when something was pushed; NULL (at first): nobody. Before the ring is used. */
+void qr_ring_set_bell(qr_ring_t *r, qr_bell_t *bell);
 
 /* Producer: copies item in; false if full. */
 bool qr_ring_push(qr_ring_t *r, const void *item) QR_WARN_UNUSED;

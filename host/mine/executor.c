@@ -14,8 +14,6 @@
 #define FORWARD_ROWS 256u /* rows of one target-value job */
 #define ROLLOUT_STEPS 8u  /* environment steps of one poll */
 
-enum stage { IDLE, GATHER, TARGETS, TRAIN, ROOT, ACT, EVALUATE };
-
 struct qr_executor {
   const qr_chain_cfg_t *cfg;
   const qr_accel_ops_t *accel;
@@ -24,7 +22,7 @@ struct qr_executor {
   uint32_t digest_cnt[QR_TASK_MAX_CNT];
   qr_qcache_t *qcache;
   qr_exec_job_t *job;
-  enum stage stage;
+  enum qr_exec_stage stage;
   bool cancel;
   qr_hash_t sigma, rho;
   qr_header_t claimed; /* VERIFY: the header as it came */
@@ -108,7 +106,8 @@ int qr_executor_init(qr_executor_t **out, const qr_chain_cfg_t *cfg, const qr_ac
   x->missing = take(total * sizeof *x->missing, &ok);
   x->digests = take((size_t)cfg->p.step_cnt * digests * sizeof *x->digests, &ok);
   x->forward_obs = take(FORWARD_ROWS * obs, &ok);
-  x->q = take(FORWARD_ROWS * QR_ENV_ACTION_MAX_CNT * sizeof *x->q, &ok);
+  uint32_t q_rows = cfg->p.segment_rows > FORWARD_ROWS ? cfg->p.segment_rows : FORWARD_ROWS;
+  x->q = take((size_t)q_rows * QR_ENV_ACTION_MAX_CNT * sizeof *x->q, &ok);
   x->live = take(E_CNT * sizeof *x->live, &ok);
   x->qcache = qr_qcache_init(cfg, CACHED_TARGET_CNT);
   int err = ok && x->qcache ? accel->queue_open(dev, &x->queue) : QR_ERR_NOMEM;
@@ -147,7 +146,7 @@ void qr_executor_cancel(qr_executor_t *x) {
 static void finish(qr_executor_t *x) {
   x->job->done = true;
   x->job = NULL;
-  x->stage = IDLE;
+  x->stage = QR_EXEC_IDLE;
 }
 
 static void fail(qr_executor_t *x, int err) {
@@ -160,7 +159,7 @@ static void refute(qr_executor_t *x, enum qr_verdict v) {
   finish(x);
 }
 
-static void begin_rollout(qr_executor_t *x, enum stage stage) {
+static void begin_rollout(qr_executor_t *x, enum qr_exec_stage stage) {
   x->stage = stage;
   x->t = 0;
   x->rollout_return = 0;
@@ -168,7 +167,7 @@ static void begin_rollout(qr_executor_t *x, enum stage stage) {
 
 static void begin_evaluation(qr_executor_t *x, const qr_hash_t *feed) {
   const qr_env_t *env = env_of(x);
-  begin_rollout(x, EVALUATE);
+  begin_rollout(x, QR_EXEC_EVALUATE);
   for (uint32_t i = 0; i < E_CNT; i++) env->start(&x->live[i], feed, i);
 }
 
@@ -176,7 +175,7 @@ void qr_executor_start(qr_executor_t *x, qr_exec_job_t *job) {
   QR_ASSERT(!x->job);
   x->job = job;
   x->cancel = false;
-  job->done = job->cancelled = job->won = false;
+  job->done = job->cancelled = job->won = job->replayed = job->trained = false;
   job->err = QR_OK;
   job->verdict = QR_VERDICT_OK;
   job->steps_done = 0;
@@ -190,7 +189,19 @@ void qr_executor_start(qr_executor_t *x, qr_exec_job_t *job) {
   x->gather_k = 0;
   x->missing_cnt = x->missing_done = x->trace_cnt = 0;
   qr_qcache_bind(x->qcache, job->view, &x->qview);
-  x->stage = GATHER;
+  x->stage = job->mode == QR_EXEC_VERIFY ? QR_EXEC_REPLAY : QR_EXEC_GATHER;
+}
+
+/* The segment as the block's actions give it. Whether they are the model's choices is looked at
+   once the model is there; who builds on this block need not wait for it. */
+static void replay(qr_executor_t *x) {
+  qr_exec_job_t *job = x->job;
+  const qr_view_t *v = job->view;
+  memcpy(job->actions, job->body->actions, job->segment->seg->row_cnt);
+  qr_view_rebuild_segment(job->segment, &v->parent, job->task, qr_view_start_states(v),
+                          job->actions);
+  job->replayed = true;
+  x->stage = QR_EXEC_GATHER;
 }
 
 /* One step's minibatch: observations and actions copied out, rows without a known target value
@@ -210,7 +221,7 @@ static void gather(qr_executor_t *x) {
     x->qview.known[s][r] = 1; /* becomes true before anything reads it */
     x->missing[x->missing_cnt++] = rows[b];
   }
-  if (++x->gather_k == x->cfg->p.step_cnt) x->stage = TARGETS;
+  if (++x->gather_k == x->cfg->p.step_cnt) x->stage = QR_EXEC_TARGETS;
 }
 
 /* Sends a forward job; false if the accelerator refused. */
@@ -269,7 +280,7 @@ static void send_attempt(qr_executor_t *x) {
       .digests = x->digests,
       .td_abs_sum = x->td_abs_sum,
   };
-  x->stage = TRAIN;
+  x->stage = QR_EXEC_TRAIN;
   if (x->accel->submit(x->queue, &x->accel_job))
     fail(x, QR_ERR_IO);
   else
@@ -332,23 +343,25 @@ static void find_root(qr_executor_t *x) {
       finish(x);
     return;
   }
-  const qr_view_t *v = job->view;
   job->facts = (qr_exec_facts_t){.task = job->task, .td_abs_sum = x->td_abs_sum[0]};
-  job->facts.eligible = !v->has_td_limit || job->facts.td_abs_sum <= v->td_limit;
+  job->trained = true;
   x->rho = qr_header_rho(&x->sigma, &h->model_out, &h->trace_last);
-  begin_rollout(x, ACT);
-  qr_hash_t feed = qr_view_act_feed(&v->parent, job->task);
-  qr_segment_begin(job->segment->seg, qr_view_start_states(v), &feed, x->live);
+  begin_rollout(x, job->mode == QR_EXEC_VERIFY ? QR_EXEC_CHECK_ACTIONS : QR_EXEC_ACT);
+  if (job->mode == QR_EXEC_VERIFY) return;
+  qr_hash_t feed = qr_view_act_feed(&job->view->parent, job->task);
+  qr_segment_begin(job->segment->seg, qr_view_start_states(job->view), &feed, x->live);
 }
 
-static void choose_greedily(qr_executor_t *x) {
+/* q: of the E instances. */
+static void choose_greedily(qr_executor_t *x, const int32_t *q) {
   uint32_t a_cnt = action_cnt_of(x);
   for (uint32_t i = 0; i < E_CNT; i++) {
-    x->rollout_actions[i] = (uint8_t)qr_step_argmax(x->q + (size_t)i * a_cnt, a_cnt);
+    x->rollout_actions[i] = (uint8_t)qr_step_argmax(q + (size_t)i * a_cnt, a_cnt);
   }
 }
 
-static void explore(qr_executor_t *x) {
+static void choose_as_actor(qr_executor_t *x, const int32_t *q) {
+  choose_greedily(x, q);
   uint32_t eps = qr_params_eps(&x->cfg->p.tasks[x->job->task], x->job->view->task_idx),
            a_cnt = action_cnt_of(x);
   for (uint32_t i = 0; i < E_CNT; i++) {
@@ -363,7 +376,6 @@ static void end_acting(qr_executor_t *x) {
   qr_exec_job_t *job = x->job;
   qr_segment_t *seg = job->segment->seg;
   qr_header_t *h = &job->header;
-  qr_segment_end(seg, x->live);
   qr_body_t body = {.step_cnt = (uint16_t)x->trace_cnt,
                     .trace = job->trace,
                     .action_cnt = seg->row_cnt,
@@ -387,18 +399,27 @@ static void end_acting(qr_executor_t *x) {
 }
 
 static void act_once(qr_executor_t *x) {
-  qr_exec_job_t *job = x->job;
-  choose_greedily(x);
-  explore(x);
-  uint8_t *recorded = job->actions + (size_t)x->t * E_CNT;
-  memcpy(recorded, x->rollout_actions, E_CNT);
-  if (job->mode == QR_EXEC_VERIFY &&
-      memcmp(recorded, job->body->actions + (size_t)x->t * E_CNT, E_CNT)) {
+  qr_segment_t *seg = x->job->segment->seg;
+  choose_as_actor(x, x->q);
+  memcpy(x->job->actions + (size_t)x->t * E_CNT, x->rollout_actions, E_CNT);
+  qr_segment_apply(seg, x->t, x->live, x->rollout_actions);
+  if (++x->t < seg->row_cnt / E_CNT) return;
+  qr_segment_end(seg, x->live);
+  end_acting(x);
+}
+
+/* All rows of the segment went through the model at once. As long as the actions are right, so are
+   the states that they lead to: the first wrong one shows. */
+static void check_actions(qr_executor_t *x) {
+  const qr_exec_job_t *job = x->job;
+  uint32_t a_cnt = action_cnt_of(x);
+  for (x->t = 0; x->t < job->segment->seg->row_cnt / E_CNT; x->t++) {
+    choose_as_actor(x, x->q + (size_t)x->t * E_CNT * a_cnt);
+    if (!memcmp(x->rollout_actions, job->body->actions + (size_t)x->t * E_CNT, E_CNT)) continue;
     refute(x, QR_VERDICT_ACTIONS);
     return;
   }
-  qr_segment_apply(job->segment->seg, x->t, x->live, x->rollout_actions);
-  if (++x->t == job->segment->seg->row_cnt / E_CNT) end_acting(x);
+  end_acting(x);
 }
 
 /* Return of policy 0 over the same evaluation rows. */
@@ -438,7 +459,7 @@ static void end_evaluation(qr_executor_t *x) {
 static void evaluate_once(qr_executor_t *x) {
   const qr_env_t *env = env_of(x);
   bool done;
-  choose_greedily(x);
+  choose_greedily(x, x->q);
   for (uint32_t i = 0; i < E_CNT; i++) {
     x->rollout_return += env->step(&x->live[i], x->rollout_actions[i], &done);
   }
@@ -447,21 +468,24 @@ static void evaluate_once(qr_executor_t *x) {
 
 static void send_rollout_forward(qr_executor_t *x) {
   const int8_t *obs = x->forward_obs;
-  uint32_t obs_sz = obs_sz_of(x);
-  if (x->stage == ACT) {
+  uint32_t obs_sz = obs_sz_of(x), row_cnt = E_CNT;
+  if (x->stage == QR_EXEC_CHECK_ACTIONS) {
+    obs = x->job->segment->seg->obs;
+    row_cnt = x->job->segment->seg->row_cnt;
+  } else if (x->stage == QR_EXEC_ACT) {
     obs = qr_segment_observe(x->job->segment->seg, x->t, x->live);
   } else {
     for (uint32_t i = 0; i < E_CNT; i++)
       env_of(x)->observe(&x->live[i], x->forward_obs + (size_t)i * obs_sz);
   }
   const uint8_t *model = x->job->mode == QR_EXEC_SCORE ? x->job->model_in : x->job->model_out;
-  if (!send_forward(x, model, obs, E_CNT)) fail(x, QR_ERR_IO);
+  if (!send_forward(x, model, obs, row_cnt)) fail(x, QR_ERR_IO);
 }
 
 /* What to do when the accelerator has finished the job in flight. */
 static void land(qr_executor_t *x) {
   x->in_flight = false;
-  if (x->stage == TRAIN) {
+  if (x->stage == QR_EXEC_TRAIN) {
     follow_training(x);
     if (x->cancel) {
       x->job->cancelled = true;
@@ -471,12 +495,12 @@ static void land(qr_executor_t *x) {
     } else if (x->accel_job.err) {
       fail(x, x->accel_job.err);
     } else {
-      x->stage = ROOT;
+      x->stage = QR_EXEC_ROOT;
     }
     return;
   }
   if (x->cancel || x->accel_job.err) {
-    if (x->stage == TARGETS) forget_missing(x);
+    if (x->stage == QR_EXEC_TARGETS) forget_missing(x);
     x->job->cancelled = x->cancel;
     if (x->cancel)
       finish(x);
@@ -484,37 +508,43 @@ static void land(qr_executor_t *x) {
       fail(x, x->accel_job.err);
     return;
   }
-  if (x->stage == TARGETS)
+  if (x->stage == QR_EXEC_TARGETS)
     keep_target_values(x);
-  else if (x->stage == ACT)
+  else if (x->stage == QR_EXEC_ACT)
     act_once(x);
+  else if (x->stage == QR_EXEC_CHECK_ACTIONS)
+    check_actions(x);
   else
     evaluate_once(x);
 }
 
 static void advance(qr_executor_t *x) {
   switch (x->stage) {
-  case GATHER: gather(x); break;
-  case TARGETS: compute_targets(x); break;
-  case ROOT: find_root(x); break;
-  case ACT:
-  case EVALUATE: send_rollout_forward(x); break;
+  case QR_EXEC_REPLAY: replay(x); break;
+  case QR_EXEC_GATHER: gather(x); break;
+  case QR_EXEC_TARGETS: compute_targets(x); break;
+  case QR_EXEC_ROOT: find_root(x); break;
+  case QR_EXEC_ACT:
+  case QR_EXEC_CHECK_ACTIONS:
+  case QR_EXEC_EVALUATE: send_rollout_forward(x); break;
   default: QR_ASSERT(!"a stage that waits has a job in flight");
   }
 }
 
+enum qr_exec_stage qr_executor_stage(const qr_executor_t *x) { return x->stage; }
+
 bool qr_executor_poll(qr_executor_t *x) {
   if (!x->job) return false;
-  uint32_t rounds = x->stage == ACT || x->stage == EVALUATE ? 2 * ROLLOUT_STEPS : 1;
+  uint32_t rounds = x->stage == QR_EXEC_ACT || x->stage == QR_EXEC_EVALUATE ? 2 * ROLLOUT_STEPS : 1;
   for (uint32_t i = 0; i < rounds && x->job; i++) {
     if (x->in_flight) {
       x->accel->poll(x->queue);
       if (x->accel_job.finished)
         land(x);
-      else if (x->stage == TRAIN)
+      else if (x->stage == QR_EXEC_TRAIN)
         follow_training(x);
     } else if (x->cancel) {
-      if (x->stage == GATHER || x->stage == TARGETS) forget_missing(x);
+      if (x->stage == QR_EXEC_GATHER || x->stage == QR_EXEC_TARGETS) forget_missing(x);
       x->job->cancelled = true;
       finish(x);
     } else {

@@ -11,6 +11,19 @@
 
 typedef struct qr_executor qr_executor_t;
 
+enum qr_exec_stage {
+  QR_EXEC_IDLE,
+  QR_EXEC_REPLAY, /* a verifier plays the block's actions */
+  QR_EXEC_GATHER,
+  QR_EXEC_TARGETS,
+  QR_EXEC_TRAIN,
+  QR_EXEC_ROOT,
+  QR_EXEC_ACT,
+  QR_EXEC_CHECK_ACTIONS, /* a verifier looks at all of them at once */
+  QR_EXEC_EVALUATE,
+  QR_EXEC_STAGE_CNT
+};
+
 enum qr_exec_mode {
   QR_EXEC_MINE,   /* an attempt; goes on past the training only with a valid ticket */
   QR_EXEC_VERIFY, /* a block; ends at the first contradiction */
@@ -30,6 +43,10 @@ typedef struct {
   /* MINE: prefix in, suffix out once won. VERIFY: the block's header; suffix fields are overwritten
      by what was recomputed, as far as execution came (compare with what was claimed). */
   qr_header_t header;
+  /* VERIFY, while it runs: what will not change any more and others may read from now on. The
+     segment is what the body's actions give, right or wrong; a trained model_out has the root
+     and the ticket that the header claims, and facts.td_abs_sum is known. */
+  bool replayed, trained;
   /* results */
   bool done;
   bool cancelled;
@@ -53,6 +70,8 @@ void qr_executor_fini(qr_executor_t *x); /* no job in progress */
 void qr_executor_start(qr_executor_t *x, qr_exec_job_t *job);
 /* One piece of work; returns true if a job was in progress. */
 bool qr_executor_poll(qr_executor_t *x);
+/* Where the job in progress stands. */
+enum qr_exec_stage qr_executor_stage(const qr_executor_t *x);
 /* Ends the job early: it becomes done with cancelled set, after the training step in progress. */
 void qr_executor_cancel(qr_executor_t *x);
 

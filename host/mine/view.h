@@ -11,7 +11,7 @@
 typedef struct {
   uint32_t task;
   uint64_t td_abs_sum; /* sum of absolute TD errors at step 0 */
-  bool eligible;       /* may become the target model */
+  bool eligible;       /* may become the target model; the owner of the tree knows */
   int64_t model_return,
       rule_return; /* evaluation returns of the outgoing model and of policy 0, Q16 sums */
 } qr_exec_facts_t;
@@ -25,8 +25,6 @@ typedef struct {
   qr_segment_obj_t *segments[QR_VIEW_SEGMENT_MAX_CNT]; /* references held */
   qr_model_obj_t *target;                              /* reference held */
   qr_hash_t replay_root;                               /* of the task before this block */
-  bool has_td_limit;                                   /* an eligible block lies in the window: */
-  uint64_t td_limit;                                   /* eligible iff td_abs_sum <= td_limit */
 } qr_view_t;
 
 /* Pool of views whose references are dropped with them. */

@@ -133,9 +133,10 @@ typedef struct {
   qr_peer_id_t peer;   /* who has the role, 0: nobody */
   qr_peer_id_t forced; /* sync from this one next, whatever it claims */
   uint64_t head, given, asked, tail;
-  uint64_t deadline_ns; /* for the peer, while it owes us something */
-  uint64_t verdict_ns;  /* last sign of life of the application */
-  uint64_t fruit_ns;    /* when a block of this role was last accepted, 0: none yet */
+  uint64_t deadline_ns;         /* for the peer, while it owes us something */
+  uint64_t verdict_ns;          /* last sign of life of the application */
+  uint64_t fruit_ns;            /* when a block of this role was last accepted, 0: none yet */
+  uint64_t began_ns, fruit_cnt; /* of the role: when it began, blocks accepted since */
   bool hashes_asked;
   bool end;               /* the peer has no more hashes now */
   bool gained;            /* a block was accepted since the last empty queue */

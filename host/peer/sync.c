@@ -14,7 +14,8 @@
 #define NO_ROOM_NS                                                                                 \
   (1 * QR_PEER_SEC) /* after the application dropped a block for want of room or of its model */
 #define LONG_NS (600 * QR_PEER_SEC)
-#define FAIL_MAX_CNT 3u /* in a row; then the connection ends */
+#define TOLD_MIN_CNT 10u /* blocks that make a sync worth a line in the log */
+#define FAIL_MAX_CNT 3u  /* in a row; then the connection ends */
 #define UNDER_WAY_MAX_CNT                                                                          \
   40u /* blocks between question and verdict: the application holds so many of one peer */
 #define COST_TIMEOUT 25u
@@ -102,7 +103,8 @@ static void begin(qr_peers_t *p) {
   y->given = y->asked = y->tail = y->head;
   y->hashes_asked = y->end = y->gained = false;
   y->deadline_ns = p->now_ns + GRACE_NS;
-  y->fruit_ns = 0;
+  y->fruit_ns = y->fruit_cnt = 0;
+  y->began_ns = p->now_ns;
   p->stats.syncs++;
   p->work_cnt++;
 }
@@ -246,6 +248,7 @@ bool qr_peer_sync_verdict(qr_peers_t *p, qr_peer_id_t from, const qr_hash_t *h, 
   case QR_VERDICT_OK:
     y->gained = true;
     y->fruit_ns = p->now_ns;
+    y->fruit_cnt++;
     s->sync_fail_cnt = 0;
     break;
   case QR_VERDICT_DUPLICATE: break;
@@ -274,10 +277,18 @@ void qr_peer_sync_model_failed(qr_peers_t *p, const qr_hash_t *h) {
 
 /* ---- poll ---- */
 
+/* From the first question for hashes until the last block was durable. */
+static void tell_synced(const qr_peers_t *p) {
+  qr_log(QR_LOG_INFO, QR_PEER_TILE, "event=synced height=%llu blocks=%llu ms=%.1f",
+         (unsigned long long)p->tip.height, (unsigned long long)p->sync.fruit_cnt,
+         (double)(p->now_ns - p->sync.began_ns) / 1e6);
+}
+
 /* Everything the peer gave is judged and it has no more. */
 static void finish(qr_peers_t *p, qr_peer_slot_t *s) {
   qr_peer_sync_t *y = &p->sync;
   if (!worth(p, s)) {
+    if (y->fruit_cnt >= TOLD_MIN_CNT) tell_synced(p);
     s->sync_fail_cnt = 0;
     cut(p);
   } else if (y->gained) {

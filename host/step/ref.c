@@ -21,6 +21,8 @@ struct qr_ref {
   uint32_t k, lr_shift;
   uint64_t *digests, td_abs_sum;
   int32_t exp[QR_STEP_EXP_MAX_CNT];
+  qr_ref_seen_t seen;
+  void *seen_arg;
 };
 
 /* Memory. The same walk measures (base NULL) and places. */
@@ -95,6 +97,11 @@ qr_ref_t *qr_ref_init(void *mem, const qr_net_t *net, const qr_step_prog_t *prog
   return r;
 }
 
+void qr_ref_watch(qr_ref_t *r, qr_ref_seen_t seen, void *arg) {
+  r->seen = seen;
+  r->seen_arg = arg;
+}
+
 /* Arithmetic shared by the program's ops and the forward pass. */
 
 static void make_w7(int8_t *dst, const int16_t *masters, size_t cnt) {
@@ -157,6 +164,7 @@ static void op_dither(qr_ref_t *r, const qr_step_op_t *op) {
 static void op_gemm(qr_ref_t *r, const qr_step_op_t *op) {
   int32_t *dst = r->buf[op->dst];
   qr_ref_gemm(&r->pack, op, r->buf[op->src0], r->buf[op->src1], dst);
+  if (r->seen) r->seen(r->seen_arg, op, r->pack.a, r->pack.b, dst);
   if (op->digest != QR_STEP_NO_DIGEST)
     r->digests[op->digest] = qr_ref_digest(dst, op->m, op->n, &r->sigma, r->k, op->digest);
 }

@@ -51,24 +51,35 @@ typedef struct {
   uint8_t tx[QR_TX_SZ]; /* RELAY_TX */
 } qr_outbound_t;
 
-/* chain -> verify and back */
+/* chain -> verify: the next one only after the last one was DONE */
+#define QR_VERIFY_MAX_CNT 8u /* verify tiles of a node */
 typedef struct {
   uint64_t tag; /* the chain tile's */
+  bool cancel;  /* the order with this tag is no longer wanted; nothing else is set */
   qr_view_t *view;
   qr_block_obj_t *block;
   qr_model_obj_t *model_in;
 } qr_verify_order_t;
+
+/* verify -> chain: up to three for an order, in this order; the first two as soon as they are
+   known, so that the blocks that follow need not wait for the verdict */
+enum qr_verify_news {
+  QR_VERIFY_REPLAYED, /* segment: what the block's actions give */
+  QR_VERIFY_TRAINED,  /* model_out: it has the claimed root; facts.td_abs_sum */
+  QR_VERIFY_DONE
+};
 typedef struct {
   uint64_t tag;
+  enum qr_verify_news news;
+  qr_segment_obj_t *segment; /* REPLAYED */
+  qr_model_obj_t *model_out; /* TRAINED */
+  qr_exec_facts_t facts;     /* TRAINED, DONE; but for eligible, which the chain tile knows */
+  /* DONE; verdict OK: REPLAYED and TRAINED came before */
   int err; /* QR_ERR_IO: the accelerator failed, nothing is known; QR_ERR_NOMEM: pools exhausted */
   enum qr_verdict verdict;
   qr_header_t recomputed; /* the header with what execution found */
-  qr_exec_facts_t facts;
   uint32_t steps_done;
   uint64_t exec_ns;
-  qr_view_t *view;           /* of the order */
-  qr_segment_obj_t *segment; /* verdict OK */
-  qr_model_obj_t *model_out; /* verdict OK */
 } qr_verify_result_t;
 
 /* chain -> mine: what to mine on now; replaces whatever came before */
@@ -91,6 +102,10 @@ typedef struct {
   _Atomic uint64_t
       steps_kept; /* less those of a line that the chain's model replaced before it had won */
 } qr_mine_stats_t;
+/* Of one verify tile; time is that of blocks, not of waiting for them. */
+typedef struct {
+  _Atomic uint64_t block_cnt, stage_ns[QR_EXEC_STAGE_CNT];
+} qr_verify_stats_t;
 typedef struct {
   _Atomic uint32_t peer_cnt;
   _Atomic bool syncing;

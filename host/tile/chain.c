@@ -8,7 +8,8 @@
 #include "crypto/hash.h"
 
 #define INBOUND_PER_POLL 32
-#define VIEW_CNT 16u
+/* One for each block in execution or judged, one that is mined on, and a few that miners let go. */
+#define VIEW_CNT (QR_CAND_MAX_CNT + 8u)
 
 void qr_chain_out(qr_chain_tile_t *t, const qr_outbound_t *out) {
   if (t->cfg.to_net && qr_ring_push(t->cfg.to_net, out)) return;
@@ -164,8 +165,14 @@ qr_hash_t qr_chain_tile_state_digest(qr_chain_tile_t *t) {
       qr_hash_t seg = qr_segment_hash(v->segments[s]->seg);
       qr_hash_add(&h, &seg, sizeof seg);
     }
-    qr_hash_add_u64(&h, v->has_td_limit ? v->td_limit : 0);
     qr_pool_unref(v);
+    qr_node_t *n = qr_chain_task_tip(tip, i);
+    for (uint32_t k = 0; n && k < t->chain->p.target_window; k++, n = n->task_parent) {
+      const qr_exec_t *e = qr_chain_exec(t, n);
+      QR_ASSERT(e);
+      qr_hash_add_u64(&h, e->facts.td_abs_sum);
+      qr_hash_add_u64(&h, e->facts.eligible);
+    }
   }
   qr_hash_end(&h, &out);
   return out;

@@ -18,7 +18,8 @@ typedef struct {
   qr_store_t *store;
   const qr_clock_t *clock;
   qr_ring_t *from_net, *to_net; /* qr_inbound_t, qr_outbound_t; to_net NULL: no network */
-  qr_ring_t *verify_orders, *verify_results;
+  uint32_t verify_cnt;          /* at least 1 */
+  qr_ring_t *verify_orders[QR_VERIFY_MAX_CNT], *verify_results[QR_VERIFY_MAX_CNT];
   qr_ring_t *mine_orders, *mine_found; /* mine_orders NULL: no miner */
   qr_ring_t *queries, *replies;        /* qr_query_t, qr_reply_t */
   const qr_mine_stats_t *mine_stats;

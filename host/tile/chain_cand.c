@@ -8,11 +8,12 @@
 /* A block whose parent or model has not come by then is forgotten; peers that have it will offer it
  * again. */
 #define WAIT_NS 60000000000ull
-#define ORDERS_PER_POLL 4
 
-/* A ticket costs a liar a hash, and an execution costs us much more. Between its parent's verdict
- * and its own a peer has so many blocks at most: a sync has one, forks seldom make it two. */
-#define BEGUN_MAX_CNT 4u
+/* A ticket costs a liar a hash, and an execution costs us much more. So many blocks of a peer have
+ * begun and are not yet decided at most: enough for a sync to keep every verify tile busy while the
+ * models of the next ones come. */
+#define BEGUN_BASE_CNT 2u
+#define BEGUN_PER_TILE_CNT 2u
 /* Places that nobody gets who has FEW_CNT already; what is left is enough for a whole sync. */
 #define RESERVED_CNT 16u
 #define FEW_CNT 4u
@@ -28,9 +29,11 @@ static void reject(qr_chain_tile_t *t, uint32_t peer, const qr_hash_t *hash, enu
       t, &(qr_outbound_t){.kind = QR_OUT_REJECTED, .peer = peer, .hash = *hash, .verdict = v});
 }
 
-static void release(qr_cand_t *c) {
+void qr_chain_release(qr_chain_tile_t *t, qr_cand_t *c) {
+  if (c->state == QR_CAND_RUNNING) qr_chain_cancel_order(t, c->seq);
   qr_pool_unref(c->block);
   qr_pool_unref(c->model);
+  qr_pool_unref(c->view);
   *c = (qr_cand_t){0};
 }
 
@@ -42,21 +45,29 @@ static qr_cand_t *find_cand(qr_chain_tile_t *t, const qr_hash_t *hash) {
   return NULL;
 }
 
-/* Candidates that wait for n, one at a time. */
+/* Candidates that stand on n, one at a time, however far they have come. */
 static qr_cand_t *find_child(qr_chain_tile_t *t, const qr_node_t *n) {
   for (uint32_t i = 0; i < QR_CAND_MAX_CNT; i++) {
-    if (t->cands[i].state == QR_CAND_PARENT && t->cands[i].node->parent == n) return &t->cands[i];
+    qr_cand_t *c = &t->cands[i];
+    if (c->state && !c->is_query && c->node->parent == n) return c;
   }
   return NULL;
 }
 
-/* Takes a candidate and all that wait for it out as if they had never come: nobody is to blame. */
-static void forget(qr_chain_tile_t *t, qr_cand_t *c, bool tell) {
+/* The end of a candidate that was not accepted, and of what is known of its block. */
+static void drop(qr_chain_tile_t *t, qr_cand_t *c) {
+  qr_chain_exec_free(c->node->user);
+  c->node->user = NULL;
+  qr_chain_release(t, c);
+}
+
+/* Takes a candidate and all that stand on it out as if they had never come: nobody is to blame. */
+void qr_chain_forget(qr_chain_tile_t *t, qr_cand_t *c, bool tell) {
   qr_node_t *n = c->node;
   qr_cand_t *child;
-  while ((child = find_child(t, n))) forget(t, child, true);
+  while ((child = find_child(t, n))) qr_chain_forget(t, child, true);
   if (tell) reject(t, c->block->peer, &n->hash, QR_VERDICT_WITNESS_MISSING);
-  release(c);
+  drop(t, c);
   qr_tree_forget(t->tree, n);
 }
 
@@ -66,18 +77,19 @@ static void refute(qr_chain_tile_t *t, qr_cand_t *c, enum qr_verdict v) {
   qr_cand_t *child;
   while ((child = find_child(t, n))) refute(t, child, QR_VERDICT_PARENT_INVALID);
   reject(t, c->block->peer, &n->hash, v);
-  release(c);
+  drop(t, c);
   qr_tree_invalid(t->tree, n);
 }
 
-/* Who sent a wrong block is about to lose its connection: what else it sent is not looked at. */
+/* Who sent a wrong block is about to lose its connection: what else it sent is not looked at,
+   unless it is being executed or has been. */
 static void condemn(qr_chain_tile_t *t, qr_cand_t *c, enum qr_verdict v) {
   uint32_t peer = c->block->peer;
   refute(t, c, v);
   for (uint32_t i = 0; peer && i < QR_CAND_MAX_CNT; i++) {
     qr_cand_t *o = &t->cands[i];
-    bool idle = o->state && o->state != QR_CAND_RUNNING && !o->is_query;
-    if (idle && o->block->peer == peer) forget(t, o, true);
+    bool idle = o->state && o->state < QR_CAND_RUNNING && !o->is_query;
+    if (idle && o->block->peer == peer) qr_chain_forget(t, o, true);
   }
 }
 
@@ -97,9 +109,7 @@ static enum settled settled_by(enum qr_verdict v) {
   }
 }
 
-/* What an executed twin with the same prefix says about a header: OK if there is none, or if it
- * settles nothing. */
-static enum qr_verdict check_by_sigma(const qr_chain_tile_t *t, const qr_header_t *h) {
+enum qr_verdict qr_chain_check_by_sigma(const qr_chain_tile_t *t, const qr_header_t *h) {
   qr_hash_t sigma = qr_header_sigma(h);
   for (uint32_t i = 0; i < QR_SIGMA_MAX_CNT; i++) {
     const qr_header_t *e = &t->by_sigma[i].header;
@@ -135,36 +145,75 @@ static uint32_t begun_cnt(const qr_chain_tile_t *t, uint32_t peer) {
   return cnt;
 }
 
-/* The parent is executed: ledger rules, then the incoming model. */
+/* A verdict without execution. Like one with it, it is told only when the parent's is known: a
+   block whose parent is wrong is wrong for that. */
+void qr_chain_judge(qr_cand_t *c, enum qr_verdict v) {
+  c->state = QR_CAND_JUDGED;
+  c->result = (qr_verify_result_t){.verdict = v, .recomputed = c->node->header};
+}
+
+/* Finds the incoming model in memory, among those of executed blocks or of the blocks in execution
+   that c stands on. True if one of the latter will have it once it is trained. */
+static bool supply_model(qr_chain_tile_t *t, qr_cand_t *c) {
+  const qr_header_t *h = &c->node->header;
+  qr_model_obj_t *m = qr_chain_find_model(t, &h->model_in);
+  for (const qr_node_t *n = c->node->parent; !m && n->state != QR_NODE_EXECUTED; n = n->parent) {
+    const qr_exec_t *e = n->user;
+    const qr_cand_t *ancestor = find_cand(t, &n->hash);
+    if (qr_hash_eq(&n->header.model_in, &h->model_in)) m = ancestor->model;
+    if (m || !qr_hash_eq(&n->header.model_out, &h->model_in)) continue;
+    m = e->model_out;
+    if (!m && n->header.task == h->task) return true;
+  }
+  if (!m || m->task != h->task) return false;
+  c->model = qr_pool_ref(m);
+  c->state = QR_CAND_READY;
+  return false;
+}
+
+void qr_chain_supply_models(qr_chain_tile_t *t) {
+  for (uint32_t i = 0; i < QR_CAND_MAX_CNT; i++) {
+    qr_cand_t *c = &t->cands[i];
+    if (c->state == QR_CAND_MODEL && !c->asked) (void)supply_model(t, c);
+  }
+}
+
+/* The parent has begun: ledger rules, then the incoming model. */
 static void begin(qr_chain_tile_t *t, qr_cand_t *c, uint64_t now_ns) {
   const qr_header_t *h = &c->node->header;
   int err = QR_OK;
-  if (c->block->peer && begun_cnt(t, c->block->peer) >= BEGUN_MAX_CNT) {
-    forget(t, c, true);
-    return;
-  }
-  enum qr_verdict v = check_by_sigma(t, h);
-  if (!v) v = qr_chain_ledger_check(t, c->node, &c->block->body, &err);
-  if (v) {
-    condemn(t, c, v);
-    return;
-  }
+  enum qr_verdict v = qr_chain_check_by_sigma(t, h);
+  if (!v) v = qr_chain_begin(t, c->node, &c->block->body, &err);
   if (err) {
     qr_chain_fail(t, "check a block against the ledger", err);
     return;
   }
-  c->since_ns = now_ns;
-  if (!c->model) {
-    qr_model_obj_t *known = qr_chain_find_model(t, &h->model_in);
-    if (known && known->task == h->task) c->model = qr_pool_ref(known);
+  if (v) {
+    qr_chain_judge(c, v);
+    return;
   }
+  c->since_ns = now_ns;
   c->state = c->model ? QR_CAND_READY : QR_CAND_MODEL;
-  if (c->state == QR_CAND_READY) return;
+  if (c->model || supply_model(t, c) || c->state == QR_CAND_READY) return;
+  c->asked = true;
   qr_chain_out(t, &(qr_outbound_t){.kind = QR_OUT_FETCH_MODEL,
                                    .peer = c->block->peer,
                                    .hash = c->node->hash,
                                    .root = h->model_in,
                                    .sz = t->chain->nets[h->task].model_sz});
+}
+
+/* The waiting candidate that came first of those that may begin; NULL if none. */
+static qr_cand_t *next_to_begin(qr_chain_tile_t *t) {
+  uint32_t begun_max_cnt = BEGUN_BASE_CNT + BEGUN_PER_TILE_CNT * t->cfg.verify_cnt;
+  qr_cand_t *first = NULL;
+  for (uint32_t i = 0; i < QR_CAND_MAX_CNT; i++) {
+    qr_cand_t *c = &t->cands[i];
+    if (c->state != QR_CAND_PARENT || !qr_chain_has_begun(c->node->parent)) continue;
+    if (first && first->seq < c->seq) continue;
+    if (!c->block->peer || begun_cnt(t, c->block->peer) < begun_max_cnt) first = c;
+  }
+  return first;
 }
 
 static qr_cand_t *free_cand(qr_chain_tile_t *t) {
@@ -213,12 +262,11 @@ void qr_chain_offer(qr_chain_tile_t *t, qr_inbound_t *in, uint64_t now_ns) {
                    .model = in->model,
                    .since_ns = now_ns,
                    .seq = ++t->cand_seq};
-  if (n->parent->state == QR_NODE_EXECUTED) begin(t, c, now_ns);
 }
 
 void qr_chain_model(qr_chain_tile_t *t, qr_inbound_t *in, uint64_t now_ns) {
   qr_cand_t *c = find_cand(t, &in->hash);
-  if (!c || c->state != QR_CAND_MODEL || c->block->peer != in->peer ||
+  if (!c || c->state != QR_CAND_MODEL || !c->asked || c->block->peer != in->peer ||
       !qr_hash_eq(&c->node->header.model_in, &in->root)) {
     qr_pool_unref(in->model);
     return;
@@ -234,7 +282,7 @@ void qr_chain_model(qr_chain_tile_t *t, qr_inbound_t *in, uint64_t now_ns) {
     /* The sender is to blame, the block perhaps is not. */
     reject(t, in->peer, &in->hash, QR_VERDICT_WITNESS_ROOT);
     qr_pool_unref(in->model);
-    forget(t, c, false);
+    qr_chain_forget(t, c, false);
     return;
   }
   c->model = in->model;
@@ -245,19 +293,21 @@ void qr_chain_model(qr_chain_tile_t *t, qr_inbound_t *in, uint64_t now_ns) {
 void qr_chain_model_failed(qr_chain_tile_t *t, const qr_inbound_t *in) {
   qr_cand_t *c = find_cand(t, &in->hash);
   /* the same block may have come from another peer since, whose model is on its way */
-  if (c && c->state == QR_CAND_MODEL && c->block->peer == in->peer) forget(t, c, false);
+  if (c && c->state == QR_CAND_MODEL && c->asked && c->block->peer == in->peer)
+    qr_chain_forget(t, c, false);
 }
 
-static void conclude(qr_chain_tile_t *t, qr_cand_t *c, qr_verify_result_t *r, uint64_t now_ns) {
-  qr_node_t *n = c->node;
+/* This block's own verdict is there and its parent is executed, or its execution failed. */
+static void conclude(qr_chain_tile_t *t, qr_cand_t *c) {
+  const qr_verify_result_t *r = &c->result;
   if (r->err) {
     qr_log_limited(&t->log, QR_LOG_ERROR, "chain",
                    "event=execution-failed height=%llu cause=\"%s\"",
-                   (unsigned long long)n->header.height, qr_err_str(r->err));
-    forget(t, c, true);
+                   (unsigned long long)c->node->header.height, qr_err_str(r->err));
+    qr_chain_forget(t, c, true);
     return;
   }
-  if (settled_by(r->verdict) != NOTHING) remember_sigma(t, r);
+  if (c->view && settled_by(r->verdict) != NOTHING) remember_sigma(t, r);
   if (r->verdict) {
     condemn(t, c, r->verdict);
     return;
@@ -266,13 +316,12 @@ static void conclude(qr_chain_tile_t *t, qr_cand_t *c, qr_verify_result_t *r, ui
     t->blocks_verified++;
   else
     t->blocks_mined++;
-  qr_chain_accept(t, c, r, now_ns);
-  release(c);
-  qr_cand_t *child;
-  while (!t->failed && (child = find_child(t, n))) begin(t, child, now_ns);
+  qr_chain_accept(t, c);
+  qr_chain_release(t, c);
 }
 
-static void answer_verify(qr_chain_tile_t *t, qr_cand_t *c, const qr_verify_result_t *r) {
+static void answer_verify(qr_chain_tile_t *t, qr_cand_t *c) {
+  const qr_verify_result_t *r = &c->result;
   qr_reply_t reply = {.id = c->query_id, .kind = QR_QUERY_VERIFY, .err = r->err};
   const qr_header_t *h = &r->recomputed;
   reply.verify = (qr_reply_verify_t){
@@ -287,7 +336,7 @@ static void answer_verify(qr_chain_tile_t *t, qr_cand_t *c, const qr_verify_resu
       .step_cnt = r->steps_done,
       .exec_ns = r->exec_ns,
   };
-  release(c);
+  qr_chain_release(t, c);
   qr_chain_reply(t, &reply);
 }
 
@@ -299,74 +348,39 @@ static bool has_room(const qr_chain_tile_t *t) {
   return qr_ring_room(out) >= need;
 }
 
-static int take_results(qr_chain_tile_t *t, uint64_t now_ns) {
+/* The judged candidate that came first of those that can be concluded; NULL if none. */
+static qr_cand_t *next_to_conclude(qr_chain_tile_t *t) {
+  qr_cand_t *first = NULL;
+  for (uint32_t i = 0; i < QR_CAND_MAX_CNT; i++) {
+    qr_cand_t *c = &t->cands[i];
+    if (c->state != QR_CAND_JUDGED) continue;
+    bool waits = c->node->parent->state != QR_NODE_EXECUTED;
+    if (waits && !c->is_query && !c->result.err) continue;
+    if (!first || c->seq < first->seq) first = c;
+  }
+  return first;
+}
+
+static int conclude_all(qr_chain_tile_t *t) {
   int work = 0;
-  qr_verify_result_t r;
+  qr_cand_t *c;
   while (!t->failed && t->commit_cnt < QR_COMMIT_MAX_CNT && has_room(t) &&
-         qr_ring_pop(t->cfg.verify_results, &r)) {
-    for (uint32_t i = 0; i < QR_CAND_MAX_CNT; i++) {
-      qr_cand_t *c = &t->cands[i];
-      if (c->state != QR_CAND_RUNNING || c->seq != r.tag) continue;
-      if (c->is_query)
-        answer_verify(t, c, &r);
-      else
-        conclude(t, c, &r, now_ns);
-      break;
-    }
-    qr_pool_unref(r.view);
-    qr_pool_unref(r.segment);
-    qr_pool_unref(r.model_out);
+         (c = next_to_conclude(t))) {
+    if (c->is_query)
+      answer_verify(t, c);
+    else
+      conclude(t, c);
     work++;
   }
   return work;
 }
 
-/* The ready candidate that came first; NULL if none. */
-static qr_cand_t *next_ready(qr_chain_tile_t *t) {
-  qr_cand_t *first = NULL;
-  for (uint32_t i = 0; i < QR_CAND_MAX_CNT; i++) {
-    qr_cand_t *c = &t->cands[i];
-    if (c->state == QR_CAND_READY && (!first || c->seq < first->seq)) first = c;
-  }
-  return first;
-}
-
-static bool is_running(const qr_chain_tile_t *t) {
-  for (uint32_t i = 0; i < QR_CAND_MAX_CNT; i++) {
-    if (t->cands[i].state == QR_CAND_RUNNING) return true;
-  }
-  return false;
-}
-
-/* The pools do not hold what c needs. With others in execution that may change; else c must go, for
- * it would stop all behind it. */
-static void give_up(qr_chain_tile_t *t, qr_cand_t *c) {
-  if (t->failed || is_running(t)) return;
-  if (!c->is_query) {
-    forget(t, c, true);
-    return;
-  }
-  qr_reply_t reply = {.id = c->query_id, .kind = QR_QUERY_VERIFY, .err = QR_ERR_NOMEM};
-  release(c);
-  qr_chain_reply(t, &reply);
-}
-
-static int give_orders(qr_chain_tile_t *t) {
+static int begin_all(qr_chain_tile_t *t, uint64_t now_ns) {
   int work = 0;
-  for (; work < ORDERS_PER_POLL && !t->failed && qr_ring_room(t->cfg.verify_orders); work++) {
-    qr_cand_t *c = next_ready(t);
-    qr_view_t *v = c ? qr_chain_view(t, c->node->parent, c->node->header.task) : NULL;
-    if (!v) {
-      if (c) give_up(t, c);
-      break;
-    }
-    qr_verify_order_t o = {.tag = c->seq,
-                           .view = v,
-                           .block = qr_pool_ref(c->block),
-                           .model_in = qr_pool_ref(c->model)};
-    bool pushed = qr_ring_push(t->cfg.verify_orders, &o);
-    QR_ASSERT(pushed);
-    c->state = QR_CAND_RUNNING;
+  qr_cand_t *c;
+  while (!t->failed && has_room(t) && (c = next_to_begin(t))) {
+    begin(t, c, now_ns);
+    work++;
   }
   return work;
 }
@@ -374,29 +388,19 @@ static int give_orders(qr_chain_tile_t *t) {
 static void forget_late(qr_chain_tile_t *t, uint64_t now_ns) {
   for (uint32_t i = 0; i < QR_CAND_MAX_CNT; i++) {
     qr_cand_t *c = &t->cands[i];
-    bool waits = c->state == QR_CAND_PARENT || c->state == QR_CAND_MODEL;
-    if (waits && now_ns - c->since_ns > WAIT_NS) forget(t, c, true);
+    bool waits = c->state == QR_CAND_PARENT || (c->state == QR_CAND_MODEL && c->asked);
+    if (waits && now_ns - c->since_ns > WAIT_NS) qr_chain_forget(t, c, true);
   }
 }
 
 int qr_chain_poll_cands(qr_chain_tile_t *t, uint64_t now_ns) {
-  int work = take_results(t, now_ns);
+  int work = qr_chain_take_news(t);
+  work += conclude_all(t);
+  work += begin_all(t, now_ns);
   if (!has_room(t)) return work;
-  work += give_orders(t);
+  work += qr_chain_give_orders(t);
   if (!work) forget_late(t, now_ns);
   return work;
-}
-
-void qr_chain_cands_drop_all(qr_chain_tile_t *t) {
-  qr_verify_result_t r;
-  while (qr_ring_pop(t->cfg.verify_results, &r)) {
-    qr_pool_unref(r.view);
-    qr_pool_unref(r.segment);
-    qr_pool_unref(r.model_out);
-  }
-  for (uint32_t i = 0; i < QR_CAND_MAX_CNT; i++) {
-    if (t->cands[i].state) release(&t->cands[i]);
-  }
 }
 
 bool qr_chain_verify_query(qr_chain_tile_t *t, const qr_query_t *q, uint64_t now_ns, int *err) {

@@ -102,6 +102,7 @@ static int64_t load(qr_chain_tile_t *t, enum qr_store_table table, const qr_hash
 
 qr_exec_t *qr_chain_exec(qr_chain_tile_t *t, qr_node_t *n) {
   if (n->user) return n->user;
+  QR_ASSERT(n->state == QR_NODE_EXECUTED);
   const uint8_t *states;
   qr_exec_t *e = calloc(1, sizeof *e);
   int64_t sz = load(t, QR_STORE_EXEC, &n->hash);
@@ -110,6 +111,7 @@ qr_exec_t *qr_chain_exec(qr_chain_tile_t *t, qr_node_t *n) {
     qr_chain_fail(t, "read execution record", sz < 0 ? (int)sz : QR_ERR_CORRUPT);
     return NULL;
   }
+  e->trained = e->ranked = true;
   n->user = e;
   return e;
 }
@@ -155,10 +157,7 @@ int qr_chain_resident_model(qr_chain_tile_t *t, qr_node_t *n) {
   return QR_OK;
 }
 
-qr_model_obj_t *qr_chain_find_model(qr_chain_tile_t *t, const qr_hash_t *root) {
-  for (uint32_t i = 0; i < t->chain->p.task_cnt; i++) {
-    if (qr_hash_eq(&t->genesis[i].model->root, root)) return t->genesis[i].model;
-  }
+static qr_model_obj_t *find_kept(const qr_chain_tile_t *t, const qr_hash_t *root) {
   const qr_fifo_t *f = &t->model_fifo;
   for (uint32_t i = 0; i < f->cnt; i++) {
     const qr_exec_t *e = f->nodes[(f->head + i) % f->cap]->user;
@@ -168,33 +167,88 @@ qr_model_obj_t *qr_chain_find_model(qr_chain_tile_t *t, const qr_hash_t *root) {
   return NULL;
 }
 
+qr_model_obj_t *qr_chain_find_model(qr_chain_tile_t *t, const qr_hash_t *root) {
+  for (uint32_t i = 0; i < t->chain->p.task_cnt; i++) {
+    if (qr_hash_eq(&t->genesis[i].model->root, root)) return t->genesis[i].model;
+  }
+  return find_kept(t, root);
+}
+
+bool qr_chain_model_kept(const qr_chain_tile_t *t, const qr_hash_t *root) {
+  return find_kept(t, root);
+}
+
 qr_node_t *qr_chain_task_tip(qr_node_t *parent, uint32_t task) {
   while (parent && parent->parent && parent->header.task != task) parent = parent->parent;
   return parent && parent->parent ? parent : NULL;
 }
 
-/* The target model: the outgoing one of the highest-R eligible block of the window, latest on ties.
- */
-static int choose_target(qr_chain_tile_t *t, qr_view_t *v, qr_node_t *newest) {
-  qr_node_t *best = NULL, *n = newest;
-  for (uint32_t i = 0; n && i < t->chain->p.target_window; i++, n = n->task_parent) {
-    const qr_exec_t *e = qr_chain_exec(t, n);
-    if (!e) return QR_ERR_IO;
-    if (!e->facts.eligible) continue;
-    if (!v->has_td_limit) {
-      v->has_td_limit = true;
-      v->td_limit = 2 * e->facts.td_abs_sum;
-    }
-    if (!best || n->header.reward > best->header.reward) best = n;
+/* Against the newest eligible block of the window before it: at most twice its error. */
+int qr_chain_rank(qr_chain_tile_t *t, qr_node_t *n, bool *known) {
+  qr_exec_t *e = qr_chain_exec(t, n);
+  if (!e) return QR_ERR_IO;
+  *known = e->ranked;
+  if (e->ranked || !e->trained) return QR_OK;
+  bool eligible = true;
+  qr_node_t *m = n->task_parent;
+  for (uint32_t i = 0; m && i < t->chain->p.target_window; i++, m = m->task_parent) {
+    int err = qr_chain_rank(t, m, known);
+    if (err || !*known) return err;
+    const qr_exec_t *before = m->user;
+    if (!before->facts.eligible) continue;
+    eligible = e->facts.td_abs_sum <= 2 * before->facts.td_abs_sum;
+    break;
   }
-  if (!best) best = newest;
-  if (!best) {
+  e->facts.eligible = eligible;
+  e->ranked = *known = true;
+  return QR_OK;
+}
+
+static bool better(const qr_node_t *a, const qr_node_t *b) {
+  return a->header.reward > b->header.reward ||
+         (a->header.reward == b->header.reward && a->task_idx > b->task_idx);
+}
+
+/* The block whose outgoing model is the target: of the window the eligible one with the highest R,
+   latest on ties; the newest if none is eligible; NULL if there is none at all. Not known while a
+   block in execution might be it. */
+static int find_target(qr_chain_tile_t *t, qr_node_t *newest, qr_node_t **out, bool *known) {
+  qr_node_t *best = NULL, *open = NULL, *n = newest;
+  for (uint32_t i = 0; n && i < t->chain->p.target_window; i++, n = n->task_parent) {
+    bool ranked;
+    int err = qr_chain_rank(t, n, &ranked);
+    if (err) return err;
+    qr_node_t **kind = ranked ? &best : &open;
+    if (ranked && !((const qr_exec_t *)n->user)->facts.eligible) continue;
+    if (!*kind || better(n, *kind)) *kind = n;
+  }
+  *known = !open || (best && better(best, open));
+  *out = best ? best : newest;
+  return QR_OK;
+}
+
+static int choose_target(qr_chain_tile_t *t, qr_view_t *v, qr_node_t *newest) {
+  qr_node_t *n;
+  bool known;
+  int err = find_target(t, newest, &n, &known);
+  if (err) return err;
+  QR_ASSERT(known);
+  if (!n) {
     v->target = qr_pool_ref(t->genesis[v->task].model);
     return QR_OK;
   }
-  int err = qr_chain_resident_model(t, best);
-  if (!err) v->target = qr_pool_ref(((qr_exec_t *)best->user)->model_out);
+  err = qr_chain_resident_model(t, n);
+  if (!err) v->target = qr_pool_ref(((qr_exec_t *)n->user)->model_out);
   return err;
+}
+
+int qr_chain_view_known(qr_chain_tile_t *t, qr_node_t *parent, uint32_t task, bool *known) {
+  qr_node_t *newest = qr_chain_task_tip(parent, task), *target;
+  *known = false;
+  for (qr_node_t *n = newest; n && n->state != QR_NODE_EXECUTED; n = n->task_parent) {
+    if (!((const qr_exec_t *)n->user)->segment) return QR_OK;
+  }
+  return find_target(t, newest, &target, known);
 }
 
 static int collect_segments(qr_chain_tile_t *t, qr_view_t *v, qr_node_t *newest) {

@@ -13,22 +13,35 @@
 #define QR_OUT_ROOM                                                                                \
   16u /* places that must be free in the ring to the net tile before anything is taken in */
 
-/* Attached to every executed node whose facts are in memory. */
+/* Attached to every executed node whose facts are in memory, and to every block that has begun:
+   what is known of it by then is what those that build on it are executed with. */
 typedef struct {
   qr_exec_facts_t facts;
-  qr_segment_obj_t *segment; /* NULL: not resident */
+  bool trained;              /* facts.td_abs_sum and the outgoing model are known */
+  bool ranked;               /* facts.eligible is known */
+  qr_segment_obj_t *segment; /* NULL: not resident, or not played yet */
   qr_model_obj_t *model_in, *model_out;
   qr_ledger_change_t *undo; /* NULL: only in the store */
   uint32_t undo_cnt;
 } qr_exec_t;
 
-enum qr_cand_state { QR_CAND_FREE, QR_CAND_PARENT, QR_CAND_MODEL, QR_CAND_READY, QR_CAND_RUNNING };
+enum qr_cand_state {
+  QR_CAND_FREE,
+  QR_CAND_PARENT,  /* its parent has not begun, or its peer has begun enough */
+  QR_CAND_MODEL,   /* it has begun: its effect on the ledger is known; the incoming model is not */
+  QR_CAND_READY,   /* it can be executed once what it stands on is known */
+  QR_CAND_RUNNING, /* with a verify tile */
+  QR_CAND_JUDGED   /* its own verdict is known, its parent's perhaps not yet */
+};
 typedef struct {
   enum qr_cand_state state;
   qr_node_t *node;
   qr_block_obj_t *block;
   qr_model_obj_t *model;
+  bool asked; /* MODEL: of its peer; else the model comes out of a block in execution */
   uint64_t since_ns, seq;
+  qr_view_t *view;           /* RUNNING, JUDGED if it was executed */
+  qr_verify_result_t result; /* JUDGED */
   bool is_query; /* an operator's verify of an executed block: only the reply depends on it */
   uint64_t query_id;
 } qr_cand_t;
@@ -59,6 +72,7 @@ struct qr_chain_tile {
   qr_fifo_t segment_fifo[QR_TASK_MAX_CNT], model_fifo;
   qr_cand_t cands[QR_CAND_MAX_CNT];
   uint64_t cand_seq;
+  uint64_t verify_tags[QR_VERIFY_MAX_CNT]; /* of the order that each verify tile has; 0: idle */
   struct {
     qr_hash_t sigma;
     qr_header_t header;
@@ -85,6 +99,8 @@ struct qr_chain_tile {
 /* chain_exec.c: what executed blocks left behind, kept in memory while it is needed and rebuilt
  * from the store when not */
 qr_exec_t *qr_chain_exec(qr_chain_tile_t *t, qr_node_t *n); /* NULL: store failure */
+/* Whether a block may become a target, if that is known by now. Returns 0 or QR_ERR_IO. */
+int qr_chain_rank(qr_chain_tile_t *t, qr_node_t *n, bool *known) QR_WARN_UNUSED;
 int qr_chain_resident_segment(qr_chain_tile_t *t, qr_node_t *n) QR_WARN_UNUSED;
 int qr_chain_resident_model(qr_chain_tile_t *t,
                             qr_node_t *n) QR_WARN_UNUSED; /* the outgoing model */
@@ -92,19 +108,29 @@ void qr_chain_keep_segment(qr_chain_tile_t *t, qr_node_t *n);
 void qr_chain_keep_models(qr_chain_tile_t *t, qr_node_t *n);
 qr_model_obj_t *qr_chain_find_model(qr_chain_tile_t *t,
                                     const qr_hash_t *root); /* borrowed; NULL if not in memory */
+bool qr_chain_model_kept(const qr_chain_tile_t *t,
+                         const qr_hash_t *root); /* by an executed block */
 qr_node_t *qr_chain_task_tip(qr_node_t *parent,
                              uint32_t task); /* newest block of task at or before parent */
+/* Whether all that a block of task on parent is executed with is known by now. Returns 0 or a
+ * negative code. */
+int qr_chain_view_known(qr_chain_tile_t *t, qr_node_t *parent, uint32_t task,
+                        bool *known) QR_WARN_UNUSED;
 qr_view_t *qr_chain_view(qr_chain_tile_t *t, qr_node_t *parent,
-                         uint32_t task); /* NULL: pools or store */
+                         uint32_t task); /* if known; NULL: pools or store */
 int qr_chain_exec_init(qr_chain_tile_t *t) QR_WARN_UNUSED;
 void qr_chain_exec_fini(qr_chain_tile_t *t);
 void qr_chain_exec_free(qr_exec_t *e);
 
 /* chain_state.c: ledger position, acceptance, persistence */
 int qr_chain_ledger_move(qr_chain_tile_t *t, qr_node_t *to) QR_WARN_UNUSED;
-enum qr_verdict qr_chain_ledger_check(qr_chain_tile_t *t, qr_node_t *n, const qr_body_t *b,
-                                      int *err) QR_WARN_UNUSED;
-void qr_chain_accept(qr_chain_tile_t *t, qr_cand_t *c, qr_verify_result_t *r, uint64_t now_ns);
+/* Ledger rules on the parent's state. OK: the block has begun, and its record holds its effect. */
+enum qr_verdict qr_chain_begin(qr_chain_tile_t *t, qr_node_t *n, const qr_body_t *b,
+                               int *err) QR_WARN_UNUSED;
+static inline bool qr_chain_has_begun(const qr_node_t *n) {
+  return n->state == QR_NODE_EXECUTED || n->user;
+}
+void qr_chain_accept(qr_chain_tile_t *t, qr_cand_t *c);
 int qr_chain_poll_commits(qr_chain_tile_t *t);
 void qr_chain_fail(qr_chain_tile_t *t, const char *what, int err);
 void qr_chain_batch_add(qr_batch_t *b, enum qr_store_table table, const void *key, size_t key_sz,
@@ -131,7 +157,19 @@ void qr_chain_model(qr_chain_tile_t *t, qr_inbound_t *in, uint64_t now_ns);
 void qr_chain_model_failed(qr_chain_tile_t *t, const qr_inbound_t *in);
 int qr_chain_poll_cands(qr_chain_tile_t *t, uint64_t now_ns);
 void qr_chain_cands_drop_all(qr_chain_tile_t *t);
+void qr_chain_supply_models(qr_chain_tile_t *t);
+void qr_chain_judge(qr_cand_t *c, enum qr_verdict v); /* without execution */
+/* What an executed twin with the same prefix says about a header: OK if there is none, or if it
+ * settles nothing. */
+enum qr_verdict qr_chain_check_by_sigma(const qr_chain_tile_t *t, const qr_header_t *h);
+void qr_chain_forget(qr_chain_tile_t *t, qr_cand_t *c, bool tell);
+void qr_chain_release(qr_chain_tile_t *t, qr_cand_t *c);
 bool qr_chain_verify_query(qr_chain_tile_t *t, const qr_query_t *q, uint64_t now_ns, int *err);
+
+/* chain_order.c: what the verify tiles are to do, and what they tell */
+int qr_chain_take_news(qr_chain_tile_t *t);
+int qr_chain_give_orders(qr_chain_tile_t *t);
+void qr_chain_cancel_order(qr_chain_tile_t *t, uint64_t tag);
 
 /* chain_mine.c: pending transactions and the miner's orders */
 enum qr_verdict qr_chain_mempool_add(qr_chain_tile_t *t, const uint8_t *encoded,

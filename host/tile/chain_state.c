@@ -146,20 +146,32 @@ int qr_chain_ledger_move(qr_chain_tile_t *t, qr_node_t *to) {
   return err ? err : step_forward(t, to);
 }
 
-enum qr_verdict qr_chain_ledger_check(qr_chain_tile_t *t, qr_node_t *n, const qr_body_t *b,
-                                      int *err) {
+/* Connects the block and keeps what that changed; the ledger stands after it then. */
+static enum qr_verdict record_effect(qr_chain_tile_t *t, qr_node_t *n, const qr_body_t *b,
+                                     int *err) {
+  qr_hash_t root = qr_ledger_root(t->ledger);
+  if (!qr_hash_eq(&root, &n->header.state_root)) return QR_VERDICT_STATE_ROOT;
+  enum qr_verdict v = qr_ledger_connect(t->ledger, &t->chain->p, &n->header, b, &t->undo);
+  if (v) return v;
+  t->ledger_at = n;
+  qr_exec_t *e = calloc(1, sizeof *e);
+  n->user = e;
+  if (e) e->undo = calloc(t->undo.cnt, sizeof *e->undo);
+  if (!e || !e->undo) {
+    *err = QR_ERR_NOMEM;
+    return QR_VERDICT_OK;
+  }
+  e->undo_cnt = t->undo.cnt;
+  memcpy(e->undo, t->undo.changes, t->undo.cnt * sizeof *e->undo);
+  return QR_VERDICT_OK;
+}
+
+enum qr_verdict qr_chain_begin(qr_chain_tile_t *t, qr_node_t *n, const qr_body_t *b, int *err) {
   qr_node_t *home = t->ledger_at;
   enum qr_verdict v = QR_VERDICT_OK;
   *err = qr_chain_ledger_move(t, n->parent);
-  if (!*err) {
-    qr_hash_t root = qr_ledger_root(t->ledger);
-    if (!qr_hash_eq(&root, &n->header.state_root))
-      v = QR_VERDICT_STATE_ROOT;
-    else
-      v = qr_ledger_connect(t->ledger, &t->chain->p, &n->header, b, &t->undo);
-    if (!v) qr_ledger_disconnect(t->ledger, &t->undo);
-    *err = qr_chain_ledger_move(t, home);
-  }
+  if (!*err) v = record_effect(t, n, b, err);
+  if (!*err) *err = qr_chain_ledger_move(t, home);
   return v;
 }
 
@@ -205,16 +217,18 @@ static void add_tip(qr_chain_tile_t *t, qr_node_t *old, qr_node_t *now) {
                      false);
 }
 
-static void add_block(qr_chain_tile_t *t, const qr_cand_t *c, qr_exec_t *e,
-                      const uint8_t *start_states) {
+/* kept: a batch that was sent before holds the incoming model. */
+static void add_block(qr_chain_tile_t *t, const qr_cand_t *c, qr_exec_t *e, bool kept) {
   uint8_t facts[QR_EXEC_RECORD_SZ];
   const qr_hash_t *hash = &c->node->hash;
   qr_batch_t *b = &t->batch;
-  qr_chain_exec_encode(&e->facts, start_states, facts);
+  qr_chain_exec_encode(&e->facts, qr_view_start_states(c->view), facts);
   qr_chain_batch_add(b, QR_STORE_BLOCK, hash, sizeof *hash, c->block->bytes, c->block->sz, false);
   qr_chain_batch_add(b, QR_STORE_EXEC, hash, sizeof *hash, facts, sizeof facts, false);
-  qr_chain_batch_add(b, QR_STORE_MODEL, &e->model_in->root, 32, e->model_in->bytes, e->model_in->sz,
-                     false);
+  if (!kept) {
+    qr_chain_batch_add(b, QR_STORE_MODEL, &e->model_in->root, 32, e->model_in->bytes,
+                       e->model_in->sz, false);
+  }
   qr_chain_batch_add(b, QR_STORE_MODEL, &e->model_out->root, 32, e->model_out->bytes,
                      e->model_out->sz, false);
   size_t undo_sz = (size_t)e->undo_cnt * QR_UNDO_RECORD_SZ;
@@ -226,29 +240,14 @@ static void add_block(qr_chain_tile_t *t, const qr_cand_t *c, qr_exec_t *e,
   qr_chain_batch_add(b, QR_STORE_UNDO, hash, sizeof *hash, t->io_buf, undo_sz, false);
 }
 
-/* Connects the block for its undo record; the ledger stands after it then. */
-static int record_effect(qr_chain_tile_t *t, const qr_cand_t *c, qr_exec_t *e) {
-  int err = qr_chain_ledger_move(t, c->node->parent);
-  if (err) return err;
-  enum qr_verdict v =
-      qr_ledger_connect(t->ledger, &t->chain->p, &c->node->header, &c->block->body, &t->undo);
-  QR_ASSERT(v == QR_VERDICT_OK); /* it was checked before execution, on the same parent */
-  e->undo = calloc(t->undo.cnt, sizeof *e->undo);
-  if (!e->undo) return QR_ERR_NOMEM;
-  e->undo_cnt = t->undo.cnt;
-  memcpy(e->undo, t->undo.changes, t->undo.cnt * sizeof *e->undo);
-  t->ledger_at = c->node;
-  return QR_OK;
-}
-
-static void log_tip(const qr_chain_tile_t *t, const qr_cand_t *c, const qr_verify_result_t *r,
-                    uint64_t depth) {
+static void log_tip(const qr_chain_tile_t *t, const qr_cand_t *c, uint64_t depth) {
   char hex[17];
   qr_log(QR_LOG_INFO, "chain",
          "event=tip height=%llu hash=%s task=%s reward=%u from=%s reorg=%llu exec_ms=%.1f",
          (unsigned long long)c->node->header.height, qr_hex(hex, &c->node->hash, 8),
          t->chain->p.tasks[c->node->header.task].name, c->node->header.reward,
-         c->block->peer ? "peer" : "self", (unsigned long long)depth, (double)r->exec_ns / 1e6);
+         c->block->peer ? "peer" : "self", (unsigned long long)depth,
+         (double)c->result.exec_ns / 1e6);
 }
 
 /* Undo records this far below the tip are read from the store should they ever be needed. */
@@ -266,25 +265,26 @@ static void count_reorg(qr_chain_tile_t *t, uint64_t depth) {
   if (depth > t->reorg_depth_max) t->reorg_depth_max = depth;
 }
 
-void qr_chain_accept(qr_chain_tile_t *t, qr_cand_t *c, qr_verify_result_t *r, uint64_t now_ns) {
+/* The record of a block whose verdict is OK gets the rest of its facts. */
+static int complete(qr_chain_tile_t *t, qr_cand_t *c) {
+  qr_exec_t *e = c->node->user;
+  bool known;
+  QR_ASSERT(e->segment && e->trained);
+  e->facts = c->result.facts;
+  e->ranked = false;
+  int err = qr_chain_rank(t, c->node, &known);
+  QR_ASSERT(err || known);
+  e->model_in = qr_pool_ref(c->model);
+  return err;
+}
+
+void qr_chain_accept(qr_chain_tile_t *t, qr_cand_t *c) {
   qr_node_t *n = c->node, *old = qr_tree_tip(t->tree);
-  (void)now_ns;
-  qr_exec_t *e = calloc(1, sizeof *e);
-  if (!e) {
-    qr_chain_fail(t, "keep a block", QR_ERR_NOMEM);
-    return;
-  }
-  *e = (qr_exec_t){.facts = r->facts,
-                   .segment = r->segment,
-                   .model_in = qr_pool_ref(c->model),
-                   .model_out = r->model_out};
-  r->segment = NULL;
-  r->model_out = NULL;
-  n->user = e;
+  bool kept = qr_chain_model_kept(t, &n->header.model_in);
+  int err = complete(t, c);
   qr_chain_keep_segment(t, n);
   qr_chain_keep_models(t, n);
-  int err = record_effect(t, c, e);
-  if (!err) add_block(t, c, e, qr_view_start_states(r->view));
+  if (!err) add_block(t, c, n->user, kept);
   bool moved = qr_tree_executed(t->tree, n);
   if (!err) err = qr_chain_ledger_move(t, moved ? n : old);
   if (err) {
@@ -298,7 +298,7 @@ void qr_chain_accept(qr_chain_tile_t *t, qr_cand_t *c, qr_verify_result_t *r, ui
     release_old_undo(n);
     qr_chain_mempool_prune(t);
     t->mine_dirty = true;
-    log_tip(t, c, r, depth);
+    log_tip(t, c, depth);
   }
   batch_send(t, n, moved);
 }

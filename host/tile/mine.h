@@ -20,7 +20,7 @@ typedef struct {
   uint64_t nonce;    /* where this process starts counting */
   const qr_model_obj_t *genesis[QR_TASK_MAX_CNT]; /* first models of the lines, borrowed */
   const qr_clock_t *clock;
-  const _Atomic bool *yield_to; /* while true, mining gives way; NULL: never */
+  const _Atomic uint32_t *yield_to; /* while above 0, mining gives way; NULL: never */
   qr_mine_stats_t *stats;
 } qr_mine_tile_cfg_t;
 

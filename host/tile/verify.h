@@ -1,5 +1,6 @@
-/* The verify tile: executes the blocks that the chain tile orders, one after the other, and tells
-   what it found. Stateless with respect to the chain: a view holds everything. */
+/* The verify tile: executes the blocks that the chain tile orders, one at a time, and tells what it
+   found as soon as it knows. A node has several. Stateless with respect to the chain: a view holds
+   everything. */
 #ifndef QR_TILE_VERIFY_H
 #define QR_TILE_VERIFY_H
 
@@ -12,7 +13,8 @@ typedef struct {
   qr_executor_t *executor;     /* borrowed, for this tile alone */
   qr_ring_t *orders, *results; /* qr_verify_order_t, qr_verify_result_t */
   const qr_clock_t *clock;
-  _Atomic bool *busy; /* published, for a miner on the same core */
+  _Atomic uint32_t *busy_cnt; /* counted while it has work, for a miner on the same core; or NULL */
+  qr_verify_stats_t *stats;   /* its own; or NULL */
 } qr_verify_tile_cfg_t;
 
 typedef struct qr_verify_tile qr_verify_tile_t;

@@ -14,11 +14,12 @@ typedef struct {
   qr_objects_t objects;
   qr_store_t *store;
   qr_accel_t *accel;
-  qr_executor_t *verifier, *miner;
+  qr_executor_t *verifiers[QR_VERIFY_MAX_CNT], *miner;
   qr_chain_tile_t *chain;
-  qr_verify_tile_t *verify;
-  qr_ring_t *from_net, *to_net, *orders, *results, *queries, *replies;
-  _Atomic bool busy;
+  uint32_t verify_cnt;
+  qr_verify_tile_t *verify[QR_VERIFY_MAX_CNT];
+  qr_ring_t *orders[QR_VERIFY_MAX_CNT], *results[QR_VERIFY_MAX_CNT];
+  qr_ring_t *from_net, *to_net, *queries, *replies;
   uint32_t peer;
 } rig_t;
 
@@ -28,23 +29,21 @@ static inline qr_ring_t *make_ring(uint32_t item_sz) {
   return qr_ring_init(mem, RIG_RING_DEPTH, item_sz);
 }
 
-static inline void rig_init(rig_t *r, world_t *w) {
+static inline void rig_init_with(rig_t *r, world_t *w, uint32_t verify_cnt) {
   char why[256];
   uint32_t progs[QR_TASK_MAX_CNT];
   memset(r, 0, sizeof *r);
   r->w = w;
+  r->verify_cnt = verify_cnt;
   qr_objects_cfg_t sizes = qr_objects_default(&w->chain);
   const qr_accel_ops_t *accel = qr_accel_driver("cpu");
   assert_int_equal(qr_objects_init(&r->objects, &w->chain, &sizes), 0);
   assert_int_equal(qr_store_driver("mem")->open("", "", &r->store, why, sizeof why), 0);
   assert_int_equal(accel->open("", &r->accel, why, sizeof why), 0);
   assert_int_equal(qr_executor_load(&w->chain, accel, r->accel, progs), 0);
-  assert_int_equal(qr_executor_init(&r->verifier, &w->chain, accel, r->accel, progs), 0);
   assert_int_equal(qr_executor_init(&r->miner, &w->chain, accel, r->accel, progs), 0);
   r->from_net = make_ring(sizeof(qr_inbound_t));
   r->to_net = make_ring(sizeof(qr_outbound_t));
-  r->orders = make_ring(sizeof(qr_verify_order_t));
-  r->results = make_ring(sizeof(qr_verify_result_t));
   r->queries = make_ring(sizeof(qr_query_t));
   r->replies = make_ring(sizeof(qr_reply_t));
   qr_chain_tile_cfg_t cfg = {.objects = &r->objects,
@@ -53,34 +52,41 @@ static inline void rig_init(rig_t *r, world_t *w) {
                              .clock = &w->clock,
                              .from_net = r->from_net,
                              .to_net = r->to_net,
-                             .verify_orders = r->orders,
-                             .verify_results = r->results,
+                             .verify_cnt = verify_cnt,
                              .queries = r->queries,
                              .replies = r->replies,
                              .accel_name = "cpu"};
+  for (uint32_t i = 0; i < verify_cnt; i++) {
+    assert_int_equal(qr_executor_init(&r->verifiers[i], &w->chain, accel, r->accel, progs), 0);
+    r->orders[i] = cfg.verify_orders[i] = make_ring(sizeof(qr_verify_order_t));
+    r->results[i] = cfg.verify_results[i] = make_ring(sizeof(qr_verify_result_t));
+    qr_verify_tile_cfg_t v = {.objects = &r->objects,
+                              .executor = r->verifiers[i],
+                              .orders = r->orders[i],
+                              .results = r->results[i],
+                              .clock = &w->clock};
+    r->verify[i] = qr_verify_tile_init(&v);
+    assert_non_null(r->verify[i]);
+  }
   if (qr_chain_tile_init(&cfg, &r->chain, why, sizeof why)) fail_msg("%s", why);
-  qr_verify_tile_cfg_t v = {.objects = &r->objects,
-                            .executor = r->verifier,
-                            .orders = r->orders,
-                            .results = r->results,
-                            .clock = &w->clock,
-                            .busy = &r->busy};
-  r->verify = qr_verify_tile_init(&v);
-  assert_non_null(r->verify);
 }
 
+static inline void rig_init(rig_t *r, world_t *w) { rig_init_with(r, w, 1); }
+
 static inline void rig_fini(rig_t *r) {
-  qr_verify_tile_fini(r->verify);
+  for (uint32_t i = 0; i < r->verify_cnt; i++) qr_verify_tile_fini(r->verify[i]);
   qr_chain_tile_fini(r->chain);
-  qr_executor_fini(r->verifier);
+  for (uint32_t i = 0; i < r->verify_cnt; i++) {
+    qr_executor_fini(r->verifiers[i]);
+    free(r->orders[i]);
+    free(r->results[i]);
+  }
   qr_executor_fini(r->miner);
   qr_objects_fini(&r->objects);
   qr_accel_driver("cpu")->close(r->accel);
   qr_store_driver("mem")->close(r->store);
   free(r->from_net);
   free(r->to_net);
-  free(r->orders);
-  free(r->results);
   free(r->queries);
   free(r->replies);
 }
@@ -88,7 +94,7 @@ static inline void rig_fini(rig_t *r) {
 static inline void rig_rounds(rig_t *r, int cnt) {
   for (int i = 0; i < cnt; i++) {
     qr_chain_tile_poll(r->chain, r->w->now_ns);
-    qr_verify_tile_poll(r->verify, r->w->now_ns);
+    for (uint32_t k = 0; k < r->verify_cnt; k++) qr_verify_tile_poll(r->verify[k], r->w->now_ns);
     r->w->now_ns += WORLD_ROUND_NS;
   }
 }

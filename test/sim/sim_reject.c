@@ -131,10 +131,15 @@ static void test_forged_execution(void **state) {
     reseal(&f);
     assert_int_equal(offer(&r, &f), QR_VERDICT_TRACE);
   }
+  /* One action that the model did not choose, at the start, in between and at the end of the
+   * segment. */
+  for (uint32_t i = 0; i < honest.action_cnt; i += 9) {
+    f = honest;
+    f.actions[i] = (uint8_t)((f.actions[i] + 1) % 3);
+    reseal(&f);
+    assert_int_equal(offer(&r, &f), QR_VERDICT_ACTIONS);
+  }
   f = honest;
-  f.actions[f.action_cnt - 1] = (uint8_t)((f.actions[f.action_cnt - 1] + 1) % 3);
-  reseal(&f);
-  assert_int_equal(offer(&r, &f), QR_VERDICT_ACTIONS);
   f.actions[0] = 3;
   reseal(&f);
   assert_int_equal(offer(&r, &f), QR_VERDICT_ACTIONS);

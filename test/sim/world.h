@@ -38,6 +38,7 @@ typedef struct {
   uint64_t now_ns;
   uint64_t seed;         /* of nonces and jitter; set it after world_init */
   uint32_t adopt_margin; /* of nodes added from now on */
+  uint32_t verify_cnt;   /* the same; 0: as configured by default */
   char hub[32];
   uint32_t node_cnt;
   world_node_t nodes[WORLD_NODE_MAX_CNT];
@@ -136,6 +137,7 @@ static inline world_node_t *world_add(world_t *w, bool mine) {
   qr_config_defaults(&n->config);
   n->config.mine = mine;
   n->config.adopt_margin = w->adopt_margin;
+  if (w->verify_cnt) n->config.verify.cnt = w->verify_cnt;
   n->config.peer_cnt = i;
   for (uint32_t j = 0; j < i; j++) world_addr(j, &n->config.peers[j]);
   world_addr(i, &n->config.listen);

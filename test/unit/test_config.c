@@ -49,7 +49,7 @@ static void test_file(void **state) {
       read_text("# note\n[node]\ndir = /a b\n; note\nlog_level=debug\n[link]\noptions = "
                 "iface=n0;mtu=9000\n"
                 "peer = 10.80.0.11\npeer=10.80.0.12:9\npeer=10.80.0.11\n[mine]\nenable = off\n"
-                "[tile]\ncore0 = -1\ncore3=7\n[node]\nstop_height=9000000000\n",
+                "[tile]\ncore0 = -1\ncore3=7\nverify = 3,1,3\n[node]\nstop_height=9000000000\n",
                 &c),
       0);
   assert_string_equal(c.dir, "/a b");
@@ -61,6 +61,10 @@ static void test_file(void **state) {
   assert_false(c.mine);
   assert_int_equal(c.core[0], -1);
   assert_int_equal(c.core[3], 7);
+  assert_int_equal(c.verify.cnt, 3);
+  assert_int_equal(c.verify.threads[0], 3);
+  assert_int_equal(c.verify.threads[1], 1);
+  assert_int_equal(c.verify.threads[2], 3);
   assert_true(c.stop_height == 9000000000u);
 }
 
@@ -85,7 +89,11 @@ static void test_file_refusals(void **state) {
       {"[mine]\nadopt_margin = 0x10\n", "a number from"},
       {"[mine]\nadopt_margin = 99999999999999999999\n", "a number from"},
       {"[tile]\ncore0 = -2\n", "a number from -1 to"},
-      {"[tile]\nnet = 5\n", "a number from 0 to 4"},
+      {"[tile]\nnet = 8\n", "a number from 0 to 7"},
+      {"[tile]\nverify =\n", "a list such as 1,2"},
+      {"[tile]\nverify = 1,\n", "a list such as 1,2"},
+      {"[tile]\nverify = 1,8\n", "numbers from 0 to 7"},
+      {"[tile]\nverify = 1,1,1,1,1,1,1,1,1\n", "at most 8 numbers"},
       {"[link]\nlisten = localhost\n", "is not an IPv4 address"},
       {"[link]\npeer = 1.2.3.4:0\n", "is not an IPv4 address"},
       {"[link]\ndriver = pigeon\n", "this build has no driver 'pigeon'"},

@@ -1,28 +1,32 @@
-/* The CPU as an accelerator: jobs of a queue run in order inside poll, one training step or one
-   chunk of forward rows per call, so that a caller on one core stays responsive. */
+/* The CPU as an accelerator: jobs of a queue run in order inside poll, one training step, some
+   forward rows or a block of a product per call, so that a caller on one core stays responsive. */
 #include <stdio.h>
 #include <stdlib.h>
 
 #include "base/assert.h"
 #include "base/err.h"
 #include "forward.h"
+#include "gemm.h"
 #include "port/accel.h"
 #include "port/option.h"
+#include "step.h"
 
 #define PROG_MAX_CNT 16u
 #define QUEUE_DEPTH 8u
+#define ROWS_PER_POLL 256u /* of a forward pass */
 
 typedef struct {
   qr_net_t net;
   qr_step_prog_t prog;
   qr_cpu_plan_t plan;
-  qr_cpu_need_t need;
 } loaded_t;
 
 struct qr_accel {
   const qr_cpu_kern_t *kern;
   uint32_t prog_cnt;
   loaded_t progs[PROG_MAX_CNT];
+  qr_cpu_sizes_t sizes; /* of a queue's memory: enough for any program */
+  qr_cpu_gemm_tables_t gemm;
 };
 
 typedef struct {
@@ -35,10 +39,15 @@ struct qr_accel_queue {
   const qr_accel_t *a;
   slot_t slots[QUEUE_DEPTH]; /* ring of jobs in flight; slots[head] runs */
   uint32_t head, cnt;
-  qr_cpu_work_t work;
-  qr_cpu_fwd_t fwd;
-  uint8_t *scratch, *model;
+  qr_cpu_mem_t mem;
+  uint8_t *model;
+  /* Whose weights are packed for the forward pass; tag 0: nobody's. */
+  uint64_t packed_tag;
+  uint32_t packed_prog;
 };
+
+#define NAME(name) " " #name
+#define KERNEL_NAMES QR_CPU_KERNELS(NAME)
 
 /* The kernel that the options name, or the best that this processor runs. */
 static int choose_kernel(const char *options, const qr_cpu_kern_t **out, char *why, size_t why_sz) {
@@ -67,7 +76,7 @@ static int choose_kernel(const char *options, const qr_cpu_kern_t **out, char *w
       return 0;
     }
   }
-  snprintf(why, why_sz, "accel cpu: kernel %s %s; use avx512, avx2 or portable", wanted,
+  snprintf(why, why_sz, "accel cpu: kernel %s %s; there are" KERNEL_NAMES, wanted,
            known ? "needs instructions that this processor lacks" : "is not known");
   return known ? QR_ERR_UNSUPPORTED : QR_ERR_ARG;
 }
@@ -82,11 +91,16 @@ static int cpu_open(const char *options, qr_accel_t **out, char *why, size_t why
     return QR_ERR_NOMEM;
   }
   a->kern = kern;
+  qr_cpu_gemm_need(&a->sizes);
+  qr_cpu_gemm_tables(&a->gemm);
   *out = a;
   return 0;
 }
 
-static void cpu_close(qr_accel_t *a) { free(a); }
+static void cpu_close(qr_accel_t *a) {
+  for (uint32_t i = 0; i < a->prog_cnt; i++) qr_cpu_plan_fini(&a->progs[i].plan);
+  free(a);
+}
 
 static void cpu_info(const qr_accel_t *a, qr_accel_info_t *out) {
   memset(out, 0, sizeof *out);
@@ -98,81 +112,43 @@ static void cpu_info(const qr_accel_t *a, qr_accel_info_t *out) {
 static int cpu_load(qr_accel_t *a, const qr_net_t *net, const qr_step_prog_t *prog,
                     uint32_t *prog_id) {
   if (a->prog_cnt == PROG_MAX_CNT) return QR_ERR_FULL;
-  if (prog->model_sz != net->model_sz || prog->batch != net->spec.batch ||
-      prog->obs_sz != net->in_sz || prog->action_cnt != net->spec.action_cnt ||
-      qr_cpu_prog_check(prog))
-    return QR_ERR_ARG;
   loaded_t *p = &a->progs[a->prog_cnt];
-  memset(p, 0, sizeof *p);
   p->net = *net;
   p->prog = *prog;
-  for (uint32_t i = 0; i < prog->op_cnt; i++) qr_cpu_need_op(&p->need, &prog->ops[i]);
-  qr_cpu_forward_plan(net, &p->plan, &p->need);
+  int err = qr_cpu_plan_init(&p->plan, &p->net, &p->prog, &a->sizes);
+  if (err) return err;
   *prog_id = a->prog_cnt++;
   return 0;
 }
 
-static void *carve(uint8_t *mem, size_t *at, size_t sz) {
-  void *p = mem ? mem + *at : NULL;
-  *at += qr_align_up(sz, QR_CACHE_LINE);
-  return p;
-}
-
-/* Memory of a queue, enough for any loaded program; mem = NULL only counts. Returns the bytes. */
-static size_t lay_out(const qr_accel_t *a, uint8_t *mem, qr_accel_queue_t *q) {
-  qr_cpu_need_t n = {0};
-  qr_cpu_plan_t f = {0};
-  size_t scratch = 0, model = 0, at = 0;
-#define MAX(to, v) (to) = (v) > (to) ? (v) : (to)
-  for (uint32_t i = 0; i < a->prog_cnt; i++) {
-    const loaded_t *p = &a->progs[i];
-    MAX(n.rows_sz, p->need.rows_sz);
-    MAX(n.pack_a_sz, p->need.pack_a_sz);
-    MAX(n.pack_b_sz, p->need.pack_b_sz);
-    MAX(n.sum_cnt, p->need.sum_cnt);
-    MAX(n.bias_cnt, p->need.bias_cnt);
-    MAX(f.panels_sz, p->plan.panels_sz);
-    MAX(f.bias_cnt, p->plan.bias_cnt);
-    MAX(f.w7_sz, p->plan.w7_sz);
-    MAX(f.x_cnt, p->plan.x_cnt);
-    MAX(f.acc_cnt, p->plan.acc_cnt);
-    MAX(scratch, qr_cpu_scratch_sz(&p->prog));
-    MAX(model, p->prog.model_sz);
-  }
-#undef MAX
-  qr_accel_queue_t *self = carve(mem, &at, sizeof *q);
-  q->work.kern = a->kern;
-  q->work.rows = carve(mem, &at, n.rows_sz);
-  q->work.pack_a = carve(mem, &at, n.pack_a_sz);
-  q->work.pack_b = carve(mem, &at, n.pack_b_sz);
-  q->work.sum = carve(mem, &at, n.sum_cnt * 4);
-  q->work.bias = carve(mem, &at, n.bias_cnt * 4);
-  q->fwd.panels = carve(mem, &at, f.panels_sz);
-  q->fwd.bias = carve(mem, &at, f.bias_cnt * 4);
-  q->fwd.w7 = carve(mem, &at, f.w7_sz);
-  q->fwd.x[0] = carve(mem, &at, f.x_cnt);
-  q->fwd.x[1] = carve(mem, &at, f.x_cnt);
-  q->fwd.acc = carve(mem, &at, f.acc_cnt * 4);
-  q->scratch = carve(mem, &at, scratch);
-  q->model = carve(mem, &at, model);
-  if (self) *self = *q;
-  return at;
-}
-
 static int cpu_queue_open(qr_accel_t *a, qr_accel_queue_t **out) {
   qr_accel_queue_t q = {.a = a};
-  uint8_t *mem = aligned_alloc(QR_CACHE_LINE, lay_out(a, NULL, &q));
+  size_t self = qr_align_up(sizeof q, QR_CACHE_LINE), model = 0;
+  for (uint32_t i = 0; i < a->prog_cnt; i++) {
+    size_t sz = qr_align_up(a->progs[i].net.model_sz, QR_CACHE_LINE);
+    model = sz > model ? sz : model;
+  }
+  uint8_t *mem =
+      aligned_alloc(QR_CACHE_LINE, self + model + qr_cpu_mem_place(&q.mem, &a->sizes, NULL));
   if (!mem) return QR_ERR_NOMEM;
-  lay_out(a, mem, &q);
+  q.model = mem + self;
+  qr_cpu_mem_place(&q.mem, &a->sizes, q.model + model);
   *out = (qr_accel_queue_t *)mem;
+  **out = q;
   return 0;
 }
 
 static void cpu_queue_close(qr_accel_queue_t *q) { free(q); }
 
+static bool gemm_ok(const qr_accel_job_t *job) {
+  return job->gemm && job->a && job->b && job->c && (uintptr_t)job->c % 4 == 0 &&
+         qr_cpu_gemm_check(job->gemm);
+}
+
 static bool job_ok(const qr_accel_queue_t *q, const qr_accel_job_t *job) {
-  if (job->prog >= q->a->prog_cnt || !job->model_in || !job->obs || (uintptr_t)job->model_in % 4)
-    return false;
+  if (job->prog >= q->a->prog_cnt) return false;
+  if (job->kind == QR_ACCEL_GEMM) return gemm_ok(job);
+  if (!job->model_in || !job->obs || (uintptr_t)job->model_in % 4) return false;
   if (job->kind == QR_ACCEL_FORWARD) return job->row_cnt && job->q;
   if (job->kind != QR_ACCEL_ATTEMPT || !job->step_cnt || !job->model_out || !job->act ||
       !job->target || !job->digests || !job->td_abs_sum)
@@ -194,49 +170,77 @@ static int cpu_submit(qr_accel_queue_t *q, qr_accel_job_t *job) {
   return 0;
 }
 
-/* Both return true when the job has nothing left to do. */
+/* Each runs a part of a job and returns true when nothing is left to do. */
 static bool attempt_step(qr_accel_queue_t *q, slot_t *s) {
   qr_accel_job_t *job = s->job;
-  const qr_step_prog_t *prog = &q->a->progs[job->prog].prog;
-  size_t rows = (size_t)job->steps_done * prog->batch;
-  qr_cpu_step_t step = {.prog = prog,
-                        .scratch = q->scratch,
+  const loaded_t *p = &q->a->progs[job->prog];
+  size_t rows = (size_t)job->steps_done * p->prog.batch;
+  qr_cpu_step_t step = {.kern = q->a->kern,
+                        .plan = &p->plan,
+                        .mem = &q->mem,
                         .model = q->model,
-                        .obs = job->obs + rows * prog->obs_sz,
+                        .obs = job->obs + rows * p->prog.obs_sz,
                         .act = job->act + rows,
                         .target = job->target + rows,
                         .sigma = &job->sigma,
                         .k = job->steps_done,
                         .lr_shift = job->lr_shift,
-                        .digests = job->digests + (size_t)job->steps_done * prog->digest_cnt,
+                        .digests = job->digests + (size_t)job->steps_done * p->prog.digest_cnt,
                         .td_abs_sum = job->td_abs_sum + job->steps_done};
-  if (!s->started) memcpy(q->model, job->model_in, prog->model_sz);
+  if (!s->started) memcpy(q->model, job->model_in, p->prog.model_sz);
   s->started = true;
-  qr_cpu_step(&q->work, &step);
+  qr_cpu_laps_begin(&step.laps, job->phase_ns);
+  qr_cpu_step(&step);
+  qr_cpu_laps_end(&step.laps, job->phase_ns);
   return ++job->steps_done == job->step_cnt;
 }
 
-static bool forward_chunk(qr_accel_queue_t *q, slot_t *s) {
+static bool forward_rows(qr_accel_queue_t *q, slot_t *s) {
   qr_accel_job_t *job = s->job;
   const loaded_t *p = &q->a->progs[job->prog];
-  uint32_t left = job->row_cnt - s->rows_done,
-           rows = left < p->plan.chunk_rows ? left : p->plan.chunk_rows;
-  if (!s->started) qr_cpu_forward_pack(&q->work, &p->net, &p->plan, &q->fwd, job->model_in);
+  qr_cpu_forward_t f = {q->a->kern, &p->plan, &q->mem};
+  uint32_t left = job->row_cnt - s->rows_done;
+  if (!s->started) qr_cpu_forward_pack(&f, job->model_in);
   s->started = true;
-  qr_cpu_forward_run(&q->work, &p->net, &p->plan, &q->fwd,
-                     job->obs + (size_t)s->rows_done * p->net.in_sz, rows,
-                     job->q + (size_t)s->rows_done * p->net.spec.action_cnt);
-  s->rows_done += rows;
+  for (uint32_t end = s->rows_done + (left < ROWS_PER_POLL ? left : ROWS_PER_POLL);
+       s->rows_done < end;) {
+    uint32_t rows = end - s->rows_done < p->plan.fwd_rows ? end - s->rows_done : p->plan.fwd_rows;
+    qr_cpu_forward_run(&f, job->obs + (size_t)s->rows_done * p->net.in_sz, rows,
+                       job->q + (size_t)s->rows_done * p->net.spec.action_cnt);
+    s->rows_done += rows;
+  }
   return s->rows_done == job->row_cnt;
+}
+
+static bool gemm_rows(qr_accel_queue_t *q, slot_t *s) {
+  qr_accel_job_t *job = s->job;
+  qr_cpu_gemm_job_t j = {.kern = q->a->kern,
+                         .mem = &q->mem,
+                         .tables = &q->a->gemm,
+                         .op = job->gemm,
+                         .a = job->a,
+                         .b = job->b,
+                         .c = job->c};
+  qr_cpu_laps_begin(&j.laps, job->phase_ns);
+  s->rows_done = qr_cpu_gemm_rows(&j, s->rows_done);
+  qr_cpu_laps_end(&j.laps, job->phase_ns);
+  return s->rows_done == job->gemm->m;
+}
+
+static bool job_part(qr_accel_queue_t *q, slot_t *s) {
+  switch (s->job->kind) {
+  case QR_ACCEL_ATTEMPT: return attempt_step(q, s);
+  case QR_ACCEL_FORWARD: return forward_rows(q, s);
+  default: return gemm_rows(q, s);
+  }
 }
 
 static int cpu_poll(qr_accel_queue_t *q) {
   if (!q->cnt) return 0;
   slot_t *s = &q->slots[q->head];
   qr_accel_job_t *job = s->job;
-  bool attempt = job->kind == QR_ACCEL_ATTEMPT;
-  if (!s->cancelled && !(attempt ? attempt_step(q, s) : forward_chunk(q, s))) return 0;
-  if (attempt) {
+  if (!s->cancelled && !job_part(q, s)) return 0;
+  if (job->kind == QR_ACCEL_ATTEMPT) {
     const uint8_t *model = s->started ? q->model : job->model_in;
     memmove(job->model_out, model, q->a->progs[job->prog].prog.model_sz);
   }
@@ -254,12 +258,20 @@ static void cpu_cancel(qr_accel_queue_t *q, qr_accel_job_t *job) {
   }
 }
 
-static const char *const variants[] = {"kernel=avx512", "kernel=avx2", "kernel=portable", NULL};
+static const char *const phases[] = {
+#define F(id, name) name,
+    QR_CPU_PHASES(F)
+#undef F
+        NULL};
+
+#define VARIANT(name) "kernel=" #name,
+static const char *const variants[] = {QR_CPU_KERNELS(VARIANT) NULL};
 
 const qr_accel_ops_t qr_accel_cpu_ops = {
     .name = "cpu",
-    .help = "this processor, one core per queue; options: kernel=avx512|avx2|portable",
+    .help = "this processor, one core per queue; options: kernel=, one of" KERNEL_NAMES,
     .variants = variants,
+    .phases = phases,
     .open = cpu_open,
     .close = cpu_close,
     .info = cpu_info,

@@ -1,83 +1,137 @@
 /* The CPU driver's table of kernels: one per instruction set, equal to the bit.
 
-   A product C i32[m][n] = A i8[m][k] . B i8[k][n] runs on packed operands, k in groups of four
-   ("k4", zero-padded):
-    - a panel is 16 columns of B as [k4][16][4] bytes, each plus 64, so that it is unsigned and
-      below 128: what the u8 x s8 dot-product instructions want. The surplus 64 * sum(A row) is
-      taken off where the accumulators start.
-    - A needs only four consecutive k together: rows of a row-major tensor do as they lie, a
-      transposed A is packed to the same panels without the 64. Row i, group g is at
-      a + (i >> 4) * tile + (i & 15) * row + g * k4. */
+   What a kernel works on is small: a strip of a tensor or a block of a product, some tens of KB
+   that the caller keeps in a near cache while one kernel after the other passes over it. Matrices
+   are row-major with a stride ("ld", in elements) of their own. Sizes that come from the network
+   are multiples as stated, so that no kernel but `update` and `round` knows ragged ends.
+
+   A product is C i32[m][n] += A . B:
+    - A's bytes are unsigned, x + 64, below 128, and are read as they lie: four consecutive k of row
+      i, group g, are at a + row[i] + step[g]. Two tables of offsets serve dense rows, the pixels of
+      a convolution's padded image, and transposed operands alike.
+    - B's bytes are signed, in panels of 16 columns: [k4][16][4], four consecutive k side by side.
+    - The surplus 64 * (sum of a column of B) is taken off by what the accumulators start from,
+      init[n], which qr_cpu_kern_t.sums makes from the panels.
+   Unsigned below 128 times signed is what the dot-product instructions of every instruction set
+   take (and u8 x s8 pair sums stay below 2 * 127 * 64 = 16256). */
 #ifndef QR_ACCEL_CPU_KERN_H
 #define QR_ACCEL_CPU_KERN_H
 
-#include "base/philox.h"
-#include "hls/common/qr_step_abi.h"
+#include "base/ars.h"
+#include "base/types.h"
 
-#define QR_CPU_PANEL 16u        /* columns of a panel */
-#define QR_CPU_CHUNK 1024u      /* random words made at a time */
-#define QR_CPU_WORDS_BLOCKS 32u /* which are whole runs of this many blocks */
-/* Groups of k per pass over a panel pair: 16 KiB, half of a small first-level cache. */
-#define QR_CPU_K4_BLOCK 128u
-#define QR_CPU_DIGEST_ROWS 8u /* rows that share a multiplier */
-
-typedef struct {
-  const int8_t *p;
-  size_t tile, row, k4; /* strides in bytes */
-} qr_cpu_a_t;
+/* n of a product is a multiple of the columns of a panel, m of the rows of a tile, which are also
+   those of a digest's band. */
+#define QR_CPU_PANEL 16u
+#define QR_CPU_TILE 8u
+#define QR_CPU_DRAW 128u /* elements that 64 random bytes serve: where a strip to dither begins */
 
 typedef struct {
-  uint32_t m, n, k4_cnt;
-  qr_cpu_a_t a;
-  const int32_t *a_sum; /* [m] sum of each row of A */
-  const uint8_t *b;     /* panels */
-  int32_t *c;           /* [m][n] */
+  uint32_t m, n, k4; /* k4: groups of four k */
+  const int8_t *a;
+  const uint32_t *row, *step; /* [m], [k4] */
+  const int8_t *b;            /* panels, k4 * 64 bytes each */
+  const int32_t *init;        /* [n] */
+  int32_t *c;
+  size_t ldc;
+  bool add; /* C += the product, else C = */
 } qr_cpu_gemm_t;
+
+/* Dither of magnitude d; the result gets plus (0, or 64 for an A). d = 0 is a plain copy, without
+   draws. */
+typedef struct {
+  int d;
+  int8_t plus;
+  bool bounded; /* the source lies in [-64 + d, 63 - d] already */
+} qr_cpu_dither_t;
+
+/* Where rows of a strip of E become e7. */
+typedef struct {
+  int shift;     /* 0..24 */
+  int8_t lo, hi; /* bounds of what is stored; the sums are of [-64, 63] */
+} qr_cpu_round_t;
+
+/* Gathers what a convolution's errors scatter: element (p, c) of a sample is the sum over cnt[p]
+   places of src[at[9 * p + t] + c]. */
+typedef struct {
+  uint32_t pos_cnt, ch; /* positions of an image; channels, a multiple of 16 */
+  size_t src_sz;        /* elements of one sample's rows */
+  const uint8_t *cnt;   /* [pos_cnt], at most 9 */
+  const uint32_t *at;   /* [pos_cnt][9] */
+} qr_cpu_gather_t;
 
 typedef struct {
   const char *name;
   bool (*supported)(void);
-  /* dst[i] = clip((src[i] + 256) >> 9, -64, 63) */
-  void (*w7)(int8_t *dst, const int16_t *src, size_t cnt);
-  void (*dither)(int8_t *dst, const int8_t *src, size_t cnt, int d, const qr_philox_t *p);
-  /* Panels of a matrix stored [k][n]; plus: 64 for B, 0 for a transposed A. */
-  void (*pack)(uint8_t *dst, const int8_t *src, uint32_t k, uint32_t n, uint8_t plus);
-  /* Panels of B stored [n][k], plus 64. */
-  void (*pack_trans)(uint8_t *dst, const int8_t *src, uint32_t k, uint32_t n);
-  /* sum[i] over a row of [rows][cols]; sum[j] over a column. */
-  void (*row_sum)(int32_t *sum, const int8_t *src, uint32_t rows, uint32_t cols);
-  void (*col_sum)(int32_t *sum, const int8_t *src, uint32_t rows, uint32_t cols);
+
+  /* Random bytes: cnt blocks of 16 from block on. cnt is a multiple of 4; dst is 64-byte aligned.
+   */
+  void (*draw)(void *dst, const qr_ars_t *s, uint32_t block, uint32_t cnt);
+  /* dst[i] = clip((src[i] + 256) >> 9, lo, hi), any cnt */
+  void (*w7)(int8_t *dst, const int16_t *src, size_t cnt, int8_t lo, int8_t hi);
+  /* Elements at .. at + cnt of a tensor: dst and src are where element at lies. at is a multiple of
+     QR_CPU_DRAW; any cnt. */
+  void (*dither)(int8_t *dst, const int8_t *src, size_t at, size_t cnt, const qr_cpu_dither_t *d,
+                 const qr_ars_t *s);
+
+  /* Panels of groups of four rows of n bytes: row r of group g is at src + g * group + r * row.
+     Group g of panel p goes to dst + p * panel_sz + g * 64. Columns past n become 0. Every byte
+     gets plus: 64 makes them an A whose row i is at (i / 16) * panel_sz + (i % 16) * 4. */
+  void (*pack)(int8_t *dst, size_t panel_sz, const int8_t *src, uint32_t groups, uint32_t n,
+               size_t group, size_t row, int8_t plus);
+  /* Panels of B stored [n][4 * k4], rows ld apart; n is a multiple of 16. */
+  void (*pack_trans)(int8_t *dst, const int8_t *src, uint32_t k4, uint32_t n, size_t ld);
+  /* init[j] = -64 * (sum of column j of panels); n is a multiple of 16. */
+  void (*sums)(int32_t *init, const int8_t *panels, uint32_t k4, uint32_t n);
+  /* dst[i][r] = src[r * stride + i] + 64, r = 0..3, i < cnt: four samples side by side; cnt is a
+     multiple of 8. */
+  void (*interleave)(int8_t *dst, const int8_t *src, size_t stride, uint32_t cnt);
+
+  /* m is a multiple of QR_CPU_TILE, n of QR_CPU_PANEL. */
   void (*gemm)(const qr_cpu_gemm_t *g);
-  /* What m rows from row add to the digest of a product n wide; row is a multiple of
-     QR_CPU_DIGEST_ROWS, x the first of these rows, key and rho are the streams of the slot. */
-  uint64_t (*digest)(const int32_t *x, uint32_t row, uint32_t m, uint32_t n, const qr_philox_t *key,
-                     const qr_philox_t *rho);
-  /* dst = requantised leaky (acc + bias[col]); bias already at the accumulator's scale */
-  void (*bias_act)(int8_t *dst, const int32_t *acc, const int32_t *bias, uint32_t m, uint32_t n,
-                   int shift);
-  void (*mask)(int32_t *e, const int8_t *x, size_t cnt);
-  uint32_t (*max_abs)(const int32_t *x, size_t cnt);
-  /* dst = clip(SR(x, s), -64, 63) */
-  void (*round_i8)(int8_t *dst, const int32_t *x, size_t cnt, int s, const qr_philox_t *p);
-  /* w = clip(w - SR(x, s), -32768, 32767) */
-  void (*update_i16)(int16_t *w, const int32_t *x, size_t cnt, int s, const qr_philox_t *p);
-  /* Rows of a convolution: dst[b*pos][9c] from src[b][h][w][c]; and the reverse, which adds up
-     what was read from one place. */
-  void (*im2col)(int8_t *dst, const int8_t *src, uint32_t batch, const qr_step_geo_t *g);
-  void (*col2im)(int32_t *dst, const int32_t *src, uint32_t batch, const qr_step_geo_t *g);
+
+  /* Sum over bands b of rho[b] times the sum over rows and even columns of the band; the key word
+     of element (i, j) is key[(i % 8) * ldk + j]. rows is a multiple of 8, cols of 8. */
+  uint64_t (*digest)(const int32_t *x, size_t ldx, uint32_t rows, uint32_t cols,
+                     const uint32_t *key, size_t ldk, const uint64_t *rho);
+  /* dst = clip(half(leaky(c + bias[col]), shift), lo, hi) + plus; |c + bias| + 2^shift < 2^31,
+     shift in 1..24; bias at the accumulator's scale. cols is a multiple of 16. */
+  void (*act)(int8_t *dst, size_t ldd, const int32_t *c, size_t ldc, const int32_t *bias,
+              uint32_t rows, uint32_t cols, int shift, int8_t lo, int8_t hi, int8_t plus);
+  /* e = c, >> 3 where x is negative. Returns the OR of all |e|. cols is a multiple of 16. */
+  uint32_t (*mask)(int32_t *e, size_t lde, const int32_t *c, size_t ldc, const int8_t *x,
+                   size_t ldx, uint32_t rows, uint32_t cols);
+  /* As mask, of samples that are gathered: e and x are [samples][pos_cnt][ch]. */
+  uint32_t (*gather)(int32_t *e, const int32_t *src, const int8_t *x, uint32_t samples,
+                     const qr_cpu_gather_t *g);
+  /* Rows of e, whose first element is element at of its tensor (a multiple of 64):
+     v = clip(SR(e, shift, byte), -64, 63); sum[col] += v; dst = clip(v, lo, hi). Any n. */
+  void (*round)(int8_t *dst, int32_t *sum, const int32_t *e, size_t at, uint32_t rows, uint32_t n,
+                const qr_cpu_round_t *r, const qr_ars_t *s);
+  /* w = clip(w - SR(g, shift, r), -32768, 32767); shift in -31..62, |g| <= most. Any cols. */
+  void (*update)(int16_t *w, size_t ldw, const int32_t *g, size_t ldg, const uint8_t *r, size_t ldr,
+                 uint32_t rows, uint32_t cols, int shift, uint32_t most);
 } qr_cpu_kern_t;
 
-extern const qr_cpu_kern_t qr_cpu_kern_portable;
+/* The tables that are compiled for this kind of processor, the best one first. */
 #if defined(__x86_64__)
-extern const qr_cpu_kern_t qr_cpu_kern_avx2, qr_cpu_kern_avx512;
+#define QR_CPU_KERNELS(F) F(avx512) F(avx512_base) F(avxvnni) F(avx2) F(portable)
+#elif defined(__aarch64__)
+#define QR_CPU_KERNELS(F) F(neon) F(portable)
+#else
+#define QR_CPU_KERNELS(F) F(portable)
 #endif
 
-/* Best kernel first, NULL-terminated. */
+#define QR_CPU_KERNEL_DECLARE(name) extern const qr_cpu_kern_t qr_cpu_kern_##name;
+QR_CPU_KERNELS(QR_CPU_KERNEL_DECLARE)
+#undef QR_CPU_KERNEL_DECLARE
+
+/* The same as an array, NULL-terminated. */
 extern const qr_cpu_kern_t *const qr_cpu_kernels[];
 
-/* Bytes of the panels of a k by n matrix. */
-static inline size_t qr_cpu_panels_sz(uint32_t k, uint32_t n) {
-  return (size_t)((n + QR_CPU_PANEL - 1) / QR_CPU_PANEL) * ((k + 3) / 4) * QR_CPU_PANEL * 4;
+/* Bytes of the panels of a k by n matrix, k in groups of four. */
+static inline size_t qr_cpu_panels_sz(uint32_t k4, uint32_t n) {
+  return qr_align_up(n, QR_CPU_PANEL) * k4 * 4;
 }
 
 #endif

@@ -1,0 +1,31 @@
+/* The table of AVX-512 kernels; the including file names it and says when it runs. */
+#include "kern_avx512_gemm.h"
+#include "kern_avx512_pack.h"
+#include "kern_avx512_round.h"
+
+static bool supported(void);
+
+const qr_cpu_kern_t KERN_TABLE = {
+    .name = KERN_NAME,
+    .supported = supported,
+    .draw = draw,
+    .w7 = plain_w7,
+    .dither = dither,
+    .pack = pack,
+    .pack_trans = pack_trans,
+    .sums = sums,
+    .interleave = interleave,
+    .gemm = gemm,
+    .digest = digest,
+    .act = act,
+    .mask = mask,
+    .gather = gather,
+    .round = round_e,
+    .update = update,
+};
+
+static bool has_vnni(void) {
+  return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+         __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
+         __builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("aes");
+}
