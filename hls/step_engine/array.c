@@ -13,7 +13,6 @@
 
 #define FIELD 19
 #define PAIRS (QR_ENG_T / 2)
-#define SUBS (QR_ENG_PANEL / QR_ENG_T)
 
 /* Column k of a skewed panel, straightened. */
 static void straight(qr_eng_panel_t panel, uint32_t k, int8_t out[QR_ENG_PANEL]) {
@@ -44,54 +43,71 @@ static void multiply(const int8_t a[QR_ENG_PANEL], const int8_t b[QR_ENG_PANEL],
   }
 }
 
-/* Adds column j of a finished group to the sums. */
-static void fold(int64_t p[PAIRS][QR_ENG_T], uint32_t j, uint32_t row0, uint32_t col, bool first,
+/* Adds the first column of a finished group to the sums, and moves the others up. */
+static void fold(int64_t done[PAIRS][QR_ENG_T], uint32_t row0, uint32_t col, bool valid, bool first,
                  qr_eng_tile_t sum, qr_eng_tile_t out) {
 #pragma HLS INLINE
   for (uint32_t i = 0; i < PAIRS; i++) {
 #pragma HLS UNROLL
-    uint64_t v = (uint64_t)p[i][j], half = (uint64_t)1 << (FIELD - 1);
+    uint64_t v = (uint64_t)done[i][0], half = (uint64_t)1 << (FIELD - 1);
     uint32_t lo = (uint32_t)((v + half) & ((half << 1) - 1)) - (uint32_t)half;
     uint32_t hi = (uint32_t)((v + half) >> FIELD);
     uint32_t row = row0 + 2 * i;
-    sum[row][col] = (first ? 0 : sum[row][col]) + lo;
-    sum[row + 1][col] = (first ? 0 : sum[row + 1][col]) + hi;
-    out[row][col] = sum[row][col];
-    out[row + 1][col] = sum[row + 1][col];
+    lo += first ? 0 : sum[row][col];
+    hi += first ? 0 : sum[row + 1][col];
+    if (valid) {
+      sum[row][col] = out[row][col] = lo;
+      sum[row + 1][col] = out[row + 1][col] = hi;
+    }
+    for (uint32_t j = 0; j + 1 < QR_ENG_T; j++) {
+#pragma HLS UNROLL
+      done[i][j] = done[i][j + 1];
+    }
   }
 }
 
-/* Groups of QR_ENG_T inner positions, sub-tile after sub-tile; a group is folded while the next one
-   is multiplied. */
+/* Which group of which sub-tile. */
+typedef struct {
+  uint32_t group, row, col;
+} place_t;
+
+static place_t next_group(place_t at, uint32_t groups, uint32_t r_cnt, uint32_t c_cnt) {
+#pragma HLS INLINE
+  if (at.group + 1 < groups) return (place_t){at.group + 1, at.row, at.col};
+  if (at.col + QR_ENG_T < c_cnt) return (place_t){0, at.row, at.col + QR_ENG_T};
+  return (place_t){0, at.row + QR_ENG_T < r_cnt ? at.row + QR_ENG_T : 0, 0};
+}
+
+/* Groups of QR_ENG_T inner positions, sub-tile after sub-tile, in one loop that never stalls: while
+   a group is multiplied, the one before it is folded. A sum is met again after QR_ENG_T cycles at
+   the earliest, longer than its way to memory and back. */
 void qr_eng_array_packed(qr_eng_panel_t a, qr_eng_panel_t b, uint32_t k_cnt, uint32_t r_cnt,
                          uint32_t c_cnt, bool first, qr_eng_tile_t out) {
   QR_ENG_STATE qr_eng_tile_t sum;
-  int64_t p[PAIRS][QR_ENG_T], done[PAIRS][QR_ENG_T] = {{0}};
+  int64_t p[PAIRS][QR_ENG_T] = {{0}}, done[PAIRS][QR_ENG_T] = {{0}};
 #pragma HLS ARRAY_PARTITION variable = sum cyclic factor = QR_ENGINE_T dim = 1
 #pragma HLS ARRAY_PARTITION variable = out cyclic factor = QR_ENGINE_T dim = 1
 #pragma HLS ARRAY_PARTITION variable = p complete dim = 0
 #pragma HLS ARRAY_PARTITION variable = done complete dim = 0
 #pragma HLS ARRAY_PARTITION variable = a complete dim = 2
 #pragma HLS ARRAY_PARTITION variable = b complete dim = 2
-  uint32_t sub_rows = (r_cnt + QR_ENG_T - 1) / QR_ENG_T,
-           sub_cols = (c_cnt + QR_ENG_T - 1) / QR_ENG_T;
-  uint32_t groups = (k_cnt + QR_ENG_T - 1) / QR_ENG_T, total = sub_rows * sub_cols * groups;
-  uint32_t group = 0, row = 0, col = 0, old_row = 0, old_col = 0;
-  bool old_first = false;
-  for (uint32_t t = 0; t <= total; t++) {
-#pragma HLS LOOP_TRIPCOUNT min = 2 max = 1025
-    for (uint32_t g = 0; g < QR_ENG_T; g++) {
+  uint32_t groups = (k_cnt + QR_ENG_T - 1) / QR_ENG_T;
+  uint32_t subs = (r_cnt + QR_ENG_T - 1) / QR_ENG_T * ((c_cnt + QR_ENG_T - 1) / QR_ENG_T);
+  uint32_t cycles = (subs * groups + 1) * QR_ENG_T, g = 0;
+  place_t now = {0, 0, 0}, old = {0, 0, 0};
+  for (uint32_t t = 0; t < cycles; t++) {
 #pragma HLS PIPELINE II = 1
+#pragma HLS LOOP_TRIPCOUNT min = 32 max = 16400
 #pragma HLS DEPENDENCE variable = sum inter false
-      int8_t a_col[QR_ENG_PANEL], b_row[QR_ENG_PANEL];
+    int8_t a_col[QR_ENG_PANEL], b_row[QR_ENG_PANEL];
 #pragma HLS ARRAY_PARTITION variable = a_col complete
 #pragma HLS ARRAY_PARTITION variable = b_row complete
-      uint32_t k = group * QR_ENG_T + g;
-      if (t) fold(done, g, old_row, old_col + g, old_first, sum, out);
-      straight(a, k, a_col);
-      straight(b, k, b_row);
-      multiply(a_col, b_row, row, col, k < k_cnt, !g, p);
-    }
+    uint32_t k = now.group * QR_ENG_T + g;
+    fold(done, old.row, old.col + g, t >= QR_ENG_T, first && !old.group, sum, out);
+    straight(a, k, a_col);
+    straight(b, k, b_row);
+    multiply(a_col, b_row, now.row, now.col, k < k_cnt, !g, p);
+    if (++g < QR_ENG_T) continue;
     for (uint32_t i = 0; i < PAIRS; i++) {
 #pragma HLS UNROLL
       for (uint32_t j = 0; j < QR_ENG_T; j++) {
@@ -99,13 +115,9 @@ void qr_eng_array_packed(qr_eng_panel_t a, qr_eng_panel_t b, uint32_t k_cnt, uin
         done[i][j] = p[i][j];
       }
     }
-    old_row = row, old_col = col, old_first = first && !group;
-    if (++group < groups) continue;
-    group = 0;
-    col += QR_ENG_T;
-    if (col < sub_cols * QR_ENG_T) continue;
-    col = 0;
-    row = row + QR_ENG_T < sub_rows * QR_ENG_T ? row + QR_ENG_T : 0;
+    g = 0;
+    old = now;
+    now = next_group(now, groups, r_cnt, c_cnt);
   }
 }
 

@@ -36,14 +36,6 @@ static tap_t tap_after(tap_t t, uint32_t cnt, uint32_t c) {
   return t;
 }
 
-/* Input coordinate of a tap, at * stride + tap - 1 modulo size; at * stride < size. */
-static uint32_t wrapped(uint32_t at, uint32_t stride, uint32_t tap, uint32_t size) {
-#pragma HLS INLINE
-  uint32_t v = at * stride + tap;
-  if (!v) return size - 1;
-  return v > size ? v - 1 - size : v - 1;
-}
-
 static void load_sample(const int8_t *mem, uint32_t start, uint32_t sz,
                         int8_t cache[LINE_CNT][QR_ENG_PANEL]) {
   uint32_t first = start >> 6, last = (start + sz - 1) >> 6;
@@ -57,26 +49,40 @@ static void load_sample(const int8_t *mem, uint32_t start, uint32_t sz,
   }
 }
 
-/* Columns col0 .. col0 + col_cnt - 1 of one position. */
-static void load_position(int8_t cache[LINE_CNT][QR_ENG_PANEL], uint32_t shift,
-                          const qr_eng_geo_t *g, uint32_t y, uint32_t x, tap_t tap,
-                          uint32_t col_cnt, bool along_k, uint32_t row, qr_eng_panel_t panel) {
-#pragma HLS INLINE
+/* A position of the output and the panel's row, or inner position, that it is. */
+typedef struct {
+  uint32_t y, x, idx;
+} pos_t;
+
+/* The positions of one sample from *at on, up to end; col_cnt columns of each from tap on. One loop
+   over the runs of all of them. */
+static void load_positions(int8_t cache[LINE_CNT][QR_ENG_PANEL], uint32_t shift,
+                           const qr_eng_geo_t *g, pos_t *at, uint32_t end, tap_t first,
+                           uint32_t col_cnt, bool along_k, qr_eng_panel_t panel) {
   uint32_t done = 0;
-  while (done < col_cnt) {
+  tap_t tap = first;
+  while (at->y < g->out_h && at->idx < end) {
 #pragma HLS PIPELINE II = 1
-#pragma HLS LOOP_TRIPCOUNT min = 1 max = 64
-    uint32_t in_y = wrapped(y, g->sy, tap.i, g->h), in_x = wrapped(x, g->sx, tap.j, g->w);
-    uint32_t at = shift + (in_y * g->w + in_x) * g->c + tap.ch, from = at & 63;
+#pragma HLS LOOP_TRIPCOUNT min = 1 max = 4096
+#pragma HLS DEPENDENCE variable = panel inter false
+    uint32_t in_y = qr_eng_wrapped(at->y, g->sy, tap.i, g->h),
+             in_x = qr_eng_wrapped(at->x, g->sx, tap.j, g->w);
+    uint32_t byte = shift + (in_y * g->w + in_x) * g->c + tap.ch, from = byte & 63;
     uint32_t to_wrap = (g->w - in_x) * g->c - tap.ch, to_end = (3 - tap.j) * g->c - tap.ch;
     uint32_t n =
         qr_eng_min(qr_eng_min(to_wrap, to_end), qr_eng_min(col_cnt - done, QR_ENG_PANEL - from));
     if (along_k)
-      qr_eng_put_along_k(panel, cache[at >> 6], from, n, done, row);
+      qr_eng_put_along_k(panel, cache[byte >> 6], from, n, done, at->idx);
     else
-      qr_eng_put_across(panel, cache[at >> 6], from, n, row, done);
-    tap = tap_after(tap, n, g->c);
+      qr_eng_put_across(panel, cache[byte >> 6], from, n, at->idx, done);
     done += n;
+    tap = tap_after(tap, n, g->c);
+    if (done < col_cnt) continue;
+    done = 0;
+    tap = first;
+    at->idx++;
+    at->y += at->x + 1 == g->out_w;
+    at->x = at->x + 1 == g->out_w ? 0 : at->x + 1;
   }
 }
 
@@ -90,17 +96,13 @@ void qr_eng_load_conv(const int8_t *mem, const qr_eng_operand_t *x, uint32_t r0,
   uint32_t pos0 = x->along_k ? r0 : k0, cnt = x->along_k ? r_cnt : k_cnt;
   uint32_t col_cnt = x->along_k ? k_cnt : r_cnt;
   tap_t tap = tap_of(x->along_k ? k0 : r0, g.c);
-  uint32_t sample = pos0 / pos_cnt, in_y = pos0 % pos_cnt / g.out_w, in_x = pos0 % g.out_w;
-  uint32_t start = x->off + sample * sample_sz;
-  load_sample(mem, start, sample_sz, cache);
-  for (uint32_t i = 0; i < cnt; i++) {
-#pragma HLS LOOP_TRIPCOUNT min = 1 max = 1024
-    load_position(cache, start & 63, &g, in_y, in_x, tap, col_cnt, x->along_k, i, panel);
-    if (++in_x < g.out_w) continue;
-    in_x = 0;
-    if (++in_y < g.out_h) continue;
-    in_y = 0;
+  pos_t at = {pos0 % pos_cnt / g.out_w, pos0 % g.out_w, 0};
+  uint32_t start = x->off + pos0 / pos_cnt * sample_sz;
+  while (at.idx < cnt) {
+#pragma HLS LOOP_TRIPCOUNT min = 1 max = 64
+    load_sample(mem, start, sample_sz, cache);
+    load_positions(cache, start & 63, &g, &at, cnt, tap, col_cnt, x->along_k, panel);
+    at.y = 0;
     start += sample_sz;
-    if (i + 1 < cnt) load_sample(mem, start, sample_sz, cache);
   }
 }

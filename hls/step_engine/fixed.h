@@ -100,6 +100,15 @@ static inline uint32_t qr_eng_byte(const uint32_t block[4], uint32_t i) {
   return block[i >> 2] >> (8 * (i & 3)) & 255;
 }
 
+/* Input coordinate of a tap of a convolution: at * stride + tap - 1 modulo size, at * stride <
+ * size. */
+static inline uint32_t qr_eng_wrapped(uint32_t at, uint32_t stride, uint32_t tap, uint32_t size) {
+#pragma HLS INLINE
+  uint32_t v = at * stride + tap;
+  if (!v) return size - 1;
+  return v > size ? v - 1 - size : v - 1;
+}
+
 /* A bias lies in the model as two int16, low half first. */
 static inline int32_t qr_eng_bias_load(const int16_t *model, uint32_t off, uint32_t j) {
 #pragma HLS INLINE

@@ -69,14 +69,14 @@ void qr_eng_gemm(const qr_eng_operand_t *a, const qr_eng_operand_t *b, uint32_t 
 static void load_tile(const int32_t *s32, const qr_eng_drain_t *d, uint32_t m0, uint32_t n0,
                       qr_eng_tile_t acc) {
   uint32_t rows = qr_eng_min(d->m - m0, QR_ENG_PANEL), cols = qr_eng_min(d->n - n0, QR_ENG_PANEL);
-  for (uint32_t r = 0; r < rows; r++) {
-#pragma HLS LOOP_TRIPCOUNT min = 1 max = 64
-    for (uint32_t c = 0; c < cols; c++) {
+  uint32_t r = 0, c = 0;
+  while (r < rows) {
 #pragma HLS PIPELINE II = 1
-#pragma HLS UNROLL factor = 16
-#pragma HLS LOOP_TRIPCOUNT min = 1 max = 64
-      acc[r][c] = (uint32_t)s32[d->acc_off + (uint64_t)(m0 + r) * d->n + n0 + c];
-    }
+#pragma HLS LOOP_TRIPCOUNT min = 1 max = 4096
+    acc[r][c] = (uint32_t)s32[d->acc_off + (m0 + r) * d->n + n0 + c];
+    if (++c < cols) continue;
+    c = 0;
+    r++;
   }
 }
 

@@ -55,37 +55,31 @@ void qr_eng_put_across(qr_eng_panel_t panel, const int8_t line[QR_ENG_PANEL], ui
   }
 }
 
-/* Stored row after stored row: a run of cnt bytes at start, which lines of memory cut in pieces. */
-static void load_run(const int8_t *mem, uint32_t start, uint32_t cnt, bool along_k, uint32_t row,
-                     qr_eng_panel_t panel) {
-#pragma HLS INLINE
-  uint32_t first = start >> 6, last = (start + cnt - 1) >> 6, done = 0;
-  for (uint32_t l = first; l <= last; l++) {
-#pragma HLS PIPELINE II = 1
-#pragma HLS LOOP_TRIPCOUNT min = 1 max = 17
-    int8_t line[QR_ENG_PANEL];
-#pragma HLS ARRAY_PARTITION variable = line complete
-    for (uint32_t i = 0; i < QR_ENG_PANEL; i++) {
-#pragma HLS UNROLL
-      line[i] = mem[((uint64_t)l << 6) + i];
-    }
-    uint32_t from = l == first ? start & 63 : 0;
-    uint32_t n = qr_eng_min(QR_ENG_PANEL - from, cnt - done);
-    if (along_k)
-      qr_eng_put_along_k(panel, line, from, n, done, row);
-    else
-      qr_eng_put_across(panel, line, from, n, row, done);
-    done += n;
-  }
-}
-
+/* One loop over the lines of all stored rows: a line of memory holds a piece of one. */
 void qr_eng_load_panel(const int8_t *mem, const qr_eng_operand_t *x, uint32_t r0, uint32_t r_cnt,
                        uint32_t k0, uint32_t k_cnt, qr_eng_panel_t panel) {
   uint32_t rows = x->along_k ? r_cnt : k_cnt, cnt = x->along_k ? k_cnt : r_cnt;
   uint32_t start = x->off + (x->along_k ? r0 * x->ld + k0 : k0 * x->ld + r0);
-  for (uint32_t i = 0; i < rows; i++) {
-#pragma HLS LOOP_TRIPCOUNT min = 1 max = 1024
-    load_run(mem, start, cnt, x->along_k, i, panel);
+  uint32_t row = 0, done = 0;
+  while (row < rows) {
+#pragma HLS PIPELINE II = 1
+#pragma HLS LOOP_TRIPCOUNT min = 1 max = 2048
+#pragma HLS DEPENDENCE variable = panel inter false
+    int8_t line[QR_ENG_PANEL];
+#pragma HLS ARRAY_PARTITION variable = line complete
+    uint32_t from = (start + done) & 63, n = qr_eng_min(QR_ENG_PANEL - from, cnt - done);
+    for (uint32_t i = 0; i < QR_ENG_PANEL; i++) {
+#pragma HLS UNROLL
+      line[i] = mem[((uint64_t)((start + done) >> 6) << 6) + i];
+    }
+    if (x->along_k)
+      qr_eng_put_along_k(panel, line, from, n, done, row);
+    else
+      qr_eng_put_across(panel, line, from, n, row, done);
+    done += n;
+    if (done < cnt) continue;
+    done = 0;
     start += x->ld;
+    row++;
   }
 }

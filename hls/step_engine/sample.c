@@ -12,63 +12,62 @@ bool qr_eng_gather(const uint32_t *job, uint32_t job_off, uint32_t rows, const i
 #pragma HLS ARRAY_PARTITION variable = out complete
 #pragma HLS ARRAY_PARTITION variable = turned complete
 #pragma HLS ARRAY_PARTITION variable = line complete
-  uint32_t fill = 0, to = dst >> 6;
-  for (uint32_t b = 0; b < rows; b++) {
-#pragma HLS LOOP_TRIPCOUNT min = 16 max = 1024
-    uint32_t row = job[job_off + b];
-    if (row >= win->pool_rows) {
-      *bad_row = row;
-      return false;
-    }
-    uint64_t from = ((uint64_t)row * win->row_stride) >> 6;
-    for (uint32_t at = 0; at < obs_sz; at += QR_ENG_PANEL) {
+  uint32_t fill = 0, to = dst >> 6, b = 0, at = 0, row = 0;
+  while (b < rows) {
 #pragma HLS PIPELINE II = 1
-#pragma HLS LOOP_TRIPCOUNT min = 1 max = 1024
-      uint32_t cnt = qr_eng_min(obs_sz - at, QR_ENG_PANEL);
-      for (uint32_t i = 0; i < QR_ENG_PANEL; i++) {
+#pragma HLS LOOP_TRIPCOUNT min = 16 max = 16384
+    if (!at) row = job[job_off + b];
+    if (row >= win->pool_rows) break;
+    uint64_t from = (((uint64_t)row * win->row_stride) >> 6) + (at >> 6);
+    uint32_t cnt = qr_eng_min(obs_sz - at, QR_ENG_PANEL);
+    bool full = fill + cnt >= QR_ENG_PANEL;
+    for (uint32_t i = 0; i < QR_ENG_PANEL; i++) {
 #pragma HLS UNROLL
-        line[i] = pool[((from + (at >> 6)) << 6) + i];
-      }
-      qr_eng_rotate(line, fill, turned);
-      for (uint32_t i = 0; i < QR_ENG_PANEL; i++) {
-#pragma HLS UNROLL
-        out[i] = i < fill ? out[i] : turned[i];
-      }
-      bool full = fill + cnt >= QR_ENG_PANEL;
-      for (uint32_t i = 0; i < QR_ENG_PANEL; i++) {
-#pragma HLS UNROLL
-        if (full) s8[((uint64_t)to << 6) + i] = out[i];
-        if (full) out[i] = turned[i];
-      }
-      to += full;
-      fill = (fill + cnt) & 63;
+      line[i] = pool[(from << 6) + i];
     }
+    qr_eng_rotate(line, fill, turned);
+    for (uint32_t i = 0; i < QR_ENG_PANEL; i++) {
+#pragma HLS UNROLL
+      out[i] = i < fill ? out[i] : turned[i];
+    }
+    if (full) {
+      for (uint32_t i = 0; i < QR_ENG_PANEL; i++) {
+#pragma HLS UNROLL
+        s8[((uint64_t)to << 6) + i] = out[i];
+        out[i] = turned[i];
+      }
+    }
+    to += full;
+    fill = (fill + cnt) & 63;
+    at += QR_ENG_PANEL;
+    if (at < obs_sz) continue;
+    at = 0;
+    b++;
   }
   for (uint32_t i = 0; i < QR_ENG_PANEL && fill; i++) {
 #pragma HLS UNROLL
     s8[((uint64_t)to << 6) + i] = out[i];
   }
-  return true;
+  *bad_row = row;
+  return b == rows;
 }
 
 uint64_t qr_eng_td(const uint32_t *job, uint32_t act_off, uint32_t target_off,
                    const qr_eng_op_t *op, int32_t *s32, uint32_t q, uint32_t e, uint32_t *max_abs) {
   uint64_t sum = 0;
-  uint32_t most = 0;
-  for (uint32_t b = 0; b < op->m; b++) {
-#pragma HLS LOOP_TRIPCOUNT min = 16 max = 1024
-    uint32_t act = job[act_off + b];
-    int32_t target = (int32_t)job[target_off + b];
-    for (uint32_t j = 0; j < op->n; j++) {
+  uint32_t most = 0, b = 0, j = 0;
+  for (uint32_t i = 0; i < op->m * op->n; i++) {
 #pragma HLS PIPELINE II = 1
-#pragma HLS LOOP_TRIPCOUNT min = 1 max = 255
-      int32_t d = 0;
-      if (j == act)
-        d = (int32_t)qr_eng_clip((int64_t)s32[q + b * op->n + j] - target, -65536, 65536);
-      s32[e + b * op->n + j] = d;
-      sum += qr_eng_abs(d);
-      most = qr_eng_abs(d) > most ? qr_eng_abs(d) : most;
-    }
+#pragma HLS LOOP_TRIPCOUNT min = 16 max = 16384
+    int32_t d = 0;
+    if (j == job[act_off + b])
+      d = (int32_t)qr_eng_clip((int64_t)s32[q + i] - (int32_t)job[target_off + b], -65536, 65536);
+    s32[e + i] = d;
+    sum += qr_eng_abs(d);
+    most = qr_eng_abs(d) > most ? qr_eng_abs(d) : most;
+    if (++j < op->n) continue;
+    j = 0;
+    b++;
   }
   *max_abs = most;
   return sum;
@@ -84,24 +83,25 @@ static void column_sums(const int8_t *s8, uint32_t start, uint32_t ld, uint32_t 
 #pragma HLS UNROLL
     sum[i] = 0;
   }
-  for (uint32_t r = 0; r < rows; r++, start += ld) {
-#pragma HLS LOOP_TRIPCOUNT min = 16 max = 16384
-    uint32_t done = 0;
-    for (uint32_t l = start >> 6; l <= (start + cols - 1) >> 6; l++) {
+  uint32_t row = 0, done = 0;
+  while (row < rows) {
 #pragma HLS PIPELINE II = 1
-#pragma HLS LOOP_TRIPCOUNT min = 1 max = 2
-      uint32_t from = done ? 0 : start & 63, cnt = qr_eng_min(QR_ENG_PANEL - from, cols - done);
-      for (uint32_t i = 0; i < QR_ENG_PANEL; i++) {
+#pragma HLS LOOP_TRIPCOUNT min = 16 max = 32768
+    uint32_t from = (start + done) & 63, cnt = qr_eng_min(QR_ENG_PANEL - from, cols - done);
+    for (uint32_t i = 0; i < QR_ENG_PANEL; i++) {
 #pragma HLS UNROLL
-        line[i] = s8[((uint64_t)l << 6) + i];
-      }
-      qr_eng_rotate(line, (done - from) & 63, turned);
-      for (uint32_t i = 0; i < QR_ENG_PANEL; i++) {
-#pragma HLS UNROLL
-        sum[i] += i - done < cnt ? (uint32_t)turned[i] : 0;
-      }
-      done += cnt;
+      line[i] = s8[((uint64_t)((start + done) >> 6) << 6) + i];
     }
+    qr_eng_rotate(line, (done - from) & 63, turned);
+    for (uint32_t i = 0; i < QR_ENG_PANEL; i++) {
+#pragma HLS UNROLL
+      sum[i] += i - done < cnt ? (uint32_t)turned[i] : 0;
+    }
+    done += cnt;
+    if (done < cols) continue;
+    done = 0;
+    start += ld;
+    row++;
   }
 }
 
@@ -134,45 +134,60 @@ typedef uint32_t sample_t[QR_ENG_SAMPLE_MAX];
    over the positions of one tap meets no place twice; it runs empty between taps. */
 static void scatter_tap(const int32_t *s32, uint32_t src, const qr_eng_geo_t *g, uint32_t t,
                         sample_t sum) {
-  uint32_t lanes = g->c & 15 ? 1 : 16, ti = t / 3, tj = t % 3;
-  for (uint32_t y = 0; y < g->out_h; y++) {
-#pragma HLS LOOP_TRIPCOUNT min = 1 max = 8
-    uint32_t vy = y * g->sy + ti, in_y = !vy ? g->h - 1 : vy > g->h ? vy - 1 - g->h : vy - 1;
-    for (uint32_t x = 0; x < g->out_w; x++) {
-#pragma HLS LOOP_TRIPCOUNT min = 1 max = 32
-      uint32_t vx = x * g->sx + tj, in_x = !vx ? g->w - 1 : vx > g->w ? vx - 1 - g->w : vx - 1;
-      uint32_t to = (in_y * g->w + in_x) * g->c;
-      uint32_t from = src + ((y * g->out_w + x) * 9 + t) * g->c;
-      for (uint32_t ch = 0; ch < g->c; ch += lanes) {
+  uint32_t lanes = g->c & 15 ? 1 : 16, ti = t / 3, tj = t % 3, y = 0, x = 0, ch = 0;
+  uint32_t from = src + t * g->c;
+  while (y < g->out_h) {
 #pragma HLS PIPELINE II = 1
-#pragma HLS LOOP_FLATTEN
-#pragma HLS LOOP_TRIPCOUNT min = 1 max = 8
+#pragma HLS LOOP_TRIPCOUNT min = 1 max = 512
 #pragma HLS DEPENDENCE variable = sum inter false
-        for (uint32_t l = 0; l < 16; l++) {
+    uint32_t to =
+        (qr_eng_wrapped(y, g->sy, ti, g->h) * g->w + qr_eng_wrapped(x, g->sx, tj, g->w)) * g->c +
+        ch;
+    if (lanes == 16) {
+      for (uint32_t l = 0; l < 16; l++) {
 #pragma HLS UNROLL
-          if (l < lanes) sum[to + ch + l] += (uint32_t)s32[from + ch + l];
-        }
+        sum[(to >> 4 << 4) + l] += (uint32_t)s32[((uint64_t)((from + ch) >> 4) << 4) + l];
       }
+    } else {
+      sum[to] += (uint32_t)s32[from + ch];
     }
+    ch += lanes;
+    if (ch < g->c) continue;
+    ch = 0;
+    from += 9 * g->c;
+    y += x + 1 == g->out_w;
+    x = x + 1 == g->out_w ? 0 : x + 1;
   }
+}
+
+static int32_t taken(uint32_t sum, bool below, uint32_t *most) {
+#pragma HLS INLINE
+  int32_t v = below ? (int32_t)sum >> 3 : (int32_t)sum;
+  uint32_t a = qr_eng_abs(v);
+  *most = a > *most ? a : *most;
+  return v;
 }
 
 /* Takes a sample's sums away, masked if there is a mask, and leaves zeros. */
 static void take_sample(sample_t sum, uint32_t sz, int32_t *s32, uint32_t dst, const int8_t *s8,
                         uint32_t mask, uint32_t *max_abs) {
-  uint32_t most = *max_abs, lanes = sz & 15 ? 1 : 16;
-  for (uint32_t at = 0; at < sz; at += lanes) {
+  bool has_mask = mask != QR_ENG_ALONE;
+  uint32_t most = *max_abs, whole = sz & 15 ? 0 : sz;
+  for (uint32_t at = 0; at < whole; at += 16) {
 #pragma HLS PIPELINE II = 1
-#pragma HLS LOOP_TRIPCOUNT min = 1 max = 4096
+#pragma HLS LOOP_TRIPCOUNT min = 0 max = 4096
     for (uint32_t l = 0; l < 16; l++) {
 #pragma HLS UNROLL
-      if (l >= lanes) continue;
-      int32_t v = (int32_t)sum[at + l];
-      if (mask != QR_ENG_ALONE && s8[mask + at + l] < 0) v >>= 3;
-      s32[dst + at + l] = v;
+      bool below = has_mask && s8[((uint64_t)((mask + at) >> 4) << 4) + l] < 0;
+      s32[((uint64_t)((dst + at) >> 4) << 4) + l] = taken(sum[at + l], below, &most);
       sum[at + l] = 0;
-      most = qr_eng_abs(v) > most ? qr_eng_abs(v) : most;
     }
+  }
+  for (uint32_t at = whole; at < sz; at++) {
+#pragma HLS PIPELINE II = 1
+#pragma HLS LOOP_TRIPCOUNT min = 0 max = 4096
+    s32[dst + at] = taken(sum[at], has_mask && s8[mask + at] < 0, &most);
+    sum[at] = 0;
   }
   *max_abs = most;
 }
