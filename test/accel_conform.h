@@ -16,6 +16,7 @@
 #include "net_gen.h"
 #include "port/accel.h"
 #include "step/ref.h"
+#include "step/ref_gemm.h"
 
 #define CONFORM_STEP_MAX 4u
 #define CONFORM_ROW_MAX 300u
@@ -301,6 +302,71 @@ static void conform_threads(conform_dev_t *d, conform_net_t *a, conform_net_t *b
   d->ops->queue_close(t[1].dev.q);
 }
 
+/* A product of the caller's own against the reference; all operands at odd addresses. every: the
+   element that all are, or 0 for random ones. */
+static void conform_product(conform_dev_t *d, gen_t *g, const qr_step_op_t *op, int8_t every) {
+  bool trans = op->flags & QR_GEMM_A_TRANS, conv = op->flags & QR_GEMM_A_CONV;
+  size_t pos = conv ? (size_t)op->geo.out_h * op->geo.out_w : 1;
+  size_t a_cnt = conv ? (trans ? op->k : op->m) / pos * op->geo.h * op->geo.w * op->geo.c
+                      : (size_t)op->m * op->k,
+         b_cnt = (size_t)op->n * op->k, c_cnt = (size_t)op->m * op->n;
+  int8_t *a = conform_take(a_cnt + 1), *b = conform_take(b_cnt + 1);
+  int32_t *c = conform_take(c_cnt * 4), *want = conform_take(c_cnt * 4);
+  qr_ref_pack_t pack = {conform_take((size_t)op->m * op->k * 2), conform_take(b_cnt * 2)};
+  for (size_t i = 0; i < a_cnt; i++) a[i + 1] = every ? every : (int8_t)gen_range(g, -64, 63);
+  for (size_t i = 0; i < b_cnt; i++) b[i + 1] = every ? every : (int8_t)gen_range(g, -64, 63);
+  memset(c, 0x5a, c_cnt * 4);
+  qr_accel_job_t job = {.kind = QR_ACCEL_GEMM, .gemm = op, .a = a + 1, .b = b + 1, .c = c};
+  assert_int_equal(d->ops->submit(d->q, &job), 0);
+  conform_wait(d->ops, d->q, &job);
+  assert_int_equal(job.err, 0);
+  qr_ref_gemm(&pack, op, a + 1, b + 1, want);
+  assert_memory_equal(c, want, c_cnt * 4);
+  free(a), free(b), free(c), free(want), free(pack.a), free(pack.b);
+}
+
+/* Products of every form: small and ragged, larger than what devices cut them into, and of extremes;
+   then one that no device may take. */
+static void conform_products(conform_dev_t *d, gen_t *g) {
+  qr_step_op_t op = {.kind = QR_OP_GEMM, .aux = QR_STEP_NO_BUF, .digest = QR_STEP_NO_DIGEST};
+  for (int i = 0; i < 32; i++) {
+    op.flags = (uint16_t)(i & 7);
+    op.geo = (qr_step_geo_t){0};
+    op.m = (uint32_t)gen_range(g, 1, i < 8 ? 3 : 70);
+    op.n = (uint32_t)gen_range(g, 1, i < 8 ? 3 : 70);
+    op.k = (uint32_t)gen_range(g, 1, i < 8 ? 3 : 70);
+    if (op.flags & QR_GEMM_A_CONV) {
+      uint16_t sy = (uint16_t)gen_range(g, 1, 2), sx = (uint16_t)gen_range(g, 1, 3),
+               out_h = (uint16_t)gen_range(g, 1, 4), out_w = (uint16_t)gen_range(g, 1, 4);
+      op.geo = (qr_step_geo_t){(uint16_t)(out_h * sy), (uint16_t)(out_w * sx),
+                               (uint16_t)(8 * gen_range(g, 1, 3)), out_h, out_w, sy, sx, 0};
+      uint32_t rows = (uint32_t)out_h * out_w * (uint32_t)gen_range(g, 1, 5);
+      op.m = op.flags & QR_GEMM_A_TRANS ? 9u * op.geo.c : rows;
+      op.k = op.flags & QR_GEMM_A_TRANS ? rows : 9u * op.geo.c;
+    }
+    conform_product(d, g, &op, (int8_t)(i == 30 ? -64 : i == 31 ? 63 : 0));
+  }
+  op = (qr_step_op_t){.kind = QR_OP_GEMM, .digest = QR_STEP_NO_DIGEST, .m = 71, .n = 530, .k = 2100};
+  conform_product(d, g, &op, 0);
+  op.m = 530, op.n = 3, op.flags = QR_GEMM_A_TRANS | QR_GEMM_B_TRANS;
+  conform_product(d, g, &op, -64);
+  op.geo = (qr_step_geo_t){16, 16, 64, 8, 16, 2, 1, 0};
+  op.m = 70 * 8 * 16, op.n = 5, op.k = 9 * 64, op.flags = QR_GEMM_A_CONV;
+  conform_product(d, g, &op, 0);
+  op.k = op.m, op.m = 9 * 64, op.flags |= QR_GEMM_A_TRANS;
+  conform_product(d, g, &op, 0);
+
+  int8_t a[64] = {0}, b[64] = {0};
+  int32_t c[64];
+  qr_accel_job_t job = {.kind = QR_ACCEL_GEMM, .gemm = &op, .a = a, .b = b, .c = c};
+  op = (qr_step_op_t){.kind = QR_OP_GEMM, .m = 0, .n = 4, .k = 4};
+  assert_int_equal(d->ops->submit(d->q, &job), QR_ERR_ARG);
+  op.m = 1, op.n = 1, op.k = 1u << 20;
+  assert_int_equal(d->ops->submit(d->q, &job), QR_ERR_ARG);
+  op.m = 4, op.k = 9, op.flags = QR_GEMM_A_CONV;
+  assert_int_equal(d->ops->submit(d->q, &job), QR_ERR_ARG);
+}
+
 /* Layers of the two genesis tasks, with smaller batches so that the reference stays quick. */
 static void conform_genesis_nets(qr_net_t out[2]) {
   qr_net_spec_t dense = {.in_c = 128,
@@ -348,6 +414,7 @@ static bool conform_all(const qr_accel_ops_t *ops, const char *options, uint64_t
     for (uint32_t polls = 0; polls < 4; polls++) conform_cancel(&d, &nets[3], &g, polls);
     conform_queue(&d, nets + 2, NET_CNT - 2, &g);
     conform_threads(&d, &nets[4], &nets[5], &g);
+    conform_products(&d, &g);
     conform_misuse(&d, &nets[2], NET_CNT);
     conform_dev_close(&d);
   }

@@ -37,8 +37,8 @@ typedef struct {
   uint32_t row_cnt;      /* FORWARD */
   int32_t *q;            /* FORWARD: out [row_cnt][action_cnt], Q16 */
   /* GEMM: m, n, k, flags and geo as of QR_OP_GEMM, the rest is not read. No model, and prog only
-     has to be loaded. Elements in [-64, 63]; 64*64*k and m*k, m*n, n*k at most 2^31 - 1 and 2^24.
-   */
+     has to be loaded. Elements in [-64, 63]; 64*64*k and m*k, m*n, n*k at most 2^31 - 1 and 2^24;
+     channels of a convolution come in eights. */
   const qr_step_op_t *gemm;
   const int8_t *a, *b;
   int32_t *c; /* out [m][n] */
