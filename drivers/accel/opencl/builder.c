@@ -102,10 +102,7 @@ qr_ocl_task_t *qr_ocl_pack(qr_ocl_builder_t *b, enum qr_ocl_lie lie, uint32_t di
   case QR_OCL_LIE_D:
     qr_ocl_units(b, t, (uint64_t)ceil_div(k, group_sz(b)) * ceil_div(dim, RUN), group_sz(b));
     return t;
-  case QR_OCL_LIE_CONV: qr_ocl_units(b, t, (uint64_t)ceil_div(dim, RUN) * 9, g->c); break;
-  case QR_OCL_LIE_CONV_T:
-    qr_ocl_units(b, t, (uint64_t)ceil_div(k, group_sz(b)) * 9, 1 + group_sz(b) * g->c / RUN);
-    break;
+  default: qr_ocl_units(b, t, ceil_div(by_k ? k : dim, RUN), 9 * g->c); break;
   }
   t->h = g->h, t->w = g->w, t->c = g->c;
   t->out_h = g->out_h, t->out_w = g->out_w, t->sy = g->sy, t->sx = g->sx;

@@ -123,36 +123,46 @@ static void next_place(TASK, place_t *p) {
 /* v in -1 .. n, on a ring of n. */
 static uint around(int v, uint n) { return v < 0 ? v + n : v >= (int)n ? v - n : v; }
 
-/* Offset of the first channel that a tap reads. */
-static uint tap_of(TASK, place_t p, uint tap) {
-  uint y = around((int)(p.y * t->sy + tap / 3) - 1, t->h),
-       x = around((int)(p.x * t->sx + tap % 3) - 1, t->w);
-  return ((p.sample * t->h + y) * t->w + x) * t->c;
+/* Offsets, in elements, of the lines and columns that the taps of an output position read. */
+typedef struct {
+  uint y[3], x[3];
+} taps_t;
+
+static taps_t taps_of(TASK, place_t p) {
+  taps_t o;
+  for (int i = 0; i < 3; i++) {
+    o.y[i] = (p.sample * t->h + around((int)(p.y * t->sy) + i - 1, t->h)) * t->w * t->c;
+    o.x[i] = around((int)(p.x * t->sx) + i - 1, t->w) * t->c;
+  }
+  return o;
 }
+
+#if GROUP == 4
+#define WORDS_OF_8(x) as_uint2(x)
+typedef uint2 words8_t;
+#else
+#define WORDS_OF_8(x) as_uint4(convert_short8(x))
+typedef uint4 words8_t;
+#endif
 
 static void conv(MEM, TASK, span_t s) {
   uint m = t->m, c = t->c, groups = t->groups;
   for (uint u = s.from; u < s.to; u++) {
-    uint tap = u % 9, panel = u / 9, row = panel * RUN;
-    place_t p = place_of(t, row);
-    for (uint r = 0; r < RUN && row + r < m; r++, next_place(t, &p)) {
-      __global const char *src = AT(const char, t->src) + tap_of(t, p, tap);
-      __global uint *dst = AT(uint, t->dst) + (panel * groups + tap * c / GROUP) * RUN + r;
-      for (uint ch = 0; ch < c; ch += 8, dst += 8 / GROUP * RUN) {
-        union {
-#if GROUP == 4
-          char8 v;
-#else
-          short8 v;
+    place_t p = place_of(t, u * RUN);
+    for (uint r = 0; r < RUN && u * RUN + r < m; r++, next_place(t, &p)) {
+      taps_t from = taps_of(t, p);
+      __global uint *dst = AT(uint, t->dst) + u * groups * RUN + r;
+      for (uint tap = 0; tap < 9; tap++) {
+        __global const char *src = AT(const char, t->src) + from.y[tap / 3] + from.x[tap % 3];
+        for (uint ch = 0; ch < c; ch += 8, dst += 8 / GROUP * RUN) {
+          words8_t w = WORDS_OF_8(vload8(0, src + ch));
+          dst[0] = w.s0;
+          dst[RUN] = w.s1;
+#if GROUP == 2
+          dst[2 * RUN] = w.s2;
+          dst[3 * RUN] = w.s3;
 #endif
-          uint w[8 / GROUP];
-        } o;
-#if GROUP == 4
-        o.v = vload8(0, src + ch);
-#else
-        o.v = convert_short8(vload8(0, src + ch));
-#endif
-        for (uint i = 0; i < 8 / GROUP; i++) dst[i * RUN] = o.w[i];
+        }
       }
     }
   }
@@ -162,17 +172,21 @@ static void conv(MEM, TASK, span_t s) {
 static void conv_t(MEM, TASK, span_t s) {
   uint k = t->m, c = t->c, groups = t->groups;
   for (uint u = s.from; u < s.to; u++) {
-    uint tap = u % 9, group = u / 9, row = group * GROUP;
-    place_t p = place_of(t, row);
-    uint off[GROUP];
-    for (uint i = 0; i < GROUP; i++, next_place(t, &p)) off[i] = tap_of(t, p, tap);
-    for (uint ch = 0; ch < c; ch += 8) {
-      uint j = tap * c + ch;
-      char8 x[GROUP];
-      for (uint i = 0; i < GROUP; i++)
-        x[i] = row + i < k ? vload8(0, AT(const char, t->src) + off[i] + ch) : (char8)0;
-      vstore8(JOIN_ROWS(8, x), 0,
-              AT(uint, t->dst) + (j / RUN * groups + group) * RUN + j % RUN);
+    place_t p = place_of(t, u * RUN);
+    for (uint row = u * RUN; row < min(k, u * RUN + RUN); row += GROUP) {
+      taps_t from[GROUP];
+      for (uint i = 0; i < GROUP; i++, next_place(t, &p)) from[i] = taps_of(t, p);
+      for (uint tap = 0; tap < 9; tap++)
+        for (uint ch = 0; ch < c; ch += 8) {
+          uint j = tap * c + ch;
+          char8 x[GROUP];
+          for (uint i = 0; i < GROUP; i++) {
+            uint at = from[i].y[tap / 3] + from[i].x[tap % 3] + ch;
+            x[i] = row + i < k ? vload8(0, AT(const char, t->src) + at) : (char8)0;
+          }
+          vstore8(JOIN_ROWS(8, x), 0,
+                  AT(uint, t->dst) + (j / RUN * groups + row / GROUP) * RUN + j % RUN);
+        }
     }
   }
 }
@@ -271,18 +285,18 @@ static uint source_of(int v, uint n, uint stride, uint reciprocal, uint out) {
 static void col2im(MEM, TASK, span_t s) {
   uint c = t->c, pos_cnt = t->out_h * t->out_w;
   for (uint u = s.from; u < s.to; u++) {
-    uint x = u % t->w, y = u / t->w % t->h, sample = u / (t->w * t->h);
-    uint from[9];
-    for (uint i = 0; i < 9; i++) {
-      uint oy = source_of((int)y + 1 - (int)(i / 3), t->h, t->sy, (uint)t->p0, t->out_h),
-           ox = source_of((int)x + 1 - (int)(i % 3), t->w, t->sx, (uint)t->p1, t->out_w);
-      bool hit = oy != QR_OCL_NONE && ox != QR_OCL_NONE;
-      from[i] = hit ? ((sample * pos_cnt + oy * t->out_w + ox) * 9 + i) * c : QR_OCL_NONE;
+    uint x = u % t->w, y = u / t->w % t->h, sample = u / (t->w * t->h), cnt = 0;
+    uint from[9], oy[3], ox[3];
+    for (int i = 0; i < 3; i++) {
+      oy[i] = source_of((int)y + 1 - i, t->h, t->sy, (uint)t->p0, t->out_h);
+      ox[i] = source_of((int)x + 1 - i, t->w, t->sx, (uint)t->p1, t->out_w);
     }
+    for (uint i = 0; i < 9; i++)
+      if (oy[i / 3] != QR_OCL_NONE && ox[i % 3] != QR_OCL_NONE)
+        from[cnt++] = ((sample * pos_cnt + oy[i / 3] * t->out_w + ox[i % 3]) * 9 + i) * c;
     for (uint ch = 0; ch < c; ch += 8) {
       int8 sum = 0;
-      for (uint i = 0; i < 9; i++)
-        if (from[i] != QR_OCL_NONE) sum += vload8(0, AT(const int, t->src) + from[i] + ch);
+      for (uint i = 0; i < cnt; i++) sum += vload8(0, AT(const int, t->src) + from[i] + ch);
       vstore8(sum, 0, AT(int, t->dst) + u * c + ch);
     }
   }

@@ -62,89 +62,159 @@ static ulong row_digest(MEM, TASK, const tile_t *c, uint row, V(int) x) {
   return sum;
 }
 
-/* The elements of a row that exist, where fewer do than a vector has. */
-#define PUT_SOME(type, value, at)                                                                  \
-  {                                                                                                \
-    type some[LANES];                                                                              \
-    VSTORE(value, 0, some);                                                                        \
-    for (uint i = 0; i < c->left; i++) (at)[i] = some[i];                                          \
-  }
+/* A row of which fewer elements exist than a vector has goes one by one. */
 #define PUT(type, value, off)                                                                      \
   {                                                                                                \
     __global type *at = AT(type, off) + row * c->n + c->col;                                       \
-    if (c->left >= LANES)                                                                          \
+    if (c->left >= LANES) {                                                                        \
       VSTORE(value, 0, at);                                                                        \
-    else                                                                                           \
-      PUT_SOME(type, value, at)                                                                    \
+    } else {                                                                                       \
+      type some[LANES];                                                                            \
+      VSTORE(value, 0, some);                                                                      \
+      for (uint j = 0; j < c->left; j++) at[j] = some[j];                                          \
+    }                                                                                              \
   }
+
+static void add_row(MEM, TASK, const tile_t *c, uint row, V(int) x) {
+  __global int *at = AT(int, t->dst) + row * c->n + c->col;
+  int v[LANES];
+  VSTORE(x, 0, v);
+  for (uint j = 0; j < LANES && j < c->left; j++) atomic_add((volatile __global int *)at + j, v[j]);
+}
 
 static void update_weights(MEM, TASK, const tile_t *c, uint row, V(int) x) {
   uint e = row * c->n + c->col;
-  short old[LANES];
-  V(uchar) draw = VLOAD(0, AT(const uchar, t->draw) + e);
-  for (uint i = 0; i < LANES; i++) old[i] = i < c->left ? AT(const short, t->dst)[e + i] : 0;
-  V(int) w = CONVERT(int)(VLOAD(0, old)) - JOIN(sr_, V(int))(x, c->shift, CONVERT(int)(draw));
+  V(short) old;
+  V(int) draw = CONVERT(int)(VLOAD(0, AT(const uchar, t->draw) + e));
+  if (c->left >= LANES) {
+    old = VLOAD(0, AT(const short, t->dst) + e);
+  } else {
+    short some[LANES];
+    for (uint j = 0; j < LANES; j++) some[j] = j < c->left ? AT(const short, t->dst)[e + j] : 0;
+    old = VLOAD(0, some);
+  }
+  V(int) w = CONVERT(int)(old) - JOIN(sr_, V(int))(x, c->shift, draw);
   PUT(short, CONVERT(short)(clamp(w, -32768, 32767)), t->dst)
 }
 
-/* Ends one row of a tile; returns its part of the digest. */
-static ulong end_row(MEM, TASK, const tile_t *c, uint row, V(int) x) {
-  if (row >= t->m) return 0;
+/* Ends rows of sums from row on; returns their part of the digest. */
+static ulong end_rows(MEM, TASK, const tile_t *c, uint first, uint cnt, const V(int) *sums) {
+  uint end = min(t->m, first + cnt);
+  ulong d = 0;
   switch (c->end) {
-  case QR_OCL_END_STORE: PUT(int, x, t->dst) break;
-  case QR_OCL_END_ADD: {
-    __global int *at = AT(int, t->dst) + row * c->n + c->col;
-    int v[LANES];
-    VSTORE(x, 0, v);
-    for (uint i = 0; i < LANES && i < c->left; i++) atomic_add((volatile __global int *)at + i, v[i]);
+  case QR_OCL_END_STORE:
+    for (uint row = first; row < end; row++) PUT(int, sums[row - first], t->dst)
     break;
-  }
+  case QR_OCL_END_ADD:
+    for (uint row = first; row < end; row++) add_row(mem, t, c, row, sums[row - first]);
+    break;
   case QR_OCL_END_ACT:
-    PUT(char, JOIN(activate_, V(int))(x + c->bias, t->p0), t->dst)
+    for (uint row = first; row < end; row++)
+      PUT(char, JOIN(activate_, V(int))(sums[row - first] + c->bias, t->p0), t->dst)
     break;
-  case QR_OCL_END_QOUT: PUT(int, (x + c->bias) << t->p0, t->dst) break;
-  case QR_OCL_END_WEIGHT: update_weights(mem, t, c, row, x); break;
+  case QR_OCL_END_QOUT:
+    for (uint row = first; row < end; row++) {
+      V(uint) q = JOIN(as_, V(uint))(sums[row - first]) + JOIN(as_, V(uint))(c->bias);
+      PUT(uint, q << (uint)t->p0, t->dst)
+    }
+    break;
+  case QR_OCL_END_WEIGHT:
+    for (uint row = first; row < end; row++)
+      update_weights(mem, t, c, row, sums[row - first]);
+    break;
   }
   if (t->digest == QR_OCL_NONE) return 0;
-  return row_digest(mem, t, c, row, x) * (AT(const ulong, t->rho)[row >> 3] | 1);
+  for (uint row = first; row < end; row++)
+    d += row_digest(mem, t, c, row, sums[row - first]) * (AT(const ulong, t->rho)[row >> 3] | 1);
+  return d;
 }
 
 #if QR_OCL_VECTOR
 
-#define ROWS QR_OCL_ROWS /* of a tile: 4, 8 or 16 */
+#define ROWS QR_OCL_ROWS /* of a tile: 4, 8 or 16; two by two */
 #if ROWS == 4
-#define EACH(X) X(0) X(1) X(2) X(3)
+#define EACH(X) X(0) X(1)
 #elif ROWS == 8
-#define EACH(X) X(0) X(1) X(2) X(3) X(4) X(5) X(6) X(7)
+#define EACH(X) X(0) X(1) X(2) X(3)
 #else
-#define EACH(X)                                                                                    \
-  X(0) X(1) X(2) X(3) X(4) X(5) X(6) X(7) X(8) X(9) X(10) X(11) X(12) X(13) X(14) X(15)
+#define EACH(X) X(0) X(1) X(2) X(3) X(4) X(5) X(6) X(7)
 #endif
 
-/* Sixteen sums of two products each: compilers make one multiply-add of this. */
-static int16 madd(int16 sum, uint a, short16 b0, short16 b1) {
+/* Sums of two rows grow by two products for each of sixteen columns; a0, a1: two halves each. */
+#if defined(__clang__)
+#if __has_builtin(__builtin_shufflevector) && __has_builtin(__builtin_convertvector)
+#define WIDE 1
+#endif
+#endif
+
+#if WIDE
+/* Compilers make multiply-adds of whole registers of this, and of little else. */
+typedef short half32_t __attribute__((ext_vector_type(32)));
+typedef int int32_lanes_t __attribute__((ext_vector_type(32)));
+typedef int32_lanes_t pair_t;
+#define LANES_0_15 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15
+#define LANES_16_31 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31
+#define EVEN(p) __builtin_shufflevector(p, p, 0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30)
+#define ODD(p) __builtin_shufflevector(p, p, 1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31)
+#define WIDEN(x) __builtin_convertvector(x, int32_lanes_t)
+
+static half32_t spread(uint a) {
+  union {
+    uint16 w;
+    half32_t h;
+  } u;
+  u.w = (uint16)a;
+  return u.h;
+}
+
+static pair_t madd(pair_t sum, uint a0, uint a1, half32_t b) {
+  int32_lanes_t p = WIDEN(spread(a0)) * WIDEN(b), q = WIDEN(spread(a1)) * WIDEN(b);
+  int16 s0 = EVEN(p) + ODD(p), s1 = EVEN(q) + ODD(q);
+  return sum + __builtin_shufflevector(s0, s1, LANES_0_15, LANES_16_31);
+}
+#define LOAD_B(g) (((__global const half32_t *)b)[g])
+#define NO_SUM (pair_t)(0)
+#define ROW_0(p) __builtin_shufflevector(p, p, LANES_0_15)
+#define ROW_1(p) __builtin_shufflevector(p, p, LANES_16_31)
+#else
+typedef struct {
+  int16 s0, s1;
+} pair_t;
+typedef struct {
+  short16 lo, hi;
+} half32_t;
+
+static int16 madd_row(int16 sum, uint a, half32_t b) {
   short16 w = as_short16((uint8)a);
-  int16 p = convert_int16(w) * convert_int16(b0), q = convert_int16(w) * convert_int16(b1);
+  int16 p = convert_int16(w) * convert_int16(b.lo), q = convert_int16(w) * convert_int16(b.hi);
   return sum + (int16)(p.even + p.odd, q.even + q.odd);
 }
+
+static pair_t madd(pair_t sum, uint a0, uint a1, half32_t b) {
+  return (pair_t){madd_row(sum.s0, a0, b), madd_row(sum.s1, a1, b)};
+}
+#define LOAD_B(g) ((half32_t){vload16(2 * (g), b), vload16(2 * (g) + 1, b)})
+#define NO_SUM (pair_t){0, 0}
+#define ROW_0(p) (p).s0
+#define ROW_1(p) (p).s1
+#endif
 
 static ulong tile(MEM, TASK, uint row, uint col, uint from, uint to, uint lr_shift) {
   __global const uint *a = AT(const uint, t->src) + row / RUN * t->groups * RUN + row % RUN;
   __global const short *b = AT(const short, t->src1) + col / RUN * t->groups * (RUN * 2);
-#define DECLARE(i) int16 sum##i = 0;
+#define DECLARE(i) pair_t sum##i = NO_SUM;
   EACH(DECLARE)
-  for (uint g = from; g < to; g++) {
-    short16 b0 = vload16(2 * g, b), b1 = vload16(2 * g + 1, b);
-#define ADD(i) sum##i = madd(sum##i, a[g * RUN + i], b0, b1);
+  a += from * RUN;
+  for (uint g = from; g < to; g++, a += RUN) {
+    half32_t w = LOAD_B(g);
+#define ADD(i) sum##i = madd(sum##i, a[2 * i], a[2 * i + 1], w);
     EACH(ADD)
   }
   int16 sums[ROWS];
-#define KEEP(i) sums[i] = sum##i;
+#define KEEP(i) sums[2 * i] = ROW_0(sum##i), sums[2 * i + 1] = ROW_1(sum##i);
   EACH(KEEP)
   tile_t c = tile_at(mem, t, col, lr_shift);
-  ulong d = 0;
-  for (uint i = 0; i < ROWS; i++) d += end_row(mem, t, &c, row + i, sums[i]);
-  return d;
+  return end_rows(mem, t, &c, row, ROWS, sums);
 }
 
 __kernel void product(MEM, __global const qr_ocl_task_t *tasks, uint first, uint lr_shift,
@@ -231,16 +301,14 @@ product(MEM, __global const qr_ocl_task_t *tasks, uint first, uint lr_shift, uin
   ulong d = 0;
   if (at < t->n) {
     tile_t c = tile_at(mem, t, at, lr_shift);
-    for (uint i = 0; i < QR_OCL_ROWS; i++)
-      d += end_row(mem, t, &c, row * QR_OCL_TILE_Y + y * QR_OCL_ROWS + i, sum[i]);
+    d = end_rows(mem, t, &c, row * QR_OCL_TILE_Y + y * QR_OCL_ROWS, QR_OCL_ROWS, sum);
   }
-  if (t->digest == QR_OCL_NONE) return;
   sums[id] = d;
-  for (uint half = ITEMS / 2; half; half /= 2) {
+  for (uint left = ITEMS / 2; left; left /= 2) {
     barrier(CLK_LOCAL_MEM_FENCE);
-    if (id < half) sums[id] += sums[id + half];
+    if (id < left) sums[id] += sums[id + left];
   }
-  if (!id) add64(AT(uint, sums_off) + 2 * t->digest, sums[0]);
+  if (!id && t->digest != QR_OCL_NONE) add64(AT(uint, sums_off) + 2 * t->digest, sums[0]);
 }
 
 #endif

@@ -26,8 +26,8 @@ typedef int32_t qr_ocl_i32;
 #define QR_OCL_FORM 1     /* dst i8[m][n] from src: weights to w7, dither; a run */
 #define QR_OCL_PACK_K 2   /* as FORM, to a packed operand whose k is n; a run of a row */
 #define QR_OCL_PACK_D 3   /* as FORM, to a packed operand whose k is m; a group of rows of a run */
-#define QR_OCL_CONV 4     /* packed rows of a convolution, m rows; one tap of a panel */
-#define QR_OCL_CONV_T 5   /* the same transposed: m rows are k; one tap of a group of rows */
+#define QR_OCL_CONV 4     /* packed rows of a convolution, m rows; a panel */
+#define QR_OCL_CONV_T 5   /* the same transposed: m rows are k; 16 of them */
 #define QR_OCL_ACT 6      /* dst i8 = activation of src i32 + biases; a run */
 #define QR_OCL_QOUT 7     /* dst i32 = (src i32 + biases) << p0; a run */
 #define QR_OCL_TD 8       /* dst i32[m][n] = errors of Q; a row */
