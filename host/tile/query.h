@@ -6,6 +6,7 @@
 
 #include "base/verdict.h"
 #include "chain/params.h"
+#include "port/accel.h"
 #include "wire/tx.h"
 
 enum qr_query_kind {
@@ -15,7 +16,9 @@ enum qr_query_kind {
   QR_QUERY_ACCOUNT,
   QR_QUERY_SEND,
   QR_QUERY_VERIFY,
-  QR_QUERY_MINING
+  QR_QUERY_MINING,
+  QR_QUERY_DEVICES,
+  QR_QUERY_RESET
 };
 
 typedef struct {
@@ -25,6 +28,7 @@ typedef struct {
   qr_pubkey_t account;  /* ACCOUNT */
   uint8_t tx[QR_TX_SZ]; /* SEND: canonical encoding */
   bool enable;          /* MINING: on or off */
+  uint32_t unit;        /* DEVICES: the first to tell of; RESET: which */
 } qr_query_t;
 
 typedef struct {
@@ -90,6 +94,13 @@ typedef struct {
   uint64_t exec_ns;
 } qr_reply_verify_t;
 
+#define QR_REPLY_UNIT_MAX_CNT 5u
+typedef struct {
+  char driver[16], device[32];
+  uint32_t first, cnt, total; /* units told of in this reply, and of the device */
+  qr_accel_unit_t units[QR_REPLY_UNIT_MAX_CNT];
+} qr_reply_devices_t;
+
 typedef struct {
   uint64_t id;
   enum qr_query_kind kind;
@@ -105,6 +116,8 @@ typedef struct {
     } account;
     qr_hash_t txid; /* SEND */
     qr_reply_verify_t verify;
+    qr_reply_devices_t devices;
+    char why[160]; /* RESET, err set */
   };
 } qr_reply_t;
 
