@@ -74,6 +74,7 @@ static void run_gemm(const qr_eng_prog_t *p, const qr_eng_plan_t *plan, run_t *r
   if (plan->post[i] != QR_ENG_ALONE) post_of(p, r, &p->ops[plan->post[i]], &d);
   qr_eng_gemm(&a, &b, op->k, &d, &r->ars, a8, b8, s8, s32, model, &digest, &most);
   if (d.digest) r->digest[op->digest] = digest;
+  if (d.kind != QR_OP_END) r->max_cnt[p->ops[plan->post[i]].dst] = 0;
   r->max_abs[op->dst] = most;
   r->max_cnt[op->dst] = d.store ? (uint64_t)m * op->n : 0;
 }
