@@ -12,10 +12,9 @@
 const char *const qr_ocl_kernel_names[QR_OCL_K_CNT] = {
     [QR_OCL_K_DRAW] = "draw", [QR_OCL_K_ELEMENT] = "element", [QR_OCL_K_PRODUCT] = "product"};
 
-static const qr_ocl_text_t *const texts[QR_OCL_K_CNT] = {
-    [QR_OCL_K_DRAW] = &qr_ocl_text_draw,
-    [QR_OCL_K_ELEMENT] = &qr_ocl_text_element,
-    [QR_OCL_K_PRODUCT] = &qr_ocl_text_product};
+static const qr_ocl_text_t *const texts[QR_OCL_K_CNT] = {[QR_OCL_K_DRAW] = &qr_ocl_text_draw,
+                                                         [QR_OCL_K_ELEMENT] = &qr_ocl_text_element,
+                                                         [QR_OCL_K_PRODUCT] = &qr_ocl_text_product};
 
 static uint64_t fnv(uint64_t h, const qr_ocl_text_t *t) {
   for (size_t i = 0; i < t->sz; i++) h = (h ^ (uint8_t)t->text[i]) * UINT64_C(0x100000001b3);
@@ -83,10 +82,11 @@ static int check_items(const qr_ocl_dev_t *d, cl_program p, enum qr_ocl_kernel w
     return qr_ocl_err(err);
   }
   if (items <= most) return QR_OK;
-  snprintf(why, why_sz,
-           "accel opencl: %s: kernel %s takes %zu work-items a group, not %u; tune=force finds what "
-           "fits",
-           d->name, qr_ocl_kernel_names[which], most, items);
+  snprintf(
+      why, why_sz,
+      "accel opencl: %s: kernel %s takes %zu work-items a group, not %u; tune=force finds what "
+      "fits",
+      d->name, qr_ocl_kernel_names[which], most, items);
   return QR_ERR_UNSUPPORTED;
 }
 

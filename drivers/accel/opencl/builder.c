@@ -6,9 +6,9 @@
 #include "base/err.h"
 
 #define ALIGN 128u
-#define TAIL_SZ 64u      /* read or written behind a tensor whose size is no multiple of a run */
-#define PANEL_DIM 128u   /* operands are padded to the largest tile */
-#define PANEL_K 32u      /* and to what goes to local memory at a time */
+#define TAIL_SZ 64u    /* read or written behind a tensor whose size is no multiple of a run */
+#define PANEL_DIM 128u /* operands are padded to the largest tile */
+#define PANEL_K 32u    /* and to what goes to local memory at a time */
 #define RUN ((uint32_t)QR_OCL_RUN)
 #define PART_K_MIN 512u
 #define TILE_RUNS_MAX 16u

@@ -32,7 +32,8 @@ qr_ocl_thing_t qr_ocl_thing(qr_ocl_builder_t *b, uint64_t sz);
 uint32_t qr_ocl_wave(qr_ocl_thing_t *const reads[], qr_ocl_thing_t *const writes[]);
 #define QR_OCL_LIST(...) ((qr_ocl_thing_t *const[]){__VA_ARGS__, NULL})
 
-/* A task with all unused fields as the kernels expect them. Never NULL; what does not fit sets err. */
+/* A task with all unused fields as the kernels expect them. Never NULL; what does not fit sets err.
+ */
 qr_ocl_task_t *qr_ocl_task(qr_ocl_builder_t *b, enum qr_ocl_kernel kernel, uint32_t kind,
                            uint32_t wave);
 /* Its units; weight: runs of 16 elements that one is worth. */
@@ -42,7 +43,8 @@ void qr_ocl_units(qr_ocl_builder_t *b, qr_ocl_task_t *t, uint64_t unit_cnt, uint
 qr_ocl_thing_t qr_ocl_operand(qr_ocl_builder_t *b, uint32_t dim, uint32_t k);
 uint32_t qr_ocl_groups(const qr_ocl_builder_t *b, uint32_t k);
 
-/* How an operand lies in memory: rows of k, rows of the other dimension, or a convolution's image. */
+/* How an operand lies in memory: rows of k, rows of the other dimension, or a convolution's image.
+ */
 enum qr_ocl_lie { QR_OCL_LIE_K, QR_OCL_LIE_D, QR_OCL_LIE_CONV, QR_OCL_LIE_CONV_T };
 enum qr_ocl_lie qr_ocl_lie_a(const qr_step_op_t *gemm), qr_ocl_lie_b(const qr_step_op_t *gemm);
 

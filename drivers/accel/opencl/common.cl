@@ -28,10 +28,11 @@ static void raise_max(__global uint *reg, uint v) {
 }
 
 /* Half up of x * 2^-s for s >= 1, in 32 bits whatever x is. */
-#define HALF_UP(x, s) (((x) >> min((s), 31)) + (((x) >> min((s) - 1, 31)) & 1))
+#define HALF_UP(x, s) (((x) >> min((s), 31)) + (((x) >> min((s)-1, 31)) & 1))
 
-/* Stochastic rounding of host/step/README.md with the draw r, for s >= 1: 32 bits suffice, since for
-   s <= 8 the low bits of x are taken apart. Results beyond 2^20 may be less, but stay beyond it. */
+/* Stochastic rounding of host/step/README.md with the draw r, for s >= 1: 32 bits suffice, since
+   for s <= 8 the low bits of x are taken apart. Results beyond 2^20 may be less, but stay beyond
+   it. */
 #define SR(T)                                                                                      \
   static T JOIN(sr_, T)(T x, int s, T r) {                                                         \
     if (s > 8) return (HALF_UP(x, s - 8) + r) >> 8;                                                \
@@ -41,7 +42,8 @@ static void raise_max(__global uint *reg, uint v) {
     return select(x << q, over, over != 0);                                                        \
   }
 
-/* Step 4 and 5 of the page on one vector: biases at the accumulator's scale (s >= 1), activation. */
+/* Step 4 and 5 of the page on one vector: biases at the accumulator's scale (s >= 1), activation.
+ */
 #define ACTIVATE(T, T8, C8)                                                                        \
   static T8 JOIN(activate_, T)(T v, int s) {                                                       \
     v = select(v, v >> 3, v < 0);                                                                  \

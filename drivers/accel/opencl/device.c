@@ -201,7 +201,8 @@ int qr_ocl_dev_open(qr_ocl_dev_t *d, const qr_ocl_options_t *o, char *why, size_
   ask(d);
   int r = check(d, why, why_sz);
   if (r) return r;
-  const cl_context_properties props[] = {CL_CONTEXT_PLATFORM, (cl_context_properties)d->platform, 0};
+  const cl_context_properties props[] = {CL_CONTEXT_PLATFORM, (cl_context_properties)d->platform,
+                                         0};
   d->ctx = clCreateContext(props, 1, &d->id, NULL, NULL, &err);
   if (!err) return QR_OK;
   snprintf(why, why_sz, "accel opencl: %s: no context: %s", d->name, qr_ocl_err_str(err));

@@ -1,11 +1,11 @@
-/* Makes the streams of a training step: ARS4x32-5 (host/base/ars.h), 512 blocks a work-group. What a
-   stream's blocks share in the first round comes from the host as its head. Two ways to the S-box:
-   a table, or its circuit on bits of 512 blocks side by side. */
+/* Makes the streams of a training step: ARS4x32-5 (host/base/ars.h), 512 blocks a work-group. What
+   a stream's blocks share in the first round comes from the host as its head. Two ways to the
+   S-box: a table, or its circuit on bits of 512 blocks side by side. */
 
 #if QR_OCL_SLICED
 
-/* The S-box without its constant, which is in the keys: bit 7 first in and out. The circuit is that of
-   Boyar and Peralta (A depth-16 circuit's smaller sibling, 2010: 113 gates). */
+/* The S-box without its constant, which is in the keys: bit 7 first in and out. The circuit is that
+   of Boyar and Peralta (A depth-16 circuit's smaller sibling, 2010: 113 gates). */
 static void sbox(const ulong8 *in, ulong8 *out) {
   ulong8 x0 = in[7], x1 = in[6], x2 = in[5], x3 = in[4], x4 = in[3], x5 = in[2], x6 = in[1],
          x7 = in[0];
@@ -22,10 +22,10 @@ static void sbox(const ulong8 *in, ulong8 *out) {
          t30 = t23 ^ t24, t33 = ((t22 ^ t26) & t30) ^ t24, t36 = t24 & (t27 ^ t33),
          t37 = t36 ^ t23 ^ t33, t40 = t25 ^ (t29 & (t27 ^ t36)), t41 = t40 ^ t37, t42 = t29 ^ t33,
          t43 = t29 ^ t40, t44 = t33 ^ t37, t45 = t42 ^ t41;
-  ulong8 z0 = t44 & y15, z1 = t37 & y6, z2 = t33 & x7, z3 = t43 & y16, z4 = t40 & y1,
-         z5 = t29 & y7, z6 = t42 & y11, z7 = t45 & y17, z8 = t41 & y10, z9 = t44 & y12,
-         z10 = t37 & y3, z11 = t33 & y4, z12 = t43 & y13, z13 = t40 & y5, z14 = t29 & y2,
-         z15 = t42 & y9, z16 = t45 & y14, z17 = t41 & y8;
+  ulong8 z0 = t44 & y15, z1 = t37 & y6, z2 = t33 & x7, z3 = t43 & y16, z4 = t40 & y1, z5 = t29 & y7,
+         z6 = t42 & y11, z7 = t45 & y17, z8 = t41 & y10, z9 = t44 & y12, z10 = t37 & y3,
+         z11 = t33 & y4, z12 = t43 & y13, z13 = t40 & y5, z14 = t29 & y2, z15 = t42 & y9,
+         z16 = t45 & y14, z17 = t41 & y8;
 
   ulong8 u46 = z15 ^ z16, u48 = z5 ^ z13, u53 = z0 ^ z3, u54 = z6 ^ z7, u57 = z2 ^ z12 ^ u53,
          u58 = z4 ^ u46, u59 = z3 ^ u54, u62 = z7 ^ z8 ^ u58, u63 = z9 ^ z10 ^ u58, u64 = z4 ^ u59,
@@ -77,27 +77,23 @@ static void round_of(const ulong8 *s, ulong8 *o, __global const ulong *key, int 
     x ^= w << n;                                                                                   \
   }
 #define TRANSPOSE(v, st, m1, m2, m3, n)                                                            \
-  for (int i = 0; i < 8; i += 2) SWAP(v[(st) * i], v[(st) * (i + 1)], m1, n)                       \
+  for (int i = 0; i < 8; i += 2) SWAP(v[(st)*i], v[(st) * (i + 1)], m1, n)                         \
   for (int i = 0; i < 8; i += 4) {                                                                 \
-    SWAP(v[(st) * i], v[(st) * (i + 2)], m2, (2 * n))                                              \
+    SWAP(v[(st)*i], v[(st) * (i + 2)], m2, (2 * n))                                                \
     SWAP(v[(st) * (i + 1)], v[(st) * (i + 3)], m2, (2 * n))                                        \
   }                                                                                                \
-  for (int i = 0; i < 4; i++) SWAP(v[(st) * i], v[(st) * (i + 4)], m3, (4 * n))
+  for (int i = 0; i < 4; i++) SWAP(v[(st)*i], v[(st) * (i + 4)], m3, (4 * n))
 
 /* Bit i of a word, 0 or all ones. */
 static ulong plane(uint w, int i) { return 0 - (ulong)((w >> i) & 1); }
 
-/* The state after the first round, less the S-box's constant. Block 64 j + 8 i + lane of the unit is
-   bit 8 i + j of a lane. */
+/* The state after the first round, less the S-box's constant. Block 64 j + 8 i + lane of the unit
+   is bit 8 i + j of a lane. */
 static void first_round(ulong8 *s, uint unit, uint key0, __global const uint *head) {
-  const ulong8 low[9] = {(ulong8)(0, -1, 0, -1, 0, -1, 0, -1),
-                         (ulong8)(0, 0, -1, -1, 0, 0, -1, -1),
-                         (ulong8)(0, 0, 0, 0, -1, -1, -1, -1),
-                         (ulong8)(0xff00ff00ff00ff00ul),
-                         (ulong8)(0xffff0000ffff0000ul),
-                         (ulong8)(0xffffffff00000000ul),
-                         (ulong8)(0xaaaaaaaaaaaaaaaaul),
-                         (ulong8)(0xccccccccccccccccul),
+  const ulong8 low[9] = {(ulong8)(0, -1, 0, -1, 0, -1, 0, -1), (ulong8)(0, 0, -1, -1, 0, 0, -1, -1),
+                         (ulong8)(0, 0, 0, 0, -1, -1, -1, -1), (ulong8)(0xff00ff00ff00ff00ul),
+                         (ulong8)(0xffff0000ffff0000ul),       (ulong8)(0xffffffff00000000ul),
+                         (ulong8)(0xaaaaaaaaaaaaaaaaul),       (ulong8)(0xccccccccccccccccul),
                          (ulong8)(0xf0f0f0f0f0f0f0f0ul)};
   uint high = unit * QR_OCL_DRAW_BLOCKS ^ key0;
   for (int i = 0; i < 128; i++) {
@@ -112,7 +108,8 @@ static void first_round(ulong8 *s, uint unit, uint key0, __global const uint *he
     }
     sbox(x, b);
     twice(b, d);
-    int col = (4 - r) & 3; /* byte r of word 0 goes to row r of this column; MixColumns spreads it */
+    int col =
+        (4 - r) & 3; /* byte r of word 0 goes to row r of this column; MixColumns spreads it */
     for (int i = 0; i < 8; i++) {
       s[8 * (4 * col + r) + i] ^= d[i];
       s[8 * (4 * col + ((r + 1) & 3)) + i] ^= b[i];
@@ -172,8 +169,8 @@ static uint column(TABLE tab, uint a, uint b, uint c, uint d, uint key) {
 }
 
 static uint last(TABLE tab, uint a, uint b, uint c, uint d, uint key) {
-  return ((BYTE(tab[BYTE(a, 0)], 1) | BYTE(tab[BYTE(b, 1)], 1) << 8 | BYTE(tab[BYTE(c, 2)], 1) << 16 |
-           BYTE(tab[BYTE(d, 3)], 1) << 24)) ^
+  return ((BYTE(tab[BYTE(a, 0)], 1) | BYTE(tab[BYTE(b, 1)], 1) << 8 |
+           BYTE(tab[BYTE(c, 2)], 1) << 16 | BYTE(tab[BYTE(d, 3)], 1) << 24)) ^
          key;
 }
 

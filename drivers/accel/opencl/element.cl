@@ -1,6 +1,6 @@
 /* The ops of a step that work element by element, and the packing of operands. One kernel does them
-   all: a launch is a list of tasks that do not depend on each other, and each work-group finds the one
-   it belongs to. A work-item does `runs` units of its task. What a unit is, is in task.h. */
+   all: a launch is a list of tasks that do not depend on each other, and each work-group finds the
+   one it belongs to. A work-item does `runs` units of its task. What a unit is, is in task.h. */
 
 SR(int)
 SR(int16)
@@ -9,8 +9,9 @@ typedef struct {
   uint from, to; /* units */
 } span_t;
 
-/* FORM, PACK_K, PACK_D: sixteen elements from e on of a tensor, weights brought to w7, dithered. Draws
-   of sixteen elements that begin at a multiple of sixteen lie side by side (host/base/ars.h). */
+/* FORM, PACK_K, PACK_D: sixteen elements from e on of a tensor, weights brought to w7, dithered.
+   Draws of sixteen elements that begin at a multiple of sixteen lie side by side (host/base/ars.h).
+ */
 
 static char16 source(MEM, TASK, uint e) {
   if (!(t->flags & QR_OCL_W7)) return vload16(0, AT(const char, t->src) + e);
@@ -85,8 +86,7 @@ static void pack_k(MEM, TASK, span_t s) {
    JOIN(convert_uint, N)(JOIN(as_uchar, N)(x[2])) << 16 |                                          \
    JOIN(convert_uint, N)(JOIN(as_uchar, N)(x[3])) << 24)
 #else
-#define JOIN_ROWS(N, x)                                                                            \
-  ((JOIN(convert_uint, N)(x[0]) & 0xffff) | JOIN(convert_uint, N)(x[1]) << 16)
+#define JOIN_ROWS(N, x) ((JOIN(convert_uint, N)(x[0]) & 0xffff) | JOIN(convert_uint, N)(x[1]) << 16)
 #endif
 
 static void pack_d(MEM, TASK, span_t s) {
@@ -314,7 +314,8 @@ static void col_sum(MEM, TASK, span_t s) {
     for (; row < end; row++)
       sum += convert_int16(vload16(0, AT(const char, t->src) + row * n + run * RUN));
     vstore16(sum, 0, v);
-    for (uint i = 0; i < cnt; i++) atomic_add((volatile __global int *)AT(int, t->dst) + run * RUN + i, v[i]);
+    for (uint i = 0; i < cnt; i++)
+      atomic_add((volatile __global int *)AT(int, t->dst) + run * RUN + i, v[i]);
   }
 }
 

@@ -47,9 +47,13 @@ static int set_option(qr_ocl_options_t *out, const qr_option_t *o, char *why, si
     return either(o->value, "table", "sliced", &out->sliced)
                ? QR_OK
                : refuse(o, "table or sliced", why, why_sz);
-  snprintf(why, why_sz,
-           "accel opencl: unknown option %s; there are platform, device, tune, product and draw",
-           o->key);
+  if (!strcmp(o->key, "units"))
+    return qr_option_u64(o->value, 1, 4096, &out->units) ? QR_OK
+                                                         : refuse(o, "1 to 4096", why, why_sz);
+  snprintf(
+      why, why_sz,
+      "accel opencl: unknown option %s; there are platform, device, tune, product, draw, units",
+      o->key);
   return QR_ERR_ARG;
 }
 
@@ -86,10 +90,8 @@ static int ocl_open(const char *options, qr_accel_t **out, char *why, size_t why
     return QR_ERR_NOMEM;
   }
   err = qr_ocl_dev_open(&a->dev, &o, why, why_sz);
-  if (!err) {
-    qr_ocl_tune(&a->dev, &o, &a->tune);
-    err = qr_ocl_build(&a->dev, &a->tune, &a->kernels, why, why_sz);
-  }
+  if (!err && o.units) a->dev.unit_cnt = (uint32_t)o.units;
+  if (!err) err = qr_ocl_tune(&a->dev, &o, &a->tune, &a->kernels, why, why_sz);
   if (err) {
     ocl_close(a);
     return err;

@@ -17,6 +17,7 @@ typedef struct {
   char platform[64], device[64];
   enum { QR_OCL_TUNE_AUTO, QR_OCL_TUNE_OFF, QR_OCL_TUNE_FORCE } tune;
   int vector, sliced; /* -1: as tuned */
+  uint64_t units;     /* work is cut for so many compute units; 0: as the device says */
 } qr_ocl_options_t;
 
 typedef struct {
@@ -61,8 +62,8 @@ int qr_ocl_dev_open(qr_ocl_dev_t *d, const qr_ocl_options_t *o, char *why,
                     size_t why_sz) QR_WARN_UNUSED;
 void qr_ocl_dev_close(qr_ocl_dev_t *d);
 
-/* Builds one kernel for a device, or all three. On failure the first lines of the compiler's log are
-   in why. */
+/* Builds one kernel for a device, or all three. On failure the first lines of the compiler's log
+   are in why. */
 int qr_ocl_build_one(const qr_ocl_dev_t *d, const qr_ocl_tune_t *t, enum qr_ocl_kernel which,
                      qr_ocl_kernels_t *out, char *why, size_t why_sz) QR_WARN_UNUSED;
 int qr_ocl_build(const qr_ocl_dev_t *d, const qr_ocl_tune_t *t, qr_ocl_kernels_t *out, char *why,
@@ -74,8 +75,9 @@ extern const char *const qr_ocl_kernel_names[QR_OCL_K_CNT];
 
 /* What a device of this kind starts from. */
 void qr_ocl_tune_default(const qr_ocl_dev_t *d, qr_ocl_tune_t *out);
-/* The best known for this one: from the cache, or tried out, or the default. */
-void qr_ocl_tune(const qr_ocl_dev_t *d, const qr_ocl_options_t *o, qr_ocl_tune_t *out);
+/* The best known for this one, from the cache or tried out, or the default; and its kernels. */
+int qr_ocl_tune(const qr_ocl_dev_t *d, const qr_ocl_options_t *o, qr_ocl_tune_t *out,
+                qr_ocl_kernels_t *kernels, char *why, size_t why_sz) QR_WARN_UNUSED;
 
 /* Keys of an attempt, and the heads of one step: [draw_cnt][4]. */
 void qr_ocl_keys(const qr_hash_t *sigma, qr_ocl_keys_t *out);

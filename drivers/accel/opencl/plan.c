@@ -1,6 +1,6 @@
 /* The training step. Scratch buffers of a program are shared by many ops; here every op writes to a
-   place of its own, so that only real dependencies remain, and ops that only feed one other op become
-   part of it:
+   place of its own, so that only real dependencies remain, and ops that only feed one other op
+   become part of it:
     - dither, and weights at compute precision, of the packing of a product's operand;
     - activation and weight update, of the product before;
     - masks, of the rounding of errors. */
@@ -133,7 +133,8 @@ static bool feeds(const step_t *s, uint16_t i, uint16_t j) {
   return s->nodes[j].src0 != s->nodes[i].dst || !(op->flags & QR_GEMM_A_CONV);
 }
 
-/* Whether an op between i and j, or j itself, writes the buffer of a version that is there before. */
+/* Whether an op between i and j, or j itself, writes the buffer of a version that is there before.
+ */
 static bool rewritten(const step_t *s, uint16_t i, uint16_t j, uint16_t version) {
   for (uint16_t x = (uint16_t)(i + 1); x <= j; x++)
     if (s->nodes[x].dst == version) return true;
@@ -147,9 +148,8 @@ static bool fold_w7(const step_t *s, uint16_t i) {
     const node_t *n = &s->nodes[j];
     if (n->src0 != s->nodes[i].dst && n->src1 != s->nodes[i].dst) continue;
     if (op_at(s, j)->kind != QR_OP_DITHER && !feeds(s, i, j)) return false;
-    uint16_t until = op_at(s, j)->kind == QR_OP_DITHER && only_reader(s, j) != NO_OP
-                         ? only_reader(s, j)
-                         : j;
+    uint16_t until =
+        op_at(s, j)->kind == QR_OP_DITHER && only_reader(s, j) != NO_OP ? only_reader(s, j) : j;
     if (rewritten(s, i, until, s->nodes[i].src0)) return false;
   }
   return true;
@@ -357,8 +357,7 @@ static void emit_out(step_t *s, uint16_t i) {
   qr_ocl_thing_t *src = thing(s, s->nodes[i].src0), *bias = thing(s, s->nodes[i].src1),
                  *dst = thing(s, s->nodes[i].dst);
   uint32_t wave = qr_ocl_wave(QR_OCL_LIST(src, bias), QR_OCL_LIST(dst));
-  qr_ocl_task_t *t =
-      element(s, op->kind == QR_OP_BIAS_ACT ? QR_OCL_ACT : QR_OCL_QOUT, wave, op, 4);
+  qr_ocl_task_t *t = element(s, op->kind == QR_OP_BIAS_ACT ? QR_OCL_ACT : QR_OCL_QOUT, wave, op, 4);
   t->src = src->off;
   t->aux = bias->off;
   t->dst = dst->off;
@@ -393,8 +392,7 @@ static void emit_quant(step_t *s, uint16_t i) {
   const qr_step_op_t *op = op_at(s, i);
   const node_t *n = &s->nodes[i];
   uint16_t from = n->src0, writer = s->versions[from].op;
-  qr_ocl_thing_t *mask = NULL,
-                 reg = {.off = s->regs + i * 4u, .written = s->cleared};
+  qr_ocl_thing_t *mask = NULL, reg = {.off = s->regs + i * 4u, .written = s->cleared};
   if (writer != NO_OP && s->nodes[writer].folded && op_at(s, writer)->kind == QR_OP_MASK) {
     mask = thing(s, s->nodes[writer].src0);
     from = s->nodes[writer].aux;
@@ -546,10 +544,8 @@ int qr_ocl_plan(qr_ocl_plan_t *plan, const qr_net_t *net, const qr_step_prog_t *
   memset(plan, 0, sizeof *plan);
   if (qr_step_check(prog)) return QR_ERR_ARG;
   if (prog->batch > BATCH_MAX) return QR_ERR_UNSUPPORTED;
-  s.b = (qr_ocl_builder_t){.tune = tune,
-                           .unit_cnt = unit_cnt,
-                           .tasks = plan->tasks,
-                           .task_max = QR_OCL_TASK_MAX_CNT};
+  s.b = (qr_ocl_builder_t){
+      .tune = tune, .unit_cnt = unit_cnt, .tasks = plan->tasks, .task_max = QR_OCL_TASK_MAX_CNT};
   int err = plan_step(&s);
   if (!err) err = qr_ocl_plan_forward(&s.b, plan, net);
   plan->task_cnt = s.b.task_cnt;

@@ -51,9 +51,9 @@ typedef struct {
 } qr_ocl_plan_t;
 
 /* unit_cnt: compute units of the device. Returns 0, QR_ERR_ARG for a program that qr_step_check
-   refuses, QR_ERR_UNSUPPORTED for one that no lowering makes (it reads scratch that it did not write
-   in the same step, or writes weights by anything but an update), or QR_ERR_NOMEM for one that needs
-   more than 2^32 - 1 bytes. */
+   refuses, QR_ERR_UNSUPPORTED for one that no lowering makes (it reads scratch that it did not
+   write in the same step, or writes weights by anything but an update), or QR_ERR_NOMEM for one
+   that needs more than 2^32 - 1 bytes. */
 int qr_ocl_plan(qr_ocl_plan_t *plan, const qr_net_t *net, const qr_step_prog_t *prog,
                 const qr_ocl_tune_t *tune, uint32_t unit_cnt) QR_WARN_UNUSED;
 

@@ -1,4 +1,5 @@
-/* The forward pass, whose weights are packed once for all rows, and products of the caller's own. */
+/* The forward pass, whose weights are packed once for all rows, and products of the caller's own.
+ */
 #include <stdlib.h>
 
 #include "base/err.h"
@@ -54,8 +55,8 @@ static uint64_t widest(const qr_net_t *net, uint32_t rows, bool packed) {
   return most;
 }
 
-/* A pass: operands are padded with zeros along k by never writing there, so every layer of every pass
-   has packed rows of its own. */
+/* A pass: operands are padded with zeros along k by never writing there, so every layer of every
+   pass has packed rows of its own. */
 static void add_pass(qr_ocl_builder_t *b, qr_ocl_plan_t *p, const forward_t *all,
                      const qr_net_t *net, uint32_t rows) {
   forward_t f = *all;
@@ -78,15 +79,16 @@ int qr_ocl_plan_forward(qr_ocl_builder_t *b, qr_ocl_plan_t *p, const qr_net_t *n
     const qr_layer_t *l = &net->layers[i];
     f.weights[i] = qr_ocl_operand(b, l->n, l->k);
     uint32_t wave = qr_ocl_wave(QR_OCL_LIST(&f.model), QR_OCL_LIST(&f.weights[i]));
-    qr_ocl_task_t *t = qr_ocl_pack(b, QR_OCL_LIE_D, l->n, l->k, NULL, wave,
-                                   f.model.off + l->w_off, f.weights[i].off);
+    qr_ocl_task_t *t = qr_ocl_pack(b, QR_OCL_LIE_D, l->n, l->k, NULL, wave, f.model.off + l->w_off,
+                                   f.weights[i].off);
     t->flags = QR_OCL_W7;
   }
   qr_ocl_finish(b, &p->fwd_weights);
 
   uint32_t most = 0;
   for (uint32_t i = 0; i < QR_ARRAY_CNT(pass_rows); i++) {
-    bool small = widest(net, pass_rows[i], true) <= PASS_SZ_MAX && pass_rows[i] <= b->tune->pass_rows;
+    bool small =
+        widest(net, pass_rows[i], true) <= PASS_SZ_MAX && pass_rows[i] <= b->tune->pass_rows;
     if (!small && i + 1 < QR_ARRAY_CNT(pass_rows)) continue;
     if (!most) {
       most = pass_rows[i];

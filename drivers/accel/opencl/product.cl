@@ -1,6 +1,6 @@
 /* Products of packed operands. What follows a product is done where its sums are: storing, digest,
-   activation, weight update. Two shapes: every work-item for itself with wide vectors (processors), or
-   a work-group with its operands in local memory (everything else). */
+   activation, weight update. Two shapes: every work-item for itself with wide vectors (processors),
+   or a work-group with its operands in local memory (everything else). */
 
 #if QR_OCL_VECTOR
 #define LANES 16
@@ -47,7 +47,8 @@ static ulong row_digest(MEM, TASK, const tile_t *c, uint row, V(int) x) {
   __global const uint *key = AT(const uint, t->key) + (row & 7) * c->n + c->col;
   if (c->left >= LANES) {
     V(uint) y = JOIN(as_, V(uint))(x) + VLOAD(0, key);
-    HALF_LANES(ulong) p = JOIN(convert_, HALF_LANES(ulong))(y.even) * JOIN(convert_, HALF_LANES(ulong))(y.odd);
+    HALF_LANES(ulong)
+    p = JOIN(convert_, HALF_LANES(ulong))(y.even) * JOIN(convert_, HALF_LANES(ulong))(y.odd);
 #if QR_OCL_VECTOR
     ulong4 q = p.lo + p.hi;
     p.lo.lo = q.lo + q.hi;
@@ -98,7 +99,7 @@ static void update_weights(MEM, TASK, const tile_t *c, uint row, V(int) x) {
 }
 
 /* Ends rows of sums from row on; returns their part of the digest. */
-static ulong end_rows(MEM, TASK, const tile_t *c, uint first, uint cnt, const V(int) *sums) {
+static ulong end_rows(MEM, TASK, const tile_t *c, uint first, uint cnt, const V(int) * sums) {
   uint end = min(t->m, first + cnt);
   ulong d = 0;
   switch (c->end) {
@@ -119,8 +120,7 @@ static ulong end_rows(MEM, TASK, const tile_t *c, uint first, uint cnt, const V(
     }
     break;
   case QR_OCL_END_WEIGHT:
-    for (uint row = first; row < end; row++)
-      update_weights(mem, t, c, row, sums[row - first]);
+    for (uint row = first; row < end; row++) update_weights(mem, t, c, row, sums[row - first]);
     break;
   }
   if (t->digest == QR_OCL_NONE) return 0;
@@ -154,8 +154,10 @@ typedef int int32_lanes_t __attribute__((ext_vector_type(32)));
 typedef int32_lanes_t pair_t;
 #define LANES_0_15 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15
 #define LANES_16_31 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31
-#define EVEN(p) __builtin_shufflevector(p, p, 0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30)
-#define ODD(p) __builtin_shufflevector(p, p, 1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31)
+#define EVEN(p)                                                                                    \
+  __builtin_shufflevector(p, p, 0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30)
+#define ODD(p)                                                                                     \
+  __builtin_shufflevector(p, p, 1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31)
 #define WIDEN(x) __builtin_convertvector(x, int32_lanes_t)
 
 static half32_t spread(uint a) {
@@ -194,7 +196,8 @@ static pair_t madd(pair_t sum, uint a0, uint a1, half32_t b) {
   return (pair_t){madd_row(sum.s0, a0, b), madd_row(sum.s1, a1, b)};
 }
 #define LOAD_B(g) ((half32_t){vload16(2 * (g), b), vload16(2 * (g) + 1, b)})
-#define NO_SUM (pair_t){0, 0}
+#define NO_SUM                                                                                     \
+  (pair_t) { 0, 0 }
 #define ROW_0(p) (p).s0
 #define ROW_1(p) (p).s1
 #endif

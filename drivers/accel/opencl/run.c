@@ -160,8 +160,7 @@ static void send_gemm(run_t *r, qr_ocl_slot_t *s) {
   if (r->err) return;
   r->mem = s->gemm_mem;
   cl_event *e = timing(r, QR_OCL_P_TRANSFER);
-  sent(r, e,
-       clEnqueueFillBuffer(r->cq, r->mem, &zero, sizeof zero, 0, g->mem_sz, 0, NULL, e));
+  sent(r, e, clEnqueueFillBuffer(r->cq, r->mem, &zero, sizeof zero, 0, g->mem_sz, 0, NULL, e));
   put(r, g->a, s->job->a, g->a_sz);
   put(r, g->b, s->job->b, g->b_sz);
   launch_all(r, &g->run, s->gemm_tasks, 0, 0);

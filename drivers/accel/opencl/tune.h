@@ -17,8 +17,8 @@ typedef struct {
   uint32_t sliced;         /* draws: 1 S-box as a circuit, 0 as a table */
   uint32_t local_table;    /* the table is copied to local memory */
   uint32_t draw_items, element_items, product_items; /* work-items of a work-group */
-  uint32_t runs;      /* of 16 elements that a work-item does */
-  uint32_t pass_rows; /* of the longest forward pass */
+  uint32_t runs;                                     /* of 16 elements that a work-item does */
+  uint32_t pass_rows;                                /* of the longest forward pass */
 } qr_ocl_tune_t;
 
 #endif
