@@ -36,8 +36,8 @@ static tap_t tap_after(tap_t t, uint32_t cnt, uint32_t c) {
   return t;
 }
 
-static void load_sample(const int8_t *mem, uint32_t start, uint32_t sz,
-                        int8_t cache[LINE_CNT][QR_ENG_PANEL]) {
+static void load_samples(const int8_t *mem, uint32_t start, uint32_t sz,
+                         int8_t cache[LINE_CNT][QR_ENG_PANEL]) {
   uint32_t first = start >> 6, last = (start + sz - 1) >> 6;
   for (uint32_t l = first; l <= last; l++) {
 #pragma HLS PIPELINE II = 1
@@ -49,40 +49,50 @@ static void load_sample(const int8_t *mem, uint32_t start, uint32_t sz,
   }
 }
 
-/* A position of the output and the panel's row, or inner position, that it is. */
+/* A position of the output, the bytes from the start of the cache to its sample, and the panel's
+   row, or inner position, that it is. */
 typedef struct {
-  uint32_t y, x, idx;
+  uint32_t y, x, base, idx;
 } pos_t;
 
-/* The positions of one sample from *at on, up to end; col_cnt columns of each from tap on. One loop
-   over the runs of all of them. */
-static void load_positions(int8_t cache[LINE_CNT][QR_ENG_PANEL], uint32_t shift,
-                           const qr_eng_geo_t *g, pos_t *at, uint32_t end, tap_t first,
-                           uint32_t col_cnt, bool along_k, qr_eng_panel_t panel) {
+static pos_t pos_after(pos_t at, const qr_eng_geo_t *g) {
+#pragma HLS INLINE
+  at.idx++;
+  if (++at.x < g->out_w) return at;
+  at.x = 0;
+  if (++at.y < g->out_h) return at;
+  at.y = 0;
+  at.base += g->h * g->w * g->c;
+  return at;
+}
+
+/* Positions from at on, up to end; col_cnt columns of each from tap on. One loop over the runs of
+   all of them. */
+static void load_positions(int8_t cache[LINE_CNT][QR_ENG_PANEL], const qr_eng_geo_t *g, pos_t at,
+                           uint32_t end, tap_t first, uint32_t col_cnt, bool along_k,
+                           qr_eng_panel_t panel) {
   uint32_t done = 0;
   tap_t tap = first;
-  while (at->y < g->out_h && at->idx < end) {
+  while (at.idx < end) {
 #pragma HLS PIPELINE II = 1
 #pragma HLS LOOP_TRIPCOUNT min = 1 max = 4096
 #pragma HLS DEPENDENCE variable = panel inter false
-    uint32_t in_y = qr_eng_wrapped(at->y, g->sy, tap.i, g->h),
-             in_x = qr_eng_wrapped(at->x, g->sx, tap.j, g->w);
-    uint32_t byte = shift + (in_y * g->w + in_x) * g->c + tap.ch, from = byte & 63;
+    uint32_t in_y = qr_eng_wrapped(at.y, g->sy, tap.i, g->h),
+             in_x = qr_eng_wrapped(at.x, g->sx, tap.j, g->w);
+    uint32_t byte = at.base + (in_y * g->w + in_x) * g->c + tap.ch, from = byte & 63;
     uint32_t to_wrap = (g->w - in_x) * g->c - tap.ch, to_end = (3 - tap.j) * g->c - tap.ch;
     uint32_t n =
         qr_eng_min(qr_eng_min(to_wrap, to_end), qr_eng_min(col_cnt - done, QR_ENG_PANEL - from));
     if (along_k)
-      qr_eng_put_along_k(panel, cache[byte >> 6], from, n, done, at->idx);
+      qr_eng_put_along_k(panel, cache[byte >> 6], from, n, done, at.idx);
     else
-      qr_eng_put_across(panel, cache[byte >> 6], from, n, at->idx, done);
+      qr_eng_put_across(panel, cache[byte >> 6], from, n, at.idx, done);
     done += n;
     tap = tap_after(tap, n, g->c);
     if (done < col_cnt) continue;
     done = 0;
     tap = first;
-    at->idx++;
-    at->y += at->x + 1 == g->out_w;
-    at->x = at->x + 1 == g->out_w ? 0 : at->x + 1;
+    at = pos_after(at, g);
   }
 }
 
@@ -92,17 +102,19 @@ void qr_eng_load_conv(const int8_t *mem, const qr_eng_operand_t *x, uint32_t r0,
 #pragma HLS ARRAY_PARTITION variable = cache complete dim = 2
 #pragma HLS BIND_STORAGE variable = cache type = ram_2p impl = uram
   const qr_eng_geo_t g = x->geo;
-  uint32_t pos_cnt = g.out_h * g.out_w, sample_sz = g.h * g.w * g.c;
+  uint32_t pos_cnt = g.out_h * g.out_w, sz = g.h * g.w * g.c, most = QR_ENG_SAMPLE_MAX / sz;
   uint32_t pos0 = x->along_k ? r0 : k0, cnt = x->along_k ? r_cnt : k_cnt;
   uint32_t col_cnt = x->along_k ? k_cnt : r_cnt;
   tap_t tap = tap_of(x->along_k ? k0 : r0, g.c);
-  pos_t at = {pos0 % pos_cnt / g.out_w, pos0 % g.out_w, 0};
-  uint32_t start = x->off + pos0 / pos_cnt * sample_sz;
-  while (at.idx < cnt) {
-#pragma HLS LOOP_TRIPCOUNT min = 1 max = 64
-    load_sample(mem, start, sample_sz, cache);
-    load_positions(cache, start & 63, &g, &at, cnt, tap, col_cnt, x->along_k, panel);
-    at.y = 0;
-    start += sample_sz;
+  uint32_t sample = pos0 / pos_cnt, last = (pos0 + cnt - 1) / pos_cnt;
+  pos_t at = {pos0 % pos_cnt / g.out_w, pos0 % g.out_w, 0, 0};
+  for (; sample <= last; sample += most) {
+#pragma HLS LOOP_TRIPCOUNT min = 1 max = 16
+    uint32_t start = x->off + sample * sz, held = qr_eng_min(last - sample + 1, most);
+    uint32_t end = qr_eng_min((sample + held) * pos_cnt - pos0, cnt);
+    at.base = start & 63;
+    load_samples(mem, start, held * sz, cache);
+    load_positions(cache, &g, at, end, tap, col_cnt, x->along_k, panel);
+    at = (pos_t){0, 0, 0, end};
   }
 }

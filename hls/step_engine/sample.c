@@ -128,22 +128,29 @@ void qr_eng_bias_update(const qr_eng_ars_t *ars, uint32_t stream, const qr_eng_o
   }
 }
 
-typedef uint32_t sample_t[QR_ENG_SAMPLE_MAX];
+typedef uint32_t sums_t[QR_ENG_SAMPLE_MAX];
 
-/* Adds what tap t of every position has. Different positions go to different places, so a pipeline
-   over the positions of one tap meets no place twice; it runs empty between taps. */
-static void scatter_tap(const int32_t *s32, uint32_t src, const qr_eng_geo_t *g, uint32_t t,
-                        sample_t sum) {
-  uint32_t lanes = g->c & 15 ? 1 : 16, ti = t / 3, tj = t % 3, y = 0, x = 0, ch = 0;
-  uint32_t from = src + t * g->c;
-  while (y < g->out_h) {
+/* Cycles from reading a sum to having it back in memory, at most. */
+#define SUM_LATENCY 8u
+
+/* Adds what the taps of some samples have. All positions of a tap go to different places, so only
+   from one tap to the next can a place be met twice within a few cycles: there the loop idles. */
+static void scatter(const int32_t *s32, uint32_t src, const qr_eng_geo_t *g, uint32_t samples,
+                    sums_t sum) {
+  uint32_t t = 0, tap_y = 0, tap_x = 0, b = 0, y = 0, x = 0, ch = 0, from = src, base = 0, idle = 0;
+  bool wide = !(g->c & 15);
+  while (t < 9) {
 #pragma HLS PIPELINE II = 1
-#pragma HLS LOOP_TRIPCOUNT min = 1 max = 512
+#pragma HLS LOOP_TRIPCOUNT min = 81 max = 65536
 #pragma HLS DEPENDENCE variable = sum inter false
-    uint32_t to =
-        (qr_eng_wrapped(y, g->sy, ti, g->h) * g->w + qr_eng_wrapped(x, g->sx, tj, g->w)) * g->c +
-        ch;
-    if (lanes == 16) {
+    if (idle) {
+      idle--;
+      continue;
+    }
+    uint32_t in_y = qr_eng_wrapped(y, g->sy, tap_y, g->h),
+             in_x = qr_eng_wrapped(x, g->sx, tap_x, g->w);
+    uint32_t to = base + (in_y * g->w + in_x) * g->c + ch;
+    if (wide) {
       for (uint32_t l = 0; l < 16; l++) {
 #pragma HLS UNROLL
         sum[(to >> 4 << 4) + l] += (uint32_t)s32[((uint64_t)((from + ch) >> 4) << 4) + l];
@@ -151,12 +158,21 @@ static void scatter_tap(const int32_t *s32, uint32_t src, const qr_eng_geo_t *g,
     } else {
       sum[to] += (uint32_t)s32[from + ch];
     }
-    ch += lanes;
+    ch += wide ? 16 : 1;
     if (ch < g->c) continue;
     ch = 0;
     from += 9 * g->c;
-    y += x + 1 == g->out_w;
-    x = x + 1 == g->out_w ? 0 : x + 1;
+    if (++x < g->out_w) continue;
+    x = 0;
+    if (++y < g->out_h) continue;
+    y = 0;
+    base += g->h * g->w * g->c;
+    if (++b < samples) continue;
+    b = base = 0;
+    idle = SUM_LATENCY;
+    from = src + ++t * g->c;
+    tap_y += tap_x == 2;
+    tap_x = tap_x == 2 ? 0 : tap_x + 1;
   }
 }
 
@@ -168,9 +184,9 @@ static int32_t taken(uint32_t sum, bool below, uint32_t *most) {
   return v;
 }
 
-/* Takes a sample's sums away, masked if there is a mask, and leaves zeros. */
-static void take_sample(sample_t sum, uint32_t sz, int32_t *s32, uint32_t dst, const int8_t *s8,
-                        uint32_t mask, uint32_t *max_abs) {
+/* Takes sums away, masked if there is a mask, and leaves zeros. */
+static void take(sums_t sum, uint32_t sz, int32_t *s32, uint32_t dst, const int8_t *s8,
+                 uint32_t mask, uint32_t *max_abs) {
   bool has_mask = mask != QR_ENG_ALONE;
   uint32_t most = *max_abs, whole = sz & 15 ? 0 : sz;
   for (uint32_t at = 0; at < whole; at += 16) {
@@ -192,17 +208,20 @@ static void take_sample(sample_t sum, uint32_t sz, int32_t *s32, uint32_t dst, c
   *max_abs = most;
 }
 
+/* As many samples at a time as the sums have room for. */
 void qr_eng_col2im(const qr_eng_op_t *op, int32_t *s32, uint32_t src, uint32_t dst,
                    const int8_t *s8, uint32_t mask, uint32_t *max_abs) {
-  QR_ENG_STATE sample_t sum;
+  QR_ENG_STATE sums_t sum;
 #pragma HLS ARRAY_PARTITION variable = sum cyclic factor = 16
 #pragma HLS BIND_STORAGE variable = sum type = ram_t2p impl = uram
   const qr_eng_geo_t g = op->geo;
   uint32_t pos_cnt = g.out_h * g.out_w, sz = g.h * g.w * g.c;
-  for (uint32_t b = 0; b < op->m / pos_cnt; b++) {
-#pragma HLS LOOP_TRIPCOUNT min = 16 max = 1024
-    for (uint32_t t = 0; t < 9; t++) scatter_tap(s32, src + b * pos_cnt * op->n, &g, t, sum);
-    take_sample(sum, sz, s32, dst + b * sz, s8, mask == QR_ENG_ALONE ? mask : mask + b * sz,
-                max_abs);
+  uint32_t samples = op->m / pos_cnt, most = QR_ENG_SAMPLE_MAX / sz;
+  for (uint32_t b = 0; b < samples; b += most) {
+#pragma HLS LOOP_TRIPCOUNT min = 1 max = 64
+    uint32_t cnt = qr_eng_min(samples - b, most);
+    scatter(s32, src + b * pos_cnt * op->n, &g, cnt, sum);
+    take(sum, cnt * sz, s32, dst + b * sz, s8, mask == QR_ENG_ALONE ? mask : mask + b * sz,
+         max_abs);
   }
 }
