@@ -59,7 +59,7 @@ qr_ocl_task_t *qr_ocl_task(qr_ocl_builder_t *b, enum qr_ocl_kernel kernel, uint3
   return t;
 }
 
-void qr_ocl_units(qr_ocl_builder_t *b, qr_ocl_task_t *t, uint64_t unit_cnt, uint32_t weight) {
+void qr_ocl_set_units(qr_ocl_builder_t *b, qr_ocl_task_t *t, uint64_t unit_cnt, uint32_t weight) {
   if (unit_cnt > UINT32_MAX / 2) b->err = QR_ERR_NOMEM;
   t->unit_cnt = (uint32_t)unit_cnt;
   t->runs = weight < b->tune->runs ? b->tune->runs / weight : 1;
@@ -97,12 +97,12 @@ qr_ocl_task_t *qr_ocl_pack(qr_ocl_builder_t *b, enum qr_ocl_lie lie, uint32_t di
   t->groups = qr_ocl_groups(b, k);
   switch (lie) {
   case QR_OCL_LIE_K:
-    qr_ocl_units(b, t, (uint64_t)ceil_div(dim, RUN) * RUN * ceil_div(k, RUN), 1);
+    qr_ocl_set_units(b, t, (uint64_t)ceil_div(dim, RUN) * RUN * ceil_div(k, RUN), 1);
     return t;
   case QR_OCL_LIE_D:
-    qr_ocl_units(b, t, (uint64_t)ceil_div(k, group_sz(b)) * ceil_div(dim, RUN), group_sz(b));
+    qr_ocl_set_units(b, t, (uint64_t)ceil_div(k, group_sz(b)) * ceil_div(dim, RUN), group_sz(b));
     return t;
-  default: qr_ocl_units(b, t, ceil_div(by_k ? k : dim, RUN), 9 * g->c); break;
+  default: qr_ocl_set_units(b, t, ceil_div(by_k ? k : dim, RUN), 9 * g->c); break;
   }
   t->h = g->h, t->w = g->w, t->c = g->c;
   t->out_h = g->out_h, t->out_w = g->out_w, t->sy = g->sy, t->sx = g->sx;
@@ -129,7 +129,7 @@ qr_ocl_task_t *qr_ocl_product(qr_ocl_builder_t *b, uint32_t m, uint32_t n, uint3
   t->m = m, t->n = n, t->k = k;
   t->groups = qr_ocl_groups(b, k);
   t->parts = parts;
-  qr_ocl_units(b, t, tile_cnt(b, m, n) * parts, 1);
+  qr_ocl_set_units(b, t, tile_cnt(b, m, n) * parts, 1);
   uint64_t runs = t->unit_cnt / (8 * (uint64_t)b->unit_cnt); /* so that units get equal shares */
   t->runs = !b->tune->vector || !runs ? 1 : runs < TILE_RUNS_MAX ? (uint32_t)runs : TILE_RUNS_MAX;
   return t;

@@ -37,7 +37,7 @@ uint32_t qr_ocl_wave(qr_ocl_thing_t *const reads[], qr_ocl_thing_t *const writes
 qr_ocl_task_t *qr_ocl_task(qr_ocl_builder_t *b, enum qr_ocl_kernel kernel, uint32_t kind,
                            uint32_t wave);
 /* Its units; weight: runs of 16 elements that one is worth. */
-void qr_ocl_units(qr_ocl_builder_t *b, qr_ocl_task_t *t, uint64_t unit_cnt, uint32_t weight);
+void qr_ocl_set_units(qr_ocl_builder_t *b, qr_ocl_task_t *t, uint64_t unit_cnt, uint32_t weight);
 
 /* A packed operand of dim x k. */
 qr_ocl_thing_t qr_ocl_operand(qr_ocl_builder_t *b, uint32_t dim, uint32_t k);

@@ -5,7 +5,7 @@
 
 #include "base/err.h"
 #include "opencl.h"
-#include "port/option.h"
+#include "units.h"
 
 #define PLATFORM_MAX_CNT 16u
 #define DEVICE_MAX_CNT 64u
@@ -197,6 +197,7 @@ int qr_ocl_dev_open(qr_ocl_dev_t *d, const qr_ocl_options_t *o, char *why, size_
   memset(d, 0, sizeof *d);
   if (err || i == f.cnt) return refuse_list(&f, err, o, why, why_sz);
   d->id = f.ids[i];
+  d->idx = i;
   d->platform = f.platforms[i];
   ask(d);
   int r = check(d, why, why_sz);
@@ -213,4 +214,19 @@ int qr_ocl_dev_open(qr_ocl_dev_t *d, const qr_ocl_options_t *o, char *why, size_
 void qr_ocl_dev_close(qr_ocl_dev_t *d) {
   if (d->ctx) clReleaseContext(d->ctx);
   d->ctx = NULL;
+}
+
+int qr_ocl_dev_find(const qr_ocl_options_t *o, qr_accel_unit_t *out, uint32_t max_cnt, char *why,
+                    size_t why_sz) {
+  found_t f;
+  char name[128];
+  uint32_t n = 0;
+  cl_int err = list_devices(o->platform, &f);
+  for (uint32_t i = 0; !err && i < f.cnt && n < max_cnt; i++) {
+    device_text(f.ids[i], CL_DEVICE_NAME, name, sizeof name);
+    if (means(o->device, i, name)) qr_ocl_unit_fill(f.ids[i], name, i, &out[n++]);
+  }
+  if (n) return (int)n;
+  int r = refuse_list(&f, err, o, why, why_sz);
+  return r == QR_ERR_NOTFOUND ? 0 : r;
 }

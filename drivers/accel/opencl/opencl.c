@@ -7,6 +7,7 @@
 #include "base/err.h"
 #include "port/option.h"
 #include "queue.h"
+#include "units.h"
 
 static int refuse(const qr_option_t *o, const char *wanted, char *why, size_t why_sz) {
   snprintf(why, why_sz, "accel opencl: %s: '%s' is not %s", o->key, o->value, wanted);
@@ -100,7 +101,7 @@ static int ocl_open(const char *options, qr_accel_t **out, char *why, size_t why
   return QR_OK;
 }
 
-static void ocl_info(const qr_accel_t *a, qr_accel_info_t *out) {
+void qr_ocl_info(const qr_accel_t *a, qr_accel_info_t *out) {
   const qr_ocl_tune_t *t = &a->tune;
   memset(out, 0, sizeof *out);
   snprintf(out->name, sizeof out->name, "opencl %.24s", a->dev.name);
@@ -154,6 +155,13 @@ static int ocl_load(qr_accel_t *a, const qr_net_t *net, const qr_step_prog_t *pr
   return QR_OK;
 }
 
+static int ocl_find(const char *options, qr_accel_unit_t *out, uint32_t max_cnt, char *why,
+                    size_t why_sz) {
+  qr_ocl_options_t o;
+  int err = read_options(options, &o, why, why_sz);
+  return err ? err : qr_ocl_dev_find(&o, out, max_cnt, why, why_sz);
+}
+
 static const char *const phases[] = {[QR_OCL_K_DRAW] = "draw",
                                      [QR_OCL_K_ELEMENT] = "element",
                                      [QR_OCL_K_PRODUCT] = "product",
@@ -167,11 +175,15 @@ const qr_accel_ops_t qr_accel_opencl_ops = {
     .phases = phases,
     .open = ocl_open,
     .close = ocl_close,
-    .info = ocl_info,
+    .info = qr_ocl_info,
     .load = ocl_load,
     .queue_open = qr_ocl_queue_open,
     .queue_close = qr_ocl_queue_close,
     .submit = qr_ocl_submit,
     .poll = qr_ocl_poll,
     .cancel = qr_ocl_cancel,
+    .find = ocl_find,
+    .units = qr_ocl_units,
+    .judge = qr_ocl_judge,
+    .bandwidth = qr_ocl_bandwidth,
 };

@@ -4,6 +4,7 @@
 
 #define CL_TARGET_OPENCL_VERSION 120
 #include <CL/cl.h>
+#include <stdatomic.h>
 
 #include "plan.h"
 #include "port/accel.h"
@@ -24,6 +25,7 @@ typedef struct {
   cl_platform_id platform;
   cl_device_id id;
   cl_context ctx;
+  uint32_t idx; /* in the list that device= counts in */
   char name[128], platform_name[64], driver[64];
   bool cpu; /* shares the processor with the caller */
   bool khr_dot, arm_dot;
@@ -46,6 +48,9 @@ typedef struct {
 
 struct qr_accel {
   qr_ocl_dev_t dev;
+  struct {
+    _Atomic uint64_t done, failed, checked, wrong, valid_ns;
+  } counts;
   qr_ocl_tune_t tune;
   qr_ocl_kernels_t kernels;
   uint32_t prog_cnt;
@@ -61,6 +66,9 @@ int qr_ocl_err(cl_int err);
 int qr_ocl_dev_open(qr_ocl_dev_t *d, const qr_ocl_options_t *o, char *why,
                     size_t why_sz) QR_WARN_UNUSED;
 void qr_ocl_dev_close(qr_ocl_dev_t *d);
+/* Lists the devices that the options mean, unopened; returns how many or a negative code. */
+int qr_ocl_dev_find(const qr_ocl_options_t *o, qr_accel_unit_t *out, uint32_t max_cnt, char *why,
+                    size_t why_sz);
 
 /* Builds one kernel for a device, or all three. On failure the first lines of the compiler's log
    are in why. */

@@ -224,7 +224,7 @@ static qr_ocl_task_t *element(step_t *s, uint32_t kind, uint32_t wave, const qr_
   qr_ocl_task_t *t = qr_ocl_task(&s->b, QR_OCL_K_ELEMENT, kind, wave);
   t->m = op->m, t->n = op->n;
   t->p0 = op->p0, t->p1 = op->p1;
-  qr_ocl_units(&s->b, t, (elem_cnt(op) + QR_OCL_RUN - 1) / QR_OCL_RUN, weight);
+  qr_ocl_set_units(&s->b, t, (elem_cnt(op) + QR_OCL_RUN - 1) / QR_OCL_RUN, weight);
   return t;
 }
 
@@ -299,7 +299,7 @@ static void clear(step_t *s, qr_ocl_thing_t *dst, uint64_t word_cnt) {
       qr_ocl_task(&s->b, QR_OCL_K_ELEMENT, QR_OCL_ZERO, qr_ocl_wave(NULL, QR_OCL_LIST(dst)));
   t->m = (uint32_t)word_cnt;
   t->dst = dst->off;
-  qr_ocl_units(&s->b, t, (word_cnt + QR_OCL_RUN - 1) / QR_OCL_RUN, 1);
+  qr_ocl_set_units(&s->b, t, (word_cnt + QR_OCL_RUN - 1) / QR_OCL_RUN, 1);
 }
 
 static void set_exp(const step_t *s, qr_ocl_task_t *t, uint32_t layer) {
@@ -340,7 +340,7 @@ static void emit_product(step_t *s, uint16_t i, uint16_t end) {
   uint32_t wave = qr_ocl_wave(QR_OCL_LIST(dst), NULL);
   t = element(s, QR_OCL_DIGEST, wave, op, 1);
   t->src = dst->off;
-  qr_ocl_units(&s->b, t, op->m, (op->n + QR_OCL_RUN - 1) / QR_OCL_RUN);
+  qr_ocl_set_units(&s->b, t, op->m, (op->n + QR_OCL_RUN - 1) / QR_OCL_RUN);
   add_digest(s, t, op);
 }
 
@@ -374,7 +374,7 @@ static void emit_td(step_t *s, uint16_t i) {
   t->aux = target->off;
   t->dst = dst->off;
   t->digest = s->prog->digest_cnt; /* the sum behind those of products */
-  qr_ocl_units(&s->b, t, op_at(s, i)->m, 1 + op_at(s, i)->n / QR_OCL_RUN);
+  qr_ocl_set_units(&s->b, t, op_at(s, i)->m, 1 + op_at(s, i)->n / QR_OCL_RUN);
 }
 
 static void emit_mask(step_t *s, uint16_t i) {
@@ -430,7 +430,7 @@ static void emit_col2im(step_t *s, uint16_t i) {
   t->p0 = (int32_t)reciprocal(g->sy), t->p1 = (int32_t)reciprocal(g->sx);
   t->h = g->h, t->w = g->w, t->c = g->c;
   t->out_h = g->out_h, t->out_w = g->out_w, t->sy = g->sy, t->sx = g->sx;
-  qr_ocl_units(&s->b, t, image_cnt(op) / g->c, 1 + g->c / 4u);
+  qr_ocl_set_units(&s->b, t, image_cnt(op) / g->c, 1 + g->c / 4u);
 }
 
 static void emit_bias_update(step_t *s, uint16_t i) {
@@ -442,17 +442,17 @@ static void emit_bias_update(step_t *s, uint16_t i) {
   qr_ocl_task_t *t = element(s, QR_OCL_COLSUM, wave, op, 1);
   t->src = src->off;
   t->dst = sum.off;
-  qr_ocl_units(&s->b, t,
-               (uint64_t)((op->n + QR_OCL_RUN - 1) / QR_OCL_RUN) *
-                   ((op->m + QR_OCL_SUM_ROWS - 1) / QR_OCL_SUM_ROWS),
-               QR_OCL_SUM_ROWS);
+  qr_ocl_set_units(&s->b, t,
+                   (uint64_t)((op->n + QR_OCL_RUN - 1) / QR_OCL_RUN) *
+                       ((op->m + QR_OCL_SUM_ROWS - 1) / QR_OCL_SUM_ROWS),
+                   QR_OCL_SUM_ROWS);
   wave = qr_ocl_wave(QR_OCL_LIST(&sum, &s->exps[op->layer]), QR_OCL_LIST(dst));
   t = element(s, QR_OCL_BIAS, wave, op, 1);
   t->src = sum.off;
   t->dst = dst->off;
   t->draw = draws(s, QR_STREAM_ROUND_B, op->layer, op->n);
   set_exp(s, t, op->layer);
-  qr_ocl_units(&s->b, t, (op->n + QR_OCL_RUN - 1) / QR_OCL_RUN, 4);
+  qr_ocl_set_units(&s->b, t, (op->n + QR_OCL_RUN - 1) / QR_OCL_RUN, 4);
 }
 
 static void emit_weight_update(step_t *s, uint16_t i) {

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 
 #include "base/err.h"
-#include "step/check.h"
+#include "units.h"
 
 static qr_ocl_slot_t *slot_at(qr_accel_queue_t *q, uint32_t i) {
   return &q->slots[(q->head + i) % QR_OCL_QUEUE_DEPTH];
@@ -218,6 +218,8 @@ static void finish(qr_accel_queue_t *q) {
   bool whole = s->started && (!attempt || job->steps_done == job->step_cnt) &&
                (job->kind != QR_ACCEL_FORWARD || s->done_cnt == job->row_cnt);
   job->err = s->err ? s->err : whole ? 0 : QR_ERR_CANCELLED;
+  job->unit = 0;
+  qr_ocl_count_job(q->a, job);
   drop_slot(s);
   q->head = (q->head + 1) % QR_OCL_QUEUE_DEPTH;
   q->cnt--;
