@@ -74,6 +74,7 @@ typedef struct {
   size_t base_sz;
   qr_xrt_layout_t at;
   char scratch[QR_XRT_SCRATCH_SZ];
+  int scratch_fd;
   qr_xrt_slot_t slots[QR_XRT_SLOT_CNT];
   qr_xrt_areas_t areas[QR_XRT_SLOT_CNT];
   uint64_t unit_ns[QR_XRT_PROG_MAX_CNT][2]; /* of a step, of a row; 0: not known */

@@ -82,19 +82,24 @@ void qr_xrt_process_unshare(qr_xrt_card_t *c) {
 
 /* ---- starting ---- */
 
-/* A copy of fd out of the way of the numbers that the process gets. */
 static int copy_above(int fd) { return fd < 0 ? -1 : fcntl(fd, F_DUPFD_CLOEXEC, FD_MIN); }
 
-static void describe_files(posix_spawn_file_actions_t *f, const qr_xrt_card_t *c, int sock,
-                           int share, int bits) {
+/* Descriptors for the process, copies out of the way of the numbers that they get. */
+typedef struct {
+  int sock, share, lock, bits;
+} files_t;
+
+static void describe_files(posix_spawn_file_actions_t *f, const qr_xrt_card_t *c,
+                           const files_t *files) {
   posix_spawn_file_actions_addchdir_np(f, c->scratch);
   posix_spawn_file_actions_addopen(f, 0, "/dev/null", O_RDONLY, 0);
   posix_spawn_file_actions_addopen(f, 1, QR_XRT_LOG_NAME, O_WRONLY | O_CREAT | O_APPEND, 0600);
   posix_spawn_file_actions_adddup2(f, 1, 2);
-  posix_spawn_file_actions_adddup2(f, sock, QR_XRT_FD_SOCKET);
-  posix_spawn_file_actions_adddup2(f, share, QR_XRT_FD_SHARE);
-  if (bits >= 0) posix_spawn_file_actions_adddup2(f, bits, QR_XRT_FD_BITSTREAM);
-  posix_spawn_file_actions_addclosefrom_np(f, QR_XRT_FD_BITSTREAM + (bits >= 0));
+  posix_spawn_file_actions_adddup2(f, files->sock, QR_XRT_FD_SOCKET);
+  posix_spawn_file_actions_adddup2(f, files->share, QR_XRT_FD_SHARE);
+  posix_spawn_file_actions_adddup2(f, files->lock, QR_XRT_FD_LOCK);
+  if (files->bits >= 0) posix_spawn_file_actions_adddup2(f, files->bits, QR_XRT_FD_BITSTREAM);
+  posix_spawn_file_actions_addclosefrom_np(f, QR_XRT_FD_BITSTREAM + (files->bits >= 0));
 }
 
 static size_t make_args(const qr_xrt_card_t *c, const char *args[12]) {
@@ -120,7 +125,7 @@ static size_t make_args(const qr_xrt_card_t *c, const char *args[12]) {
 
 /* Signals as a new process has them: threads of a node block theirs. In a session of its own,
    because XRT's emulation signals its whole group. */
-static int spawn(qr_xrt_card_t *c, int sock, int share, int bits) {
+static int spawn(qr_xrt_card_t *c, const files_t *fds) {
   extern char **environ;
   const char *args[12];
   posix_spawn_file_actions_t files;
@@ -133,7 +138,7 @@ static int spawn(qr_xrt_card_t *c, int sock, int share, int bits) {
     posix_spawn_file_actions_destroy(&files);
     return ENOMEM;
   }
-  describe_files(&files, c, sock, share, bits);
+  describe_files(&files, c, fds);
   make_args(c, args);
   posix_spawnattr_setsigmask(&attr, &none);
   posix_spawnattr_setsigdefault(&attr, &all);
@@ -148,17 +153,18 @@ static int spawn(qr_xrt_card_t *c, int sock, int share, int bits) {
 
 int qr_xrt_process_start(qr_xrt_card_t *c, char *why, size_t why_sz) {
   int pair[2], err = make_share(c);
-  if (!err) err = qr_xrt_scratch_make(c->scratch);
+  if (!err) err = qr_xrt_scratch_make(c->scratch, &c->scratch_fd);
   if (err || socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair)) {
     snprintf(why, why_sz, "no memory, or no folder in /tmp, for the card's process");
     return QR_ERR_IO;
   }
-  int sock = copy_above(pair[1]), share = copy_above(c->share_fd),
-      bits = copy_above(c->common->bitstream_fd);
-  err = sock < 0 || share < 0 ? EMFILE : spawn(c, sock, share, bits);
-  if (sock >= 0) close(sock);
-  if (share >= 0) close(share);
-  if (bits >= 0) close(bits);
+  files_t fds = {copy_above(pair[1]), copy_above(c->share_fd), copy_above(c->scratch_fd),
+                 copy_above(c->common->bitstream_fd)};
+  err = fds.sock < 0 || fds.share < 0 || fds.lock < 0 ? EMFILE : spawn(c, &fds);
+  const int copies[] = {fds.sock, fds.share, fds.lock, fds.bits};
+  for (size_t i = 0; i < QR_ARRAY_CNT(copies); i++) {
+    if (copies[i] >= 0) close(copies[i]);
+  }
   close(pair[1]);
   c->sock = pair[0];
   if (!err) return QR_OK;
@@ -198,5 +204,7 @@ void qr_xrt_process_end(qr_xrt_card_t *c, bool in_order) {
   if (c->sock >= 0) close(c->sock);
   c->sock = -1;
   if (*c->scratch) qr_xrt_scratch_remove(c->scratch);
+  if (c->scratch_fd >= 0) close(c->scratch_fd);
+  c->scratch_fd = -1;
   c->scratch[0] = 0;
 }

@@ -17,7 +17,12 @@
 #define QR_XRT_PAGE 4096u
 
 /* Descriptors that the process finds open. */
-enum { QR_XRT_FD_SOCKET = 3, QR_XRT_FD_SHARE = 4, QR_XRT_FD_BITSTREAM = 5 };
+enum {
+  QR_XRT_FD_SOCKET = 3,
+  QR_XRT_FD_SHARE,
+  QR_XRT_FD_LOCK,     /* of the scratch folder, only held */
+  QR_XRT_FD_BITSTREAM /* not if the card is only looked at */
+};
 
 /* Bytes of each buffer, all multiples of a page. */
 typedef struct {

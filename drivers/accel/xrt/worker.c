@@ -183,7 +183,8 @@ static void load_bitstream(worker_t *w) {
   if (w->cfg.is_emulated) {
     static const int reset[] = {SIGSEGV, SIGFPE, SIGABRT, SIGUSR1};
     for (size_t i = 0; i < QR_ARRAY_CNT(reset); i++) signal(reset[i], SIG_DFL);
-    signal(SIGCHLD, on_child);
+    struct sigaction sa = {.sa_handler = on_child, .sa_flags = SA_NOCLDSTOP};
+    sigaction(SIGCHLD, &sa, NULL);
   }
   say_kind(QR_XRT_LOADED);
 }

@@ -73,7 +73,7 @@ static int choose_cards(qr_accel_t *a, char *why, size_t why_sz) {
     qr_xrt_card_t *c = &a->cards[a->card_cnt++];
     c->common = &a->common;
     c->unit = found[i];
-    c->sock = c->share_fd = -1;
+    c->sock = c->share_fd = c->scratch_fd = -1;
     memcpy(c->arg, found[i].id, sizeof c->arg);
     if (o->emulate) snprintf(c->arg, sizeof c->arg, "%d", i);
     if (!found[i].why[0]) continue;
