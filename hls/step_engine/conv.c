@@ -83,10 +83,8 @@ static void load_positions(int8_t cache[LINE_CNT][QR_ENG_PANEL], const qr_eng_ge
     uint32_t to_wrap = (g->w - in_x) * g->c - tap.ch, to_end = (3 - tap.j) * g->c - tap.ch;
     uint32_t n =
         qr_eng_min(qr_eng_min(to_wrap, to_end), qr_eng_min(col_cnt - done, QR_ENG_PANEL - from));
-    if (along_k)
-      qr_eng_put_along_k(panel, cache[byte >> 6], from, n, done, at.idx);
-    else
-      qr_eng_put_across(panel, cache[byte >> 6], from, n, at.idx, done);
+    qr_eng_put(panel, cache[byte >> 6], from, n, along_k ? done : at.idx, along_k ? at.idx : done,
+               along_k);
     done += n;
     tap = tap_after(tap, n, g->c);
     if (done < col_cnt) continue;
@@ -99,7 +97,7 @@ static void load_positions(int8_t cache[LINE_CNT][QR_ENG_PANEL], const qr_eng_ge
 void qr_eng_load_conv(const int8_t *mem, const qr_eng_operand_t *x, uint32_t r0, uint32_t r_cnt,
                       uint32_t k0, uint32_t k_cnt, qr_eng_panel_t panel) {
   QR_ENG_STATE int8_t cache[LINE_CNT][QR_ENG_PANEL];
-#pragma HLS ARRAY_PARTITION variable = cache complete dim = 2
+#pragma HLS ARRAY_RESHAPE variable = cache complete dim = 2
 #pragma HLS BIND_STORAGE variable = cache type = ram_2p impl = uram
   const qr_eng_geo_t g = x->geo;
   uint32_t pos_cnt = g.out_h * g.out_w, sz = g.h * g.w * g.c, most = QR_ENG_SAMPLE_MAX / sz;

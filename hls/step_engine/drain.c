@@ -220,6 +220,8 @@ void qr_eng_drain(qr_eng_tile_t acc, const qr_eng_drain_t *d, const qr_eng_ars_t
                   uint32_t *max_abs) {
   QR_ENG_STATE keys_t keys;
   QR_ENG_STATE bias_t bias;
+  QR_ENG_STATE uint64_t digest_sum;
+  QR_ENG_STATE uint32_t most;
 #pragma HLS ARRAY_PARTITION variable = acc cyclic factor = 16 dim = 2
 #pragma HLS ARRAY_PARTITION variable = keys cyclic factor = 16 dim = 2
 #pragma HLS ARRAY_PARTITION variable = bias cyclic factor = 16
@@ -227,8 +229,8 @@ void qr_eng_drain(qr_eng_tile_t acc, const qr_eng_drain_t *d, const qr_eng_ars_t
                .n0 = n0,
                .rows = qr_eng_min(d->m - m0, QR_ENG_PANEL),
                .cols = qr_eng_min(d->n - n0, QR_ENG_PANEL),
-               .digest = *digest,
-               .max_abs = *max_abs};
+               .digest = m0 || n0 ? digest_sum : 0,
+               .max_abs = m0 || n0 ? most : 0};
   if (!m0 && d->digest) fill_keys(ars, d->key_stream, d->n, n0, t.cols, keys);
   if (!m0 && (d->kind == QR_OP_BIAS_ACT || d->kind == QR_OP_Q_OUT))
     fill_bias(model, d, n0, t.cols, bias);
@@ -237,6 +239,6 @@ void qr_eng_drain(qr_eng_tile_t acc, const qr_eng_drain_t *d, const qr_eng_ars_t
     drain_narrow(acc, d, ars, keys, bias, &t, s8, s32, model);
   else
     drain_wide(acc, d, ars, keys, bias, &t, s8, s32, model);
-  *digest = t.digest;
-  *max_abs = t.max_abs;
+  *digest = digest_sum = t.digest;
+  *max_abs = most = t.max_abs;
 }

@@ -124,10 +124,10 @@ void qr_eng_ars_block(const qr_eng_ars_t *ars, uint32_t stream, uint32_t idx, ui
 /* Panels are skewed: element (k, r) lies in bank (r + k) & 63, so that rows and columns are both
    written in one cycle, and a column is read in one. */
 void qr_eng_rotate(const int8_t in[QR_ENG_PANEL], uint32_t by, int8_t out[QR_ENG_PANEL]);
-void qr_eng_put_along_k(qr_eng_panel_t panel, const int8_t line[QR_ENG_PANEL], uint32_t from,
-                        uint32_t cnt, uint32_t k, uint32_t r);
-void qr_eng_put_across(qr_eng_panel_t panel, const int8_t line[QR_ENG_PANEL], uint32_t from,
-                       uint32_t cnt, uint32_t k, uint32_t r);
+/* Bytes from .. from + cnt - 1 of a line are elements (k, r), (k + 1, r) .. of the panel, or (k,
+   r), (k, r + 1) .. */
+void qr_eng_put(qr_eng_panel_t panel, const int8_t line[QR_ENG_PANEL], uint32_t from, uint32_t cnt,
+                uint32_t k, uint32_t r, bool along_k);
 /* panel.c: r_cnt rows from r0, k_cnt inner positions from k0. What lies beyond is left as it is. */
 void qr_eng_load_panel(const int8_t *mem, const qr_eng_operand_t *x, uint32_t r0, uint32_t r_cnt,
                        uint32_t k0, uint32_t k_cnt, qr_eng_panel_t panel);
@@ -145,8 +145,8 @@ void qr_eng_array_packed(qr_eng_panel_t a, qr_eng_panel_t b, uint32_t k_cnt, uin
 void qr_eng_array_plain(qr_eng_panel_t a, qr_eng_panel_t b, uint32_t k_cnt, uint32_t r_cnt,
                         uint32_t c_cnt, bool first, qr_eng_tile_t out);
 
-/* drain.c: the macro tile at (m0, n0); digest and largest magnitude are added to. The first macro
-   tile of every column has m0 = 0. */
+/* drain.c: the macro tile at (m0, n0). Columns of macro tiles follow one another, each from m0 = 0
+   on; digest and largest magnitude are of all since (0, 0). */
 void qr_eng_drain(qr_eng_tile_t acc, const qr_eng_drain_t *d, const qr_eng_ars_t *ars, uint32_t m0,
                   uint32_t n0, int8_t *s8, int32_t *s32, int16_t *model, uint64_t *digest,
                   uint32_t *max_abs);

@@ -29,18 +29,23 @@ static round_t round_at(uint32_t m, uint32_t n, uint32_t k, uint32_t idx) {
   return r;
 }
 
-static void load_a(const int8_t *a8, const qr_eng_operand_t *a, const round_t *r,
-                   qr_eng_panel_t panel) {
+/* The processes of the data flow. */
+
+static void load_a(const int8_t *a8, const qr_eng_operand_t *a, round_t r, qr_eng_panel_t panel) {
   if (a->conv)
-    qr_eng_load_conv(a8, a, r->m0, r->m_cnt, r->k0, r->k_cnt, panel);
+    qr_eng_load_conv(a8, a, r.m0, r.m_cnt, r.k0, r.k_cnt, panel);
   else
-    qr_eng_load_panel(a8, a, r->m0, r->m_cnt, r->k0, r->k_cnt, panel);
+    qr_eng_load_panel(a8, a, r.m0, r.m_cnt, r.k0, r.k_cnt, panel);
+}
+
+static void load_b(const int8_t *b8, const qr_eng_operand_t *b, round_t r, qr_eng_panel_t panel) {
+  qr_eng_load_panel(b8, b, r.n0, r.n_cnt, r.k0, r.k_cnt, panel);
 }
 
 static void drain_round(qr_eng_tile_t acc, const qr_eng_drain_t *d, const qr_eng_ars_t *ars,
-                        const round_t *r, int8_t *s8, int32_t *s32, int16_t *model,
-                        uint64_t *digest, uint32_t *max_abs) {
-  if (r->last) qr_eng_drain(acc, d, ars, r->m0, r->n0, s8, s32, model, digest, max_abs);
+                        round_t r, int8_t *s8, int32_t *s32, int16_t *model, uint64_t *digest,
+                        uint32_t *max_abs) {
+  if (r.last) qr_eng_drain(acc, d, ars, r.m0, r.n0, s8, s32, model, digest, max_abs);
 }
 
 void qr_eng_gemm(const qr_eng_operand_t *a, const qr_eng_operand_t *b, uint32_t k,
@@ -57,11 +62,11 @@ void qr_eng_gemm(const qr_eng_operand_t *a, const qr_eng_operand_t *b, uint32_t 
 #pragma HLS ARRAY_PARTITION variable = panel_b complete dim = 2
 #pragma HLS ARRAY_PARTITION variable = acc cyclic factor = QR_ENGINE_T dim = 1
 #pragma HLS ARRAY_PARTITION variable = acc cyclic factor = 16 dim = 2
-    round_t r = round_at(d->m, d->n, k, i);
-    load_a(a8, a, &r, panel_a);
-    qr_eng_load_panel(b8, b, r.n0, r.n_cnt, r.k0, r.k_cnt, panel_b);
+    round_t r = round_at(m, n, k, i);
+    load_a(a8, a, r, panel_a);
+    load_b(b8, b, r, panel_b);
     qr_eng_array(panel_a, panel_b, r.k_cnt, r.m_cnt, r.n_cnt, r.first, acc);
-    drain_round(acc, d, ars, &r, s8, s32, model, digest, max_abs);
+    drain_round(acc, d, ars, r, s8, s32, model, digest, max_abs);
   }
 }
 

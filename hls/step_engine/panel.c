@@ -26,32 +26,25 @@ void qr_eng_rotate(const int8_t in[QR_ENG_PANEL], uint32_t by, int8_t out[QR_ENG
   }
 }
 
-/* Bytes from .. from + cnt - 1 of a line are elements (k, r), (k + 1, r) .. of the panel. */
-void qr_eng_put_along_k(qr_eng_panel_t panel, const int8_t line[QR_ENG_PANEL], uint32_t from,
-                        uint32_t cnt, uint32_t k, uint32_t r) {
+void qr_eng_put(qr_eng_panel_t panel, const int8_t line[QR_ENG_PANEL], uint32_t from, uint32_t cnt,
+                uint32_t k, uint32_t r, bool along_k) {
 #pragma HLS INLINE
   int8_t turned[QR_ENG_PANEL];
 #pragma HLS ARRAY_PARTITION variable = turned complete
   uint32_t by = r + k - from;
+  bool whole = cnt == QR_ENG_PANEL;
   qr_eng_rotate(line, by & 63, turned);
-  for (uint32_t s = 0; s < QR_ENG_PANEL; s++) {
+  if (along_k) {
+    for (uint32_t s = 0; s < QR_ENG_PANEL; s++) {
 #pragma HLS UNROLL
-    uint32_t i = ((s - by) & 63) - from;
-    if (cnt == QR_ENG_PANEL || i < cnt) panel[k + i][s] = turned[s];
-  }
-}
-
-/* Bytes from .. from + cnt - 1 of a line are elements (k, r), (k, r + 1) .. of the panel. */
-void qr_eng_put_across(qr_eng_panel_t panel, const int8_t line[QR_ENG_PANEL], uint32_t from,
-                       uint32_t cnt, uint32_t k, uint32_t r) {
-#pragma HLS INLINE
-  int8_t turned[QR_ENG_PANEL];
-#pragma HLS ARRAY_PARTITION variable = turned complete
-  uint32_t by = r + k - from;
-  qr_eng_rotate(line, by & 63, turned);
-  for (uint32_t s = 0; s < QR_ENG_PANEL; s++) {
+      uint32_t i = ((s - by) & 63) - from;
+      if (whole || i < cnt) panel[k + i][s] = turned[s];
+    }
+  } else {
+    for (uint32_t s = 0; s < QR_ENG_PANEL; s++) {
 #pragma HLS UNROLL
-    if (cnt == QR_ENG_PANEL || ((s - by) & 63) - from < cnt) panel[k][s] = turned[s];
+      if (whole || ((s - by) & 63) - from < cnt) panel[k][s] = turned[s];
+    }
   }
 }
 
@@ -72,10 +65,7 @@ void qr_eng_load_panel(const int8_t *mem, const qr_eng_operand_t *x, uint32_t r0
 #pragma HLS UNROLL
       line[i] = mem[((uint64_t)((start + done) >> 6) << 6) + i];
     }
-    if (x->along_k)
-      qr_eng_put_along_k(panel, line, from, n, done, row);
-    else
-      qr_eng_put_across(panel, line, from, n, row, done);
+    qr_eng_put(panel, line, from, n, x->along_k ? done : row, x->along_k ? row : done, x->along_k);
     done += n;
     if (done < cnt) continue;
     done = 0;

@@ -37,10 +37,7 @@ static void puts_touch_what_they_are_given(void **state) {
     uint32_t k = (uint32_t)gen_range(&g, 0, along ? 200 - cnt : 199);
     uint32_t r = (uint32_t)gen_range(&g, 0, along ? 63 : 64 - cnt);
     memset(panel, 0x55, sizeof panel);
-    if (along)
-      qr_eng_put_along_k(panel, line, from, cnt, k, r);
-    else
-      qr_eng_put_across(panel, line, from, cnt, k, r);
+    qr_eng_put(panel, line, from, cnt, k, r, along);
     for (uint32_t kk = 0; kk < 200; kk++)
       for (uint32_t rr = 0; rr < 64; rr++) {
         uint32_t i = along ? kk - k : rr - r;
