@@ -52,7 +52,8 @@ void qr_eng_gemm(const qr_eng_operand_t *a, const qr_eng_operand_t *b, uint32_t 
                  const qr_eng_drain_t *d, const qr_eng_ars_t *ars, const int8_t *a8,
                  const int8_t *b8, int8_t *s8, int32_t *s32, int16_t *model, uint64_t *digest,
                  uint32_t *max_abs) {
-  uint32_t total = parts(d->m, QR_ENG_PANEL) * parts(d->n, QR_ENG_PANEL) * parts(k, QR_ENG_DEPTH);
+  uint32_t m = d->m, n = d->n;
+  uint32_t total = parts(m, QR_ENG_PANEL) * parts(n, QR_ENG_PANEL) * parts(k, QR_ENG_DEPTH);
   for (uint32_t i = 0; i < total; i++) {
 #pragma HLS DATAFLOW
 #pragma HLS LOOP_TRIPCOUNT min = 1 max = 4096
