@@ -52,7 +52,7 @@ qr_ocl_task_t *qr_ocl_task(qr_ocl_builder_t *b, enum qr_ocl_kernel kernel, uint3
   qr_ocl_task_t *t = &b->tasks[b->task_cnt];
   memset(t, 0, sizeof *t);
   t->kind = kind;
-  t->aux = t->digest = QR_OCL_NONE;
+  t->aux = t->digest = t->reg = QR_OCL_NONE;
   b->wave[b->task_cnt - b->first] = (uint16_t)wave;
   b->kernel[b->task_cnt - b->first] = (uint8_t)kernel;
   b->task_cnt++;

@@ -217,6 +217,7 @@ static void q_out(MEM, TASK, span_t s) {
 /* src Q, src1 actions, aux targets; the sum of what is not clipped away goes to number digest. */
 static void td(MEM, TASK, span_t s, __global uint *sums) {
   ulong sum = 0;
+  uint most = 0;
   for (uint u = s.from; u < s.to; u++) {
     __global int *e = AT(int, t->dst) + u * t->n;
     uint a = AT(uchar, t->src1)[u];
@@ -224,8 +225,10 @@ static void td(MEM, TASK, span_t s, __global uint *sums) {
     long d = (long)AT(int, t->src)[u * t->n + a] - AT(int, t->aux)[u];
     e[a] = (int)clamp(d, -65536l, 65536l);
     sum += abs(e[a]);
+    most = max(most, (uint)abs(e[a]));
   }
   add64(sums + 2 * t->digest, sum);
+  if (t->reg != QR_OCL_NONE) raise_max(AT(uint, t->reg), most);
 }
 
 /* The error at a run, with what the activation of its layer makes of it. */
@@ -284,6 +287,7 @@ static uint source_of(int v, uint n, uint stride, uint reciprocal, uint out) {
 
 static void col2im(MEM, TASK, span_t s) {
   uint c = t->c, pos_cnt = t->out_h * t->out_w;
+  uint8 most = 0;
   for (uint u = s.from; u < s.to; u++) {
     uint x = u % t->w, y = u / t->w % t->h, sample = u / (t->w * t->h), cnt = 0;
     uint from[9], oy[3], ox[3];
@@ -298,8 +302,14 @@ static void col2im(MEM, TASK, span_t s) {
       int8 sum = 0;
       for (uint i = 0; i < cnt; i++) sum += vload8(0, AT(const int, t->src) + from[i] + ch);
       vstore8(sum, 0, AT(int, t->dst) + u * c + ch);
+      if (t->aux != QR_OCL_NONE) {
+        int8 a = convert_int8(vload8(0, AT(const char, t->aux) + u * c + ch));
+        sum = select(sum, sum >> 3, a < 0);
+      }
+      most = max(most, abs(sum));
     }
   }
+  if (t->reg != QR_OCL_NONE) raise_max(AT(uint, t->reg), largest((uint16)(most, most)));
 }
 
 /* Updates. */

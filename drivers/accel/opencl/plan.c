@@ -32,6 +32,12 @@ typedef struct {
   uint16_t product;              /* the product that it ends, or NO_OP */
 } node_t;
 
+/* The task of a bias update. */
+typedef struct {
+  uint32_t task;
+  uint16_t op;
+} bias_t;
+
 typedef struct {
   qr_ocl_builder_t b;
   qr_ocl_plan_t *plan;
@@ -40,8 +46,11 @@ typedef struct {
   version_t versions[QR_STEP_BUF_MAX_CNT + QR_STEP_OP_MAX_CNT];
   uint16_t version_cnt, current[QR_STEP_BUF_MAX_CNT];
   qr_ocl_thing_t exps[QR_STEP_EXP_MAX_CNT], operands[QR_STEP_OP_MAX_CNT][2];
-  uint32_t regs;    /* words: maxima by op; then exponents */
-  uint32_t cleared; /* the wave in which they become zero */
+  qr_ocl_thing_t maxima[QR_STEP_OP_MAX_CNT]; /* of rounding ops */
+  uint32_t regs;                             /* words: maxima by op; then exponents */
+  uint32_t cleared;                          /* the wave in which they become zero */
+  uint32_t bias_cnt;
+  bias_t biases[QR_STEP_OP_MAX_CNT];
 } step_t;
 
 static size_t elem_sz(uint16_t type) {
@@ -306,6 +315,33 @@ static void set_exp(const step_t *s, qr_ocl_task_t *t, uint32_t layer) {
   t->exp = s->regs + (QR_STEP_OP_MAX_CNT + layer) * 4;
 }
 
+/* The rounding that is all that reads the errors that op i writes, through a mask or not: what
+   writes them can find their maximum. NO_OP if there is none. */
+static uint16_t rounding_of(const step_t *s, uint16_t i, uint64_t cnt, uint16_t *mask) {
+  uint16_t j = only_reader(s, i);
+  *mask = NO_VERSION;
+  if (j != NO_OP && op_at(s, j)->kind == QR_OP_MASK && s->nodes[j].folded &&
+      s->nodes[j].aux == s->nodes[i].dst) {
+    *mask = s->nodes[j].src0;
+    j = only_reader(s, j);
+  }
+  if (j == NO_OP || op_at(s, j)->kind != QR_OP_ERR_QUANT || elem_cnt(op_at(s, j)) != cnt)
+    return NO_OP;
+  if (*mask != NO_VERSION && s->versions[*mask].op != NO_OP && s->versions[*mask].op >= i)
+    return NO_OP; /* not known yet */
+  return j;
+}
+
+/* Makes the task of op i find the maximum of the cnt errors that it writes, where that is possible.
+   mask comes from rounding_of. */
+static void add_maximum(step_t *s, qr_ocl_task_t *t, uint16_t rounding, qr_ocl_thing_t *mask,
+                        uint32_t wave) {
+  if (rounding == NO_OP) return;
+  t->reg = s->maxima[rounding].off = s->regs + rounding * 4u;
+  s->maxima[rounding].written = wave;
+  if (mask) t->aux = mask->off;
+}
+
 /* A product, with the op that ends it if that is not NO_OP. */
 static void emit_product(step_t *s, uint16_t i, uint16_t end) {
   const qr_step_op_t *op = op_at(s, i), *e = end == NO_OP ? NULL : op_at(s, end);
@@ -314,9 +350,12 @@ static void emit_product(step_t *s, uint16_t i, uint16_t end) {
   uint32_t parts = e ? 1 : qr_ocl_parts(&s->b, op->m, op->n, op->k);
   if (e && e->kind == QR_OP_WEIGHT_UPD) reads[2] = &s->exps[e->layer];
   if (e && e->kind != QR_OP_WEIGHT_UPD) reads[2] = aux = thing(s, s->nodes[end].src1);
+  uint16_t mask = NO_VERSION,
+           rounding = e || parts > 1 ? NO_OP : rounding_of(s, i, elem_cnt(op), &mask);
+  if (rounding != NO_OP && mask != NO_VERSION) reads[2] = thing(s, mask);
   if (parts > 1) clear(s, dst, elem_cnt(op));
-  qr_ocl_task_t *t =
-      qr_ocl_product(&s->b, op->m, op->n, op->k, parts, qr_ocl_wave(reads, QR_OCL_LIST(dst)));
+  uint32_t wave = qr_ocl_wave(reads, QR_OCL_LIST(dst));
+  qr_ocl_task_t *t = qr_ocl_product(&s->b, op->m, op->n, op->k, parts, wave);
   t->src = reads[0]->off;
   t->src1 = reads[1]->off;
   t->dst = dst->off;
@@ -332,12 +371,13 @@ static void emit_product(step_t *s, uint16_t i, uint16_t end) {
       t->draw = draws(s, QR_STREAM_ROUND_W, e->layer, elem_cnt(e));
     }
   }
+  add_maximum(s, t, rounding, reads[2], wave);
   if (parts == 1) {
     add_digest(s, t, op);
     return;
   }
   if (op->digest == QR_STEP_NO_DIGEST) return;
-  uint32_t wave = qr_ocl_wave(QR_OCL_LIST(dst), NULL);
+  wave = qr_ocl_wave(QR_OCL_LIST(dst), NULL);
   t = element(s, QR_OCL_DIGEST, wave, op, 1);
   t->src = dst->off;
   qr_ocl_set_units(&s->b, t, op->m, (op->n + QR_OCL_RUN - 1) / QR_OCL_RUN);
@@ -374,6 +414,8 @@ static void emit_td(step_t *s, uint16_t i) {
   t->aux = target->off;
   t->dst = dst->off;
   t->digest = s->prog->digest_cnt; /* the sum behind those of products */
+  uint16_t mask, rounding = rounding_of(s, i, elem_cnt(op_at(s, i)), &mask);
+  if (mask == NO_VERSION) add_maximum(s, t, rounding, NULL, wave);
   qr_ocl_set_units(&s->b, t, op_at(s, i)->m, 1 + op_at(s, i)->n / QR_OCL_RUN);
 }
 
@@ -387,29 +429,32 @@ static void emit_mask(step_t *s, uint16_t i) {
   t->dst = dst->off;
 }
 
-/* The largest error, then rounding by it. */
+/* The largest error, unless it is known from where they were written, then rounding by it. */
 static void emit_quant(step_t *s, uint16_t i) {
   const qr_step_op_t *op = op_at(s, i);
   const node_t *n = &s->nodes[i];
   uint16_t from = n->src0, writer = s->versions[from].op;
-  qr_ocl_thing_t *mask = NULL, reg = {.off = s->regs + i * 4u, .written = s->cleared};
+  qr_ocl_thing_t *mask = NULL, *reg = &s->maxima[i];
   if (writer != NO_OP && s->nodes[writer].folded && op_at(s, writer)->kind == QR_OP_MASK) {
     mask = thing(s, s->nodes[writer].src0);
     from = s->nodes[writer].aux;
   }
   qr_ocl_thing_t *e = thing(s, from), *dst = thing(s, n->dst);
-  uint32_t wave = qr_ocl_wave(QR_OCL_LIST(e, mask), QR_OCL_LIST(&reg));
-  qr_ocl_task_t *t = element(s, QR_OCL_MAX, wave, op, 1);
+  if (!reg->written) {
+    reg->off = s->regs + i * 4u;
+    reg->written = s->cleared;
+    uint32_t wave = qr_ocl_wave(QR_OCL_LIST(e, mask), QR_OCL_LIST(reg));
+    qr_ocl_task_t *t = element(s, QR_OCL_MAX, wave, op, 1);
+    t->src = e->off;
+    if (mask) t->aux = mask->off;
+    t->reg = reg->off;
+  }
+  uint32_t wave = qr_ocl_wave(QR_OCL_LIST(reg, &s->exps[op->layer + 1], e, mask),
+                              QR_OCL_LIST(dst, &s->exps[op->layer]));
+  qr_ocl_task_t *t = element(s, QR_OCL_QUANT, wave, op, 1);
   t->src = e->off;
   if (mask) t->aux = mask->off;
-  t->reg = reg.off;
-
-  wave = qr_ocl_wave(QR_OCL_LIST(&reg, &s->exps[op->layer + 1], e, mask),
-                     QR_OCL_LIST(dst, &s->exps[op->layer]));
-  t = element(s, QR_OCL_QUANT, wave, op, 1);
-  t->src = e->off;
-  if (mask) t->aux = mask->off;
-  t->reg = reg.off;
+  t->reg = reg->off;
   t->dst = dst->off;
   t->draw = draws(s, QR_STREAM_ROUND_E, op->layer, elem_cnt(op));
   set_exp(s, t, op->layer);
@@ -423,8 +468,11 @@ static void emit_col2im(step_t *s, uint16_t i) {
   const qr_step_op_t *op = op_at(s, i);
   const qr_step_geo_t *g = &op->geo;
   qr_ocl_thing_t *src = thing(s, s->nodes[i].src0), *dst = thing(s, s->nodes[i].dst);
-  uint32_t wave = qr_ocl_wave(QR_OCL_LIST(src), QR_OCL_LIST(dst));
+  uint16_t version, rounding = rounding_of(s, i, image_cnt(op), &version);
+  qr_ocl_thing_t *mask = rounding != NO_OP && version != NO_VERSION ? thing(s, version) : NULL;
+  uint32_t wave = qr_ocl_wave(QR_OCL_LIST(src, mask), QR_OCL_LIST(dst));
   qr_ocl_task_t *t = element(s, QR_OCL_COL2IM, wave, op, 1);
+  add_maximum(s, t, rounding, mask, wave);
   t->src = src->off;
   t->dst = dst->off;
   t->p0 = (int32_t)reciprocal(g->sy), t->p1 = (int32_t)reciprocal(g->sx);
@@ -448,11 +496,25 @@ static void emit_bias_update(step_t *s, uint16_t i) {
                    QR_OCL_SUM_ROWS);
   wave = qr_ocl_wave(QR_OCL_LIST(&sum, &s->exps[op->layer]), QR_OCL_LIST(dst));
   t = element(s, QR_OCL_BIAS, wave, op, 1);
+  s->biases[s->bias_cnt++] = (bias_t){(uint32_t)(t - s->b.tasks), i};
   t->src = sum.off;
   t->dst = dst->off;
   t->draw = draws(s, QR_STREAM_ROUND_B, op->layer, op->n);
   set_exp(s, t, op->layer);
   qr_ocl_set_units(&s->b, t, (op->n + QR_OCL_RUN - 1) / QR_OCL_RUN, 4);
+}
+
+/* Updates of biases that nothing waits for go together in the last launch of their kind. */
+static void postpone_biases(step_t *s) {
+  uint16_t last = 0;
+  for (uint32_t i = s->b.first; i < s->b.task_cnt; i++)
+    if (s->b.kernel[i] == QR_OCL_K_ELEMENT && s->b.wave[i] > last) last = s->b.wave[i];
+  for (uint32_t i = 0; i < s->bias_cnt; i++) {
+    const qr_step_op_t *op = op_at(s, s->biases[i].op);
+    const qr_ocl_thing_t *dst = thing(s, s->nodes[s->biases[i].op].dst), *exp = &s->exps[op->layer];
+    uint16_t *wave = &s->b.wave[s->biases[i].task];
+    if (dst->written == *wave && dst->read < *wave && exp->written < *wave) *wave = last;
+  }
 }
 
 static void emit_weight_update(step_t *s, uint16_t i) {
@@ -534,6 +596,7 @@ static int plan_step(step_t *s) {
   s->cleared = sums.written;
   for (uint32_t i = 0; i < QR_STEP_EXP_MAX_CNT; i++) s->exps[i].written = s->cleared;
   for (uint16_t i = 0; i < s->prog->op_cnt; i++) emit(s, i);
+  postpone_biases(s);
   qr_ocl_finish(&s->b, &s->plan->step);
   return s->b.err;
 }

@@ -83,6 +83,38 @@ static void add_row(MEM, TASK, const tile_t *c, uint row, V(int) x) {
   for (uint j = 0; j < LANES && j < c->left; j++) atomic_add((volatile __global int *)at + j, v[j]);
 }
 
+/* The largest of a row's errors, with what the activation of their layer makes of them. */
+static uint row_max(MEM, TASK, const tile_t *c, uint row, V(int) e) {
+  uint at = row * c->n + c->col, most = 0;
+  int v[LANES];
+  VSTORE(e, 0, v);
+  for (uint j = 0; j < LANES && j < c->left; j++) {
+    int x = t->aux != QR_OCL_NONE && AT(const char, t->aux)[at + j] < 0 ? v[j] >> 3 : v[j];
+    most = max(most, (uint)abs(x));
+  }
+  return most;
+}
+
+static void max_rows(MEM, TASK, const tile_t *c, uint first, uint end, const V(int) * sums) {
+  V(uint) most = 0;
+  uint one = 0;
+  for (uint row = first; row < end; row++) {
+    V(int) e = sums[row - first];
+    if (c->left < LANES) {
+      one = max(one, row_max(mem, t, c, row, e));
+      continue;
+    }
+    if (t->aux != QR_OCL_NONE)
+      e = select(e, e >> 3,
+                 CONVERT(int)(VLOAD(0, AT(const char, t->aux) + row * c->n + c->col)) < 0);
+    most = max(most, abs(e));
+  }
+  uint v[LANES];
+  VSTORE(most, 0, v);
+  for (uint j = 0; j < LANES; j++) one = max(one, v[j]);
+  raise_max(AT(uint, t->reg), one);
+}
+
 static void update_weights(MEM, TASK, const tile_t *c, uint row, V(int) x) {
   uint e = row * c->n + c->col;
   V(short) old;
@@ -105,6 +137,7 @@ static ulong end_rows(MEM, TASK, const tile_t *c, uint first, uint cnt, const V(
   switch (c->end) {
   case QR_OCL_END_STORE:
     for (uint row = first; row < end; row++) PUT(int, sums[row - first], t->dst)
+    if (t->reg != QR_OCL_NONE) max_rows(mem, t, c, first, end, sums);
     break;
   case QR_OCL_END_ADD:
     for (uint row = first; row < end; row++) add_row(mem, t, c, row, sums[row - first]);

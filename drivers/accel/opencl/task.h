@@ -60,8 +60,9 @@ typedef struct {
   qr_ocl_u32 m, n, k;
   qr_ocl_u32 flags;
   qr_ocl_i32 p0, p1;
-  qr_ocl_u32 draw;             /* bytes of a stream */
-  qr_ocl_u32 reg, exp;         /* words: maximum; fraction bits of the layer, of the next behind */
+  qr_ocl_u32 draw; /* bytes of a stream */
+  qr_ocl_u32 reg,
+      exp; /* words: maximum or QR_OCL_NONE; fraction bits of the layer, of the next behind */
   qr_ocl_u32 key, rho, digest; /* digest: key words, band factors, number or QR_OCL_NONE */
   qr_ocl_u32 groups;           /* of a packed operand along k, padding included */
   qr_ocl_u32 parts;            /* along k, of a product */
