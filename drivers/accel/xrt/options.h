@@ -18,7 +18,7 @@ typedef struct {
   bool accept_unsigned;
   bool look;             /* open to look only: no bitstream */
   uint64_t timeout_ms;   /* of a launch; 0: from what was measured */
-  uint32_t launch_steps; /* training steps of a launch */
+  uint32_t launch_steps; /* training steps of a launch, of the largest network; of others more */
 } qr_xrt_options_t;
 
 /* Returns 0, or QR_ERR_ARG with a sentence in why. */

@@ -102,7 +102,7 @@ static void describe_files(posix_spawn_file_actions_t *f, const qr_xrt_card_t *c
   posix_spawn_file_actions_addclosefrom_np(f, QR_XRT_FD_BITSTREAM + (files->bits >= 0));
 }
 
-static size_t make_args(const qr_xrt_card_t *c, const char *args[12]) {
+static size_t make_args(const qr_xrt_card_t *c, const char *args[13]) {
   const qr_xrt_options_t *o = &c->common->options;
   size_t n = 0;
   args[n++] = o->worker;
@@ -119,6 +119,7 @@ static size_t make_args(const qr_xrt_card_t *c, const char *args[12]) {
     args[n++] = o->fault;
   }
   if (c->must_reset) args[n++] = "--reset";
+  if (c->common->bitstream_fd < 0) args[n++] = "--look";
   args[n] = NULL;
   return n;
 }
@@ -127,7 +128,7 @@ static size_t make_args(const qr_xrt_card_t *c, const char *args[12]) {
    because XRT's emulation signals its whole group. */
 static int spawn(qr_xrt_card_t *c, const files_t *fds) {
   extern char **environ;
-  const char *args[12];
+  const char *args[13];
   posix_spawn_file_actions_t files;
   posix_spawnattr_t attr;
   sigset_t none, all;

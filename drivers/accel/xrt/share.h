@@ -13,7 +13,7 @@
 #define QR_XRT_PART_CNT 2u /* launches of a job that are under way: one runs, the next is loaded */
 #define QR_XRT_PROG_MAX_CNT 16u
 #define QR_XRT_CUSTOM QR_XRT_PROG_MAX_CNT /* the slot's own program */
-#define QR_XRT_MAGIC 0x31747278u
+#define QR_XRT_MAGIC 0x32747278u /* another one whenever something here changes */
 #define QR_XRT_PAGE 4096u
 
 /* Descriptors that the process finds open. */

@@ -37,7 +37,7 @@ typedef struct {
 typedef struct {
   qr_xrt_device_cfg_t cfg;
   const char *tree, *mode; /* emulation */
-  bool reset, is_attached, must_end;
+  bool reset, look, is_attached, must_end;
   char scratch[QR_XRT_SCRATCH_SZ];
   uint8_t *base;
   qr_xrt_share_t *share;
@@ -139,7 +139,7 @@ static void prepare_card(void) {
 static void prepare(worker_t *w, int argc, char **argv) {
   static const struct option options[] = {
       {"card", 1, NULL, 'c'}, {"emulate", 1, NULL, 'e'}, {"mode", 1, NULL, 'm'},
-      {"fault", 1, NULL, 'f'}, {"reset", 0, NULL, 'r'},  {0}};
+      {"fault", 1, NULL, 'f'}, {"reset", 0, NULL, 'r'},  {"look", 0, NULL, 'l'}, {0}};
   int o;
   w->mode = "sw_emu";
   while ((o = getopt_long(argc, argv, "", options, NULL)) != -1) {
@@ -149,6 +149,7 @@ static void prepare(worker_t *w, int argc, char **argv) {
     case 'm': w->mode = optarg; break;
     case 'f': setenv("QUARRY_EMU_FAULT", optarg, 1); break;
     case 'r': w->reset = true; break;
+    case 'l': w->look = true; break;
     default: _exit(2);
     }
   }
@@ -173,7 +174,7 @@ static void map_share(worker_t *w, size_t sz) {
 static void load_bitstream(worker_t *w) {
   char why[sizeof((qr_xrt_msg_t *)0)->text] = "";
   struct stat st;
-  if (fstat(QR_XRT_FD_BITSTREAM, &st)) return; /* opened only to be looked at */
+  if (fstat(QR_XRT_FD_BITSTREAM, &st)) give_up("started without a bitstream");
   void *p = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, QR_XRT_FD_BITSTREAM, 0);
   if (p == MAP_FAILED) give_up("no memory for the bitstream");
   if (qr_xrt_device_load(w->dev, p, (size_t)st.st_size, &w->share->info, why, sizeof why))
@@ -318,7 +319,7 @@ int main(int argc, char **argv) {
   else
     prepare_card();
   open_card(w);
-  load_bitstream(w);
+  if (!w->look) load_bitstream(w);
   loop(w);
   signal(SIGCHLD, SIG_DFL);
   qr_xrt_device_close(w->dev);
