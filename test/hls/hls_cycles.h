@@ -31,6 +31,7 @@ typedef struct {
   uint64_t unit[CYC_UNIT_CNT];
   uint64_t load, array, drain; /* of the products: what each stage took, overlapped or not */
   uint64_t ideal;              /* multiply-accumulates / T^2 */
+  uint64_t bytes;              /* of card memory, read and written */
 } cyc_t;
 
 static inline uint64_t cyc_parts(uint64_t cnt, uint64_t part) { return (cnt + part - 1) / part; }
@@ -65,19 +66,23 @@ static inline uint64_t cyc_runs(const qr_eng_geo_t *g, uint32_t pos0, uint32_t p
 }
 
 static inline uint64_t cyc_load(const qr_eng_operand_t *x, uint32_t r0, uint32_t r_cnt, uint32_t k0,
-                                uint32_t k_cnt) {
-  if (!x->conv)
-    return cyc_loop(x->along_k ? cyc_lines((uint64_t)r0 * x->ld + k0, x->ld, r_cnt, k_cnt)
-                               : cyc_lines((uint64_t)k0 * x->ld + r0, x->ld, k_cnt, r_cnt));
+                                uint32_t k_cnt, cyc_t *c) {
+  if (!x->conv) {
+    uint64_t lines = x->along_k ? cyc_lines((uint64_t)r0 * x->ld + k0, x->ld, r_cnt, k_cnt)
+                                : cyc_lines((uint64_t)k0 * x->ld + r0, x->ld, k_cnt, r_cnt);
+    c->bytes += 64 * lines;
+    return cyc_loop(lines);
+  }
   const qr_eng_geo_t *g = &x->geo;
   uint32_t per = g->out_h * g->out_w, sz = g->h * g->w * g->c;
   uint32_t pos0 = x->along_k ? r0 : k0, cnt = x->along_k ? r_cnt : k_cnt;
   uint32_t first = pos0 / per, last = (pos0 + cnt - 1) / per;
   uint64_t fills = cyc_parts(last - first + 1, QR_ENG_SAMPLE_MAX / sz);
+  uint64_t lines = cyc_parts((uint64_t)(last - first + 1) * sz, 64);
+  c->bytes += 64 * lines;
   uint64_t runs =
       x->along_k ? cyc_runs(g, r0, r_cnt, k0, k_cnt) : cyc_runs(g, k0, k_cnt, r0, r_cnt);
-  return fills * (CYC_LATENCY + 2 * CYC_FILL) + cyc_parts((uint64_t)(last - first + 1) * sz, 64) +
-         runs;
+  return fills * (CYC_LATENCY + 2 * CYC_FILL) + lines + runs;
 }
 
 /* Sub-tiles of T x T, groups of T inner positions, and one group more to fold the last. */
@@ -97,7 +102,15 @@ static inline uint64_t cyc_drain(bool digest, uint32_t post, uint32_t n, uint32_
   return sum;
 }
 
-static inline uint64_t cyc_gemm(const qr_eng_op_t *op, uint32_t post, uint32_t t, cyc_t *c) {
+/* Bytes of card memory for each sum that is drained. */
+static inline uint64_t cyc_drained(uint32_t post, bool store) {
+  uint64_t sum = store ? 4 : 0;
+  if (post == QR_OP_BIAS_ACT || post == QR_OP_MASK) return sum + 1;
+  return post == QR_OP_END ? sum : sum + 4;
+}
+
+static inline uint64_t cyc_gemm(const qr_eng_op_t *op, uint32_t post, bool store, uint32_t t,
+                                cyc_t *c) {
   qr_eng_operand_t a = {.along_k = !(op->flags & QR_GEMM_A_TRANS),
                         .conv = op->flags & QR_GEMM_A_CONV,
                         .geo = op->geo};
@@ -111,7 +124,7 @@ static inline uint64_t cyc_gemm(const qr_eng_op_t *op, uint32_t post, uint32_t t
         uint32_t rows = qr_eng_min(op->m - m0, 64), cols = qr_eng_min(op->n - n0, 64);
         uint32_t depth = qr_eng_min(op->k - k0, QR_ENG_DEPTH);
         uint64_t load =
-            cyc_max(cyc_load(&a, m0, rows, k0, depth), cyc_load(&b, n0, cols, k0, depth));
+            cyc_max(cyc_load(&a, m0, rows, k0, depth, c), cyc_load(&b, n0, cols, k0, depth, c));
         uint64_t array = cyc_array(t, rows, cols, depth), drain = 0;
         if (k0 + depth == op->k)
           drain = cyc_drain(op->digest != QR_STEP_NO_DIGEST, post, op->n, m0, rows, cols);
@@ -122,6 +135,7 @@ static inline uint64_t cyc_gemm(const qr_eng_op_t *op, uint32_t post, uint32_t t
         drained[0] = drained[1], drained[1] = end;
         c->load += load, c->array += array, c->drain += drain;
       }
+  c->bytes += cyc_drained(post, store) * op->m * op->n;
   c->ideal += cyc_parts((uint64_t)op->m * op->n * op->k, (uint64_t)t * t);
   return drained[1];
 }
@@ -143,19 +157,37 @@ static inline uint64_t cyc_bias(const qr_eng_op_t *op) {
   return sum;
 }
 
+/* Bytes of card memory that an op other than a product moves. */
+static inline uint64_t cyc_streamed(const qr_eng_op_t *op) {
+  uint64_t cnt = (uint64_t)op->m * op->n;
+  switch (op->kind) {
+  case QR_OP_W7: return 3 * cnt;
+  case QR_OP_DITHER: return 2 * cnt;
+  case QR_OP_TD: return 4 * cnt;
+  case QR_OP_ERR_QUANT: return 5 * cnt;
+  case QR_OP_COL2IM:
+    return 4 * cnt + (uint64_t)5 * op->m / (op->geo.out_h * op->geo.out_w) * op->geo.h * op->geo.w *
+                         op->geo.c;
+  case QR_OP_BIAS_UPD: return cnt;
+  default: return 0;
+  }
+}
+
 /* One training step. */
 static inline cyc_t cyc_step(const qr_eng_prog_t *p, const qr_eng_plan_t *plan, uint32_t t) {
   cyc_t c = {0};
   c.unit[CYC_GATHER] = cyc_loop((uint64_t)p->batch * cyc_parts(p->obs_sz, 64));
+  c.bytes = 2 * (uint64_t)p->batch * p->obs_sz;
   for (uint32_t i = 0; i < p->op_cnt; i++) {
     const qr_eng_op_t *op = &p->ops[i];
     uint64_t cnt = (uint64_t)op->m * op->n;
     uint32_t post = plan->post[i] == QR_ENG_ALONE ? QR_OP_END : p->ops[plan->post[i]].kind;
     if (plan->skip[i]) continue;
+    c.bytes += cyc_streamed(op);
     switch (op->kind) {
     case QR_OP_W7: c.unit[CYC_W7] += cyc_loop(cyc_parts(cnt, 32)); break;
     case QR_OP_DITHER: c.unit[CYC_DITHER] += cyc_loop(2 * cyc_parts(cnt, 128)); break;
-    case QR_OP_GEMM: c.unit[CYC_GEMM] += cyc_gemm(op, post, t, &c); break;
+    case QR_OP_GEMM: c.unit[CYC_GEMM] += cyc_gemm(op, post, plan->store[i], t, &c); break;
     case QR_OP_TD: c.unit[CYC_TD] += cyc_loop(cnt); break;
     case QR_OP_ERR_QUANT: c.unit[CYC_QUANT] += cyc_loop(cyc_parts(cnt, 16)); break;
     case QR_OP_COL2IM: c.unit[CYC_COL2IM] += cyc_col2im(op, post == QR_OP_MASK); break;

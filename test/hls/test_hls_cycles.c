@@ -71,6 +71,8 @@ static void print_table(FILE *f) {
   for (int i = 0; i < 4; i++) fprintf(f, " %lu |", (unsigned long)c[i].load);
   fprintf(f, "\n| in the products: drain busy |");
   for (int i = 0; i < 4; i++) fprintf(f, " %lu |", (unsigned long)c[i].drain);
+  fprintf(f, "\n| card memory, MB |");
+  for (int i = 0; i < 4; i++) fprintf(f, " %.1f |", (double)c[i].bytes / 1e6);
   fprintf(f, "\n| **attempt of %u steps** |", ATTEMPT_STEPS);
   for (int i = 0; i < 4; i++)
     fprintf(f, " **%lu** |", (unsigned long)(ATTEMPT_STEPS * cyc_sum(&c[i])));
@@ -80,6 +82,9 @@ static void print_table(FILE *f) {
   fprintf(f, "\n| GMAC/s there |");
   for (int i = 0; i < 4; i++)
     fprintf(f, " %.0f |", (double)mac[i / 2] * MHZ / 1e3 / (double)cyc_sum(&c[i]));
+  fprintf(f, "\n| GB/s of card memory there |");
+  for (int i = 0; i < 4; i++)
+    fprintf(f, " %.1f |", (double)c[i].bytes * MHZ / 1e3 / (double)cyc_sum(&c[i]));
   fprintf(f, "\n");
 }
 
@@ -134,13 +139,16 @@ static void counts_made_by_hand(void **state) {
   assert_int_equal(c.unit[CYC_BIAS], 12 * (256 + 120 + 128 + 120) + (264 + 120 + 6 + 120));
   /* Layer 1 forward, 256 x 384 over 384: 4 x 6 macro tiles of (4 sub-tiles x 12 groups + 1) x 32.
    */
-  cyc_gemm(product(1, 0), QR_OP_BIAS_ACT, 32, &one);
+  cyc_gemm(product(1, 0), QR_OP_BIAS_ACT, false, 32, &one);
   assert_int_equal(one.array, 24 * (49 * 32 + 20));
   assert_int_equal(one.load, 24 * (384 + 120)); /* 64 rows of six lines; 384 lines of B */
   assert_int_equal(one.drain, 24 * (256 + 20 + 24) + 6 * (128 + 20 + 64 + 120));
+  /* Panels of both operands: a line of 64 bytes for each of 64 rows and six lines, and for each of
+     384 inner positions; activations, a byte for each sum. */
+  assert_int_equal(one.bytes, 24 * 2 * 384 * 64 + 256 * 384);
   /* and at T = 16: 16 sub-tiles x 24 groups. */
   one = (cyc_t){0};
-  cyc_gemm(product(1, 0), QR_OP_BIAS_ACT, 16, &one);
+  cyc_gemm(product(1, 0), QR_OP_BIAS_ACT, false, 16, &one);
   assert_int_equal(one.array, 24 * (385 * 16 + 20));
 }
 
@@ -158,7 +166,7 @@ static void counts_made_by_hand_of_convolutions(void **state) {
   assert_int_equal(c.unit[CYC_COL2IM], 256 * (216 + 96) + 7 * (120 + 72 + 20 + 100));
   /* Gradient of layer 0, 72 x 32 over 12288: two macro tiles of 12 panels; sub-tiles of 32: two for
      the first 64 rows, one for the last 8. */
-  cyc_gemm(product(0, QR_GEMM_A_CONV | QR_GEMM_A_TRANS), QR_OP_WEIGHT_UPD, 32, &one);
+  cyc_gemm(product(0, QR_GEMM_A_CONV | QR_GEMM_A_TRANS), QR_OP_WEIGHT_UPD, false, 32, &one);
   assert_int_equal(one.array, 12 * ((2 * 32 + 1) * 32 + 20 + (32 + 1) * 32 + 20));
   assert_int_equal(c.unit[CYC_GATHER], 256 * 12 + 120);
 }
