@@ -24,6 +24,7 @@ static struct {
   cl_int err;
   const char *which; /* that failed */
 } g_fault;
+static int g_live; /* objects that were made and not released */
 
 static bool hit(const char *which) {
   if (!g_fault.armed || ++g_fault.calls != g_fault.fail_at) return false;
@@ -43,10 +44,38 @@ static bool hit(const char *which) {
   type name declared {                                                                             \
     static type(*next) declared;                                                                   \
     if (!next) *(void **)&next = dlsym(RTLD_NEXT, #name);                                          \
-    if (!hit(#name)) return next passed;                                                           \
+    if (!hit(#name)) {                                                                             \
+      type made = next passed;                                                                     \
+      g_live += made != NULL;                                                                      \
+      return made;                                                                                 \
+    }                                                                                              \
     if (err) *err = g_fault.err;                                                                   \
     return NULL;                                                                                   \
   }
+/* Commands make an event where e is given. */
+#define MAKES_EVENT(name, declared, passed)                                                        \
+  cl_int name declared {                                                                           \
+    static cl_int(*next) declared;                                                                 \
+    if (!next) *(void **)&next = dlsym(RTLD_NEXT, #name);                                          \
+    if (hit(#name)) return g_fault.err;                                                            \
+    cl_int err = next passed;                                                                      \
+    g_live += !err && e;                                                                           \
+    return err;                                                                                    \
+  }
+#define RELEASES(name, type)                                                                       \
+  cl_int name(type object) {                                                                       \
+    static cl_int (*next)(type);                                                                   \
+    if (!next) *(void **)&next = dlsym(RTLD_NEXT, #name);                                          \
+    g_live--;                                                                                      \
+    return next(object);                                                                           \
+  }
+
+RELEASES(clReleaseContext, cl_context)
+RELEASES(clReleaseProgram, cl_program)
+RELEASES(clReleaseKernel, cl_kernel)
+RELEASES(clReleaseCommandQueue, cl_command_queue)
+RELEASES(clReleaseMemObject, cl_mem)
+RELEASES(clReleaseEvent, cl_event)
 
 RETURNS_ERR(clGetPlatformIDs, (cl_uint n, cl_platform_id *ids, cl_uint *cnt), (n, ids, cnt))
 RETURNS_ERR(clBuildProgram,
@@ -58,23 +87,23 @@ RETURNS_ERR(clGetKernelWorkGroupInfo,
              size_t *r),
             (k, d, w, sz, v, r))
 RETURNS_ERR(clSetKernelArg, (cl_kernel k, cl_uint i, size_t sz, const void *v), (k, i, sz, v))
-RETURNS_ERR(clEnqueueWriteBuffer,
+MAKES_EVENT(clEnqueueWriteBuffer,
             (cl_command_queue q, cl_mem m, cl_bool b, size_t o, size_t sz, const void *p, cl_uint n,
              const cl_event *w, cl_event *e),
             (q, m, b, o, sz, p, n, w, e))
-RETURNS_ERR(clEnqueueReadBuffer,
+MAKES_EVENT(clEnqueueReadBuffer,
             (cl_command_queue q, cl_mem m, cl_bool b, size_t o, size_t sz, void *p, cl_uint n,
              const cl_event *w, cl_event *e),
             (q, m, b, o, sz, p, n, w, e))
-RETURNS_ERR(clEnqueueFillBuffer,
+MAKES_EVENT(clEnqueueFillBuffer,
             (cl_command_queue q, cl_mem m, const void *p, size_t psz, size_t o, size_t sz,
              cl_uint n, const cl_event *w, cl_event *e),
             (q, m, p, psz, o, sz, n, w, e))
-RETURNS_ERR(clEnqueueNDRangeKernel,
+MAKES_EVENT(clEnqueueNDRangeKernel,
             (cl_command_queue q, cl_kernel k, cl_uint d, const size_t *o, const size_t *g,
              const size_t *l, cl_uint n, const cl_event *w, cl_event *e),
             (q, k, d, o, g, l, n, w, e))
-RETURNS_ERR(clEnqueueMarkerWithWaitList,
+MAKES_EVENT(clEnqueueMarkerWithWaitList,
             (cl_command_queue q, cl_uint n, const cl_event *w, cl_event *e), (q, n, w, e))
 RETURNS_ERR(clFlush, (cl_command_queue q), (q))
 RETURNS_ERR(clFinish, (cl_command_queue q), (q))
@@ -134,6 +163,7 @@ static void test_opening(void **st) {
       if (!g_fault.which && err) fail_msg("call %u: %s", at, why);
       if (q) g_ops->queue_close(q);
       if (a) g_ops->close(a);
+      if (g_live) fail_msg("call %u, %s: %d objects left", at, g_fault.which, g_live);
       if (!g_fault.which) break;
       assert_true(err < 0);
       failed++;
@@ -206,6 +236,7 @@ static void test_jobs(void **st) {
     assert_in_range(failed, 8, 500);
   }
   conform_dev_close(&d);
+  assert_int_equal(g_live, 0);
 }
 
 /* Jobs behind one that fails are not part of its failure. */
@@ -226,6 +257,7 @@ static void test_jobs_behind(void **st) {
     if (!second.err) conform_check_forward(&g_net, 20);
   }
   conform_dev_close(&d);
+  assert_int_equal(g_live, 0);
 }
 
 /* A queue that is closed in the middle of its jobs. */
@@ -240,6 +272,7 @@ static void test_closed_early(void **st) {
     assert_int_equal(g_ops->submit(d.q, &second), 0);
     for (int i = 0; i < polls; i++) (void)g_ops->poll(d.q);
     conform_dev_close(&d);
+    assert_int_equal(g_live, 0);
   }
 }
 

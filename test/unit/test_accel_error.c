@@ -11,7 +11,6 @@ static const qr_accel_ops_t *g_ops;
 
 static void test_without_faults_it_is_the_inner_driver(void **st) {
   (void)st;
-  assert_true(conform_all(g_ops, "", 31));
   assert_true(conform_all(g_ops, "inner=cpu:kernel=portable,seed=9,corrupt=0,drop=0,fail=0", 32));
 }
 
