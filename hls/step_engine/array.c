@@ -85,8 +85,13 @@ void qr_eng_array_packed(qr_eng_panel_t a, qr_eng_panel_t b, uint32_t k_cnt, uin
                          uint32_t c_cnt, bool first, qr_eng_tile_t out) {
   QR_ENG_STATE qr_eng_tile_t sum;
   int64_t p[PAIRS][QR_ENG_T] = {{0}}, done[PAIRS][QR_ENG_T] = {{0}};
-#pragma HLS ARRAY_PARTITION variable = sum cyclic factor = QR_ENGINE_T dim = 1
-#pragma HLS ARRAY_PARTITION variable = out cyclic factor = QR_ENGINE_T dim = 1
+#if QR_ENGINE_T == 16 /* pragmas take no macros */
+#pragma HLS ARRAY_PARTITION variable = sum cyclic factor = 16 dim = 1
+#pragma HLS ARRAY_PARTITION variable = out cyclic factor = 16 dim = 1
+#else
+#pragma HLS ARRAY_PARTITION variable = sum cyclic factor = 32 dim = 1
+#pragma HLS ARRAY_PARTITION variable = out cyclic factor = 32 dim = 1
+#endif
 #pragma HLS ARRAY_PARTITION variable = p complete dim = 0
 #pragma HLS ARRAY_PARTITION variable = done complete dim = 0
 #pragma HLS ARRAY_PARTITION variable = a complete dim = 2

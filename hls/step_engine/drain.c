@@ -47,7 +47,7 @@ static void fill_factors(const qr_eng_ars_t *ars, uint32_t stream, uint32_t m0,
 static void fill_bias(const int16_t *model, const qr_eng_drain_t *d, uint32_t n0, uint32_t cols,
                       bias_t bias) {
   for (uint32_t j = 0; j < cols; j++) {
-#pragma HLS PIPELINE II = 1
+#pragma HLS PIPELINE II = 2
 #pragma HLS LOOP_TRIPCOUNT min = 1 max = 64
     bias[j] = (uint32_t)qr_eng_bias_at(qr_eng_bias_load(model, d->src_off, n0 + j), d->p1);
   }

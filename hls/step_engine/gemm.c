@@ -61,7 +61,11 @@ void qr_eng_gemm(const qr_eng_operand_t *a, const qr_eng_operand_t *b, uint32_t 
     QR_ENG_CHANNEL qr_eng_tile_t acc;
 #pragma HLS ARRAY_PARTITION variable = panel_a complete dim = 2
 #pragma HLS ARRAY_PARTITION variable = panel_b complete dim = 2
-#pragma HLS ARRAY_PARTITION variable = acc cyclic factor = QR_ENGINE_T dim = 1
+#if QR_ENGINE_T == 16 /* pragmas take no macros */
+#pragma HLS ARRAY_PARTITION variable = acc cyclic factor = 16 dim = 1
+#else
+#pragma HLS ARRAY_PARTITION variable = acc cyclic factor = 32 dim = 1
+#endif
 #pragma HLS ARRAY_PARTITION variable = acc cyclic factor = 16 dim = 2
     round_t r = round_at(m, n, k, i);
     load_a(a8, a, r, panel_a);

@@ -57,7 +57,7 @@ uint64_t qr_eng_td(const uint32_t *job, uint32_t act_off, uint32_t target_off,
   uint64_t sum = 0;
   uint32_t most = 0, b = 0, j = 0;
   for (uint32_t i = 0; i < op->m * op->n; i++) {
-#pragma HLS PIPELINE II = 1
+#pragma HLS PIPELINE II = 2
 #pragma HLS LOOP_TRIPCOUNT min = 16 max = 16384
     int32_t d = 0;
     if (j == job[act_off + b])

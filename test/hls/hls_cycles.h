@@ -98,7 +98,7 @@ static inline uint64_t cyc_drain(bool digest, uint32_t post, uint32_t n, uint32_
   sum += CYC_FILL + (reads ? CYC_LATENCY : 0);
   if (digest) sum += 4 + CYC_FILL;
   if (digest && !m0) sum += 8 * cyc_parts(cols, 4) + CYC_FILL;
-  if (bias && !m0) sum += cyc_loop(cols);
+  if (bias && !m0) sum += cyc_loop(2 * cols);
   return sum;
 }
 
@@ -188,7 +188,7 @@ static inline cyc_t cyc_step(const qr_eng_prog_t *p, const qr_eng_plan_t *plan, 
     case QR_OP_W7: c.unit[CYC_W7] += cyc_loop(cyc_parts(cnt, 32)); break;
     case QR_OP_DITHER: c.unit[CYC_DITHER] += cyc_loop(2 * cyc_parts(cnt, 128)); break;
     case QR_OP_GEMM: c.unit[CYC_GEMM] += cyc_gemm(op, post, plan->store[i], t, &c); break;
-    case QR_OP_TD: c.unit[CYC_TD] += cyc_loop(cnt); break;
+    case QR_OP_TD: c.unit[CYC_TD] += cyc_loop(2 * cnt); break;
     case QR_OP_ERR_QUANT: c.unit[CYC_QUANT] += cyc_loop(cyc_parts(cnt, 16)); break;
     case QR_OP_COL2IM: c.unit[CYC_COL2IM] += cyc_col2im(op, post == QR_OP_MASK); break;
     case QR_OP_BIAS_UPD: c.unit[CYC_BIAS] += cyc_bias(op); break;

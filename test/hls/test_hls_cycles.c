@@ -133,7 +133,7 @@ static void counts_made_by_hand(void **state) {
   assert_int_equal(c.unit[CYC_DITHER], 14080 + 10 * 120);
   /* Errors, sixteen a cycle: 256*384 twice, 256*3. */
   assert_int_equal(c.unit[CYC_QUANT], 2 * 6144 + 48 + 3 * 120);
-  assert_int_equal(c.unit[CYC_TD], 768 + 120);
+  assert_int_equal(c.unit[CYC_TD], 2 * 768 + 120);
   /* Columns in panels of 64: six of 256 lines for each hidden layer; the last layer's 256 rows of 3
      bytes begin at multiples of 3, of which 8 in 256 reach over a line's end. */
   assert_int_equal(c.unit[CYC_BIAS], 12 * (256 + 120 + 128 + 120) + (264 + 120 + 6 + 120));
@@ -142,7 +142,7 @@ static void counts_made_by_hand(void **state) {
   cyc_gemm(product(1, 0), QR_OP_BIAS_ACT, false, 32, &one);
   assert_int_equal(one.array, 24 * (49 * 32 + 20));
   assert_int_equal(one.load, 24 * (384 + 120)); /* 64 rows of six lines; 384 lines of B */
-  assert_int_equal(one.drain, 24 * (256 + 20 + 24) + 6 * (128 + 20 + 64 + 120));
+  assert_int_equal(one.drain, 24 * (256 + 20 + 24) + 6 * (128 + 20 + 2 * 64 + 120));
   /* Panels of both operands: a line of 64 bytes for each of 64 rows and six lines, and for each of
      384 inner positions; activations, a byte for each sum. */
   assert_int_equal(one.bytes, 24 * 2 * 384 * 64 + 256 * 384);
