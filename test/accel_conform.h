@@ -197,6 +197,159 @@ static void conform_results(conform_dev_t *d, conform_net_t *c, gen_t *g, int ro
   }
 }
 
+/* Jobs of equal tags may share what was made of the model; another model with another tag, or one
+   without a tag, must not. */
+static void conform_tags(conform_dev_t *d, conform_net_t *a, conform_net_t *b, gen_t *g) {
+  static const struct {
+    int net, tag;
+    bool fresh;
+  } jobs[] = {{0, 7, true}, {0, 7, false}, {1, 7, true},  {0, 7, false}, {0, 8, true},
+              {0, 0, true}, {0, 0, true},  {0, 8, false}, {0, 9, true},  {1, 9, true}};
+  static uint8_t kept[2][10][QR_MODEL_MAX_SZ]; /* the model of a network and tag */
+  conform_net_t *nets[] = {a, b};
+  for (size_t i = 0; i < QR_ARRAY_CNT(jobs); i++) {
+    conform_net_t *c = nets[jobs[i].net];
+    uint8_t *model = kept[jobs[i].net][jobs[i].tag];
+    conform_fill(c, g, GEN_UNIFORM);
+    if (jobs[i].fresh) memcpy(model, c->model, c->net.model_sz);
+    memcpy(c->model, model, c->net.model_sz);
+    qr_accel_job_t job = conform_forward(c, 17);
+    job.model_tag = (uint64_t)jobs[i].tag;
+    assert_int_equal(d->ops->submit(d->q, &job), 0);
+    conform_wait(d->ops, d->q, &job);
+    conform_check_forward(c, 17);
+  }
+}
+
+/* A product of any shape with operands at odd addresses. */
+typedef struct {
+  qr_step_op_t op;
+  size_t a_cnt, b_cnt, c_cnt;
+  int8_t *a, *b;
+  int32_t *c, *want;
+  qr_ref_pack_t pack;
+} conform_gemm_t;
+
+/* Convolutions have few channels and samples, other products ragged sizes; one in four is larger
+   than any block of a driver. */
+static qr_step_op_t conform_gemm_op(gen_t *g) {
+  qr_step_op_t op = {.kind = QR_OP_GEMM, .digest = QR_STEP_NO_DIGEST};
+  int64_t most = gen_range(g, 0, 3) ? 40 : 600;
+  op.m = (uint32_t)gen_range(g, 1, most);
+  op.n = (uint32_t)gen_range(g, 1, most);
+  op.k = (uint32_t)gen_range(g, 1, most);
+  op.flags = (uint16_t)gen_range(g, 0, 7);
+  if (op.flags & QR_GEMM_A_CONV) {
+    uint32_t h = (uint32_t)gen_range(g, 1, 5), w = (uint32_t)gen_range(g, 1, 6),
+             c = (uint32_t)gen_range(g, 1, 9), sy = gen_divisor(g, h), sx = gen_divisor(g, w);
+    op.geo = (qr_step_geo_t){(uint16_t)h,        (uint16_t)w,  (uint16_t)c,  (uint16_t)(h / sy),
+                             (uint16_t)(w / sx), (uint16_t)sy, (uint16_t)sx, 0};
+    uint32_t rows = h / sy * (w / sx) * (uint32_t)gen_range(g, 1, 20);
+    op.m = op.flags & QR_GEMM_A_TRANS ? 9 * c : rows;
+    op.k = op.flags & QR_GEMM_A_TRANS ? rows : 9 * c;
+  }
+  return op;
+}
+
+static void conform_gemm_open(conform_gemm_t *c, gen_t *g) {
+  const qr_step_op_t *op = &c->op;
+  const qr_step_geo_t *y = &op->geo;
+  c->op = conform_gemm_op(g);
+  c->a_cnt = (size_t)op->m * op->k;
+  if (op->flags & QR_GEMM_A_CONV)
+    c->a_cnt = (op->flags & QR_GEMM_A_TRANS ? op->k : op->m) / (y->out_h * y->out_w) *
+               (size_t)y->h * y->w * y->c;
+  c->b_cnt = (size_t)op->n * op->k;
+  c->c_cnt = (size_t)op->m * op->n;
+  c->a = conform_take(c->a_cnt + 1);
+  c->b = conform_take(c->b_cnt + 3);
+  c->c = conform_take((c->c_cnt + 2) * 4);
+  c->want = conform_take(c->c_cnt * 4);
+  c->pack.a = conform_take((size_t)op->m * op->k * 2);
+  c->pack.b = conform_take(c->b_cnt * 2);
+  gen_obs(g, conform_mode(g), c->a + 1, c->a_cnt);
+  gen_obs(g, conform_mode(g), c->b + 3, c->b_cnt);
+  memset(c->c, 0x5a, (c->c_cnt + 2) * 4);
+  qr_ref_gemm(&c->pack, op, c->a + 1, c->b + 3, c->want);
+}
+
+static void conform_gemm_close(conform_gemm_t *c) {
+  free(c->a), free(c->b), free(c->c), free(c->want), free(c->pack.a), free(c->pack.b);
+}
+
+static uint32_t conform_phase_cnt(const qr_accel_ops_t *ops) {
+  uint32_t cnt = 0;
+  while (ops->phases && ops->phases[cnt]) cnt++;
+  return cnt;
+}
+
+/* Products against the reference; nothing is written beside C, and the time of some is told. */
+static void conform_gemms(conform_dev_t *d, gen_t *g, int rounds) {
+  enum { PHASE_MAX = 64 };
+  uint64_t ns[PHASE_MAX] = {0}, sum = 0;
+  uint32_t phase_cnt = conform_phase_cnt(d->ops);
+  assert_true(phase_cnt <= PHASE_MAX);
+  for (int i = 0; i < rounds; i++) {
+    conform_gemm_t c;
+    conform_gemm_open(&c, g);
+    qr_accel_job_t job = {.kind = QR_ACCEL_GEMM,
+                          .gemm = &c.op,
+                          .a = c.a + 1,
+                          .b = c.b + 3,
+                          .c = c.c + 1,
+                          .phase_ns = i & 1 ? ns : NULL};
+    assert_int_equal(d->ops->submit(d->q, &job), 0);
+    conform_wait(d->ops, d->q, &job);
+    assert_int_equal(job.err, 0);
+    assert_memory_equal(c.c + 1, c.want, c.c_cnt * 4);
+    assert_int_equal(c.c[0], 0x5a5a5a5a);
+    assert_int_equal(c.c[c.c_cnt + 1], 0x5a5a5a5a);
+    conform_gemm_close(&c);
+  }
+  for (uint32_t i = 0; i < phase_cnt; i++) sum += ns[i];
+  assert_true(!phase_cnt || sum > 0);
+}
+
+/* Descriptors that are none. */
+static void conform_gemm_misuse(conform_dev_t *d) {
+  static int8_t a[64], b[64];
+  static int32_t c[64];
+  const qr_step_op_t good = {.kind = QR_OP_GEMM, .m = 4, .n = 4, .k = 4};
+  for (int what = 0; what < 9; what++) {
+    qr_step_op_t op = good;
+    qr_accel_job_t job = {.kind = QR_ACCEL_GEMM, .gemm = &op, .a = a, .b = b, .c = c};
+    if (what == 0) op.m = 0;
+    if (what == 1) op.k = 0;
+    if (what == 2) op.k = (1u << 19) + 1; /* 64 * 64 * k does not fit */
+    if (what == 3) op.n = (1u << 22) + 1; /* more elements than there may be */
+    if (what == 4) op.flags = 8;
+    if (what == 5) op.flags = QR_GEMM_A_CONV; /* without a geometry */
+    if (what == 6) job.gemm = NULL;
+    if (what == 7) job.b = NULL;
+    if (what == 8) job.c = NULL;
+    assert_int_equal(d->ops->submit(d->q, &job), QR_ERR_ARG);
+  }
+  assert_int_equal(d->ops->poll(d->q), 0);
+}
+
+/* The phases of an attempt add up to no more than the time it took. */
+static void conform_phases(conform_dev_t *d, conform_net_t *c, gen_t *g) {
+  uint64_t ns[64] = {0}, sum = 0;
+  struct timespec t[2];
+  conform_fill(c, g, GEN_INIT);
+  qr_accel_job_t job = conform_attempt(c, CONFORM_STEP_MAX, 1);
+  job.phase_ns = ns;
+  clock_gettime(CLOCK_MONOTONIC, &t[0]);
+  assert_int_equal(d->ops->submit(d->q, &job), 0);
+  conform_wait(d->ops, d->q, &job);
+  clock_gettime(CLOCK_MONOTONIC, &t[1]);
+  conform_check_attempt(c, c->model, CONFORM_STEP_MAX, 1);
+  for (uint32_t i = 0; i < conform_phase_cnt(d->ops); i++) sum += ns[i];
+  int64_t took = (t[1].tv_sec - t[0].tv_sec) * 1000000000 + t[1].tv_nsec - t[0].tv_nsec;
+  assert_true(sum <= (uint64_t)took + (uint64_t)took / 8);
+  assert_true(!conform_phase_cnt(d->ops) || sum > 0);
+}
+
 /* An attempt that writes over the model it started from. */
 static void conform_in_place(conform_dev_t *d, conform_net_t *c, gen_t *g) {
   conform_fill(c, g, GEN_INIT);
@@ -304,71 +457,6 @@ static void conform_threads(conform_dev_t *d, conform_net_t *a, conform_net_t *b
   d->ops->queue_close(t[1].dev.q);
 }
 
-/* A product of the caller's own against the reference; all operands at odd addresses. every: the
-   element that all are, or 0 for random ones. */
-static void conform_product(conform_dev_t *d, gen_t *g, const qr_step_op_t *op, int8_t every) {
-  bool trans = op->flags & QR_GEMM_A_TRANS, conv = op->flags & QR_GEMM_A_CONV;
-  size_t pos = conv ? (size_t)op->geo.out_h * op->geo.out_w : 1;
-  size_t a_cnt = conv ? (trans ? op->k : op->m) / pos * op->geo.h * op->geo.w * op->geo.c
-                      : (size_t)op->m * op->k,
-         b_cnt = (size_t)op->n * op->k, c_cnt = (size_t)op->m * op->n;
-  int8_t *a = conform_take(a_cnt + 1), *b = conform_take(b_cnt + 1);
-  int32_t *c = conform_take(c_cnt * 4), *want = conform_take(c_cnt * 4);
-  qr_ref_pack_t pack = {conform_take((size_t)op->m * op->k * 2), conform_take(b_cnt * 2)};
-  for (size_t i = 0; i < a_cnt; i++) a[i + 1] = every ? every : (int8_t)gen_range(g, -64, 63);
-  for (size_t i = 0; i < b_cnt; i++) b[i + 1] = every ? every : (int8_t)gen_range(g, -64, 63);
-  memset(c, 0x5a, c_cnt * 4);
-  qr_accel_job_t job = {.kind = QR_ACCEL_GEMM, .gemm = op, .a = a + 1, .b = b + 1, .c = c};
-  assert_int_equal(d->ops->submit(d->q, &job), 0);
-  conform_wait(d->ops, d->q, &job);
-  assert_int_equal(job.err, 0);
-  qr_ref_gemm(&pack, op, a + 1, b + 1, want);
-  assert_memory_equal(c, want, c_cnt * 4);
-  free(a), free(b), free(c), free(want), free(pack.a), free(pack.b);
-}
-
-/* Products of every form: small and ragged, larger than what devices cut them into, and of extremes;
-   then one that no device may take. */
-static void conform_products(conform_dev_t *d, gen_t *g) {
-  qr_step_op_t op = {.kind = QR_OP_GEMM, .aux = QR_STEP_NO_BUF, .digest = QR_STEP_NO_DIGEST};
-  for (int i = 0; i < 32; i++) {
-    op.flags = (uint16_t)(i & 7);
-    op.geo = (qr_step_geo_t){0};
-    op.m = (uint32_t)gen_range(g, 1, i < 8 ? 3 : 70);
-    op.n = (uint32_t)gen_range(g, 1, i < 8 ? 3 : 70);
-    op.k = (uint32_t)gen_range(g, 1, i < 8 ? 3 : 70);
-    if (op.flags & QR_GEMM_A_CONV) {
-      uint16_t sy = (uint16_t)gen_range(g, 1, 2), sx = (uint16_t)gen_range(g, 1, 3),
-               out_h = (uint16_t)gen_range(g, 1, 4), out_w = (uint16_t)gen_range(g, 1, 4);
-      op.geo = (qr_step_geo_t){(uint16_t)(out_h * sy), (uint16_t)(out_w * sx),
-                               (uint16_t)(8 * gen_range(g, 1, 3)), out_h, out_w, sy, sx, 0};
-      uint32_t rows = (uint32_t)out_h * out_w * (uint32_t)gen_range(g, 1, 5);
-      op.m = op.flags & QR_GEMM_A_TRANS ? 9u * op.geo.c : rows;
-      op.k = op.flags & QR_GEMM_A_TRANS ? rows : 9u * op.geo.c;
-    }
-    conform_product(d, g, &op, (int8_t)(i == 30 ? -64 : i == 31 ? 63 : 0));
-  }
-  op = (qr_step_op_t){.kind = QR_OP_GEMM, .digest = QR_STEP_NO_DIGEST, .m = 71, .n = 530, .k = 2100};
-  conform_product(d, g, &op, 0);
-  op.m = 530, op.n = 3, op.flags = QR_GEMM_A_TRANS | QR_GEMM_B_TRANS;
-  conform_product(d, g, &op, -64);
-  op.geo = (qr_step_geo_t){16, 16, 64, 8, 16, 2, 1, 0};
-  op.m = 70 * 8 * 16, op.n = 5, op.k = 9 * 64, op.flags = QR_GEMM_A_CONV;
-  conform_product(d, g, &op, 0);
-  op.k = op.m, op.m = 9 * 64, op.flags |= QR_GEMM_A_TRANS;
-  conform_product(d, g, &op, 0);
-
-  int8_t a[64] = {0}, b[64] = {0};
-  int32_t c[64];
-  qr_accel_job_t job = {.kind = QR_ACCEL_GEMM, .gemm = &op, .a = a, .b = b, .c = c};
-  op = (qr_step_op_t){.kind = QR_OP_GEMM, .m = 0, .n = 4, .k = 4};
-  assert_int_equal(d->ops->submit(d->q, &job), QR_ERR_ARG);
-  op.m = 1, op.n = 1, op.k = 1u << 20;
-  assert_int_equal(d->ops->submit(d->q, &job), QR_ERR_ARG);
-  op.m = 4, op.k = 9, op.flags = QR_GEMM_A_CONV;
-  assert_int_equal(d->ops->submit(d->q, &job), QR_ERR_ARG);
-}
-
 /* Layers of the two genesis tasks, with smaller batches so that the reference stays quick. */
 static void conform_genesis_nets(qr_net_t out[2]) {
   qr_net_spec_t dense = {.in_c = 128,
@@ -416,7 +504,10 @@ static bool conform_all(const qr_accel_ops_t *ops, const char *options, uint64_t
     for (uint32_t polls = 0; polls < 4; polls++) conform_cancel(&d, &nets[3], &g, polls);
     conform_queue(&d, nets + 2, NET_CNT - 2, &g);
     conform_threads(&d, &nets[4], &nets[5], &g);
-    conform_products(&d, &g);
+    conform_tags(&d, &nets[2], &nets[5], &g);
+    conform_phases(&d, &nets[1], &g);
+    conform_gemms(&d, &g, 60);
+    conform_gemm_misuse(&d);
     conform_misuse(&d, &nets[2], NET_CNT);
     conform_dev_close(&d);
   }

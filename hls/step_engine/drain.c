@@ -83,7 +83,7 @@ static uint64_t digest_lanes(const uint32_t v[LANES], const uint32_t key[QR_ENG_
   uint64_t sum = 0;
   for (uint32_t l = 0; l < LANES; l += 2) {
 #pragma HLS UNROLL
-    sum += (uint64_t)(v[l] + key[c + l]) * (uint32_t)(v[l + 1] + key[c + l + 1]);
+    sum += (uint64_t)(v[l] ^ key[c + l]) * (v[l + 1] ^ key[c + l + 1]);
   }
   return sum;
 }
@@ -196,7 +196,7 @@ static void drain_narrow(qr_eng_tile_t acc, const qr_eng_drain_t *d, const qr_en
 #pragma HLS DEPENDENCE variable = s32 inter false
 #pragma HLS DEPENDENCE variable = s8 inter false
     uint32_t v = acc[r][c], e = (t->m0 + r) * d->n + t->n0 + c;
-    uint32_t keyed = v + keys[r & 7][c];
+    uint32_t keyed = v ^ keys[r & 7][c];
     if (d->digest && c & 1) t->digest += t->factor[r >> 3] * ((uint64_t)left * keyed);
     left = keyed;
     if (d->kind == QR_OP_BIAS_ACT) s8[d->dst_off + e] = activated(v, bias[c], d->p0);

@@ -3,6 +3,7 @@
 #include <dlfcn.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "app/bench_lookup.h"
@@ -30,8 +31,12 @@ void qr_adversary_load(qr_adversary_lib_t *l, const char *folder) {
   snprintf(path, sizeof path, "%s/libquarry_adversary.so", folder ? folder : own);
   l->handle = dlopen(path, RTLD_NOW | RTLD_LOCAL);
   if (l->handle) l->adversary = dlsym(l->handle, "qr_adversary");
-  if (!l->adversary)
+  if (!l->adversary) {
     snprintf(l->why, sizeof l->why, "the adversary's miner cannot be loaded: %.180s", dlerror());
+  } else if (l->adversary->sz != sizeof *l->adversary) {
+    snprintf(l->why, sizeof l->why, "%.180s is of another build", path);
+    l->adversary = NULL;
+  }
 }
 
 void qr_adversary_unload(qr_adversary_lib_t *l) {
@@ -68,6 +73,14 @@ typedef struct {
 static uint64_t now_ns(void) {
   qr_clock_t c = qr_clock_system();
   return c.mono_ns(c.ctx);
+}
+
+/* Attempts are timed by what they take of the core, so that other programs count for neither side.
+ */
+static double core_ms(void) {
+  struct timespec t;
+  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+  return (double)t.tv_sec * 1e3 + (double)t.tv_nsec * 1e-6;
 }
 
 static uint32_t steps_of(const bench_t *b) { return b->out->chain.p.step_cnt; }
@@ -114,9 +127,9 @@ static qr_hash_t draw_ticket(bench_t *b, line_t *l, uint64_t nonce, steps_fn_t s
                         .target = t->target,
                         .digests = t->digests,
                         .td_abs_sum = t->td_abs_sum};
-  uint64_t began = now_ns();
+  double began = core_ms();
   steps(l->miner, &job);
-  *steps_ms = (double)(now_ns() - began) * 1e-6;
+  *steps_ms = core_ms() - began;
   for (uint32_t k = 0; k < k_cnt; k++)
     l->trace[k] = qr_step_trace_next(k ? &l->trace[k - 1] : &sigma, t->digests + (size_t)k * n, n);
   qr_hash_t root = qr_model_root(&t->chain->nets[t->task], l->model_out);
@@ -137,10 +150,10 @@ static int draw_honestly(bench_t *b, line_t *l, uint64_t nonce, qr_hash_t *ticke
                          .segment = segment,
                          .header = l->prefix};
   job->header.nonce = nonce;
-  uint64_t began = now_ns();
+  double began = core_ms();
   qr_executor_start(b->dev.executor, job);
   while (!job->done) qr_executor_poll(b->dev.executor);
-  *ms = (double)(now_ns() - began) * 1e-6;
+  *ms = core_ms() - began;
   qr_pool_unref(segment);
   job->segment = NULL;
   qr_hash_t sigma = qr_header_sigma(&job->header);
@@ -157,18 +170,20 @@ static bool same_results(const bench_t *b, const line_t *l) {
   return !memcmp(l->model_out, t->model_out, t->chain->nets[t->task].model_sz);
 }
 
-/* Time of the products of an honest attempt, 0 if the driver does not tell. */
-static int time_products(bench_t *b, line_t *l, double *ms) {
+/* The products' share of the time of a training step, 0 if the driver does not tell. */
+static int share_of_products(bench_t *b, line_t *l, double *share) {
   const char *const *phases = b->dev.ops->phases;
   uint64_t phase_ns[PHASE_MAX_CNT] = {0};
   uint32_t steps = steps_of(b) < TIMED_STEP_CNT ? steps_of(b) : TIMED_STEP_CNT;
-  double ignored;
-  *ms = 0;
+  double ignored, products = 0, all = 0;
+  *share = 0;
   if (!phases) return QR_OK;
   int err = qr_bench_train(l->t, &b->dev, steps, phase_ns, &ignored);
   for (uint32_t i = 0; phases[i] && i < PHASE_MAX_CNT; i++) {
-    if (!strncmp(phases[i], "product", 7)) *ms = (double)phase_ns[i] * 1e-6 * steps_of(b) / steps;
+    if (!strncmp(phases[i], "product", 7)) products += (double)phase_ns[i];
+    all += (double)phase_ns[i];
   }
+  if (all > 0) *share = products / all;
   return err;
 }
 
@@ -186,9 +201,9 @@ static int measure_pair(bench_t *b, line_t *l, uint64_t nonce, pair_t *p, bool *
   for (uint32_t turn = 0; turn < 4; turn++) {
     double ms, steps;
     if (((turn + 1) >> 1 ^ nonce) & 1) {
-      uint64_t began = now_ns();
+      double began = core_ms();
       tickets[0] = draw_ticket(b, l, nonce, b->lib.adversary->attempt, &steps);
-      ms = (double)(now_ns() - began) * 1e-6;
+      ms = core_ms() - began;
       if (ms < p->own) p->steps = steps;
       p->own = least(p->own, ms);
     } else {
@@ -204,11 +219,11 @@ static int measure_pair(bench_t *b, line_t *l, uint64_t nonce, pair_t *p, bool *
 static int measure(bench_t *b, uint32_t task, uint32_t trick, uint32_t round) {
   line_t *l = &b->lines[task][trick];
   qr_adversary_case_t *c = &b->out->cases[task][trick];
-  double products, saved_us;
+  double share, saved_us;
   pair_t p;
   bool exact;
   int err = measure_pair(b, l, FIRST_NONCE + WATCH_CNT + round, &p, &exact);
-  if (!err) err = time_products(b, l, &products); /* writes where the honest results were */
+  if (!err) err = share_of_products(b, l, &share); /* writes where the honest results were */
   if (!err) err = qr_bench_lookup_round(l->lookup, &b->dev, b->dev.progs[task], c, &saved_us);
   if (err) return err;
   c->attempt_cnt++;
@@ -217,15 +232,21 @@ static int measure(bench_t *b, uint32_t task, uint32_t trick, uint32_t round) {
   qr_bench_add(&c->attempts_per_s, 1e3 / p.own);
   qr_bench_add(&c->ratio, p.honest / p.own);
   qr_bench_add(&c->outside_share, 1 - p.steps / p.own);
-  if (products > 0) qr_bench_add(&c->product_share, products / p.own);
+  /* The products take both sides the same time. */
+  double in_steps = p.honest - (p.own - p.steps);
+  if (share > 0) qr_bench_add(&c->product_share, share * in_steps / p.own);
   qr_bench_add(&c->ratio_lookups, p.honest / (p.own - saved_us * 1e-3 * steps_of(b)));
   return QR_OK;
+}
+
+double qr_adversary_ticket_ratio(const qr_adversary_case_t *c) {
+  return c->attempt_cnt ? qr_bench_stat(&c->ratio).median * c->exact_cnt / c->attempt_cnt : 0;
 }
 
 double qr_adversary_bound(const qr_adversary_case_t *c, double left) {
   if (!c->product_share.cnt) return 0;
   double share = qr_bench_stat(&c->product_share).median;
-  return qr_bench_stat(&c->ratio).median / (1 - share * (1 - left));
+  return qr_adversary_ticket_ratio(c) / (1 - share * (1 - left));
 }
 
 /* ---- setting up ---- */

@@ -33,7 +33,23 @@ typedef struct {
 #define QR_ADVERSARY_SCRATCH_SZ(k)                                                                 \
   (8 * 81 * 64 + QR_ADVERSARY_N_MAX * 64 + (size_t)(k) * (QR_ADVERSARY_N_MAX + 32))
 
+/* One level of Strassen's product of A [m][k] and B [k][n], all even: seven products of quarters,
+   which the caller makes between the additions before and those after. */
 typedef struct {
+  uint32_t m, n, k;
+  const int8_t *a, *b;
+  int8_t *left, *right; /* out of before: 7 quarters each */
+  int32_t *products;    /* [7][m / 2][n / 2], the caller's */
+  int32_t *c;           /* out of after: [m][n] */
+} qr_adversary_strassen_t;
+/* The quarters of left and right that each product takes. */
+#define QR_ADVERSARY_STRASSEN                                                                      \
+  {                                                                                                \
+    {0, 0}, {1, 1}, {6, 2}, {2, 6}, {3, 3}, {4, 4}, { 5, 5 }                                       \
+  }
+
+typedef struct {
+  size_t sz;                          /* of this table: both sides are of one build */
   const qr_adversary_trick_t *tricks; /* name NULL ends the list */
   /* The incoming model that a trick needs; honest: one that an honest miner could have. */
   void (*make_model)(uint32_t trick, const qr_net_t *net, const uint8_t *honest, uint8_t *model);
@@ -49,6 +65,7 @@ typedef struct {
   void (*removed)(const qr_adversary_miner_t *m, char *out, size_t out_sz);
   /* kernel: as above, for the width of vectors. */
   void (*multiply)(const char *kernel, const qr_adversary_product_t *p);
+  void (*strassen)(const char *kernel, const qr_adversary_strassen_t *p, bool after);
 } qr_adversary_t;
 
 typedef struct {
@@ -65,24 +82,25 @@ void qr_adversary_unload(qr_adversary_lib_t *l);
 
 #define QR_ADVERSARY_TRICK_MAX_CNT 16u
 
-/* A product of the trick's operands by lookups, against the accelerator's on the same ones. */
+/* A product of the trick's operands by lookups and by Strassen's, against the accelerator's on the
+   same ones; of the latter two as the driver times its products. */
 typedef struct {
   uint32_t slot; /* in operands.list */
-  bool exact;
-  qr_bench_series_t lookup_us, product_us; /* the latter as the driver times its products */
+  bool exact, strassen_exact;
+  qr_bench_series_t product_us, lookup_us, strassen_us; /* the last empty: does not fit */
 } qr_adversary_lookup_t;
 
 typedef struct {
   char name[32], what[128], removed[192];
   uint32_t attempt_cnt, exact_cnt; /* attempts made, and those whose every result was right */
-  qr_bench_series_t attempts_per_s, honest_per_s; /* on one core, one after the other */
+  qr_bench_series_t attempts_per_s, honest_per_s; /* a second of one core's own time */
   qr_bench_series_t ratio;                        /* of the two, within a round */
   qr_bench_series_t outside_share; /* of an attempt's time: minibatches, targets, root */
   qr_bench_series_t product_share; /* of an attempt's time: the products; empty: not timed */
   qr_bench_operand_t operands;     /* of its first step: what bounds tricks on the products */
   uint32_t lookup_cnt;
   qr_adversary_lookup_t lookups[QR_STEP_GEMM_MAX_CNT];
-  qr_bench_series_t ratio_lookups; /* what the ratio would be with those lookups that pay */
+  qr_bench_series_t ratio_lookups; /* what the ratio would be with those of them that pay */
 } qr_adversary_case_t;
 
 typedef struct {
@@ -107,7 +125,10 @@ typedef struct {
 int qr_bench_adversary_run(const qr_bench_adversary_cfg_t *cfg, qr_bench_adversary_t *out,
                            char *why, size_t why_sz) QR_WARN_UNUSED;
 
-/* What the ratio would be if only this share of the products were left: a bound, of measured
+/* Tickets a second over the honest miner's: the ratio of attempts, less those that were wrong. */
+double qr_adversary_ticket_ratio(const qr_adversary_case_t *c);
+
+/* What that ratio would be if only this share of the products were left: a bound, of measured
    operands. 0 if the products are not timed. */
 double qr_adversary_bound(const qr_adversary_case_t *c, double left);
 

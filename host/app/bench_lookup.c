@@ -9,8 +9,9 @@
 #define INDEX_MAX 4     /* magnitude of a number that can be an index */
 #define FLUSH_UNIT 16.0 /* rows between two widenings of eight-bit sums come in these */
 #define PHASE_MAX_CNT 32u
-/* A sum of this many standard deviations does not overflow its eight bits: one in 10^9. */
-#define SIGMAS 6.2
+#define OPERAND_MAX 63 /* of a product of the accelerator */
+/* Sums of so many rows that this many standard deviations fit in eight bits do not overflow. */
+#define SIGMAS 8.0
 
 typedef struct {
   qr_adversary_product_t p;
@@ -18,6 +19,7 @@ typedef struct {
   qr_step_op_t op;      /* the same product for the accelerator */
   int8_t *left, *right; /* and its operands */
   int32_t *c;
+  qr_adversary_strassen_t s; /* m 0: sums of four of these operands are too large */
 } product_t;
 
 struct qr_bench_lookup {
@@ -93,6 +95,16 @@ static void keep(void *arg, uint32_t slot, const qr_step_op_t *op, const int16_t
   p->right = p->b;
   p->p.a = p->a;
   p->p.b = p->b;
+  if (4 * (in_a > in_b ? in_a : in_b) > OPERAND_MAX || m % 2 || n % 2) return;
+  p->s = (qr_adversary_strassen_t){.m = m,
+                                   .n = n,
+                                   .k = op->k,
+                                   .a = p->left,
+                                   .b = p->right,
+                                   .left = take(l, 7 * (size_t)m * op->k / 4),
+                                   .right = take(l, 7 * (size_t)n * op->k / 4),
+                                   .products = take(l, 7 * (size_t)m * n * sizeof *p->c / 4),
+                                   .c = take(l, (size_t)m * n * sizeof *p->c)};
 }
 
 int qr_bench_lookup_init(qr_bench_lookup_t **out, const qr_adversary_t *adversary,
@@ -128,19 +140,24 @@ void qr_bench_lookup_fini(qr_bench_lookup_t *l) {
     free(p->c);
     free(p->p.c);
     free(p->p.scratch);
+    free(p->s.left);
+    free(p->s.right);
+    free(p->s.products);
+    free(p->s.c);
   }
   free(l);
 }
 
 /* The time of the products' phase of one job, or of all of it if the driver does not tell. */
-static int multiply(qr_bench_dev_t *d, uint32_t prog, product_t *p, double *us) {
+static int multiply(qr_bench_dev_t *d, uint32_t prog, const qr_step_op_t *op, const int8_t *a,
+                    const int8_t *b, int32_t *c, double *us) {
   uint64_t phase_ns[PHASE_MAX_CNT] = {0};
   qr_accel_job_t job = {.kind = QR_ACCEL_GEMM,
                         .prog = prog,
-                        .gemm = &p->op,
-                        .a = p->left,
-                        .b = p->right,
-                        .c = p->c,
+                        .gemm = op,
+                        .a = a,
+                        .b = b,
+                        .c = c,
                         .phase_ns = phase_ns};
   uint64_t began = now_ns();
   int err = qr_bench_finish(d, &job);
@@ -149,6 +166,27 @@ static int multiply(qr_bench_dev_t *d, uint32_t prog, product_t *p, double *us) 
     if (!strncmp(d->ops->phases[i], "product", 7)) *us = (double)phase_ns[i] * 1e-3;
   }
   return err;
+}
+
+static int strassen(qr_bench_lookup_t *l, qr_bench_dev_t *d, uint32_t prog, product_t *p,
+                    double *us) {
+  static const uint32_t quarters[7][2] = QR_ADVERSARY_STRASSEN;
+  qr_step_op_t op = {.kind = QR_OP_GEMM, .m = p->s.m / 2, .n = p->s.n / 2, .k = p->s.k / 2};
+  double part;
+  uint64_t began = now_ns();
+  l->adversary->strassen(l->kernel, &p->s, false);
+  *us = (double)(now_ns() - began) * 1e-3;
+  for (uint32_t i = 0; i < 7; i++) {
+    int err = multiply(d, prog, &op, p->s.left + quarters[i][0] * (size_t)op.m * op.k,
+                       p->s.right + quarters[i][1] * (size_t)op.k * op.n,
+                       p->s.products + i * (size_t)op.m * op.n, &part);
+    if (err) return err;
+    *us += part;
+  }
+  began = now_ns();
+  l->adversary->strassen(l->kernel, &p->s, true);
+  *us += (double)(now_ns() - began) * 1e-3;
+  return QR_OK;
 }
 
 static bool equal(const product_t *p) {
@@ -162,24 +200,37 @@ static bool equal(const product_t *p) {
 
 static double least(double a, double b) { return a < b ? a : b; }
 
+static int measure(qr_bench_lookup_t *l, qr_bench_dev_t *d, uint32_t prog, product_t *p,
+                   qr_adversary_lookup_t *out, double *saved_us) {
+  double lookup = 1e30, product = 1e30, quarters = 1e30, us;
+  for (uint32_t r = 0; r < REPEAT_CNT; r++) {
+    uint64_t began = now_ns();
+    l->adversary->multiply(l->kernel, &p->p);
+    lookup = least(lookup, (double)(now_ns() - began) * 1e-3);
+    int err = multiply(d, prog, &p->op, p->left, p->right, p->c, &us);
+    product = least(product, us);
+    if (!err && p->s.m) err = strassen(l, d, prog, p, &us);
+    quarters = least(quarters, us);
+    if (err) return err;
+  }
+  out->exact = equal(p);
+  out->strassen_exact = p->s.m && !memcmp(p->s.c, p->c, (size_t)p->op.m * p->op.n * sizeof *p->c);
+  qr_bench_add(&out->product_us, product);
+  qr_bench_add(&out->lookup_us, lookup);
+  if (p->s.m) qr_bench_add(&out->strassen_us, quarters);
+  double best = product;
+  if (out->exact) best = least(best, lookup);
+  if (out->strassen_exact) best = least(best, quarters);
+  *saved_us += product - best;
+  return QR_OK;
+}
+
 int qr_bench_lookup_round(qr_bench_lookup_t *l, qr_bench_dev_t *d, uint32_t prog,
                           qr_adversary_case_t *c, double *saved_us) {
   *saved_us = 0;
   for (uint32_t i = 0; i < c->lookup_cnt; i++) {
-    product_t *p = &l->products[i];
-    double lookup = 1e30, product = 1e30, us;
-    for (uint32_t r = 0; r < REPEAT_CNT; r++) {
-      uint64_t began = now_ns();
-      l->adversary->multiply(l->kernel, &p->p);
-      lookup = least(lookup, (double)(now_ns() - began) * 1e-3);
-      int err = multiply(d, prog, p, &us);
-      if (err) return err;
-      product = least(product, us);
-    }
-    c->lookups[i].exact = equal(p);
-    qr_bench_add(&c->lookups[i].lookup_us, lookup);
-    qr_bench_add(&c->lookups[i].product_us, product);
-    if (product > lookup && c->lookups[i].exact) *saved_us += product - lookup;
+    int err = measure(l, d, prog, &l->products[i], &c->lookups[i], saved_us);
+    if (err) return err;
   }
   return QR_OK;
 }

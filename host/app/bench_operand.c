@@ -11,8 +11,8 @@
 #define INT8_ABS_MAX 127
 #define BLOCK_MIN 32u /* a smaller block is not worth a level of Strassen's */
 
-const char *const qr_bench_saving_keys[QR_BENCH_SAVE_CNT] = {"repeats",  "zeros",    "rank",
-                                                             "strassen", "winograd", "digest"};
+const char *const qr_bench_saving_keys[QR_BENCH_SAVE_CNT] = {"repeats", "zeros", "rank", "strassen",
+                                                             "winograd"};
 
 typedef struct {
   const qr_net_t *net;
@@ -149,14 +149,6 @@ static double winograd(const qr_layer_t *l, bool gradient, int a, int b) {
   return best;
 }
 
-/* The digest is a sum over rows A_i of a quadratic form in A_i, plus a linear one: with S, the sum
-   over even j of B_j B_(j+1)^T, it needs A . S instead of A . B. S takes two bytes an element;
-   being symmetric, a good half of it does. */
-static double quadratic(double m, double n, double k) {
-  double left = (k * k * n / 2 + 2 * 0.53 * m * k * k) / (m * n * k);
-  return left < 1 ? left : 1;
-}
-
 static void name_product(const qr_step_op_t *op, char *out, size_t out_sz) {
   const char *what = op->flags & QR_GEMM_A_TRANS   ? "gradient"
                      : op->flags & QR_GEMM_B_TRANS ? "errors"
@@ -193,7 +185,6 @@ static void see(void *arg, const qr_step_op_t *op, const int16_t *a, const int16
   p->left[QR_BENCH_SAVE_STRASSEN] = strassen(op->m, op->n, op->k, deep);
   p->left[QR_BENCH_SAVE_WINOGRAD] =
       op->flags & QR_GEMM_B_TRANS ? 1 : winograd(&t->net->layers[op->layer], gradient, in_a, in_b);
-  p->left[QR_BENCH_SAVE_DIGEST] = quadratic(op->m, op->n, op->k);
   for (uint32_t i = 0; i < QR_BENCH_SAVE_CNT; i++) t->saved[i] += macs * (1 - p->left[i]);
   if (t->fn) t->fn(t->arg, t->out->cnt - 1, op, a, b, c);
 }

@@ -14,7 +14,6 @@ enum qr_bench_saving {
   QR_BENCH_SAVE_RANK,     /* a product of low rank as two thin ones */
   QR_BENCH_SAVE_STRASSEN, /* as deep as sums of operands stay eight bits; additions counted */
   QR_BENCH_SAVE_WINOGRAD, /* a convolution's taps share multiplications, under the same limit */
-  QR_BENCH_SAVE_DIGEST,   /* digest by a quadratic form, where nobody needs the product itself */
   QR_BENCH_SAVE_CNT
 };
 extern const char *const qr_bench_saving_keys[QR_BENCH_SAVE_CNT];

@@ -8,15 +8,17 @@
 
 /* ---- for programs ---- */
 
-static json_t *lookups_json(const qr_adversary_case_t *c) {
+static json_t *products_json(const qr_adversary_case_t *c) {
   json_t *a = json_array();
   for (uint32_t i = 0; i < c->lookup_cnt; i++) {
     const qr_adversary_lookup_t *l = &c->lookups[i];
     json_t *o = json_object();
     json_object_set_new(o, "product", json_string(c->operands.list[l->slot].name));
-    json_object_set_new(o, "exact", json_boolean(l->exact));
-    json_object_set_new(o, "lookup_us", qr_cli_bench_stat_json(&l->lookup_us));
+    json_object_set_new(o, "lookup_exact", json_boolean(l->exact));
     json_object_set_new(o, "product_us", qr_cli_bench_stat_json(&l->product_us));
+    json_object_set_new(o, "lookup_us", qr_cli_bench_stat_json(&l->lookup_us));
+    json_object_set_new(o, "strassen_exact", json_boolean(l->strassen_exact));
+    json_object_set_new(o, "strassen_us", qr_cli_bench_stat_json(&l->strassen_us));
     json_array_append_new(a, o);
   }
   return a;
@@ -50,7 +52,7 @@ static json_t *bounds_json(const qr_adversary_case_t *c) {
     json_t *b = json_object();
     double bound = qr_adversary_bound(c, c->operands.left[i]);
     json_object_set_new(b, "products_left", json_real(c->operands.left[i]));
-    json_object_set_new(b, "ratio", bound > 0 ? json_real(bound) : json_null());
+    json_object_set_new(b, "ticket_ratio", bound > 0 ? json_real(bound) : json_null());
     json_object_set_new(o, qr_bench_saving_keys[i], b);
   }
   return o;
@@ -67,11 +69,13 @@ static json_t *case_json(const qr_adversary_case_t *c) {
   json_object_set_new(o, "exact", json_boolean(c->exact_cnt == c->attempt_cnt));
   json_object_set_new(o, "attempts_per_s", qr_cli_bench_stat_json(&c->attempts_per_s));
   json_object_set_new(o, "honest_attempts_per_s", qr_cli_bench_stat_json(&c->honest_per_s));
-  json_object_set_new(o, "ratio", qr_cli_bench_stat_json(&c->ratio));
+  json_object_set_new(o, "attempt_ratio", qr_cli_bench_stat_json(&c->ratio));
+  json_object_set_new(o, "ticket_ratio", json_real(qr_adversary_ticket_ratio(c)));
   json_object_set_new(o, "outside_share", qr_cli_bench_stat_json(&c->outside_share));
   json_object_set_new(o, "product_share", qr_cli_bench_stat_json(&c->product_share));
-  json_object_set_new(o, "ratio_with_lookups", qr_cli_bench_stat_json(&c->ratio_lookups));
-  json_object_set_new(o, "lookups", lookups_json(c));
+  json_object_set_new(o, "attempt_ratio_with_those_that_pay",
+                      qr_cli_bench_stat_json(&c->ratio_lookups));
+  json_object_set_new(o, "products", products_json(c));
   json_object_set_new(o, "bounds", bounds_json(c));
   for (uint32_t i = 0; i < c->operands.cnt; i++)
     json_array_append_new(operands, operand_json(&c->operands.list[i]));
@@ -102,9 +106,9 @@ static int print_json(const qr_bench_adversary_t *b, const qr_bench_machine_t *m
 
 /* ---- for people ---- */
 
-static void print_task(const qr_bench_adversary_t *b, uint32_t t) {
-  printf("\n%s: tickets a second over the honest miner's on the same machine\n  %-12s %18s %18s "
-         "%18s  %-9s left out\n",
+static void print_ratios(const qr_bench_adversary_t *b, uint32_t t) {
+  printf("\n%s: attempts a second of a core's time, the adversary's over the honest miner's, and "
+         "tickets: less the wrong ones\n  %-12s %18s %18s %18s  %-10s tickets  left out\n",
          b->chain.p.tasks[t].name, "", "honest/s", "adversary/s", "ratio", "exact");
   for (uint32_t i = 0; i < b->trick_cnt; i++) {
     const qr_adversary_case_t *c = &b->cases[t][i];
@@ -112,20 +116,38 @@ static void print_task(const qr_bench_adversary_t *b, uint32_t t) {
     qr_cli_bench_print_stat(&c->honest_per_s);
     qr_cli_bench_print_stat(&c->attempts_per_s);
     qr_cli_bench_print_stat(&c->ratio);
-    printf("  %3u of %-3u %s\n", c->exact_cnt, c->attempt_cnt, c->removed);
+    printf("  %3u of %-3u %8.3f  %s\n", c->exact_cnt, c->attempt_cnt, qr_adversary_ticket_ratio(c),
+           c->removed);
   }
-  printf("  with tricks on the products besides: lookups measured, the rest bounds from measured "
-         "operands\n  %-12s %18s",
-         "", "lookups");
+}
+
+static void print_left(const qr_bench_adversary_t *b, uint32_t t) {
+  printf("  %% of the products that is left, a bound from the operands of one step\n  %-12s", "");
   for (uint32_t k = 0; k < QR_BENCH_SAVE_CNT; k++) printf(" %9s", qr_bench_saving_keys[k]);
   putchar('\n');
   for (uint32_t i = 0; i < b->trick_cnt; i++) {
     const qr_adversary_case_t *c = &b->cases[t][i];
     printf("  %-12s", c->name);
-    qr_cli_bench_print_stat(&c->ratio_lookups);
-    for (uint32_t k = 0; k < QR_BENCH_SAVE_CNT; k++)
-      printf(" %9.3f", qr_adversary_bound(c, c->operands.left[k]));
+    for (uint32_t k = 0; k < QR_BENCH_SAVE_CNT; k++) printf(" %9.1f", 100 * c->operands.left[k]);
     putchar('\n');
+  }
+}
+
+static void print_products(const qr_bench_adversary_t *b, uint32_t t) {
+  printf("  products of small operands, us: the driver's, by lookups, by one level of Strassen's; "
+         "ratio of attempts if they paid\n");
+  for (uint32_t i = 0; i < b->trick_cnt; i++) {
+    const qr_adversary_case_t *c = &b->cases[t][i];
+    for (uint32_t k = 0; k < c->lookup_cnt; k++) {
+      const qr_adversary_lookup_t *l = &c->lookups[k];
+      printf("  %-12s %-12s", c->name, c->operands.list[l->slot].name);
+      qr_cli_bench_print_stat(&l->product_us);
+      qr_cli_bench_print_stat(&l->lookup_us);
+      qr_cli_bench_print_stat(&l->strassen_us);
+      if (!k) qr_cli_bench_print_stat(&c->ratio_lookups);
+      printf("%s%s\n", l->exact ? "" : "  lookups overflow",
+             l->strassen_exact || !l->strassen_us.cnt ? "" : "  STRASSEN WRONG");
+    }
   }
 }
 
@@ -134,7 +156,10 @@ static int print_table(const qr_bench_adversary_t *b, const qr_bench_machine_t *
   printf("%s; %u rounds over %.1f s, each trick next to its honest attempt: median (min-max)\n",
          b->device.name, b->round_cnt, b->seconds);
   for (uint32_t t = 0; t < b->chain.p.task_cnt; t++) {
-    if (b->with_task[t]) print_task(b, t);
+    if (!b->with_task[t]) continue;
+    print_ratios(b, t);
+    print_left(b, t);
+    print_products(b, t);
   }
   puts("\nthe models");
   for (uint32_t t = 0, done = 0; t < b->chain.p.task_cnt && !done; t++) {

@@ -161,6 +161,31 @@ static json_t *task_json(const qr_status_task_t *t) {
   return o;
 }
 
+static json_t *verify_status_json(const qr_status_verify_t *v) {
+  static const char *const stages[QR_EXEC_STAGE_CNT] = {
+      [QR_EXEC_REPLAY] = "replay_ns",     [QR_EXEC_GATHER] = "gather_ns",
+      [QR_EXEC_TARGETS] = "targets_ns",   [QR_EXEC_TRAIN] = "train_ns",
+      [QR_EXEC_ROOT] = "root_ns",         [QR_EXEC_CHECK_ACTIONS] = "check_actions_ns",
+      [QR_EXEC_EVALUATE] = "evaluate_ns",
+  };
+  static const char *const waits[QR_VERIFY_WAIT_CNT] = {
+      [QR_VERIFY_WAIT_BLOCK] = "wait_block_ns",
+      [QR_VERIFY_WAIT_MODEL] = "wait_model_ns",
+      [QR_VERIFY_WAIT_LINE] = "wait_line_ns",
+      [QR_VERIFY_WAIT_COMMIT] = "wait_commit_ns",
+  };
+  json_t *o = json_object();
+  PUT_NUM(o, v, tile_cnt);
+  PUT_NUM(o, v, block_cnt);
+  for (uint32_t i = 0; i < QR_EXEC_STAGE_CNT; i++) {
+    if (stages[i]) put(o, stages[i], u64(v->stage_ns[i]));
+  }
+  for (uint32_t i = 0; i < QR_VERIFY_WAIT_CNT; i++) put(o, waits[i], u64(v->wait_ns[i]));
+  PUT_NUM(o, v, commit_cnt);
+  PUT_NUM(o, v, commit_ns);
+  return o;
+}
+
 static json_t *status_json(const qr_status_t *s) {
   json_t *o = json_object(), *tasks = json_array();
   PUT_TEXT(o, s, chain);
@@ -178,6 +203,7 @@ static json_t *status_json(const qr_status_t *s) {
   PUT_NUM(o, s, steps_done);
   PUT_NUM(o, s, steps_kept);
   PUT_NUM(o, s, mining_ns);
+  put(o, "verify", verify_status_json(&s->verify));
   PUT_NUM(o, s, blocks_mined);
   PUT_NUM(o, s, blocks_verified);
   PUT_NUM(o, s, blocks_rejected);

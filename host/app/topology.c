@@ -180,6 +180,7 @@ static int make_chain(qr_topology_t *t, char *why, size_t why_sz) {
       .queries = t->rings[ASK_CHAIN],
       .replies = t->rings[CHAIN_SAYS],
       .mine_stats = &t->mine_stats,
+      .verify_stats = &t->verify_stats,
       .mine = c->mine,
       .stop_height = c->stop_height,
       .miner = t->cfg.key->pk,

@@ -48,6 +48,7 @@ struct qr_executor {
   qr_accel_job_t accel_job;
   const seat_t *flies_on; /* NULL: none is in flight */
   bool is_idle;           /* nothing had happened to it when it was polled last */
+  uint64_t model_tag;     /* grows whenever forward passes turn to other bytes */
   uint64_t *digests;
   uint64_t td_abs_sum[QR_BLOCK_STEP_MAX_CNT];
   /* REPEAT: the same again; met: the ticket is valid */
@@ -218,6 +219,7 @@ static void begin_evaluation(qr_executor_t *x, const qr_hash_t *feed) {
 void qr_executor_start(qr_executor_t *x, qr_exec_job_t *job) {
   QR_ASSERT(!x->job);
   x->job = job;
+  x->model_tag++;
   x->cancel = false;
   job->done = job->cancelled = job->won = job->replayed = job->trained = false;
   job->err = QR_OK;
@@ -283,8 +285,12 @@ static bool send(qr_executor_t *x, const seat_t *s) {
 
 static bool send_forward(qr_executor_t *x, const uint8_t *model, const int8_t *obs,
                          uint32_t row_cnt) {
-  x->accel_job = (qr_accel_job_t){
-      .kind = QR_ACCEL_FORWARD, .model_in = model, .obs = obs, .row_cnt = row_cnt, .q = x->q};
+  x->accel_job = (qr_accel_job_t){.kind = QR_ACCEL_FORWARD,
+                                  .model_in = model,
+                                  .model_tag = x->model_tag,
+                                  .obs = obs,
+                                  .row_cnt = row_cnt,
+                                  .q = x->q};
   return send(x, trusted(x));
 }
 
@@ -421,6 +427,7 @@ static void find_root(qr_executor_t *x) {
   const qr_net_t *net = &x->cfg->nets[job->task];
   qr_header_t *h = &job->header;
   qr_u256_t target;
+  x->model_tag++; /* from here on it is model_out that acts */
   h->model_out = qr_model_root(net, job->model_out);
   h->trace_last = job->trace[x->trace_cnt - 1];
   if (job->mode == QR_EXEC_VERIFY && !qr_hash_eq(&h->model_out, &x->claimed.model_out)) {

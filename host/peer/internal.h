@@ -195,6 +195,7 @@ struct qr_peers {
   qr_peer_sync_t sync;
   qr_peer_model_t models[QR_PEER_MODEL_CNT]; /* first come first served */
   uint32_t model_cnt;
+  uint64_t models_credit_ns, models_credit_at_ns; /* of model answers to all peers together */
   qr_peer_static_t statics[QR_PEERS_STATIC_MAX_CNT];
   qr_peer_ban_t bans[QR_PEER_BAN_CNT];
   qr_peer_past_t past[QR_PEER_PAST_CNT];
@@ -218,7 +219,7 @@ void qr_peer_out_flush(qr_peers_t *p, qr_peer_slot_t *s);
 /* limit.c */
 bool qr_peer_spend(qr_peers_t *p, qr_peer_slot_t *s,
                    enum qr_peer_bucket b); /* false: over the rate */
-void qr_peer_unspend(qr_peer_slot_t *s,
+void qr_peer_unspend(qr_peers_t *p, qr_peer_slot_t *s,
                      enum qr_peer_bucket b); /* gives back what the last spend took */
 void qr_peer_limit_reset(qr_peers_t *p, qr_peer_slot_t *s);
 uint32_t qr_peer_strikes(const qr_peers_t *p, const qr_peer_slot_t *s);

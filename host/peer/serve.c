@@ -89,7 +89,7 @@ static bool put_up(qr_peers_t *p, qr_peer_slot_t *s, qr_peer_want_slot_t *w) {
   }
   if (!p->cfg.app->on_want(p->cfg.ctx, &want)) {
     p->stats.app_full++;
-    qr_peer_unspend(s, k->bucket);
+    qr_peer_unspend(p, s, k->bucket);
     return false;
   }
   w->asked = true;

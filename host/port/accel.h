@@ -26,6 +26,9 @@ typedef struct {
   /* ATTEMPT: step_cnt training steps from model_in; model_out holds the model after steps_done
    * steps when finished */
   const uint8_t *model_in; /* FORWARD reads this model too */
+  /* FORWARD: equal tags but 0 on one queue promise equal bytes of the model, so that a driver may
+     keep what it has made of them from job to job. 0: no promise. */
+  uint64_t model_tag;
   uint8_t *model_out;      /* ATTEMPT; may equal model_in */
   qr_hash_t sigma;
   uint32_t step_cnt, lr_shift;

@@ -100,7 +100,7 @@ static uint64_t band_sum(const int32_t *x, uint32_t rows, uint32_t cols, size_t 
     const int32_t *row = x + i * stride;
     const uint32_t *kw = key + PANEL_COLS * i;
     for (uint32_t j = 0; j < cols; j += 2)
-      sum += (uint64_t)((uint32_t)row[j] + kw[j]) * ((uint32_t)row[j + 1] + kw[j + 1]);
+      sum += (uint64_t)((uint32_t)row[j] ^ kw[j]) * ((uint32_t)row[j + 1] ^ kw[j + 1]);
   }
   return sum;
 }

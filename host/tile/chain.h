@@ -24,6 +24,7 @@ typedef struct {
   qr_ring_t *queries, *replies;        /* qr_query_t, qr_reply_t */
   const qr_mine_stats_t *mine_stats;
   const qr_net_stats_t *net_stats;
+  const qr_verify_stats_t *verify_stats;
   bool mine; /* mining at first */
   uint32_t
       peer_wait_ms; /* how long to wait for a first peer before mining; 0 without static peers */

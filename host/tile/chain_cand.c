@@ -9,6 +9,9 @@
  * again. */
 #define WAIT_NS 60000000000ull
 
+/* So long a verify tile waits for a model out of another's hands before it is fetched instead. */
+#define ASK_AHEAD_NS 4000000ull
+
 /* A ticket costs a liar a hash, and an execution costs us much more. So many blocks of a peer have
  * begun and are not yet decided at most: enough for a sync to keep every verify tile busy while the
  * models of the next ones come. */
@@ -17,6 +20,14 @@
 /* Places that nobody gets who has FEW_CNT already; what is left is enough for a whole sync. */
 #define RESERVED_CNT 16u
 #define FEW_CNT 4u
+
+/* One verdict may have to be told of everything that waited for it, and all that begins by it may
+ * have a model to ask for. What is owed is never lost. */
+static bool has_room(const qr_chain_tile_t *t) {
+  const qr_ring_t *out = t->cfg.to_net ? t->cfg.to_net : t->cfg.replies;
+  uint32_t need = t->cfg.to_net ? 2 * QR_CAND_MAX_CNT + QR_OUT_ROOM : 2;
+  return qr_ring_room(out) >= need;
+}
 
 static void reject(qr_chain_tile_t *t, uint32_t peer, const qr_hash_t *hash, enum qr_verdict v) {
   if (qr_verdict_is_invalid(v)) {
@@ -174,8 +185,32 @@ static bool supply_model(qr_chain_tile_t *t, qr_cand_t *c) {
 void qr_chain_supply_models(qr_chain_tile_t *t) {
   for (uint32_t i = 0; i < QR_CAND_MAX_CNT; i++) {
     qr_cand_t *c = &t->cands[i];
-    if (c->state == QR_CAND_MODEL && !c->asked) (void)supply_model(t, c);
+    if (c->state == QR_CAND_MODEL) (void)supply_model(t, c);
   }
+}
+
+static void ask(qr_chain_tile_t *t, qr_cand_t *c) {
+  const qr_header_t *h = &c->node->header;
+  c->asked = true;
+  qr_chain_out(t, &(qr_outbound_t){.kind = QR_OUT_FETCH_MODEL,
+                                   .peer = c->block->peer,
+                                   .hash = c->node->hash,
+                                   .root = h->model_in,
+                                   .sz = t->chain->nets[h->task].model_sz});
+}
+
+/* A model that comes out of a block in execution costs nothing but time; a tile that has waited for
+   some of it is worth the transfer. One is asked for at a time. */
+static void ask_ahead(qr_chain_tile_t *t, uint64_t now_ns) {
+  qr_cand_t *first = NULL;
+  if (!t->stalled_ns || now_ns - t->stalled_ns < ASK_AHEAD_NS || !has_room(t)) return;
+  for (uint32_t i = 0; i < QR_CAND_MAX_CNT; i++) {
+    qr_cand_t *c = &t->cands[i];
+    if (c->state != QR_CAND_MODEL) continue;
+    if (c->asked) return;
+    if (!first || c->seq < first->seq) first = c;
+  }
+  if (first) ask(t, first);
 }
 
 /* The parent has begun: ledger rules, then the incoming model. */
@@ -195,12 +230,7 @@ static void begin(qr_chain_tile_t *t, qr_cand_t *c, uint64_t now_ns) {
   c->since_ns = now_ns;
   c->state = c->model ? QR_CAND_READY : QR_CAND_MODEL;
   if (c->model || supply_model(t, c) || c->state == QR_CAND_READY) return;
-  c->asked = true;
-  qr_chain_out(t, &(qr_outbound_t){.kind = QR_OUT_FETCH_MODEL,
-                                   .peer = c->block->peer,
-                                   .hash = c->node->hash,
-                                   .root = h->model_in,
-                                   .sz = t->chain->nets[h->task].model_sz});
+  ask(t, c);
 }
 
 /* The waiting candidate that came first of those that may begin; NULL if none. */
@@ -340,14 +370,6 @@ static void answer_verify(qr_chain_tile_t *t, qr_cand_t *c) {
   qr_chain_reply(t, &reply);
 }
 
-/* One verdict may have to be told of everything that waited for it, and all that begins by it may
- * have a model to ask for. What is owed is never lost. */
-static bool has_room(const qr_chain_tile_t *t) {
-  const qr_ring_t *out = t->cfg.to_net ? t->cfg.to_net : t->cfg.replies;
-  uint32_t need = t->cfg.to_net ? 2 * QR_CAND_MAX_CNT + QR_OUT_ROOM : 2;
-  return qr_ring_room(out) >= need;
-}
-
 /* The judged candidate that came first of those that can be concluded; NULL if none. */
 static qr_cand_t *next_to_conclude(qr_chain_tile_t *t) {
   qr_cand_t *first = NULL;
@@ -400,6 +422,13 @@ int qr_chain_poll_cands(qr_chain_tile_t *t, uint64_t now_ns) {
   if (!has_room(t)) return work;
   work += qr_chain_give_orders(t);
   if (!work) forget_late(t, now_ns);
+  qr_chain_count_wait(t, now_ns);
+  bool stalls = t->wait.since_ns && t->wait.what == QR_VERIFY_WAIT_LINE;
+  if (!stalls)
+    t->stalled_ns = 0;
+  else if (!t->stalled_ns)
+    t->stalled_ns = now_ns;
+  ask_ahead(t, now_ns);
   return work;
 }
 

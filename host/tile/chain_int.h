@@ -85,6 +85,7 @@ struct qr_chain_tile {
     uint64_t tag;
     qr_node_t *node;
     bool tip;
+    uint64_t sent_ns;
   } commits[QR_COMMIT_MAX_CNT];
   uint32_t commit_head, commit_cnt;
   uint64_t commit_tag;
@@ -92,6 +93,14 @@ struct qr_chain_tile {
   uint8_t *io_buf; /* QR_STORE_VALUE_MAX_SZ */
   bool failed, mining, mine_dirty, mine_paused;
   uint64_t start_ns;
+  struct {
+    uint64_t since_ns; /* the idle tiles wait for it; 0: for nothing */
+    uint32_t idle_cnt;
+    enum qr_verify_wait what;
+    uint64_t sum_ns[QR_VERIFY_WAIT_CNT];
+  } wait;
+  uint64_t stalled_ns;              /* since when a verify tile waits for others; 0: none does */
+  uint64_t durable_cnt, durable_ns; /* commits, and how long they took */
   qr_log_bucket_t log;
   uint64_t blocks_mined, blocks_verified, blocks_rejected, reorgs, reorg_depth_max;
 };
@@ -169,6 +178,7 @@ bool qr_chain_verify_query(qr_chain_tile_t *t, const qr_query_t *q, uint64_t now
 /* chain_order.c: what the verify tiles are to do, and what they tell */
 int qr_chain_take_news(qr_chain_tile_t *t);
 int qr_chain_give_orders(qr_chain_tile_t *t);
+void qr_chain_count_wait(qr_chain_tile_t *t, uint64_t now_ns);
 void qr_chain_cancel_order(qr_chain_tile_t *t, uint64_t tag);
 
 /* chain_mine.c: pending transactions and the miner's orders */

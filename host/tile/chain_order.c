@@ -127,6 +127,33 @@ int qr_chain_give_orders(qr_chain_tile_t *t) {
   return work;
 }
 
+/* What the idle tiles wait for, by the candidate that came furthest; false if nothing is to come.
+ */
+static bool find_wait(const qr_chain_tile_t *t, enum qr_verify_wait *what) {
+  bool line = false, model = false, any = false;
+  for (uint32_t i = 0; i < QR_CAND_MAX_CNT; i++) {
+    const qr_cand_t *c = &t->cands[i];
+    any = any || c->state;
+    line = line || c->state == QR_CAND_READY || (c->state == QR_CAND_MODEL && !c->asked) ||
+           (c->state == QR_CAND_PARENT && qr_chain_has_begun(c->node->parent));
+    model = model || (c->state == QR_CAND_MODEL && c->asked);
+  }
+  *what = t->commit_cnt == QR_COMMIT_MAX_CNT ? QR_VERIFY_WAIT_COMMIT
+          : line                             ? QR_VERIFY_WAIT_LINE
+          : model                            ? QR_VERIFY_WAIT_MODEL
+                                             : QR_VERIFY_WAIT_BLOCK;
+  return any || (t->cfg.net_stats && atomic_load(&t->cfg.net_stats->syncing));
+}
+
+void qr_chain_count_wait(qr_chain_tile_t *t, uint64_t now_ns) {
+  if (t->wait.since_ns)
+    t->wait.sum_ns[t->wait.what] += (now_ns - t->wait.since_ns) * t->wait.idle_cnt;
+  t->wait.idle_cnt = 0;
+  for (uint32_t i = 0; i < t->cfg.verify_cnt; i++) t->wait.idle_cnt += !t->verify_tags[i];
+  bool waits = t->wait.idle_cnt && find_wait(t, &t->wait.what);
+  t->wait.since_ns = waits ? now_ns : 0;
+}
+
 /* ---- the end ---- */
 
 void qr_chain_cands_drop_all(qr_chain_tile_t *t) {

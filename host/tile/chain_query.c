@@ -43,6 +43,17 @@ static void fill_tasks(qr_chain_tile_t *t, qr_node_t *tip, qr_status_t *s) {
   }
 }
 
+static void fill_verify(const qr_chain_tile_t *t, qr_status_verify_t *v) {
+  v->tile_cnt = t->cfg.verify_cnt;
+  memcpy(v->wait_ns, t->wait.sum_ns, sizeof v->wait_ns);
+  v->commit_cnt = t->durable_cnt;
+  v->commit_ns = t->durable_ns;
+  if (!t->cfg.verify_stats) return;
+  v->block_cnt = atomic_load(&t->cfg.verify_stats->block_cnt);
+  for (uint32_t i = 0; i < QR_EXEC_STAGE_CNT; i++)
+    v->stage_ns[i] = atomic_load(&t->cfg.verify_stats->stage_ns[i]);
+}
+
 static void fill_counters(const qr_chain_tile_t *t, qr_status_t *s) {
   const qr_mine_stats_t *m = t->cfg.mine_stats;
   if (m) {
@@ -56,6 +67,7 @@ static void fill_counters(const qr_chain_tile_t *t, qr_status_t *s) {
     s->peer_cnt = atomic_load(&t->cfg.net_stats->peer_cnt);
     s->syncing = atomic_load(&t->cfg.net_stats->syncing);
   }
+  fill_verify(t, &s->verify);
   s->blocks_mined = t->blocks_mined;
   s->blocks_verified = t->blocks_verified;
   s->blocks_rejected = t->blocks_rejected;

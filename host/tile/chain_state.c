@@ -62,6 +62,7 @@ static void batch_send(qr_chain_tile_t *t, qr_node_t *n, bool tip) {
   t->commits[slot].tag = t->commit_tag;
   t->commits[slot].node = n;
   t->commits[slot].tip = tip;
+  t->commits[slot].sent_ns = t->cfg.clock->mono_ns(t->cfg.clock->ctx);
   if (err) qr_chain_fail(t, "commit a block", err);
 }
 
@@ -76,6 +77,8 @@ int qr_chain_poll_commits(qr_chain_tile_t *t) {
     QR_ASSERT(t->commit_cnt && t->commits[t->commit_head].tag == done[i].tag);
     qr_node_t *n = t->commits[t->commit_head].node;
     bool tip = t->commits[t->commit_head].tip;
+    t->durable_ns += t->cfg.clock->mono_ns(t->cfg.clock->ctx) - t->commits[t->commit_head].sent_ns;
+    t->durable_cnt++;
     t->commit_head = (t->commit_head + 1) % QR_COMMIT_MAX_CNT;
     t->commit_cnt--;
     if (done[i].err) {

@@ -6,6 +6,7 @@
 
 #include "base/verdict.h"
 #include "chain/params.h"
+#include "mine/executor.h"
 #include "port/accel.h"
 #include "wire/tx.h"
 
@@ -40,6 +41,22 @@ typedef struct {
   int64_t td_last_q16;       /* mean absolute TD error at its first step */
 } qr_status_task_t;
 
+/* What an idle verify tile waits for while there are blocks to come. */
+enum qr_verify_wait {
+  QR_VERIFY_WAIT_BLOCK,  /* the next block has not come */
+  QR_VERIFY_WAIT_MODEL,  /* the next block's incoming model has not */
+  QR_VERIFY_WAIT_LINE,   /* what comes out of a block in execution */
+  QR_VERIFY_WAIT_COMMIT, /* the store */
+  QR_VERIFY_WAIT_CNT
+};
+
+/* What became of the time of the verify tiles; that of several adds up. */
+typedef struct {
+  uint32_t tile_cnt;
+  uint64_t block_cnt, stage_ns[QR_EXEC_STAGE_CNT], wait_ns[QR_VERIFY_WAIT_CNT];
+  uint64_t commit_cnt, commit_ns; /* from a batch's submission until it was known to be durable */
+} qr_status_verify_t;
+
 typedef struct {
   char chain[32];
   qr_hash_t genesis, rules, tip, tip_model,
@@ -52,6 +69,7 @@ typedef struct {
   uint64_t steps_done, steps_kept; /* training steps; kept: less those of a line that was replaced
                                       before it had won a block */
   uint64_t mining_ns;              /* time spent in attempts */
+  qr_status_verify_t verify;
   uint64_t blocks_mined, blocks_verified, blocks_rejected, reorgs, reorg_depth_max;
   uint32_t peer_cnt, mempool_cnt;
   uint64_t supply;

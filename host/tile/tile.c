@@ -1,6 +1,7 @@
 #include "tile/tile.h"
 
 #include <sched.h>
+#include <stdio.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <unistd.h>
@@ -32,6 +33,9 @@ static void settle(const qr_tile_loop_t *loop) {
   }
   if (loop->niceness) setpriority(PRIO_PROCESS, (id_t)gettid(), loop->niceness);
   prctl(PR_SET_TIMERSLACK, 1000);
+  char name[16]; /* the kernel's limit */
+  snprintf(name, sizeof name, "qr-%s", loop->tiles[0]->name);
+  prctl(PR_SET_NAME, name);
 }
 
 void qr_tile_loop(qr_tile_loop_t *loop) {

@@ -8,7 +8,7 @@
 /* What of a layer is the same in every step, so that it need not be made again. */
 enum qr_adversary_part {
   QR_ADVERSARY_W7,     /* compute copies of the weights */
-  QR_ADVERSARY_ACT,    /* activations: the inputs of the next layer */
+  QR_ADVERSARY_ACT,    /* activations, the inputs of the next layer: all 0 */
   QR_ADVERSARY_ERROR,  /* rounded errors, with the bias gradient and the exponent they give */
   QR_ADVERSARY_UPDATE, /* weights: no update changes one */
   QR_ADVERSARY_PART_CNT
@@ -24,7 +24,9 @@ typedef struct {
   const qr_cpu_plan_t *plan;
   const qr_cpu_mem_t *mem;
   const uint8_t *model;
-  bool watched; /* a first step was */
+  bool watched;                       /* a first step was */
+  bool stray;                         /* in this step an activation was not what it always was */
+  bool strayed[QR_NET_LAYER_MAX_CNT]; /* of this layer, ever */
   qr_adversary_note_t notes[QR_NET_LAYER_MAX_CNT][QR_ADVERSARY_PART_CNT];
   /* of each layer, what stands in for errors that are not made again */
   uint32_t magnitudes[QR_NET_LAYER_MAX_CNT];
@@ -46,5 +48,6 @@ void qr_adversary_make_model(uint32_t trick, const qr_net_t *net, const uint8_t 
                              uint8_t *model);
 
 void qr_adversary_multiply(const char *kernel, const qr_adversary_product_t *p);
+void qr_adversary_strassen(const char *kernel, const qr_adversary_strassen_t *p, bool after);
 
 #endif

@@ -26,7 +26,7 @@
 #define NAME(x) x##_64
 #include "lookup_body.h"
 
-__attribute__((target("avx512f,avx512bw,prefer-vector-width=512"))) static void
+__attribute__((target("avx512f,avx512bw"))) static void
 multiply_avx512(const qr_adversary_product_t *p) {
   multiply_any_64(p);
 }

@@ -1,6 +1,6 @@
 /* The body of lookup products, included once per width of vector: LANES eight-bit sums, NAME(x) for
    what it defines. */
-typedef int8_t NAME(lanes_t) __attribute__((vector_size(LANES)));
+typedef uint8_t NAME(lanes_t) __attribute__((vector_size(LANES))); /* sums may wrap on the way */
 typedef int8_t NAME(half_t) __attribute__((vector_size(LANES / 2)));
 typedef int16_t NAME(wide_t) __attribute__((vector_size(LANES)));
 

@@ -54,8 +54,10 @@ static void watch_w7(int8_t *dst, const int16_t *src, size_t cnt, int8_t lo, int
 static void watch_act(int8_t *dst, size_t ldd, const int32_t *c, size_t ldc, const int32_t *bias,
                       uint32_t rows, uint32_t cols, int shift, int8_t lo, int8_t hi, int8_t plus) {
   own->act(dst, ldd, c, ldc, bias, rows, cols, shift, lo, hi, plus);
-  for (uint32_t i = 0; i < rows; i++)
-    note(layer_of_output(dst), QR_ADVERSARY_ACT, dst + i * ldd, cols);
+  qr_adversary_note_t *n = &memo->notes[layer_of_output(dst)][QR_ADVERSARY_ACT];
+  for (uint32_t i = 0; i < rows; i++) {
+    for (uint32_t j = 0; j < cols; j++) n->now |= dst[i * ldd + j] != 0;
+  }
 }
 
 static uint32_t watch_mask(int32_t *e, size_t lde, const int32_t *c, size_t ldc, const int8_t *x,
@@ -65,9 +67,9 @@ static uint32_t watch_mask(int32_t *e, size_t lde, const int32_t *c, size_t ldc,
   return magnitudes;
 }
 
-static uint32_t watch_gather(int32_t *e, const int32_t *src, const int8_t *x, uint32_t samples,
-                             const qr_cpu_gather_t *g) {
-  uint32_t magnitudes = own->gather(e, src, x, samples, g);
+static uint32_t watch_thin_back(int32_t *e, const int8_t *a, const int8_t *b, const int8_t *x,
+                                uint32_t rows, uint32_t n, uint32_t k4) {
+  uint32_t magnitudes = own->thin_back(e, a, b, x, rows, n, k4);
   memo->magnitudes[layer_of_output(x)] |= magnitudes;
   return magnitudes;
 }
@@ -101,7 +103,7 @@ void qr_adversary_watch_kernels(qr_adversary_memo_t *m, const qr_cpu_kern_t *ker
   table->w7 = watch_w7;
   table->act = watch_act;
   table->mask = watch_mask;
-  table->gather = watch_gather;
+  table->thin_back = watch_thin_back;
   table->round = watch_round;
   table->update = watch_update;
   memset(m->magnitudes, 0, sizeof m->magnitudes);
@@ -115,7 +117,7 @@ void qr_adversary_watch_end(qr_adversary_memo_t *m) {
     for (uint32_t p = 0; p < QR_ADVERSARY_PART_CNT; p++) {
       qr_adversary_note_t *n = &m->notes[i][p];
       if (!m->watched) {
-        n->first = p == QR_ADVERSARY_UPDATE ? 0 : n->now;
+        n->first = p == QR_ADVERSARY_UPDATE || p == QR_ADVERSARY_ACT ? 0 : n->now;
         n->same = true;
       }
       n->same &= n->now == n->first;
@@ -133,10 +135,47 @@ static void skip_w7(int8_t *dst, const int16_t *src, size_t cnt, int8_t lo, int8
   if (!knows(layer_of_w7(dst), QR_ADVERSARY_W7)) own->w7(dst, src, cnt, lo, hi);
 }
 
+/* Whether all of a block becomes 0: from -8 * (2^(shift-1) - 1) to 2^(shift-1) - 1. */
+static inline __attribute__((always_inline)) bool in_band(const int32_t *c, size_t ldc,
+                                                          const int32_t *bias, uint32_t rows,
+                                                          uint32_t cols, int shift) {
+  uint32_t half = 1u << (shift - 1), lowest = 8 * (half - 1), beyond = 0;
+  for (uint32_t i = 0; i < rows; i++) {
+    for (uint32_t j = 0; j < cols; j++)
+      beyond |= (uint32_t)c[i * ldc + j] + (uint32_t)bias[j] + lowest > lowest + half - 1;
+  }
+  return !beyond;
+}
+
+#if defined(__x86_64__)
+#define IN_BAND(name, isa)                                                                         \
+  __attribute__((target(isa))) static bool name(const int32_t *c, size_t ldc, const int32_t *bias, \
+                                                uint32_t rows, uint32_t cols, int shift) {         \
+    return in_band(c, ldc, bias, rows, cols, shift);                                               \
+  }
+IN_BAND(in_band_avx512, "avx512f,avx512bw,avx512vl")
+IN_BAND(in_band_avx2, "avx2")
+#endif
+
+static bool stays_zero(const int32_t *c, size_t ldc, const int32_t *bias, uint32_t rows,
+                       uint32_t cols, int shift) {
+#if defined(__x86_64__)
+  if (!strncmp(own->name, "avx512", 6)) return in_band_avx512(c, ldc, bias, rows, cols, shift);
+  if (!strncmp(own->name, "avx", 3)) return in_band_avx2(c, ldc, bias, rows, cols, shift);
+#endif
+  return in_band(c, ldc, bias, rows, cols, shift);
+}
+
 static void skip_act(int8_t *dst, size_t ldd, const int32_t *c, size_t ldc, const int32_t *bias,
                      uint32_t rows, uint32_t cols, int shift, int8_t lo, int8_t hi, int8_t plus) {
-  if (!knows(layer_of_output(dst), QR_ADVERSARY_ACT))
-    own->act(dst, ldd, c, ldc, bias, rows, cols, shift, lo, hi, plus);
+  uint32_t layer = layer_of_output(dst);
+  bool known = knows(layer, QR_ADVERSARY_ACT);
+  if (known && stays_zero(c, ldc, bias, rows, cols, shift)) {
+    for (uint32_t i = 0; i < rows && memo->strayed[layer]; i++) memset(dst + i * ldd, 0, cols);
+    return;
+  }
+  if (known) memo->stray = memo->strayed[layer] = true;
+  own->act(dst, ldd, c, ldc, bias, rows, cols, shift, lo, hi, plus);
 }
 
 static uint32_t skip_mask(int32_t *e, size_t lde, const int32_t *c, size_t ldc, const int8_t *x,
@@ -146,11 +185,11 @@ static uint32_t skip_mask(int32_t *e, size_t lde, const int32_t *c, size_t ldc, 
   return own->mask(e, lde, c, ldc, x, ldx, rows, cols);
 }
 
-static uint32_t skip_gather(int32_t *e, const int32_t *src, const int8_t *x, uint32_t samples,
-                            const qr_cpu_gather_t *g) {
+static uint32_t skip_thin_back(int32_t *e, const int8_t *a, const int8_t *b, const int8_t *x,
+                               uint32_t rows, uint32_t n, uint32_t k4) {
   uint32_t layer = layer_of_output(x);
   if (knows(layer, QR_ADVERSARY_ERROR)) return memo->magnitudes[layer];
-  return own->gather(e, src, x, samples, g);
+  return own->thin_back(e, a, b, x, rows, n, k4);
 }
 
 static void skip_round(int8_t *dst, int32_t *sum, const int32_t *e, size_t at, uint32_t rows,
@@ -166,39 +205,51 @@ static void skip_round(int8_t *dst, int32_t *sum, const int32_t *e, size_t at, u
 
 static void skip_update(int16_t *w, size_t ldw, const int32_t *g, size_t ldg, const uint8_t *r,
                         size_t ldr, uint32_t rows, uint32_t cols, int shift, uint32_t most) {
-  if (!knows(layer_of_weights(w), QR_ADVERSARY_UPDATE))
+  if (memo->stray || !knows(layer_of_weights(w), QR_ADVERSARY_UPDATE))
     own->update(w, ldw, g, ldg, r, ldr, rows, cols, shift, most);
 }
 
 static void skip_draw(void *dst, const qr_ars_t *s, uint32_t block, uint32_t cnt) {
-  if (s->stream >> 24 == QR_STREAM_ROUND_W && knows(layer_of_stream(s), QR_ADVERSARY_UPDATE))
+  if (s->stream >> 24 == QR_STREAM_ROUND_W && !memo->stray &&
+      knows(layer_of_stream(s), QR_ADVERSARY_UPDATE))
     return;
   own->draw(dst, s, block, cnt);
 }
 
-/* The last layer's products are not digested: one whose result nobody reads is not made. */
+/* The last layer's gradient is not digested: not made if it changes nothing. */
 static void skip_gemm(const qr_cpu_gemm_t *g) {
   uint32_t last = memo->plan->layer_cnt - 1;
-  const qr_cpu_layer_t *y = &memo->plan->layers[last];
-  if (knows(last - 1, QR_ADVERSARY_ERROR) && g->row >= y->err_row && g->row < y->err_row + y->chunk)
-    return;
-  if (knows(last, QR_ADVERSARY_UPDATE) && g->row >= y->grad_row && g->row < y->grad_row + y->l->k)
+  if (!memo->stray && g->row == memo->plan->layers[last].grad_row &&
+      knows(last, QR_ADVERSARY_UPDATE))
     return;
   own->gemm(g);
 }
 
+static bool knows_any(enum qr_adversary_part part) {
+  for (uint32_t i = 0; i < memo->plan->layer_cnt; i++) {
+    if (knows(i, part)) return true;
+  }
+  return false;
+}
+
+/* For one step. A kernel that has nothing to leave out is the driver's own. */
 void qr_adversary_skip_kernels(qr_adversary_memo_t *m, const qr_cpu_kern_t *kern,
                                qr_cpu_kern_t *table) {
   QR_ASSERT(m->watched);
   memo = m;
   own = kern;
+  m->stray = false;
   *table = *kern;
-  table->w7 = skip_w7;
-  table->act = skip_act;
-  table->mask = skip_mask;
-  table->gather = skip_gather;
-  table->round = skip_round;
-  table->update = skip_update;
-  table->draw = skip_draw;
-  table->gemm = skip_gemm;
+  if (knows_any(QR_ADVERSARY_W7)) table->w7 = skip_w7;
+  if (knows_any(QR_ADVERSARY_ACT)) table->act = skip_act;
+  if (knows_any(QR_ADVERSARY_ERROR)) {
+    table->mask = skip_mask;
+    table->thin_back = skip_thin_back;
+    table->round = skip_round;
+  }
+  if (knows_any(QR_ADVERSARY_UPDATE)) {
+    table->update = skip_update;
+    table->draw = skip_draw;
+    table->gemm = skip_gemm;
+  }
 }

@@ -102,9 +102,11 @@ static void watch(qr_adversary_miner_t *m, const qr_accel_job_t *job) {
 
 static void attempt(qr_adversary_miner_t *m, const qr_accel_job_t *job) {
   qr_cpu_kern_t kern;
-  qr_adversary_skip_kernels(&m->memo, m->kern, &kern);
   memcpy(m->model, job->model_in, m->net.model_sz);
-  for (uint32_t k = 0; k < job->step_cnt; k++) step(m, job, k, &kern);
+  for (uint32_t k = 0; k < job->step_cnt; k++) {
+    qr_adversary_skip_kernels(&m->memo, m->kern, &kern);
+    step(m, job, k, &kern);
+  }
   memcpy(job->model_out, m->model, m->net.model_sz);
 }
 
@@ -128,6 +130,7 @@ static void removed(const qr_adversary_miner_t *m, char *out, size_t out_sz) {
 }
 
 __attribute__((visibility("default"))) const qr_adversary_t qr_adversary = {
+    .sz = sizeof(qr_adversary_t),
     .tricks = qr_adversary_tricks,
     .make_model = qr_adversary_make_model,
     .open = open_miner,
@@ -136,4 +139,5 @@ __attribute__((visibility("default"))) const qr_adversary_t qr_adversary = {
     .attempt = attempt,
     .removed = removed,
     .multiply = qr_adversary_multiply,
+    .strassen = qr_adversary_strassen,
 };

@@ -1,18 +1,27 @@
 /* A branch that a test grows block by block beside a rig: honest blocks, and blocks that follow
-   honestly from one that a forger changed. Needs parameters with target_window 1: the target is the
-   newest model then. Equal calls give equal blocks. */
+   honestly from one that a forger changed. Equal calls give equal blocks. */
 #ifndef TEST_SIM_BRANCH_H
 #define TEST_SIM_BRANCH_H
 
 #include "sim/rig.h"
 
+#define BRANCH_MAX_CNT 64u
+
+typedef struct {
+  uint32_t reward;
+  uint64_t td_abs_sum;
+  bool eligible;
+  qr_model_obj_t *model; /* the outgoing one */
+} branch_block_t;
+
 typedef struct {
   qr_task_genesis_t genesis;
   qr_segment_obj_t *segments[QR_VIEW_SEGMENT_MAX_CNT]; /* the replay window, oldest first */
   uint32_t segment_cnt;
-  qr_model_obj_t *model; /* the newest */
+  qr_model_obj_t *line; /* what the miner goes on from */
   qr_hash_t replay_root;
-  uint64_t block_cnt;
+  uint32_t block_cnt;
+  branch_block_t blocks[BRANCH_MAX_CNT];
 } branch_task_t;
 
 typedef struct {
@@ -26,7 +35,6 @@ typedef struct {
 static inline void branch_init(branch_t *b, rig_t *r) {
   const qr_chain_cfg_t *c = &r->w->chain;
   memset(b, 0, sizeof *b);
-  assert_int_equal(c->p.target_window, 1);
   b->r = r;
   b->parent = qr_genesis_hash(c);
   b->ledger = qr_ledger_init();
@@ -38,7 +46,7 @@ static inline void branch_init(branch_t *b, rig_t *r) {
     t->segment_cnt = t->genesis.segment_cnt;
     for (uint32_t k = 0; k < t->segment_cnt; k++)
       t->segments[k] = qr_pool_ref(t->genesis.segments[k]);
-    t->model = qr_pool_ref(t->genesis.model);
+    t->line = qr_pool_ref(t->genesis.model);
     t->replay_root = t->genesis.replay_root;
   }
 }
@@ -47,14 +55,38 @@ static inline void branch_fini(branch_t *b) {
   for (uint32_t i = 0; i < b->r->w->chain.p.task_cnt; i++) {
     branch_task_t *t = &b->tasks[i];
     for (uint32_t k = 0; k < t->segment_cnt; k++) qr_pool_unref(t->segments[k]);
-    qr_pool_unref(t->model);
+    for (uint32_t k = 0; k < t->block_cnt; k++) qr_pool_unref(t->blocks[k].model);
+    qr_pool_unref(t->line);
     qr_task_genesis_fini(&t->genesis);
   }
   qr_ledger_fini(b->ledger);
 }
 
-/* What f, honest or not, adds to the branch. */
-static inline void branch_grow(branch_t *b, const forged_t *f, qr_model_obj_t *model) {
+/* By the words of the protocol: of the last target_window blocks of the task the eligible one with
+   the highest R, the later on ties; the newest if none is eligible; and genesis before there is
+   any. */
+static inline const qr_model_obj_t *branch_target(const branch_t *b, const branch_task_t *t) {
+  uint32_t window = b->r->w->chain.p.target_window;
+  const branch_block_t *best = NULL;
+  for (uint32_t i = t->block_cnt > window ? t->block_cnt - window : 0; i < t->block_cnt; i++) {
+    const branch_block_t *k = &t->blocks[i];
+    if (k->eligible && (!best || k->reward >= best->reward)) best = k;
+  }
+  if (best) return best->model;
+  return t->block_cnt ? t->blocks[t->block_cnt - 1].model : t->genesis.model;
+}
+
+static inline bool branch_eligible(const branch_t *b, const branch_task_t *t, uint64_t td_abs_sum) {
+  uint32_t window = b->r->w->chain.p.target_window;
+  for (uint32_t i = t->block_cnt; i-- > 0 && t->block_cnt - i <= window;) {
+    if (t->blocks[i].eligible) return td_abs_sum <= 2 * t->blocks[i].td_abs_sum;
+  }
+  return true;
+}
+
+/* What f, honest or not, adds to the branch. Takes model. */
+static inline void branch_grow(branch_t *b, const forged_t *f, qr_model_obj_t *model,
+                               uint64_t td_abs_sum) {
   const qr_params_t *p = &b->r->w->chain.p;
   branch_task_t *t = &b->tasks[f->header.task];
   qr_segment_obj_t *s = qr_objects_segment(&b->r->objects, f->header.task);
@@ -66,10 +98,12 @@ static inline void branch_grow(branch_t *b, const forged_t *f, qr_model_obj_t *m
     memmove(t->segments, t->segments + 1, --t->segment_cnt * sizeof t->segments[0]);
   }
   t->segments[t->segment_cnt++] = s;
-  qr_pool_unref(t->model);
-  t->model = model;
+  qr_pool_unref(t->line);
+  t->line = qr_pool_ref(model);
   t->replay_root = f->header.replay_root;
-  t->block_cnt++;
+  assert_true(t->block_cnt < BRANCH_MAX_CNT);
+  bool eligible = branch_eligible(b, t, td_abs_sum);
+  t->blocks[t->block_cnt++] = (branch_block_t){f->header.reward, td_abs_sum, eligible, model};
   static qr_ledger_undo_t undo;
   qr_body_t body = body_of(f);
   assert_int_equal(qr_ledger_connect(b->ledger, p, &f->header, &body, &undo), 0);
@@ -90,7 +124,7 @@ static inline void branch_prefix(branch_t *b, const forged_t *f, qr_header_t *h)
                      .task = qr_params_task_of(&c->p, b->height + 1),
                      .tx_root = qr_body_tx_root(&body),
                      .state_root = qr_ledger_root(b->ledger)};
-  h->model_in = b->tasks[h->task].model->root;
+  h->model_in = b->tasks[h->task].line->root;
 }
 
 /* The next block, mined as a node does it, then changed by forge (NULL: left as it is). */
@@ -111,12 +145,12 @@ static inline void branch_mine(branch_t *b, forged_t *f, void (*forge)(forged_t 
   v.parent = b->parent;
   v.segment_cnt = t->segment_cnt;
   memcpy(v.segments, t->segments, t->segment_cnt * sizeof t->segments[0]);
-  v.target = t->model;
+  v.target = (qr_model_obj_t *)(uintptr_t)branch_target(b, t);
   v.replay_root = t->replay_root;
   job.mode = QR_EXEC_MINE;
   job.task = prefix.task;
   job.view = &v;
-  job.model_in = t->model->bytes;
+  job.model_in = t->line->bytes;
   job.model_out = out->bytes;
   job.segment = qr_objects_segment(&b->r->objects, prefix.task);
   for (uint64_t nonce = 0; nonce < 100 && !job.won; nonce++) {
@@ -128,8 +162,8 @@ static inline void branch_mine(branch_t *b, forged_t *f, void (*forge)(forged_t 
   }
   assert_true(job.won);
   f->header = job.header;
-  f->model_sz = t->model->sz;
-  memcpy(f->model, t->model->bytes, f->model_sz);
+  f->model_sz = t->line->sz;
+  memcpy(f->model, t->line->bytes, f->model_sz);
   f->step_cnt = c->p.step_cnt;
   f->action_cnt = c->p.segment_rows;
   memcpy(f->trace, job.trace, sizeof f->trace);
@@ -137,7 +171,7 @@ static inline void branch_mine(branch_t *b, forged_t *f, void (*forge)(forged_t 
   qr_pool_unref(job.segment);
   if (forge) forge(f);
   out->root = f->header.model_out;
-  branch_grow(b, f, out);
+  branch_grow(b, f, out, job.facts.td_abs_sum);
 }
 
 #endif

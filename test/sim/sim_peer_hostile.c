@@ -387,6 +387,49 @@ static void test_tx_flood(void **state) {
   end(true);
 }
 
+/* Asks for one model after the other, as fast as it is told that they are not there; the number of
+   answers. */
+static uint32_t ask_models(uint64_t ms) {
+  static const qr_hash_t hash = {{9}};
+  const qr_msg_t ask = {.type = QR_MSG_GET_MODEL, .get_model = {hash, hash}};
+  uint32_t cnt = 0;
+  qr_msg_t m;
+  foe_msg(&ask);
+  foe_msg(&ask);
+  for (uint64_t i = 0; i < ms; i++) {
+    run(1);
+    while (foe_next(&m)) {
+      if (m.type != QR_MSG_NOT_FOUND) continue;
+      cnt++;
+      foe_msg(&ask);
+    }
+  }
+  return cnt;
+}
+
+/* Models are large: who wants many gets them at a pace that leaves time for others, and coming
+   again with a clean record gains nothing beyond what all peers together may have. */
+static void test_model_greed(void **state) {
+  (void)state;
+  begin(135);
+  foe_join(0, 0);
+  assert_in_range(ask_models(2000), 140, 152);
+  run(1000); /* all have their credit again */
+  uint64_t from = sim.now;
+  uint32_t cnt = 0;
+  for (int i = 0; i < 10; i++) {
+    qr_link_mem_ops.disconnect(foe.link, foe.conn);
+    run(20);
+    foe_join(0, 0);
+    cnt += ask_models(200);
+  }
+  uint64_t most = 100 + (sim.now - from) * 100 / 1000000000u;
+  assert_in_range(cnt, most / 2, most + 2);
+  foe_send(QR_LINK_CONTROL, "\xff\xff\xff\xff\xff", 5);
+  run(20);
+  end(true);
+}
+
 /* Claims more, gives hashes, then trickles or gives hashes that lead nowhere. */
 static void test_false_chain(void **state) {
   (void)state;
@@ -446,6 +489,7 @@ int main(void) {
       cmocka_unit_test(test_invalid_and_gone), cmocka_unit_test(test_spoiled_body),
       cmocka_unit_test(test_floods),           cmocka_unit_test(test_tx_flood),
       cmocka_unit_test(test_false_chain),      cmocka_unit_test(test_reads_nothing),
+      cmocka_unit_test(test_model_greed),
   };
   return cmocka_run_group_tests(tests, sim_setup, NULL);
 }

@@ -508,8 +508,8 @@ static uint64_t digest_by_definition(const int32_t *x, uint32_t m, uint32_t n, u
                              (uint64_t)qr_ars_word(&pr, 2 * (i >> 3) + 1) << 32) |
                             1;
     for (uint32_t j = 0; j < n; j += 2) {
-      uint32_t a = (uint32_t)x[i * n + j] + qr_ars_word(&pk, n * (i & 7) + j);
-      uint32_t b = (uint32_t)x[i * n + j + 1] + qr_ars_word(&pk, n * (i & 7) + j + 1);
+      uint32_t a = (uint32_t)x[i * n + j] ^ qr_ars_word(&pk, n * (i & 7) + j);
+      uint32_t b = (uint32_t)x[i * n + j + 1] ^ qr_ars_word(&pk, n * (i & 7) + j + 1);
       sum += (uint64_t)a * b;
     }
     d += rho * sum;

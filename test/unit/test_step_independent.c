@@ -202,8 +202,8 @@ static void digest(ind_t *t, const int64_t *x, int m, int n) {
     uint64_t row = 0;
     for (int j = 0; j < n; j += 2) {
       int w = n * (i & 7) + j;
-      uint32_t a = (uint32_t)x[i * n + j] + draw(t, QR_STREAM_DIGEST_K, slot, w);
-      uint32_t b = (uint32_t)x[i * n + j + 1] + draw(t, QR_STREAM_DIGEST_K, slot, w + 1);
+      uint32_t a = (uint32_t)x[i * n + j] ^ draw(t, QR_STREAM_DIGEST_K, slot, w);
+      uint32_t b = (uint32_t)x[i * n + j + 1] ^ draw(t, QR_STREAM_DIGEST_K, slot, w + 1);
       row += (uint64_t)a * b;
     }
     int grp = i >> 3;

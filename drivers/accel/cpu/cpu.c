@@ -195,13 +195,19 @@ static bool attempt_step(qr_accel_queue_t *q, slot_t *s) {
   return ++job->steps_done == job->step_cnt;
 }
 
+static bool is_packed(const qr_accel_queue_t *q, const qr_accel_job_t *job) {
+  return job->model_tag && job->model_tag == q->packed_tag && job->prog == q->packed_prog;
+}
+
 static bool forward_rows(qr_accel_queue_t *q, slot_t *s) {
   qr_accel_job_t *job = s->job;
   const loaded_t *p = &q->a->progs[job->prog];
   qr_cpu_forward_t f = {q->a->kern, &p->plan, &q->mem};
   uint32_t left = job->row_cnt - s->rows_done;
-  if (!s->started) qr_cpu_forward_pack(&f, job->model_in);
+  if (!s->started && !is_packed(q, job)) qr_cpu_forward_pack(&f, job->model_in);
   s->started = true;
+  q->packed_tag = job->model_tag;
+  q->packed_prog = job->prog;
   for (uint32_t end = s->rows_done + (left < ROWS_PER_POLL ? left : ROWS_PER_POLL);
        s->rows_done < end;) {
     uint32_t rows = end - s->rows_done < p->plan.fwd_rows ? end - s->rows_done : p->plan.fwd_rows;

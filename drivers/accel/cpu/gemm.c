@@ -31,8 +31,8 @@ bool qr_cpu_gemm_check(const qr_step_op_t *op) {
 }
 
 void qr_cpu_gemm_need(qr_cpu_sizes_t *z) {
-  z->gemm_a = BLOCK_M * BLOCK_K;
-  z->gemm_b = BLOCK_N * BLOCK_K;
+  z->gemm_a = qr_cpu_panels_sz(K4, BLOCK_M);
+  z->gemm_b = qr_cpu_panels_sz(K4, BLOCK_N);
   z->gemm_rows = BLOCK_K * (BLOCK_M > BLOCK_N ? BLOCK_M : BLOCK_N);
   z->gemm_init = BLOCK_N;
   z->gemm_c = BLOCK_M * BLOCK_N;
@@ -42,7 +42,7 @@ void qr_cpu_gemm_tables(qr_cpu_gemm_tables_t *t) {
   _Static_assert(BLOCK_M == sizeof t->row / 4 && K4 == sizeof t->step / 4, "tables of a block");
   for (uint32_t i = 0; i < BLOCK_M; i++) {
     t->row[i] = i * BLOCK_K;
-    t->trans_row[i] = i / QR_CPU_PANEL * K4 * 64 + i % QR_CPU_PANEL * 4;
+    t->trans_row[i] = i / QR_CPU_PANEL * (uint32_t)qr_cpu_panel_sz(K4) + i % QR_CPU_PANEL * 4;
   }
   for (uint32_t g = 0; g < K4; g++) {
     t->step[g] = 4 * g;
@@ -88,7 +88,7 @@ static void pack_a(const qr_cpu_gemm_job_t *j, uint32_t m, uint32_t rows, uint32
   bool conv = j->op->flags & QR_GEMM_A_CONV;
   if (j->op->flags & QR_GEMM_A_TRANS) {
     stored_block(j->op, j->a, conv, j->op->m, k, ks, m, rows, j->mem->gemm_rows, BLOCK_M);
-    j->kern->pack(j->mem->gemm_a, (size_t)K4 * 64, j->mem->gemm_rows, (ks + 3) / 4,
+    j->kern->pack(j->mem->gemm_a, qr_cpu_panel_sz(K4), j->mem->gemm_rows, (ks + 3) / 4,
                   whole(rows, QR_CPU_PANEL), 4 * BLOCK_M, BLOCK_M, 64);
   } else {
     stored_block(j->op, j->a, conv, j->op->k, m, rows, k, ks, j->mem->gemm_rows, BLOCK_K);
@@ -101,16 +101,18 @@ static void pack_a(const qr_cpu_gemm_job_t *j, uint32_t m, uint32_t rows, uint32
 /* Panels of the block of B at (k, n), and their start values. */
 static void pack_b(const qr_cpu_gemm_job_t *j, uint32_t n, uint32_t cols, uint32_t k, uint32_t ks) {
   uint32_t k4 = (ks + 3) / 4, n16 = whole(cols, QR_CPU_PANEL);
+  size_t panel_sz = qr_cpu_panel_sz(k4);
   int8_t *rows = j->mem->gemm_rows;
   if (j->op->flags & QR_GEMM_B_TRANS) {
     stored_block(j->op, j->b, false, j->op->k, n, cols, k, ks, rows, BLOCK_K);
     memset(rows + (size_t)whole(cols, 8) * BLOCK_K, 0, (size_t)(n16 - whole(cols, 8)) * BLOCK_K);
-    j->kern->pack_trans(j->mem->gemm_b, rows, k4, n16, BLOCK_K);
+    j->kern->pack_trans(j->mem->gemm_b, panel_sz, rows, k4, n16, BLOCK_K);
   } else {
     stored_block(j->op, j->b, false, j->op->n, k, ks, n, cols, rows, BLOCK_N);
-    j->kern->pack(j->mem->gemm_b, (size_t)k4 * 64, rows, k4, n16, 4 * BLOCK_N, BLOCK_N, 0);
+    j->kern->pack(j->mem->gemm_b, panel_sz, rows, k4, n16, 4 * BLOCK_N, BLOCK_N, 0);
   }
-  j->kern->sums(j->mem->gemm_init, j->mem->gemm_b, k4, n16);
+  memset(j->mem->gemm_init, 0, n16 * sizeof *j->mem->gemm_init);
+  j->kern->sums(j->mem->gemm_init, j->mem->gemm_b, panel_sz, k4, n16);
 }
 
 /* A block of the product; whole tiles go straight to C. */
@@ -126,6 +128,7 @@ static void multiply(const qr_cpu_gemm_job_t *j, uint32_t m, uint32_t rows, uint
                      .row = trans ? j->tables->trans_row : j->tables->row,
                      .step = trans ? j->tables->trans_step : j->tables->step,
                      .b = j->mem->gemm_b,
+                     .panel_sz = qr_cpu_panel_sz(k4),
                      .init = j->mem->gemm_init,
                      .c = direct ? to : j->mem->gemm_c,
                      .ldc = direct ? j->op->n : BLOCK_N,

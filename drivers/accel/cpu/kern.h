@@ -30,11 +30,21 @@ typedef struct {
   uint32_t m, n, k4; /* k4: groups of four k */
   const int8_t *a;
   const uint32_t *row, *step; /* [m], [k4] */
-  const int8_t *b;            /* panels, k4 * 64 bytes each */
-  const int32_t *init;        /* [n] */
+  const int8_t *b;            /* panels, panel_sz bytes apart */
+  size_t panel_sz;
+  const int32_t *init; /* [n] */
   int32_t *c;
+  /* C's row i is at c + c_row[i], or at c + i * ldc if c_row is NULL. */
+  const uint32_t *c_row;
   size_t ldc;
   bool add; /* C += the product, else C = */
+  /* If key is not NULL, *digest grows by what the product, before it is added, adds to a digest: as
+     qr_cpu_kern_t.digest with these keys and factors, which are those of C's first row and column.
+   */
+  const uint32_t *key;
+  size_t ldk;
+  const uint64_t *rho;
+  uint64_t *digest;
 } qr_cpu_gemm_t;
 
 /* Dither of magnitude d; the result gets plus (0, or 64 for an A). d = 0 is a plain copy, without
@@ -45,20 +55,20 @@ typedef struct {
   bool bounded; /* the source lies in [-64 + d, 63 - d] already */
 } qr_cpu_dither_t;
 
+/* A padded image, as convolutions read it: pixel x of line y is at (y + 1) * pitch + lead +
+   x * pixel. Around the lines lies what is opposite on the torus: always to the left and above, to
+   the right and below where it is read. Lines begin where a cache's lines do. */
+typedef struct {
+  uint32_t h, w, pixel; /* pixel: bytes, a multiple of 8 */
+  uint32_t pitch, lead;
+  bool right, below;
+} qr_cpu_image_t;
+
 /* Where rows of a strip of E become e7. */
 typedef struct {
   int shift;     /* 0..24 */
   int8_t lo, hi; /* bounds of what is stored; the sums are of [-64, 63] */
 } qr_cpu_round_t;
-
-/* Gathers what a convolution's errors scatter: element (p, c) of a sample is the sum over cnt[p]
-   places of src[at[9 * p + t] + c]. */
-typedef struct {
-  uint32_t pos_cnt, ch; /* positions of an image; channels, a multiple of 16 */
-  size_t src_sz;        /* elements of one sample's rows */
-  const uint8_t *cnt;   /* [pos_cnt], at most 9 */
-  const uint32_t *at;   /* [pos_cnt][9] */
-} qr_cpu_gather_t;
 
 typedef struct {
   const char *name;
@@ -80,30 +90,40 @@ typedef struct {
   void (*pack)(int8_t *dst, size_t panel_sz, const int8_t *src, uint32_t groups, uint32_t n,
                size_t group, size_t row, int8_t plus);
   /* Panels of B stored [n][4 * k4], rows ld apart; n is a multiple of 16. */
-  void (*pack_trans)(int8_t *dst, const int8_t *src, uint32_t k4, uint32_t n, size_t ld);
-  /* init[j] = -64 * (sum of column j of panels); n is a multiple of 16. */
-  void (*sums)(int32_t *init, const int8_t *panels, uint32_t k4, uint32_t n);
-  /* dst[i][r] = src[r * stride + i] + 64, r = 0..3, i < cnt: four samples side by side; cnt is a
-     multiple of 8. */
-  void (*interleave)(int8_t *dst, const int8_t *src, size_t stride, uint32_t cnt);
+  void (*pack_trans)(int8_t *dst, size_t panel_sz, const int8_t *src, uint32_t k4, uint32_t n,
+                     size_t ld);
+  /* init[j] -= 64 * (sum of column j of some groups of panels); n is a multiple of 16. */
+  void (*sums)(int32_t *init, const int8_t *panels, size_t panel_sz, uint32_t groups, uint32_t n);
+  /* The padded image of a sample [h][w][pixel]. */
+  void (*image)(int8_t *dst, const int8_t *src, const qr_cpu_image_t *g);
+  /* The same of four samples, stride apart, side by side: [h][w][pixel / 4][4], each byte plus 64.
+   */
+  void (*image4)(int8_t *dst, const int8_t *src, size_t stride, const qr_cpu_image_t *g);
 
   /* m is a multiple of QR_CPU_TILE, n of QR_CPU_PANEL. */
   void (*gemm)(const qr_cpu_gemm_t *g);
 
+  /* Products of a layer of few outputs, all operands signed. c[i][j] = row i of a [rows][k] times
+     row j of b [n][k]; k is a multiple of 16. */
+  void (*thin)(int32_t *c, const int8_t *a, const int8_t *b, uint32_t rows, uint32_t n, uint32_t k);
+  /* e[i][j] = row i of a [rows][4 * k4] times row j of b [cols][4 * k4], >> 3 where x is negative.
+     Returns the OR of all |e|. cols is a multiple of 16. */
+  uint32_t (*thin_back)(int32_t *e, const int8_t *a, const int8_t *b, const int8_t *x,
+                        uint32_t rows, uint32_t cols, uint32_t k4);
+
   /* Sum over bands b of rho[b] times the sum over rows and even columns of the band; the key word
-     of element (i, j) is key[(i % 8) * ldk + j]. rows is a multiple of 8, cols of 8. */
+     of element (i, j) is key[(i % 8) * ldk + j]. rows is a multiple of 8, cols of 16. */
   uint64_t (*digest)(const int32_t *x, size_t ldx, uint32_t rows, uint32_t cols,
                      const uint32_t *key, size_t ldk, const uint64_t *rho);
   /* dst = clip(half(leaky(c + bias[col]), shift), lo, hi) + plus; |c + bias| + 2^shift < 2^31,
-     shift in 1..24; bias at the accumulator's scale. cols is a multiple of 16. */
+     shift in 1..24; bias at the accumulator's scale. rows is a multiple of 4, cols of 16. */
   void (*act)(int8_t *dst, size_t ldd, const int32_t *c, size_t ldc, const int32_t *bias,
               uint32_t rows, uint32_t cols, int shift, int8_t lo, int8_t hi, int8_t plus);
-  /* e = c, >> 3 where x is negative. Returns the OR of all |e|. cols is a multiple of 16. */
+  /* e = c, >> 3 where x is negative; e may be c. Returns the OR of all |e|. cols is a multiple
+   * of 16.
+   */
   uint32_t (*mask)(int32_t *e, size_t lde, const int32_t *c, size_t ldc, const int8_t *x,
                    size_t ldx, uint32_t rows, uint32_t cols);
-  /* As mask, of samples that are gathered: e and x are [samples][pos_cnt][ch]. */
-  uint32_t (*gather)(int32_t *e, const int32_t *src, const int8_t *x, uint32_t samples,
-                     const qr_cpu_gather_t *g);
   /* Rows of e, whose first element is element at of its tensor (a multiple of 64):
      v = clip(SR(e, shift, byte), -64, 63); sum[col] += v; dst = clip(v, lo, hi). Any n. */
   void (*round)(int8_t *dst, int32_t *sum, const int32_t *e, size_t at, uint32_t rows, uint32_t n,
@@ -129,9 +149,12 @@ QR_CPU_KERNELS(QR_CPU_KERNEL_DECLARE)
 /* The same as an array, NULL-terminated. */
 extern const qr_cpu_kern_t *const qr_cpu_kernels[];
 
-/* Bytes of the panels of a k by n matrix, k in groups of four. */
-static inline size_t qr_cpu_panels_sz(uint32_t k4, uint32_t n) {
-  return qr_align_up(n, QR_CPU_PANEL) * k4 * 4;
+/* Bytes from panel to panel: an odd number of lines, so that panels which are written side by side
+   do not meet in one set of a cache. */
+static inline size_t qr_cpu_panel_sz(uint32_t k4) { return ((size_t)k4 | 1) * 64; }
+
+static inline size_t qr_cpu_panels_sz(uint32_t k4, size_t n) {
+  return (n + QR_CPU_PANEL - 1) / QR_CPU_PANEL * qr_cpu_panel_sz(k4);
 }
 
 #endif

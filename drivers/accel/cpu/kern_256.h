@@ -117,6 +117,10 @@ static void interleave(int8_t *dst, const int8_t *src, size_t stride, uint32_t c
   plain_interleave(dst + 4 * i, src + i, stride, cnt - i);
 }
 
+static void image4(int8_t *dst, const int8_t *src, size_t stride, const qr_cpu_image_t *g) {
+  plain_image4_by(interleave, dst, src, stride, g);
+}
+
 /* Eight groups of eight columns: a matrix of 32-bit numbers turned about. */
 static inline void transpose8(int8_t *dst, const int8_t *src, size_t ld) {
   __m256i r[8], t[8];
@@ -137,14 +141,15 @@ static inline void transpose8(int8_t *dst, const int8_t *src, size_t ld) {
   }
 }
 
-static void pack_trans(int8_t *dst, const int8_t *src, uint32_t k4, uint32_t n, size_t ld) {
-  for (uint32_t j = 0; j < n; j += QR_CPU_PANEL, src += QR_CPU_PANEL * ld, dst += k4 * (size_t)64) {
+static void pack_trans(int8_t *dst, size_t panel_sz, const int8_t *src, uint32_t k4, uint32_t n,
+                       size_t ld) {
+  for (uint32_t j = 0; j < n; j += QR_CPU_PANEL, src += QR_CPU_PANEL * ld, dst += panel_sz) {
     uint32_t g = 0;
     for (; k4 - g >= 8; g += 8) {
       transpose8(dst + g * 64, src + 4 * g, ld);
       transpose8(dst + g * 64 + 32, src + 8 * ld + 4 * g, ld);
     }
-    if (g < k4) plain_pack_trans(dst + g * 64, src + 4 * g, k4 - g, QR_CPU_PANEL, ld);
+    if (g < k4) plain_pack_trans(dst + g * 64, 0, src + 4 * g, k4 - g, QR_CPU_PANEL, ld);
   }
 }
 
@@ -154,12 +159,13 @@ static inline __m256i sums8(const int8_t *b, __m256i sum) {
   return _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, _mm256_set1_epi16(-1)));
 }
 
-static void sums(int32_t *init, const int8_t *panels, uint32_t k4, uint32_t n) {
-  for (uint32_t j = 0; j < n; j += QR_CPU_PANEL) {
-    __m256i x = _mm256_setzero_si256(), y = x;
-    for (uint32_t g = 0; g < k4; g++, panels += 64) {
-      x = sums8(panels, x);
-      y = sums8(panels + 32, y);
+static void sums(int32_t *init, const int8_t *panels, size_t panel_sz, uint32_t groups,
+                 uint32_t n) {
+  for (uint32_t j = 0; j < n; j += QR_CPU_PANEL, panels += panel_sz) {
+    __m256i x = load(init + j), y = load(init + j + 8);
+    for (uint32_t g = 0; g < groups; g++) {
+      x = sums8(panels + g * (size_t)64, x);
+      y = sums8(panels + g * (size_t)64 + 32, y);
     }
     store(init + j, x);
     store(init + j + 8, y);
@@ -176,7 +182,7 @@ ALWAYS_INLINE void tile(const qr_cpu_gemm_t *g, uint32_t row, uint32_t col, cons
     x[i] = load(g->init + col);
     y[i] = load(g->init + col + 8);
   }
-  dots(x, y, a, g->step, g->b + (size_t)col * g->k4 * 4, g->k4, rows);
+  dots(x, y, a, g->step, g->b + col / QR_CPU_PANEL * g->panel_sz, g->k4, rows);
   UNROLL_ALL for (uint32_t i = 0; i < rows; i++, c += g->ldc) {
     store(c, g->add ? _mm256_add_epi32(load(c), x[i]) : x[i]);
     store(c + 8, g->add ? _mm256_add_epi32(load(c + 8), y[i]) : y[i]);
@@ -189,7 +195,7 @@ static inline uint64_t digest_band(const int32_t *x, size_t ldx, uint32_t cols, 
   __m256i sum = _mm256_setzero_si256();
   for (uint32_t r = 0; r < QR_CPU_TILE; r++, x += ldx, key += ldk) {
     for (uint32_t j = 0; j < cols; j += 8) {
-      __m256i t = _mm256_add_epi32(load(x + j), load(key + j));
+      __m256i t = _mm256_xor_si256(load(x + j), load(key + j));
       sum = _mm256_add_epi64(sum, _mm256_mul_epu32(t, _mm256_srli_epi64(t, 32)));
     }
   }
@@ -243,26 +249,54 @@ static uint32_t mask(int32_t *e, size_t lde, const int32_t *c, size_t ldc, const
   return or_lanes(all);
 }
 
-static uint32_t gather(int32_t *e, const int32_t *src, const int8_t *x, uint32_t samples,
-                       const qr_cpu_gather_t *g) {
-  __m256i all = _mm256_setzero_si256();
-  for (uint32_t b = 0; b < samples; b++, src += g->src_sz) {
-    for (uint32_t p = 0; p < g->pos_cnt; p++) {
-      for (uint32_t ch = 0; ch < g->ch; ch += 16, e += 16, x += 16) {
-        __m256i v = _mm256_setzero_si256(), w = v;
-        for (uint32_t t = 0; t < g->cnt[p]; t++) {
-          const int32_t *s = src + g->at[9 * p + t] + ch;
-          v = _mm256_add_epi32(v, load(s));
-          w = _mm256_add_epi32(w, load(s + 8));
-        }
-        v = leak8(v, x);
-        w = leak8(w, x + 8);
-        store(e, v);
-        store(e + 8, w);
-        all = _mm256_or_si256(all, _mm256_or_si256(_mm256_abs_epi32(v), _mm256_abs_epi32(w)));
+/* Eight lanes in one. */
+static inline int32_t total8(__m256i v) {
+  int32_t lane[8], sum = 0;
+  store(lane, v);
+  for (uint32_t i = 0; i < 8; i++) sum += lane[i];
+  return sum;
+}
+
+static void thin(int32_t *c, const int8_t *a, const int8_t *b, uint32_t rows, uint32_t n,
+                 uint32_t k) {
+  for (uint32_t i = 0; i < rows; i++, a += k) {
+    for (uint32_t j = 0; j < n; j++) {
+      const int8_t *w = b + j * (size_t)k;
+      __m256i sum = _mm256_setzero_si256();
+      for (uint32_t q = 0; q < k; q += 16) {
+        __m256i p = _mm256_cvtepi8_epi16(load128(a + q)), r = _mm256_cvtepi8_epi16(load128(w + q));
+        sum = _mm256_add_epi32(sum, _mm256_madd_epi16(p, r));
       }
+      c[i * n + j] = total8(sum);
     }
   }
+}
+
+/* One group of k by sixteen columns, whose weights stay in registers. The unsigned factor that the
+   instruction wants is the error's magnitude; its sign goes over to the weights. */
+static inline __m256i thin_back16(int32_t *e, const int8_t *a, const int8_t *b, const int8_t *x,
+                                  uint32_t rows, uint32_t cols) {
+  const __m256i one = _mm256_set1_epi16(1), p = load(b), q = load(b + 32);
+  __m256i all = _mm256_setzero_si256();
+  for (uint32_t i = 0; i < rows; i++, a += 4, e += cols, x += cols) {
+    __m256i v = load_a(a), m = _mm256_abs_epi8(v);
+    __m256i s = _mm256_madd_epi16(_mm256_maddubs_epi16(m, _mm256_sign_epi8(p, v)), one),
+            t = _mm256_madd_epi16(_mm256_maddubs_epi16(m, _mm256_sign_epi8(q, v)), one);
+    s = leak8(s, x);
+    t = leak8(t, x + 8);
+    store(e, s);
+    store(e + 8, t);
+    all = _mm256_or_si256(all, _mm256_or_si256(_mm256_abs_epi32(s), _mm256_abs_epi32(t)));
+  }
+  return all;
+}
+
+static uint32_t thin_back(int32_t *e, const int8_t *a, const int8_t *b, const int8_t *x,
+                          uint32_t rows, uint32_t cols, uint32_t k4) {
+  if (k4 > 1) return plain_thin_back(e, a, b, x, rows, cols, k4);
+  __m256i all = _mm256_setzero_si256();
+  for (uint32_t j = 0; j < cols; j += 16)
+    all = _mm256_or_si256(all, thin_back16(e + j, a, b + 4 * (size_t)j, x + j, rows, cols));
   return or_lanes(all);
 }
 
@@ -339,7 +373,10 @@ static void update(int16_t *w, size_t ldw, const int32_t *g, size_t ldg, const u
     plain_update(w + whole, ldw, g + whole, ldg, r + whole, ldr, rows, cols - whole, shift, most);
 }
 
+static void product(const qr_cpu_gemm_t *g) { plain_product_by(gemm, digest, g); }
+
 #define KERN_ENTRIES                                                                               \
   .supported = supported, .draw = draw, .w7 = plain_w7, .dither = dither, .pack = pack,            \
-  .pack_trans = pack_trans, .sums = sums, .interleave = interleave, .gemm = gemm,                  \
-  .digest = digest, .act = act, .mask = mask, .gather = gather, .round = round_e, .update = update
+  .pack_trans = pack_trans, .sums = sums, .image = plain_image, .image4 = image4, .gemm = product, \
+  .thin = thin, .thin_back = thin_back, .digest = digest, .act = act, .mask = mask,                \
+  .round = round_e, .update = update

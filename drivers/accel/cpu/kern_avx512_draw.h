@@ -101,22 +101,46 @@ dither_run(int8_t *dst, const int8_t *src, size_t cnt, bool bounded, const dithe
     dither64(dst + i + 64, src + i + 64, by_high(k->table, b), first64(cnt - i - 64), bounded, k);
 }
 
+/* What each of the sixteen draws adds, in every lane. */
+static inline __m512i dither_table(const qr_cpu_dither_t *d) {
+  __m256i n = _mm256_setr_epi16(-15, -13, -11, -9, -7, -5, -3, -1, 1, 3, 5, 7, 9, 11, 13, 15);
+  __m256i u = _mm256_mullo_epi16(n, _mm256_set1_epi16((int16_t)(2 * d->d + 1)));
+  u = _mm256_srai_epi16(_mm256_add_epi16(u, _mm256_set1_epi16(16)), 5);
+  __m128i b = _mm_packs_epi16(_mm256_castsi256_si128(u), _mm256_extracti128_si256(u, 1));
+  return _mm512_broadcast_i32x4(_mm_add_epi8(b, _mm_set1_epi8(d->plus)));
+}
+
 static void dither(int8_t *dst, const int8_t *src, size_t at, size_t cnt, const qr_cpu_dither_t *d,
                    const qr_ars_t *s) {
   if (!d->d) {
     plain_plus(dst, src, cnt, d->plus);
     return;
   }
-  int8_t u[16];
-  plain_dither_table(u, d);
   const dither_t k = {_mm512_set1_epi8((char)(QR_STEP_I7_MIN + d->d)),
-                      _mm512_set1_epi8((char)(QR_STEP_I7_MAX - d->d)),
-                      _mm512_broadcast_i32x4(_mm_loadu_si128((const __m128i *)u))};
+                      _mm512_set1_epi8((char)(QR_STEP_I7_MAX - d->d)), dither_table(d)};
   ars_t a = ars_begin(s, (uint32_t)(at / QR_CPU_DRAW * 4));
   if (d->bounded)
     dither_run(dst, src, cnt, true, &k, &a);
   else
     dither_run(dst, src, cnt, false, &k, &a);
+}
+
+/* (x + 256) >> 9 in seven bits: the sum saturates where it would leave 16. */
+static inline __m512i w7_of(const int16_t *src) {
+  __m512i v = _mm512_adds_epi16(_mm512_loadu_si512(src), _mm512_set1_epi16(256));
+  return _mm512_mulhi_epi16(v, _mm512_set1_epi16(1 << 7));
+}
+
+static void w7(int8_t *dst, const int16_t *src, size_t cnt, int8_t lo, int8_t hi) {
+  const __m512i in_order = _mm512_setr_epi64(0, 2, 4, 6, 1, 3, 5, 7);
+  size_t i = 0;
+  for (; i + 64 <= cnt; i += 64) {
+    __m512i v = _mm512_packs_epi16(w7_of(src + i), w7_of(src + i + 32));
+    v = _mm512_permutexvar_epi64(in_order, v);
+    v = _mm512_min_epi8(_mm512_max_epi8(v, _mm512_set1_epi8(lo)), _mm512_set1_epi8(hi));
+    _mm512_storeu_si512(dst + i, v);
+  }
+  plain_w7(dst + i, src + i, cnt - i, lo, hi);
 }
 
 #endif

@@ -7,17 +7,12 @@
 #include <immintrin.h>
 
 #include "kern_avx512_draw.h"
+#include "kern_avx512_gemm.h"
 
 static inline __m512i load(const void *p) { return _mm512_loadu_si512(p); }
 
 static inline __mmask16 first16(uint32_t cnt) {
   return (__mmask16)(cnt < 16 ? (1u << cnt) - 1 : 0xffff);
-}
-
-/* Sixteen elements' pairs: (x + k) of the even ones times (x + k) of the odd. */
-static inline __m512i pairs(const int32_t *x, const uint32_t *k) {
-  __m512i t = _mm512_add_epi32(load(x), load(k));
-  return _mm512_mul_epu32(t, _mm512_srli_epi64(t, 32));
 }
 
 static uint64_t digest(const int32_t *x, size_t ldx, uint32_t rows, uint32_t cols,
@@ -27,17 +22,14 @@ static uint64_t digest(const int32_t *x, size_t ldx, uint32_t rows, uint32_t col
     __m512i even = _mm512_setzero_si512(), odd = even;
     for (uint32_t j = 0; j < cols; j += 16) {
       for (uint32_t r = 0; r < 8; r += 2) {
-        even = _mm512_add_epi64(even, pairs(x + r * ldx + j, key + r * ldk + j));
-        odd = _mm512_add_epi64(odd, pairs(x + (r + 1) * ldx + j, key + (r + 1) * ldk + j));
+        even = add_pairs(even, load(x + r * ldx + j), key + r * ldk + j, true);
+        odd = add_pairs(odd, load(x + (r + 1) * ldx + j), key + (r + 1) * ldk + j, false);
       }
     }
     __m512i factor = _mm512_set1_epi64((int64_t)rho[i / 8]);
     total = _mm512_add_epi64(total, _mm512_mullo_epi64(_mm512_add_epi64(even, odd), factor));
   }
-  uint64_t lane[8], sum = 0; /* the intrinsic's sum is of signed numbers, which may not overflow */
-  _mm512_storeu_si512(lane, total);
-  for (uint32_t i = 0; i < 8; i++) sum += lane[i];
-  return sum;
+  return lanes64(total);
 }
 
 /* Four registers of 32 bits as one of bytes, in order, saturating. */
@@ -117,47 +109,63 @@ static void act(int8_t *dst, size_t ldd, const int32_t *c, size_t ldc, const int
   }
 }
 
-static inline uint32_t or_of(__m512i v) { return (uint32_t)_mm512_reduce_or_epi32(v); }
-
-/* e >> 3 where x is negative, which is stored; all gathers the magnitudes. */
-static inline void leak16(int32_t *to, __m512i e, const int8_t *x, __m512i *all) {
-  __mmask16 neg = _mm_movepi8_mask(_mm_loadu_si128((const __m128i *)x));
-  e = _mm512_mask_srai_epi32(e, neg, e, 3);
+/* What is left of errors whose outputs are negative where m has a bit. */
+static inline __m512i leak16(int32_t *to, __m512i e, __mmask16 m) {
+  e = _mm512_mask_srai_epi32(e, m, e, 3);
   _mm512_storeu_si512(to, e);
-  *all = _mm512_or_si512(*all, _mm512_abs_epi32(e));
+  return e;
+}
+
+/* OR of the magnitudes of two registers and all; by two ways, for each has a port of its own. */
+static inline __m512i or_magnitudes(__m512i all, __m512i a, __m512i b) {
+  const __m512i zero = _mm512_setzero_si512();
+  b = _mm512_mask_sub_epi32(b, _mm512_cmpgt_epi32_mask(zero, b), zero, b);
+  return _mm512_ternarylogic_epi32(all, _mm512_abs_epi32(a), b, 0xfe);
+}
+
+static inline __m512i leak64(int32_t *to, const __m512i from[4], const int8_t *x, __m512i all) {
+  __mmask64 m = _mm512_movepi8_mask(load(x));
+  __m512i a = leak16(to, from[0], (__mmask16)m),
+          b = leak16(to + 16, from[1], (__mmask16)_kshiftri_mask64(m, 16)),
+          c = leak16(to + 32, from[2], (__mmask16)_kshiftri_mask64(m, 32)),
+          d = leak16(to + 48, from[3], (__mmask16)_kshiftri_mask64(m, 48));
+  return or_magnitudes(or_magnitudes(all, a, b), c, d);
+}
+
+static inline __m512i leak_few(int32_t *to, __m512i from, const int8_t *x) {
+  return leak16(to, from, _mm_movepi8_mask(_mm_loadu_si128((const __m128i *)x)));
+}
+
+/* Any multiple of 16. */
+static inline __m512i leak_row(int32_t *e, const int32_t *c, const int8_t *x, size_t cnt,
+                               __m512i all) {
+  size_t j = 0;
+  for (; j + 64 <= cnt; j += 64) {
+    const __m512i v[4] = {load(c + j), load(c + j + 16), load(c + j + 32), load(c + j + 48)};
+    all = leak64(e + j, v, x + j, all);
+  }
+  for (; j < cnt; j += 16)
+    all = _mm512_or_si512(all, _mm512_abs_epi32(leak_few(e + j, load(c + j), x + j)));
+  return all;
+}
+
+static inline __m512i leak32(int32_t *to, const int32_t *from, const int8_t *x, __m512i all) {
+  __mmask32 m = _mm256_movepi8_mask(_mm256_loadu_si256((const __m256i *)x));
+  __m512i a = leak16(to, load(from), (__mmask16)m),
+          b = leak16(to + 16, load(from + 16), (__mmask16)_kshiftri_mask32(m, 16));
+  return or_magnitudes(all, a, b);
 }
 
 static uint32_t mask(int32_t *e, size_t lde, const int32_t *c, size_t ldc, const int8_t *x,
                      size_t ldx, uint32_t rows, uint32_t cols) {
   __m512i all = _mm512_setzero_si512();
-  for (uint32_t i = 0; i < rows; i++, e += lde, c += ldc, x += ldx) {
-    for (uint32_t j = 0; j < cols; j += 16) leak16(e + j, load(c + j), x + j, &all);
+  if (lde == cols && ldc == cols && ldx == cols) {
+    all = leak_row(e, c, x, (size_t)rows * cols, all);
+  } else {
+    for (uint32_t i = 0; i < rows; i++, e += lde, c += ldc, x += ldx)
+      all = cols == 32 ? leak32(e, c, x, all) : leak_row(e, c, x, cols, all);
   }
-  return or_of(all);
-}
-
-static inline __attribute__((always_inline)) __m512i gather_of(int32_t *e, const int32_t *src,
-                                                               const int8_t *x, uint32_t samples,
-                                                               const qr_cpu_gather_t *g,
-                                                               uint32_t ch) {
-  __m512i all = _mm512_setzero_si512();
-  for (uint32_t b = 0; b < samples; b++, src += g->src_sz) {
-    for (uint32_t p = 0; p < g->pos_cnt; p++, e += ch, x += ch) {
-      const uint32_t *at = g->at + 9 * p;
-      for (uint32_t j = 0; j < ch; j += 16) {
-        __m512i v = load(src + at[0] + j);
-        for (uint32_t t = 1; t < g->cnt[p]; t++) v = _mm512_add_epi32(v, load(src + at[t] + j));
-        leak16(e + j, v, x + j, &all);
-      }
-    }
-  }
-  return all;
-}
-
-static uint32_t gather(int32_t *e, const int32_t *src, const int8_t *x, uint32_t samples,
-                       const qr_cpu_gather_t *g) {
-  return or_of(g->ch == 32 ? gather_of(e, src, x, samples, g, 32)
-                           : gather_of(e, src, x, samples, g, g->ch));
+  return (uint32_t)_mm512_reduce_or_epi32(all);
 }
 
 #endif

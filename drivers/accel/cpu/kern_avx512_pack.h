@@ -4,7 +4,7 @@
 
 #include <immintrin.h>
 
-#include "kern.h"
+#include "kern_plain.h"
 
 static inline __m128i load16(const int8_t *p) { return _mm_loadu_si128((const __m128i *)p); }
 
@@ -73,9 +73,13 @@ static void interleave(int8_t *dst, const int8_t *src, size_t stride, uint32_t c
   }
 }
 
-/* Sixteen rows of up to four groups as the panel's groups: a transposition of 4 by 4 blocks of
+static void image4(int8_t *dst, const int8_t *src, size_t stride, const qr_cpu_image_t *g) {
+  plain_image4_by(interleave, dst, src, stride, g);
+}
+
+/* Sixteen rows of four groups as the panel's groups: a transposition of 4 by 4 blocks of
    4 by 4 words. Lanes are filled by loads, so that half of it costs no shuffle. */
-static inline void transpose16(int8_t *dst, const int8_t *src, size_t ld, uint32_t groups) {
+static inline void transpose16(int8_t *dst, const int8_t *src, size_t ld) {
   __m512i v[4];
   for (uint32_t i = 0; i < 4; i++) {
     const int8_t *s = src + i * ld;
@@ -88,36 +92,32 @@ static inline void transpose16(int8_t *dst, const int8_t *src, size_t ld, uint32
           c = _mm512_unpacklo_epi32(v[2], v[3]), d = _mm512_unpackhi_epi32(v[2], v[3]);
   __m512i to[4] = {_mm512_unpacklo_epi64(a, c), _mm512_unpackhi_epi64(a, c),
                    _mm512_unpacklo_epi64(b, d), _mm512_unpackhi_epi64(b, d)};
-  for (uint32_t g = 0; g < groups; g++) _mm512_storeu_si512(dst + (size_t)g * 64, to[g]);
+  for (uint32_t g = 0; g < 4; g++) _mm512_storeu_si512(dst + (size_t)g * 64, to[g]);
 }
 
-static void pack_trans(int8_t *dst, const int8_t *src, uint32_t k4, uint32_t n, size_t ld) {
-  for (uint32_t j = 0; j < n; j += QR_CPU_PANEL, src += QR_CPU_PANEL * ld) {
+static void pack_trans(int8_t *dst, size_t panel_sz, const int8_t *src, uint32_t k4, uint32_t n,
+                       size_t ld) {
+  for (uint32_t j = 0; j < n; j += QR_CPU_PANEL, src += QR_CPU_PANEL * ld, dst += panel_sz) {
     uint32_t g = 0;
-    for (; g + 4 <= k4; g += 4, dst += 256) transpose16(dst, src + 4 * (size_t)g, ld, 4);
-    for (; g < k4; g++, dst += 64) {
-      const __m512i rows = _mm512_mullo_epi32(
-          _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15),
-          _mm512_set1_epi32((int)ld));
-      _mm512_storeu_si512(dst, _mm512_i32gather_epi32(rows, src + 4 * (size_t)g, 1));
-    }
+    for (; g + 4 <= k4; g += 4) transpose16(dst + g * (size_t)64, src + 4 * (size_t)g, ld);
+    if (g < k4) plain_pack_trans(dst + g * (size_t)64, 0, src + 4 * (size_t)g, k4 - g, 16, ld);
   }
 }
 
-static void sums(int32_t *init, const int8_t *panels, uint32_t k4, uint32_t n) {
+static void sums(int32_t *init, const int8_t *panels, size_t panel_sz, uint32_t groups,
+                 uint32_t n) {
   const __m512i each = _mm512_set1_epi8(64), zero = _mm512_setzero_si512();
-  for (uint32_t j = 0; j < n; j += QR_CPU_PANEL) {
-    __m512i sum[4] = {zero, zero, zero, zero}; /* hide the latency */
+  for (uint32_t j = 0; j < n; j += QR_CPU_PANEL, panels += panel_sz) {
+    __m512i a = zero, b = zero; /* two chains hide some of the latency */
+    const int8_t *p = panels;
     uint32_t g = 0;
-    for (; g + 4 <= k4; g += 4, panels += 256) {
-      for (uint32_t i = 0; i < 4; i++)
-        sum[i] = _mm512_dpbusd_epi32(sum[i], each, _mm512_loadu_si512(panels + 64 * i));
+    for (; g + 2 <= groups; g += 2, p += 128) {
+      a = _mm512_dpbusd_epi32(a, each, _mm512_loadu_si512(p));
+      b = _mm512_dpbusd_epi32(b, each, _mm512_loadu_si512(p + 64));
     }
-    for (; g < k4; g++, panels += 64)
-      sum[0] = _mm512_dpbusd_epi32(sum[0], each, _mm512_loadu_si512(panels));
-    __m512i all =
-        _mm512_add_epi32(_mm512_add_epi32(sum[0], sum[1]), _mm512_add_epi32(sum[2], sum[3]));
-    _mm512_storeu_si512(init + j, _mm512_sub_epi32(zero, all));
+    if (g < groups) a = _mm512_dpbusd_epi32(a, each, _mm512_loadu_si512(p));
+    a = _mm512_sub_epi32(_mm512_loadu_si512(init + j), _mm512_add_epi32(a, b));
+    _mm512_storeu_si512(init + j, a);
   }
 }
 

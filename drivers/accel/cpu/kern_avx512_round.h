@@ -34,11 +34,6 @@ static inline __m512i as_packed(__m512i b) {
 #endif
 }
 
-/* The element of 64 whose result is 16-bit word w of the two registers. */
-static inline uint32_t element_of(uint32_t w) {
-  return w / 32 * 32 + (w & 4 ? 16 : 0) + w % 32 / 8 * 4 + w % 4;
-}
-
 /* part: 16-bit sums of the columns, as packed. */
 static inline void round64(int8_t *dst, __m512i part[2], const int32_t *e, __m512i draws,
                            bool small, const round_t *k) {
@@ -66,12 +61,20 @@ static inline __attribute__((always_inline)) void round_run(int8_t *dst, __m512i
   }
 }
 
+/* Sixteen columns. */
+static inline void add_words(int32_t *sum, __m256i words) {
+  _mm512_storeu_si512(sum, _mm512_add_epi32(load(sum), _mm512_cvtepi16_epi32(words)));
+}
+
 static void add_parts(int32_t *sum, __m512i (*part)[2], uint32_t period, uint32_t n) {
-  int16_t word[64];
-  for (uint32_t q = 0; q < period; q++) {
-    _mm512_storeu_si512(word, part[q][0]);
-    _mm512_storeu_si512(word + 32, part[q][1]);
-    for (uint32_t w = 0; w < 64; w++) sum[(q * 64 + element_of(w)) % n] += word[w];
+  const __m512i in_order = _mm512_setr_epi64(0, 2, 4, 6, 1, 3, 5, 7);
+  uint32_t col = 0;
+  for (uint32_t i = 0; i < 2 * period; i++) {
+    __m512i v = _mm512_permutexvar_epi64(in_order, part[i / 2][i % 2]);
+    add_words(sum + col, _mm512_castsi512_si256(v));
+    col = col + 16 == n ? 0 : col + 16;
+    add_words(sum + col, _mm512_extracti64x4_epi64(v, 1));
+    col = col + 16 == n ? 0 : col + 16;
   }
 }
 

@@ -2,6 +2,7 @@
 #include "kern_avx512_gemm.h"
 #include "kern_avx512_pack.h"
 #include "kern_avx512_round.h"
+#include "kern_avx512_thin.h"
 
 static bool supported(void);
 
@@ -9,17 +10,19 @@ const qr_cpu_kern_t KERN_TABLE = {
     .name = KERN_NAME,
     .supported = supported,
     .draw = draw,
-    .w7 = plain_w7,
+    .w7 = w7,
     .dither = dither,
     .pack = pack,
     .pack_trans = pack_trans,
     .sums = sums,
-    .interleave = interleave,
+    .image = plain_image,
+    .image4 = image4,
     .gemm = gemm,
+    .thin = thin,
+    .thin_back = thin_back,
     .digest = digest,
     .act = act,
     .mask = mask,
-    .gather = gather,
     .round = round_e,
     .update = update,
 };

@@ -81,12 +81,19 @@ static void interleave(int8_t *dst, const int8_t *src, size_t stride, uint32_t c
   plain_interleave(dst + 4 * i, src + i, stride, cnt - i);
 }
 
-static void sums(int32_t *init, const int8_t *panels, uint32_t k4, uint32_t n) {
-  for (uint32_t j = 0; j < n; j += QR_CPU_PANEL) {
-    int32x4_t sum[4] = {vdupq_n_s32(0), vdupq_n_s32(0), vdupq_n_s32(0), vdupq_n_s32(0)};
-    for (uint32_t g = 0; g < k4; g++, panels += 64) {
+static void image4(int8_t *dst, const int8_t *src, size_t stride, const qr_cpu_image_t *g) {
+  plain_image4_by(interleave, dst, src, stride, g);
+}
+
+static void sums(int32_t *init, const int8_t *panels, size_t panel_sz, uint32_t groups,
+                 uint32_t n) {
+  for (uint32_t j = 0; j < n; j += QR_CPU_PANEL, panels += panel_sz) {
+    const int8_t *p = panels;
+    int32x4_t sum[4];
+    for (uint32_t i = 0; i < 4; i++) sum[i] = vld1q_s32(init + j + 4 * i);
+    for (uint32_t g = 0; g < groups; g++, p += 64) {
       for (uint32_t i = 0; i < 4; i++)
-        sum[i] = vdotq_s32(sum[i], vld1q_s8(panels + 16 * i), vdupq_n_s8(-64));
+        sum[i] = vdotq_s32(sum[i], vld1q_s8(p + 16 * i), vdupq_n_s8(-64));
     }
     for (uint32_t i = 0; i < 4; i++) vst1q_s32(init + j + 4 * i, sum[i]);
   }
@@ -100,7 +107,7 @@ static inline int8x8_t load_a(const int8_t *a) { return vcreate_s8(qr_ld32(a)); 
    unsigned bytes are below 128 and so just as well signed. */
 static void tile4(const qr_cpu_gemm_t *g, uint32_t row, uint32_t col) {
   enum { ROWS = 4, PARTS = QR_CPU_PANEL / 4 };
-  const int8_t *a[ROWS], *b = g->b + (size_t)col * g->k4 * 4;
+  const int8_t *a[ROWS], *b = g->b + col / QR_CPU_PANEL * g->panel_sz;
   int32_t *c = g->c + row * g->ldc + col;
   int32x4_t x[ROWS][PARTS];
   UNROLL_ALL for (uint32_t i = 0; i < ROWS; i++) {
@@ -135,8 +142,8 @@ static inline uint64_t digest_band(const int32_t *x, size_t ldx, uint32_t cols, 
     for (uint32_t j = 0; j < cols; j += 8) {
       uint32x4x2_t k = vld2q_u32(key + j); /* even and odd columns apart */
       int32x4x2_t v = vld2q_s32(x + j);
-      uint32x4_t even = vaddq_u32(vreinterpretq_u32_s32(v.val[0]), k.val[0]),
-                 odd = vaddq_u32(vreinterpretq_u32_s32(v.val[1]), k.val[1]);
+      uint32x4_t even = veorq_u32(vreinterpretq_u32_s32(v.val[0]), k.val[0]),
+                 odd = veorq_u32(vreinterpretq_u32_s32(v.val[1]), k.val[1]);
       sum = vmlal_u32(sum, vget_low_u32(even), vget_low_u32(odd));
       sum = vmlal_high_u32(sum, even, odd);
     }
@@ -152,6 +159,20 @@ static uint64_t digest(const int32_t *x, size_t ldx, uint32_t rows, uint32_t col
   return total;
 }
 
+static void product(const qr_cpu_gemm_t *g) { plain_product_by(gemm, digest, g); }
+
+static void thin(int32_t *c, const int8_t *a, const int8_t *b, uint32_t rows, uint32_t n,
+                 uint32_t k) {
+  for (uint32_t i = 0; i < rows; i++, a += k) {
+    for (uint32_t j = 0; j < n; j++) {
+      int32x4_t sum = vdupq_n_s32(0);
+      for (uint32_t q = 0; q < k; q += 16)
+        sum = vdotq_s32(sum, vld1q_s8(a + q), vld1q_s8(b + j * (size_t)k + q));
+      c[i * n + j] = vaddvq_s32(sum);
+    }
+  }
+}
+
 const qr_cpu_kern_t qr_cpu_kern_neon = {
     .name = "neon",
     .supported = supported,
@@ -161,12 +182,14 @@ const qr_cpu_kern_t qr_cpu_kern_neon = {
     .pack = pack,
     .pack_trans = plain_pack_trans,
     .sums = sums,
-    .interleave = interleave,
-    .gemm = gemm,
+    .image = plain_image,
+    .image4 = image4,
+    .gemm = product,
+    .thin = thin,
+    .thin_back = plain_thin_back,
     .digest = digest,
     .act = plain_act,
     .mask = plain_mask,
-    .gather = plain_gather,
     .round = round_e,
     .update = plain_update,
 };

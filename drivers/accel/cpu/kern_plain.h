@@ -60,24 +60,25 @@ static inline void plain_pack(int8_t *dst, size_t panel_sz, const int8_t *src, u
   }
 }
 
-static inline void plain_pack_trans(int8_t *dst, const int8_t *src, uint32_t k4, uint32_t n,
-                                    size_t ld) {
-  for (uint32_t p = 0; p < n; p += QR_CPU_PANEL) {
-    for (uint32_t g = 0; g < k4; g++, dst += 64) {
+static inline void plain_pack_trans(int8_t *dst, size_t panel_sz, const int8_t *src, uint32_t k4,
+                                    uint32_t n, size_t ld) {
+  for (uint32_t p = 0; p < n; p += QR_CPU_PANEL, dst += panel_sz) {
+    for (uint32_t g = 0; g < k4; g++) {
       for (uint32_t j = 0; j < QR_CPU_PANEL; j++)
-        memcpy(dst + 4 * j, src + (p + j) * ld + 4 * (size_t)g, 4);
+        memcpy(dst + g * (size_t)64 + 4 * j, src + (p + j) * ld + 4 * (size_t)g, 4);
     }
   }
 }
 
-static inline void plain_sums(int32_t *init, const int8_t *panels, uint32_t k4, uint32_t n) {
-  for (uint32_t p = 0; p < n; p += QR_CPU_PANEL, init += QR_CPU_PANEL) {
+static inline void plain_sums(int32_t *init, const int8_t *panels, size_t panel_sz, uint32_t groups,
+                              uint32_t n) {
+  for (uint32_t p = 0; p < n; p += QR_CPU_PANEL, init += QR_CPU_PANEL, panels += panel_sz) {
     int32_t sum[64] = {0}; /* one for each byte of a group */
-    for (uint32_t g = 0; g < k4; g++, panels += 64) {
-      for (uint32_t i = 0; i < 64; i++) sum[i] += panels[i];
+    for (uint32_t g = 0; g < groups; g++) {
+      for (uint32_t i = 0; i < 64; i++) sum[i] += panels[g * (size_t)64 + i];
     }
     for (uint32_t j = 0; j < QR_CPU_PANEL; j++)
-      init[j] = -64 * (sum[4 * j] + sum[4 * j + 1] + sum[4 * j + 2] + sum[4 * j + 3]);
+      init[j] -= 64 * (sum[4 * j] + sum[4 * j + 1] + sum[4 * j + 2] + sum[4 * j + 3]);
   }
 }
 
@@ -89,6 +90,68 @@ static inline void plain_interleave(int8_t *dst, const int8_t *src, size_t strid
   }
 }
 
+/* Fixed sizes become register moves, which is what these short copies want: the empty statement
+   keeps compilers from making a call of the loop. cnt is a multiple of 8. */
+static inline void plain_copy(int8_t *restrict dst, const int8_t *restrict src, size_t cnt) {
+  for (; cnt >= 64; cnt -= 64, dst += 64, src += 64) {
+    memcpy(dst, src, 64);
+    __asm__("" : "+r"(dst));
+  }
+  if (cnt & 32) memcpy(dst, src, 32), dst += 32, src += 32;
+  if (cnt & 16) memcpy(dst, src, 16), dst += 16, src += 16;
+  if (cnt & 8) memcpy(dst, src, 8);
+}
+
+/* Left and right of all lines. */
+static inline void plain_sides(int8_t *image, const qr_cpu_image_t *g) {
+  int8_t *p = image + g->lead;
+  for (uint32_t y = 0; y < g->h + 1 + g->below; y++, p += g->pitch) {
+    plain_copy(p - g->pixel, p + (g->w - 1) * g->pixel, g->pixel);
+    if (g->right) plain_copy(p + g->w * g->pixel, p, g->pixel);
+  }
+}
+
+static inline void plain_image(int8_t *dst, const int8_t *src, const qr_cpu_image_t *g) {
+  size_t line = (size_t)g->w * g->pixel;
+  int8_t *p = dst + g->lead;
+  plain_copy(p, src + (g->h - 1) * line, line);
+  for (uint32_t y = 0; y < g->h; y++)
+    plain_copy(p + (y + 1) * (size_t)g->pitch, src + y * line, line);
+  if (g->below) plain_copy(p + (g->h + 1) * (size_t)g->pitch, src, line);
+  plain_sides(dst, g);
+}
+
+ALWAYS_INLINE void plain_image4_by(void (*interleave)(int8_t *, const int8_t *, size_t, uint32_t),
+                                   int8_t *dst, const int8_t *src, size_t stride,
+                                   const qr_cpu_image_t *g) {
+  uint32_t line = g->w * g->pixel;
+  int8_t *p = dst + g->lead;
+  for (uint32_t y = 0; y < g->h; y++)
+    interleave(p + (y + 1) * (size_t)g->pitch, src + y * (line / 4), stride, line / 4);
+  plain_copy(p, p + g->h * (size_t)g->pitch, line);
+  if (g->below) plain_copy(p + (g->h + 1) * (size_t)g->pitch, p + g->pitch, line);
+  plain_sides(dst, g);
+}
+
+static inline void plain_image4(int8_t *dst, const int8_t *src, size_t stride,
+                                const qr_cpu_image_t *g) {
+  plain_image4_by(plain_interleave, dst, src, stride, g);
+}
+
+static inline void plain_thin(int32_t *restrict c, const int8_t *restrict a,
+                              const int8_t *restrict b, uint32_t rows, uint32_t n, uint32_t k) {
+  for (uint32_t i = 0; i < rows; i++, a += k) {
+    for (uint32_t j = 0; j < n; j++) {
+      int32_t sum = 0;
+      for (uint32_t q = 0; q < k; q++) sum += a[q] * b[j * (size_t)k + q];
+      c[i * n + j] = sum;
+    }
+  }
+}
+
+typedef uint64_t plain_digest_fn_t(const int32_t *x, size_t ldx, uint32_t rows, uint32_t cols,
+                                   const uint32_t *key, size_t ldk, const uint64_t *rho);
+
 static inline uint64_t plain_digest(const int32_t *x, size_t ldx, uint32_t rows, uint32_t cols,
                                     const uint32_t *key, size_t ldk, const uint64_t *rho) {
   uint64_t total = 0;
@@ -97,7 +160,7 @@ static inline uint64_t plain_digest(const int32_t *x, size_t ldx, uint32_t rows,
     for (uint32_t r = 0; r < QR_CPU_TILE; r++, x += ldx) {
       const uint32_t *k = key + r * ldk;
       for (uint32_t j = 0; j < cols; j += 2)
-        sum += (uint64_t)((uint32_t)x[j] + k[j]) * ((uint32_t)x[j + 1] + k[j + 1]);
+        sum += (uint64_t)((uint32_t)x[j] ^ k[j]) * ((uint32_t)x[j + 1] ^ k[j + 1]);
     }
     total += rho[i / QR_CPU_TILE] * sum;
   }
@@ -119,6 +182,44 @@ static inline void plain_act(int8_t *restrict dst, size_t ldd, const int32_t *re
   }
 }
 
+/* c = x or c += x; cnt is a multiple of 16. */
+static inline void plain_put(int32_t *restrict c, const int32_t *restrict x, uint32_t cnt,
+                             bool add) {
+  for (uint32_t j = 0; j < cnt; j += 16, c += 16, x += 16) {
+    for (uint32_t q = 0; q < 16 && add; q++) c[q] += x[q];
+    if (!add) memcpy(c, x, 64);
+  }
+}
+
+/* A product as kern.h has it, from one that knows neither digests nor rows of C apart, and a
+   digest. What is not simply stored goes by way of a block on the stack. */
+ALWAYS_INLINE void plain_product_by(void (*gemm)(const qr_cpu_gemm_t *), plain_digest_fn_t *digest,
+                                    const qr_cpu_gemm_t *g) {
+  enum { ROWS = 64, COLS = 32 };
+  int32_t block[ROWS * COLS];
+  bool apart = g->c_row || (g->key && g->add);
+  qr_cpu_gemm_t p = *g;
+  for (uint32_t col = 0; col < g->n; col += COLS) {
+    p.n = g->n - col < COLS ? g->n - col : COLS;
+    p.b = g->b + col / QR_CPU_PANEL * g->panel_sz;
+    p.init = g->init + col;
+    for (uint32_t row = 0; row < g->m; row += ROWS) {
+      p.m = g->m - row < ROWS ? g->m - row : ROWS;
+      p.row = g->row + row;
+      p.c = apart ? block : g->c + row * g->ldc + col;
+      p.ldc = apart ? COLS : g->ldc;
+      p.add = !apart && g->add;
+      gemm(&p);
+      if (g->key)
+        *g->digest +=
+            digest(p.c, p.ldc, p.m, p.n, g->key + col, g->ldk, g->rho + row / QR_CPU_TILE);
+      for (uint32_t i = 0; apart && i < p.m; i++)
+        plain_put(g->c + (g->c_row ? g->c_row[row + i] : (row + i) * g->ldc) + col,
+                  block + i * COLS, p.n, g->add);
+    }
+  }
+}
+
 static inline int32_t plain_leak(int32_t e, int8_t x) { return x < 0 ? e >> 3 : e; }
 
 static inline uint32_t plain_mask(int32_t *restrict e, size_t lde, const int32_t *restrict c,
@@ -134,25 +235,27 @@ static inline uint32_t plain_mask(int32_t *restrict e, size_t lde, const int32_t
   return all;
 }
 
-/* Sixteen channels at a time, which stay in registers. */
-typedef uint32_t plain_lanes_t __attribute__((vector_size(16)));
-
-static inline uint32_t plain_gather(int32_t *e, const int32_t *src, const int8_t *x,
-                                    uint32_t samples, const qr_cpu_gather_t *g) {
-  enum { CH = 16 };
+/* Four products of seven-bit numbers fit 16 bits together, which lets eight columns share a
+   register of 128. */
+static inline uint32_t plain_thin_back(int32_t *e, const int8_t *a, const int8_t *b,
+                                       const int8_t *x, uint32_t rows, uint32_t cols, uint32_t k4) {
+  enum { COLS = 16, K_MAX = 256 }; /* a network has at most 255 outputs */
+  int16_t w[K_MAX][COLS];
   uint32_t all = 0;
-  for (uint32_t b = 0; b < samples; b++, src += g->src_sz) {
-    for (uint32_t p = 0; p < g->pos_cnt; p++) {
-      for (uint32_t ch = 0; ch < g->ch; ch += CH, e += CH, x += CH) {
-        plain_lanes_t sum[CH / 4] = {{0}}, v[CH / 4];
-        for (uint32_t t = 0; t < g->cnt[p]; t++) {
-          memcpy(v, src + g->at[9 * p + t] + ch, sizeof v);
-          UNROLL_ALL for (uint32_t j = 0; j < CH / 4; j++) sum[j] += v[j];
-        }
-        int32_t sums[CH];
-        memcpy(sums, sum, sizeof sums);
-        all |= plain_mask(e, CH, sums, CH, x, CH, 1, CH);
+  for (uint32_t j = 0; j < cols; j += COLS) {
+    for (uint32_t q = 0; q < 4 * k4; q++) {
+      for (uint32_t c = 0; c < COLS; c++) w[q][c] = b[(j + c) * 4 * (size_t)k4 + q];
+    }
+    for (uint32_t i = 0; i < rows; i++) {
+      const int8_t *v = a + i * 4 * (size_t)k4;
+      size_t at = i * (size_t)cols + j;
+      int32_t sum[COLS] = {0};
+      for (uint32_t q = 0; q < 4 * k4; q += 4) {
+        for (uint32_t c = 0; c < COLS; c++)
+          sum[c] += (int16_t)(v[q] * w[q][c] + v[q + 1] * w[q + 1][c] + v[q + 2] * w[q + 2][c] +
+                              v[q + 3] * w[q + 3][c]);
       }
+      all |= plain_mask(e + at, COLS, sum, COLS, x + at, COLS, 1, COLS);
     }
   }
   return all;

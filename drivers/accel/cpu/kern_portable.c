@@ -141,7 +141,7 @@ static void slab(const qr_cpu_gemm_t *g, uint32_t row, uint32_t rows, uint32_t k
   int16_t x[BLOCK_ROWS * BLOCK_K], y[QR_CPU_PANEL * BLOCK_K];
   widen_rows(x, g->a, g->row + row, rows, g->step + k4, cnt);
   for (uint32_t j = 0; j < g->n; j += QR_CPU_PANEL) {
-    widen_panel(y, g->b + ((size_t)j / QR_CPU_PANEL * g->k4 + k4) * 64, cnt);
+    widen_panel(y, g->b + j / QR_CPU_PANEL * g->panel_sz + k4 * (size_t)64, cnt);
     block(x, y, rows, 4 * cnt, k4 ? NULL : g->init + j, k4 || g->add, g->c + row * g->ldc + j,
           g->ldc);
   }
@@ -165,6 +165,8 @@ static void round_e(int8_t *dst, int32_t *sum, const int32_t *e, size_t at, uint
   plain_round_by(draw, dst, sum, e, at, rows, n, p, s);
 }
 
+static void product(const qr_cpu_gemm_t *g) { plain_product_by(gemm, plain_digest, g); }
+
 const qr_cpu_kern_t qr_cpu_kern_portable = {
     .name = "portable",
     .supported = supported,
@@ -174,12 +176,14 @@ const qr_cpu_kern_t qr_cpu_kern_portable = {
     .pack = plain_pack,
     .pack_trans = plain_pack_trans,
     .sums = plain_sums,
-    .interleave = plain_interleave,
-    .gemm = gemm,
+    .image = plain_image,
+    .image4 = plain_image4,
+    .gemm = product,
+    .thin = plain_thin,
+    .thin_back = plain_thin_back,
     .digest = plain_digest,
     .act = plain_act,
     .mask = plain_mask,
-    .gather = plain_gather,
     .round = round_e,
     .update = plain_update,
 };

@@ -4,11 +4,9 @@
 
 #include "base/err.h"
 
-#define TAPS 9u
-/* Working sets of a first-level cache: a chunk of errors, the rows from which errors are gathered.
- */
-#define NEAR_ERR_SZ 24576u
-#define NEAR_ROWS_SZ 28672u
+#define PART_SZ 8192u
+#define NEAR_SZ                                                                                    \
+  24576u /* half of a first-level cache: a chunk of rounded errors, or of their sums */
 
 static void grow(size_t *v, size_t to) {
   if (*v < to) *v = to;
@@ -49,18 +47,39 @@ static void assign(qr_cpu_layer_t *y, const qr_step_op_t *op) {
 static uint32_t chunk_of(const qr_layer_t *l, uint32_t batch) {
   uint32_t cnt = QR_CPU_CHUNK_MIN;
   if (l->kind == QR_LAYER_CONV3) {
-    while (2 * cnt <= batch && (uint64_t)2 * cnt * l->pos * l->n <= NEAR_ERR_SZ) cnt *= 2;
+    while (2 * cnt <= batch && (uint64_t)2 * cnt * l->pos * l->n <= NEAR_SZ) cnt *= 2;
   } else {
     while (2 * cnt <= batch && 2 * cnt <= QR_CPU_BLOCK_ROWS) cnt *= 2;
   }
   return cnt;
 }
 
-/* Samples whose rows, whole tiles of them, are made before their errors are gathered. */
-static uint32_t err_chunk_of(const qr_layer_t *l, uint32_t chunk) {
+/* Samples of a convolution whose errors are made at a time: whole tiles of rows. */
+static uint32_t err_chunk_of(const qr_cpu_layer_t *y) {
   uint32_t cnt = 1;
-  while (cnt * l->pos % QR_CPU_TILE) cnt *= 2;
-  while (2 * cnt <= chunk && (uint64_t)2 * cnt * l->pos * l->k * 4 <= NEAR_ROWS_SZ) cnt *= 2;
+  while (cnt * y->l->pos % QR_CPU_TILE) cnt *= 2;
+  while (2 * cnt <= y->chunk && (uint64_t)2 * cnt * y->in_sz * 4 <= NEAR_SZ) cnt *= 2;
+  return cnt;
+}
+
+/* Returns the bytes. What is right of a line and what is left of the next one share the space
+   between them; with strides above one, nothing beyond the right and the lower edge is read. */
+static uint32_t lay_image(qr_cpu_image_t *g, const qr_layer_t *l, uint32_t pixel) {
+  *g = (qr_cpu_image_t){.h = l->in_h,
+                        .w = l->in_w,
+                        .pixel = pixel,
+                        .right = l->stride_x == 1,
+                        .below = l->stride_y == 1};
+  g->lead = (uint32_t)qr_align_up(pixel, QR_CACHE_LINE);
+  g->pitch = (uint32_t)qr_align_up((l->in_w + 1 + g->right) * pixel, QR_CACHE_LINE);
+  return (g->h + 1 + g->below) * g->pitch + g->lead;
+}
+
+/* Samples of a part of a chunk whose dithered bytes a first-level cache holds beside what is made
+   of them: fours, and whole groups of draws. A chunk is enough of both. */
+static uint32_t part_of(uint32_t sample_sz, uint32_t chunk) {
+  uint32_t cnt = 4;
+  while (cnt < chunk && (cnt * sample_sz % QR_CPU_DRAW || 2 * cnt * sample_sz <= PART_SZ)) cnt *= 2;
   return cnt;
 }
 
@@ -72,16 +91,30 @@ static void shape(qr_cpu_layer_t *y, const qr_layer_t *l, uint32_t batch, bool l
   y->n4 = (uint32_t)qr_align_up(l->n, 4);
   y->n16 = (uint32_t)qr_align_up(l->n, QR_CPU_PANEL);
   y->chunk = chunk_of(l, batch);
-  y->err_chunk = y->conv ? err_chunk_of(l, y->chunk) : y->chunk;
-  y->image_sz = (l->in_h + 2) * (l->in_w + 2) * l->in_c;
+  y->in_part = part_of(y->in_sz, y->chunk);
+  y->err_part = part_of(l->pos * l->n, y->chunk);
+  y->err_chunk = y->conv ? err_chunk_of(y) : y->chunk;
+  if (y->conv) {
+    y->image_sz = lay_image(&y->image, l, l->in_c);
+    y->image4_sz = lay_image(&y->image4, l, 4 * l->in_c);
+  }
   y->grad_k4 = (y->conv ? y->chunk * l->pos : batch) / 4;
+  y->panel_sz = qr_cpu_panel_sz(l->k / 4);
+  y->err_panel_sz = qr_cpu_panel_sz(y->n4 / 4);
+  y->grad_panel_sz = qr_cpu_panel_sz(y->grad_k4);
 }
 
-/* Numbers of 32 bits that a layer's tables hold; of the gather table the counts are bytes. */
+/* Rows of the weight gradient; the last layer's is made the other way round. */
+static uint32_t grad_row_cnt(const qr_cpu_layer_t *y) {
+  return y->last ? (uint32_t)qr_align_up(y->l->n, QR_CPU_TILE) : y->l->k;
+}
+
+/* Numbers that a layer's tables hold. */
 static size_t table_cnt(const qr_cpu_layer_t *y) {
   const qr_layer_t *l = y->l;
-  size_t rows = (size_t)y->chunk * l->pos, places = (size_t)l->in_h * l->in_w;
-  return 2 * rows + l->k / 4 + l->k + y->grad_k4 + y->n4 / 4 + 9 * places + places / 4 + 1;
+  size_t rows = (size_t)y->chunk * l->pos;
+  return 2 * rows + l->k / 4 + grad_row_cnt(y) + y->grad_k4 + y->n4 / 4 +
+         (y->conv ? QR_CPU_TAPS * (size_t)y->err_chunk * l->pos : 0);
 }
 
 static uint32_t *cut(uint32_t **at, size_t cnt) {
@@ -90,64 +123,75 @@ static uint32_t *cut(uint32_t **at, size_t cnt) {
   return p;
 }
 
-/* Offset in a padded image of what output position p reads at tap row and column 0. */
-static uint32_t corner(const qr_layer_t *l, uint32_t p) {
-  return (p / l->out_w * l->stride_y * (l->in_w + 2) + p % l->out_w * l->stride_x) * l->in_c;
+/* Offset in a padded image of what output position p reads by its first tap. */
+static uint32_t corner(const qr_layer_t *l, const qr_cpu_image_t *g, uint32_t p) {
+  return p / l->out_w * l->stride_y * g->pitch + p % l->out_w * l->stride_x * g->pixel + g->lead -
+         g->pixel;
 }
 
-/* Offset, from there, of column q of a convolution's rows. */
-static uint32_t tap(const qr_layer_t *l, uint32_t q) {
-  return q / (3 * l->in_c) * (l->in_w + 2) * l->in_c + q % (3 * l->in_c);
+/* Offset, from there, of byte q of the row that an output position reads. */
+static uint32_t tap(const qr_cpu_image_t *g, uint32_t q) {
+  return q / (3 * g->pixel) * g->pitch + q % (3 * g->pixel);
 }
 
 static void fill_offsets(qr_cpu_layer_t *y) {
   const qr_layer_t *l = y->l;
   uint32_t rows = y->chunk * l->pos;
   for (uint32_t i = 0; i < rows; i++) {
-    y->row[i] = y->conv ? i / l->pos * y->image_sz + corner(l, i % l->pos) : i * l->k;
+    y->row[i] = y->conv ? i / l->pos * y->image_sz + corner(l, &y->image, i % l->pos) : i * l->k;
     y->err_row[i] = i * y->n4;
   }
-  for (uint32_t g = 0; g < l->k / 4; g++) y->step[g] = y->conv ? tap(l, 4 * g) : 4 * g;
+  for (uint32_t g = 0; g < l->k / 4; g++) y->step[g] = y->conv ? tap(&y->image, 4 * g) : 4 * g;
   for (uint32_t g = 0; g < y->n4 / 4; g++) y->err_step[g] = 4 * g;
-  for (uint32_t i = 0; i < l->k; i++) {
-    y->grad_row[i] =
-        y->conv ? 4 * tap(l, i) : i / QR_CPU_PANEL * y->grad_k4 * 64 + i % QR_CPU_PANEL * 4;
+  uint32_t grad_rows = grad_row_cnt(y);
+  for (uint32_t i = 0; i < grad_rows; i++) {
+    y->grad_row[i] = y->conv ? tap(&y->image4, 4 * i)
+                             : i / QR_CPU_PANEL * (uint32_t)y->grad_panel_sz + i % QR_CPU_PANEL * 4;
   }
   for (uint32_t g = 0; g < y->grad_k4; g++) {
-    y->grad_step[g] = y->conv ? 4 * (g / l->pos * y->image_sz + corner(l, g % l->pos)) : g * 64;
+    y->grad_step[g] =
+        y->conv ? g / l->pos * y->image4_sz + corner(l, &y->image4, g % l->pos) : g * 64;
   }
 }
 
-/* The places in a sample's rows that were read from input position (v, u). */
-static uint8_t readers(const qr_layer_t *l, uint32_t v, uint32_t u, uint32_t at[TAPS]) {
-  uint8_t cnt = 0;
-  for (uint32_t t = 0; t < TAPS; t++) {
-    uint32_t y = (v + l->in_h + 1 - t / 3) % l->in_h, x = (u + l->in_w + 1 - t % 3) % l->in_w;
-    if (y % l->stride_y || x % l->stride_x) continue;
-    at[cnt++] = ((y / l->stride_y * l->out_w + x / l->stride_x) * TAPS + t) * l->in_c;
+/* What tap t reads for output position p. */
+static uint32_t read_by(const qr_layer_t *l, uint32_t p, uint32_t t) {
+  uint32_t y = (p / l->out_w * l->stride_y + t / 3 + l->in_h - 1) % l->in_h,
+           x = (p % l->out_w * l->stride_x + t % 3 + l->in_w - 1) % l->in_w;
+  return (y * l->in_w + x) * l->in_c;
+}
+
+/* A tap reads all inputs whose coordinates leave its remainders when divided by the strides: two
+   taps read the same ones or have none in common. */
+static void fill_spread(qr_cpu_layer_t *y) {
+  const qr_layer_t *l = y->l;
+  uint32_t rows = y->err_chunk * l->pos, kinds = 0;
+  for (uint32_t t = 0; t < QR_CPU_TAPS; t++) {
+    bool first = true;
+    for (uint32_t u = 0; u < t; u++)
+      first &=
+          t / 3 % l->stride_y != u / 3 % l->stride_y || t % 3 % l->stride_x != u % 3 % l->stride_x;
+    y->first_taps |= (uint32_t)first << t;
+    kinds += first;
+    for (uint32_t i = 0; i < rows; i++)
+      y->spread[t * rows + i] = i / l->pos * y->in_sz + read_by(l, i % l->pos, t);
   }
-  return cnt;
+  y->unread = kinds < l->stride_y * l->stride_x;
 }
 
 static void fill_tables(qr_cpu_layer_t *y, uint32_t **at) {
   const qr_layer_t *l = y->l;
-  size_t rows = (size_t)y->chunk * l->pos, places = (size_t)l->in_h * l->in_w;
+  size_t rows = (size_t)y->chunk * l->pos;
   y->row = cut(at, rows);
   y->step = cut(at, l->k / 4);
-  y->grad_row = cut(at, l->k);
+  y->grad_row = cut(at, grad_row_cnt(y));
   y->grad_step = cut(at, y->grad_k4);
   y->err_row = cut(at, rows);
   y->err_step = cut(at, y->n4 / 4);
   fill_offsets(y);
-  uint32_t *from = cut(at, TAPS * places);
-  uint8_t *cnt = (uint8_t *)cut(at, places / 4 + 1);
-  for (uint32_t p = 0; y->conv && p < places; p++)
-    cnt[p] = readers(l, p / l->in_w, p % l->in_w, from + TAPS * p);
-  y->gather = (qr_cpu_gather_t){.pos_cnt = (uint32_t)places,
-                                .ch = l->in_c,
-                                .src_sz = (size_t)l->pos * l->k,
-                                .cnt = cnt,
-                                .at = from};
+  if (!y->conv) return;
+  y->spread = cut(at, QR_CPU_TAPS * (size_t)y->err_chunk * l->pos);
+  fill_spread(y);
 }
 
 static void size_layer(qr_cpu_layer_t *y, uint32_t batch, qr_cpu_sizes_t *z, qr_cpu_sizes_t *sum) {
@@ -160,26 +204,26 @@ static void size_layer(qr_cpu_layer_t *y, uint32_t batch, qr_cpu_sizes_t *z, qr_
   y->fwd_n_at = sum->fwd_init;
   sum->x += (size_t)batch * y->in_sz;
   sum->w7 += qr_align_up((size_t)l->k * l->n, QR_CACHE_LINE);
-  sum->fwd_b += (size_t)l->k * y->n16;
+  sum->fwd_b += qr_cpu_panels_sz(l->k / 4, l->n);
   sum->fwd_init += y->n16;
   grow(&z->e, (size_t)batch * l->pos * l->n);
   grow(&z->q, (size_t)batch * y->n4);
   grow(&z->strip, in > strip ? in : strip);
   grow(&z->strip, rows * y->n4);
-  grow(&z->e7, rows * y->n4);
+  grow(&z->e7, y->last ? batch * (size_t)l->n : rows * l->n);
   grow(&z->a, y->conv ? (size_t)y->chunk * y->image_sz : in);
-  grow(&z->a, rows * y->n4);
-  grow(&z->at, y->conv ? (size_t)y->chunk * y->image_sz : batch * k16);
-  grow(&z->b, (size_t)l->k * y->n16);
-  grow(&z->b, k16 * y->n4);
-  grow(&z->d, (size_t)y->grad_k4 * 4 * y->n16);
+  grow(&z->a, y->last ? batch * (size_t)y->n4 : rows * l->n);
+  grow(&z->b, (size_t)l->k * y->n4);
+  grow(&z->at, y->conv ? (size_t)y->chunk / 4 * y->image4_sz : qr_cpu_panels_sz(y->grad_k4, l->k));
+  grow(&z->b, qr_cpu_panels_sz(l->k / 4, l->n));
+  grow(&z->b, qr_cpu_panels_sz(y->n4 / 4, l->k));
+  grow(&z->d, qr_cpu_panels_sz(y->grad_k4, l->n));
   grow(&z->init, y->n16 > k16 ? y->n16 : k16);
   grow(&z->d_init, y->n16);
   grow(&z->bias, y->n16);
   grow(&z->sum, y->n16);
-  grow(&z->c, QR_CPU_BLOCK_ROWS * QR_CPU_BLOCK_COLS);
-  if (y->conv) grow(&z->c, (size_t)y->err_chunk * l->pos * l->k);
-  if (y->conv) grow(&z->g, (size_t)l->k * y->n16);
+  grow(&z->c, (QR_CPU_BLOCK_ROWS > y->n16 ? QR_CPU_BLOCK_ROWS : y->n16) * QR_CPU_BLOCK_COLS);
+  grow(&z->g, (size_t)(y->last ? QR_CPU_BLOCK_COLS : y->conv ? l->k : 0) * y->n16);
   size_t widest = y->n16 > k16 ? y->n16 : k16, longest = (size_t)batch * l->pos;
   grow(&z->key, QR_CPU_TILE * widest + 16);
   grow(&z->rho, (longest > k16 ? longest : k16) / QR_CPU_TILE + 8);

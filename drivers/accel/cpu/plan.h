@@ -10,6 +10,7 @@
 /* Samples go through a layer in chunks, so that what one stage leaves is still in a near cache when
    the next one comes; a chunk is a power of two that divides the batch. Within it, products are
    made in blocks of this size, whose digest, activation or update follows at once. */
+#define QR_CPU_TAPS 9u /* of a convolution */
 #define QR_CPU_CHUNK_MIN 16u
 #define QR_CPU_BLOCK_ROWS 64u
 #define QR_CPU_BLOCK_COLS 32u
@@ -34,7 +35,7 @@
   F(int32_t, bias)     /* at the accumulator's scale */                                            \
   F(int32_t, sum)      /* bias gradient */                                                         \
   F(int32_t, c)        /* block of a product */                                                    \
-  F(int32_t, g)        /* weight gradient of a convolution */                                      \
+  F(int32_t, g)        /* weight gradient of a convolution, or a block of the last layer's */      \
   F(uint32_t, key)     /* digest keys [8][n] */                                                    \
   F(uint64_t, rho)     /* digest factors of all bands */                                           \
   F(uint8_t, r)        /* draws of a block of weights */                                           \
@@ -68,11 +69,15 @@ typedef struct {
   const qr_step_op_t *quant, *dither_ga, *dither_ge, *grad, *dither_be, *dither_bw, *err, *bias_upd,
       *weight_upd;
   bool conv, last;
-  uint32_t in_sz;     /* elements of one sample's input */
-  uint32_t n4, n16;   /* n in whole groups, in whole panels */
-  uint32_t chunk;     /* samples */
-  uint32_t err_chunk; /* samples whose errors are gathered at a time */
-  uint32_t image_sz;  /* a convolution's padded input, [h + 2][w + 2][c] */
+  uint32_t in_sz;   /* elements of one sample's input */
+  uint32_t n4, n16; /* n in whole groups, in whole panels */
+  uint32_t chunk;   /* samples */
+  /* Samples whose inputs and errors are dithered at a time before they are packed. */
+  uint32_t in_part, err_part;
+  uint32_t err_chunk; /* samples whose errors are made at a time */
+  /* A convolution's padded inputs: of one sample, and of four side by side. */
+  qr_cpu_image_t image, image4;
+  uint32_t image_sz, image4_sz;
   /* Where the layer's part of an area begins. */
   size_t x_at, w7_at, fwd_b_at, fwd_n_at;
   /* Offsets of rows and groups of the left operands, see qr_cpu_gemm_t: of the forward product and
@@ -80,7 +85,13 @@ typedef struct {
      for the whole batch. */
   uint32_t *row, *step, *grad_row, *grad_step, *err_row, *err_step;
   uint32_t grad_k4;
-  qr_cpu_gather_t gather;
+  /* Bytes from panel to panel of the weights, forward and back, and of the gradient's operands. */
+  size_t panel_sz, err_panel_sz, grad_panel_sz;
+  /* The errors of a convolution's inputs are sums over the taps that read them: where, from the
+     first of err_chunk samples on, the product's rows belong, tap by tap. */
+  uint32_t *spread;
+  uint32_t first_taps; /* bit t: what tap t reads was read by no earlier one */
+  bool unread;         /* some inputs are read by no tap */
 } qr_cpu_layer_t;
 
 typedef struct {

@@ -13,9 +13,8 @@ const int8_t *qr_cpu_inputs(const qr_cpu_step_t *s, const qr_cpu_layer_t *y, uin
 
 void qr_cpu_operand(qr_cpu_step_t *s, const qr_step_op_t *op, int8_t *dst, const int8_t *src,
                     size_t at, size_t cnt, int8_t plus, bool bounded) {
-  qr_cpu_dither_t d = {op ? op->p0 : 0, plus, bounded};
-  qr_ars_t draws = {0};
-  if (op) draws = qr_cpu_stream(s, (enum qr_stream)op->p1, op->layer);
+  qr_cpu_dither_t d = {op->p0, plus, bounded};
+  qr_ars_t draws = qr_cpu_stream(s, (enum qr_stream)op->p1, op->layer);
   s->kern->dither(dst, src, at, cnt, &d, &draws);
   qr_cpu_lap(&s->laps, QR_CPU_PHASE_DITHER);
 }
@@ -39,34 +38,41 @@ qr_cpu_digest_t qr_cpu_digest_begin(qr_cpu_step_t *s, const qr_step_op_t *op) {
   return d;
 }
 
-void qr_cpu_digest_block(qr_cpu_step_t *s, const qr_cpu_digest_t *d, const int32_t *c, size_t ldc,
-                         uint32_t row, uint32_t col, uint32_t rows, uint32_t cols) {
-  if (!d->sum) return;
-  *d->sum += s->kern->digest(c, ldc, rows, cols, d->key + col, d->n, d->rho + row / QR_CPU_TILE);
-  qr_cpu_lap(&s->laps, QR_CPU_PHASE_DIGEST);
+void qr_cpu_step_gemm(qr_cpu_step_t *s, qr_cpu_gemm_t *g, const qr_cpu_digest_t *d, uint32_t row,
+                      uint32_t col) {
+  if (d->sum) {
+    g->key = d->key + col;
+    g->ldk = d->n;
+    g->rho = d->rho + row / QR_CPU_TILE;
+    g->digest = d->sum;
+  }
+  s->kern->gemm(g);
+  qr_cpu_lap(&s->laps, QR_CPU_PHASE_PRODUCT);
 }
 
-/* E = the clipped error of the taken actions' Q values, else 0. */
-static void td_error(qr_cpu_step_t *s, qr_cpu_error_t *err) {
-  uint32_t n = s->plan->net->spec.action_cnt, batch = s->plan->batch;
-  uint64_t sum = 0;
-  err->magnitudes = 0;
-  memset(err->e, 0, (size_t)batch * n * sizeof *err->e);
-  for (uint32_t i = 0; i < batch; i++) {
-    size_t at = (size_t)i * n + s->act[i];
-    int64_t d = (int64_t)s->mem->q[at] - s->target[i];
-    err->e[at] = (int32_t)qr_clamp64(d, -QR_STEP_TD_LIM, QR_STEP_TD_LIM);
-    sum += qr_step_abs32(err->e[at]);
-    err->magnitudes |= qr_step_abs32(err->e[at]);
+int qr_cpu_step_shift(const qr_cpu_step_t *s, const qr_step_op_t *op, int64_t frac) {
+  return (int)qr_clamp64(frac + op->p0 + s->lr_shift, -31, 62);
+}
+
+void qr_cpu_step_biases(qr_cpu_step_t *s, const qr_cpu_layer_t *y, int64_t frac) {
+  const qr_step_op_t *op = y->bias_upd;
+  int32_t *bias = (void *)(s->model + y->l->b_off), lim = op->p1;
+  qr_ars_t draws = qr_cpu_stream(s, QR_STREAM_ROUND_B, op->layer);
+  int shift = qr_cpu_step_shift(s, op, frac);
+  s->kern->draw(s->mem->r, &draws, 0, (uint32_t)qr_align_up((op->n + 15) / 16, 4));
+  for (uint32_t j = 0; j < op->n; j++) {
+    int64_t v = bias[j] - qr_step_sr(s->mem->sum[j], shift, s->mem->r[j]);
+    bias[j] = (int32_t)qr_clamp64(v, -lim, lim);
   }
-  *s->td_abs_sum = sum;
-  qr_cpu_lap(&s->laps, QR_CPU_PHASE_ERROR);
+  qr_cpu_lap(&s->laps, QR_CPU_PHASE_UPDATE);
 }
 
 void qr_cpu_step(qr_cpu_step_t *s) {
-  const qr_cpu_plan_t *p = s->plan;
+  const qr_cpu_layer_t *first = s->plan->layers, *last = first + s->plan->layer_cnt - 1;
   qr_cpu_error_t err = {.e = s->mem->e, .e_below = s->mem->e_below};
-  for (uint32_t i = 0; i < p->layer_cnt; i++) qr_cpu_step_forward(s, &p->layers[i]);
-  td_error(s, &err);
-  for (uint32_t i = p->layer_cnt; i-- > 0;) qr_cpu_step_backward(s, &p->layers[i], &err);
+  for (const qr_cpu_layer_t *y = first; y < last; y++) qr_cpu_step_forward(s, y);
+  qr_cpu_step_values(s, last);
+  qr_cpu_step_td(s, &err);
+  qr_cpu_step_last(s, last, &err);
+  for (const qr_cpu_layer_t *y = last; y-- > first;) qr_cpu_step_backward(s, y, &err);
 }

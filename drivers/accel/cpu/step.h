@@ -31,8 +31,20 @@ typedef struct {
   int64_t frac;
 } qr_cpu_error_t;
 
+/* All layers but the last, one at a time. */
 void qr_cpu_step_forward(qr_cpu_step_t *s, const qr_cpu_layer_t *y);
 void qr_cpu_step_backward(qr_cpu_step_t *s, const qr_cpu_layer_t *y, qr_cpu_error_t *err);
+
+/* The last layer: Q values, the error of the taken actions' values, the way back. */
+void qr_cpu_step_values(qr_cpu_step_t *s, const qr_cpu_layer_t *y);
+void qr_cpu_step_td(qr_cpu_step_t *s, qr_cpu_error_t *err);
+void qr_cpu_step_last(qr_cpu_step_t *s, const qr_cpu_layer_t *y, qr_cpu_error_t *err);
+
+/* Shift of an update; beyond the ends of what it returns SR is the same everywhere. */
+int qr_cpu_step_shift(const qr_cpu_step_t *s, const qr_step_op_t *op, int64_t frac);
+
+/* Updates a layer's biases by mem->sum. */
+void qr_cpu_step_biases(qr_cpu_step_t *s, const qr_cpu_layer_t *y, int64_t frac);
 
 /* Stream of an op's draws. */
 qr_ars_t qr_cpu_stream(const qr_cpu_step_t *s, enum qr_stream purpose, uint32_t number);
@@ -40,11 +52,11 @@ qr_ars_t qr_cpu_stream(const qr_cpu_step_t *s, enum qr_stream purpose, uint32_t 
 /* Inputs of a layer from this sample on. */
 const int8_t *qr_cpu_inputs(const qr_cpu_step_t *s, const qr_cpu_layer_t *y, uint32_t sample);
 
-/* Elements at .. at + cnt of src as an operand: dithered as op says, or copied if op is NULL. */
+/* Elements at .. at + cnt of src as an operand: dithered as op says. */
 void qr_cpu_operand(qr_cpu_step_t *s, const qr_step_op_t *op, int8_t *dst, const int8_t *src,
                     size_t at, size_t cnt, int8_t plus, bool bounded);
 
-/* What a product's digest takes; nothing if the op has none. */
+/* What a product's digest takes. */
 typedef struct {
   uint64_t *sum; /* NULL: not digested */
   const uint32_t *key;
@@ -54,8 +66,8 @@ typedef struct {
 
 qr_cpu_digest_t qr_cpu_digest_begin(qr_cpu_step_t *s, const qr_step_op_t *op);
 
-/* A block of the product, whose first element is (row, col). */
-void qr_cpu_digest_block(qr_cpu_step_t *s, const qr_cpu_digest_t *d, const int32_t *c, size_t ldc,
-                         uint32_t row, uint32_t col, uint32_t rows, uint32_t cols);
+/* Makes a block of the product, whose first element is (row, col), and its part of the digest. */
+void qr_cpu_step_gemm(qr_cpu_step_t *s, qr_cpu_gemm_t *g, const qr_cpu_digest_t *d, uint32_t row,
+                      uint32_t col);
 
 #endif

@@ -1,4 +1,3 @@
-#include "image.h"
 #include "step.h"
 #include "step/fixed.h"
 
@@ -6,43 +5,38 @@
 static void pack_weights(qr_cpu_step_t *s, const qr_cpu_layer_t *y) {
   const qr_layer_t *l = y->l;
   const int16_t *masters = (const void *)(s->model + l->w_off);
-  int d = y->dither_w ? y->dither_w->p0 : 0;
+  int d = y->dither_w->p0;
+  memset(s->mem->init, 0, y->l->n * sizeof *s->mem->init);
   for (uint32_t i = 0; i < l->k; i += QR_CPU_STRIP_ROWS) {
     uint32_t rows = l->k - i < QR_CPU_STRIP_ROWS ? l->k - i : QR_CPU_STRIP_ROWS;
     size_t at = (size_t)i * l->n, cnt = (size_t)rows * l->n;
-    int8_t *w7 = s->mem->w7 + y->w7_at + at, *strip = w7;
+    int8_t *w7 = s->mem->w7 + y->w7_at + at, *strip = s->mem->strip;
     s->kern->w7(w7, masters + at, cnt, (int8_t)(QR_STEP_I7_MIN + d), (int8_t)(QR_STEP_I7_MAX - d));
     qr_cpu_lap(&s->laps, QR_CPU_PHASE_PACK);
-    if (y->dither_w) {
-      strip = s->mem->strip;
-      qr_cpu_operand(s, y->dither_w, strip, w7, at, cnt, 0, true);
-    }
-    s->kern->pack(s->mem->b + (size_t)i * QR_CPU_PANEL, (size_t)l->k * QR_CPU_PANEL, strip,
-                  rows / 4, l->n, 4 * (size_t)l->n, l->n, 0);
+    qr_cpu_operand(s, y->dither_w, strip, w7, at, cnt, 0, true);
+    int8_t *panels = s->mem->b + i / 4 * (size_t)64;
+    s->kern->pack(panels, y->panel_sz, strip, rows / 4, l->n, 4 * (size_t)l->n, l->n, 0);
+    s->kern->sums(s->mem->init, panels, y->panel_sz, rows / 4, y->l->n);
     qr_cpu_lap(&s->laps, QR_CPU_PHASE_PACK);
   }
-  s->kern->sums(s->mem->init, s->mem->b, l->k / 4, y->n16);
-  qr_cpu_lap(&s->laps, QR_CPU_PHASE_PACK);
 }
 
 /* The left operand of a chunk: rows of a dense layer, padded images of a convolution. */
 static void chunk_operand(qr_cpu_step_t *s, const qr_cpu_layer_t *y, uint32_t sample) {
-  const qr_layer_t *l = y->l;
-  size_t at = (size_t)sample * y->in_sz, cnt = (size_t)y->chunk * y->in_sz,
-         line = (size_t)l->in_w * l->in_c;
-  const int8_t *x = qr_cpu_inputs(s, y, sample);
+  size_t in = y->in_sz;
   bool bounded = y != s->plan->layers;
-  int8_t *to = y->conv ? s->mem->strip : s->mem->a;
-  qr_cpu_operand(s, y->dither_a, to, x, at, cnt, 64, bounded);
-  if (!y->conv) return;
-  for (uint32_t b = 0; b < y->chunk; b++) {
-    int8_t *image = s->mem->a + (size_t)b * y->image_sz;
-    for (uint32_t v = 0; v < l->in_h; v++)
-      memcpy(qr_cpu_image_line(image, v, l->in_w, l->in_c), to + b * (size_t)y->in_sz + v * line,
-             line);
-    qr_cpu_image_close(image, l->in_h, l->in_w, l->in_c);
+  if (!y->conv) {
+    qr_cpu_operand(s, y->dither_a, s->mem->a, qr_cpu_inputs(s, y, sample), sample * in,
+                   y->chunk * in, 64, bounded);
+    return;
   }
-  qr_cpu_lap(&s->laps, QR_CPU_PHASE_PACK);
+  for (uint32_t i = 0; i < y->chunk; i += y->in_part) {
+    qr_cpu_operand(s, y->dither_a, s->mem->strip, qr_cpu_inputs(s, y, sample + i),
+                   (sample + i) * in, y->in_part * in, 64, bounded);
+    for (uint32_t b = 0; b < y->in_part; b++)
+      s->kern->image(s->mem->a + (i + b) * (size_t)y->image_sz, s->mem->strip + b * in, &y->image);
+    qr_cpu_lap(&s->laps, QR_CPU_PHASE_PACK);
+  }
 }
 
 /* The next layer's inputs from a block, bounded for the dither that they will get. */
@@ -56,23 +50,11 @@ static void activate(qr_cpu_step_t *s, const qr_cpu_layer_t *y, const int32_t *c
   qr_cpu_lap(&s->laps, QR_CPU_PHASE_ACT);
 }
 
-/* Q values of a block of the last layer, mod 2^32. */
-static void q_values(qr_cpu_step_t *s, const qr_cpu_layer_t *y, const int32_t *c, size_t row,
-                     uint32_t col, uint32_t rows, uint32_t cols) {
-  uint32_t n = y->l->n, end = n - col < cols ? n : col + cols;
-  for (uint32_t i = 0; i < rows; i++, c += QR_CPU_BLOCK_COLS) {
-    for (uint32_t j = col; j < end; j++)
-      s->mem->q[(row + i) * n + j] =
-          (int32_t)((uint32_t)(c[j - col] + s->mem->bias[j]) << y->out->p0);
-  }
-  qr_cpu_lap(&s->laps, QR_CPU_PHASE_ACT);
-}
-
 static void chunk_product(qr_cpu_step_t *s, const qr_cpu_layer_t *y, const qr_cpu_digest_t *digest,
                           uint32_t sample) {
   uint32_t all = y->chunk * y->l->pos, first = sample * y->l->pos;
-  for (uint32_t col = 0; col < y->n16; col += QR_CPU_BLOCK_COLS) {
-    uint32_t cols = y->n16 - col < QR_CPU_BLOCK_COLS ? y->n16 - col : QR_CPU_BLOCK_COLS;
+  for (uint32_t col = 0; col < y->l->n; col += QR_CPU_BLOCK_COLS) {
+    uint32_t cols = y->l->n - col < QR_CPU_BLOCK_COLS ? y->l->n - col : QR_CPU_BLOCK_COLS;
     for (uint32_t i = 0; i < all; i += QR_CPU_BLOCK_ROWS) {
       uint32_t rows = all - i < QR_CPU_BLOCK_ROWS ? all - i : QR_CPU_BLOCK_ROWS;
       qr_cpu_gemm_t g = {.m = rows,
@@ -81,14 +63,13 @@ static void chunk_product(qr_cpu_step_t *s, const qr_cpu_layer_t *y, const qr_cp
                          .a = s->mem->a,
                          .row = y->row + i,
                          .step = y->step,
-                         .b = s->mem->b + (size_t)col * y->l->k,
+                         .b = s->mem->b + col / QR_CPU_PANEL * y->panel_sz,
+                         .panel_sz = y->panel_sz,
                          .init = s->mem->init + col,
                          .c = s->mem->c,
                          .ldc = QR_CPU_BLOCK_COLS};
-      s->kern->gemm(&g);
-      qr_cpu_lap(&s->laps, QR_CPU_PHASE_PRODUCT);
-      qr_cpu_digest_block(s, digest, g.c, g.ldc, first + i, col, rows, cols);
-      (y->last ? q_values : activate)(s, y, g.c, first + i, col, rows, cols);
+      qr_cpu_step_gemm(s, &g, digest, first + i, col);
+      activate(s, y, g.c, first + i, col, rows, cols);
     }
   }
 }

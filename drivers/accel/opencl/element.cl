@@ -372,7 +372,7 @@ static void digest(MEM, TASK, span_t s, __global uint *sums) {
                         *key = AT(const uint, t->key) + (i & 7) * t->n;
     ulong row = 0;
     for (uint j = 0; j < t->n; j += 2)
-      row += (ulong)(x[j] + key[j]) * (ulong)(x[j + 1] + key[j + 1]);
+      row += (ulong)(x[j] ^ key[j]) * (ulong)(x[j + 1] ^ key[j + 1]);
     sum += row * (AT(const ulong, t->rho)[i >> 3] | 1);
   }
   add64(sums + 2 * t->digest, sum);

@@ -42,11 +42,11 @@ static tile_t tile_at(MEM, TASK, uint col, uint lr_shift) {
   return c;
 }
 
-/* Sum over the even columns of (x + key) * (its neighbour + key of that). */
+/* Sum over the even columns of (x ^ key) * (its neighbour ^ key of that). */
 static ulong row_digest(MEM, TASK, const tile_t *c, uint row, V(int) x) {
   __global const uint *key = AT(const uint, t->key) + (row & 7) * c->n + c->col;
   if (c->left >= LANES) {
-    V(uint) y = JOIN(as_, V(uint))(x) + VLOAD(0, key);
+    V(uint) y = JOIN(as_, V(uint))(x) ^ VLOAD(0, key);
     HALF_LANES(ulong)
     p = JOIN(convert_, HALF_LANES(ulong))(y.even) * JOIN(convert_, HALF_LANES(ulong))(y.odd);
 #if QR_OCL_VECTOR
@@ -59,7 +59,7 @@ static ulong row_digest(MEM, TASK, const tile_t *c, uint row, V(int) x) {
   ulong sum = 0;
   VSTORE(JOIN(as_, V(uint))(x), 0, v);
   for (uint i = 0; i < c->left; i += 2)
-    sum += (ulong)(v[i] + key[i]) * (ulong)(v[i + 1] + key[i + 1]);
+    sum += (ulong)(v[i] ^ key[i]) * (ulong)(v[i + 1] ^ key[i + 1]);
   return sum;
 }
 

@@ -1,4 +1,5 @@
-/* The commit thread: takes batches in order of submission, makes each durable before the next. */
+/* The commit thread: takes batches in order of submission. What was submitted while it wrote goes
+   to the disk together: one sync for all of it. */
 #include "rocks.h"
 
 #include <signal.h>
@@ -9,14 +10,16 @@
 #include "base/err.h"
 #include "base/log.h"
 
+/* Bytes of one write; a larger batch goes alone. */
+#define GROUP_SZ (8u << 20)
+
 static uint64_t now_ns(void) {
   struct timespec ts;
   clock_gettime(CLOCK_MONOTONIC, &ts);
   return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
 }
 
-int rocks_write(qr_store_t *s, const qr_store_batch_t *b) {
-  rocksdb_writebatch_t *wb = rocksdb_writebatch_create();
+static void put(const qr_store_t *s, rocksdb_writebatch_t *wb, const qr_store_batch_t *b) {
   for (uint32_t i = 0; i < b->op_cnt; i++) {
     const qr_store_op_t *op = &b->ops[i];
     if (op->erase) {
@@ -28,42 +31,67 @@ int rocks_write(qr_store_t *s, const qr_store_batch_t *b) {
     size_t part_szs[2] = {sizeof hash.b, op->value_sz};
     rocksdb_writebatch_putv_cf(wb, s->cf[op->table], 1, &key, &op->key_sz, 2, parts, part_szs);
   }
+}
+
+int rocks_write(qr_store_t *s, qr_store_batch_t *const *batches, uint32_t cnt) {
+  rocksdb_writebatch_t *wb = rocksdb_writebatch_create();
+  size_t byte_sz = 0;
+  for (uint32_t i = 0; i < cnt; i++) {
+    put(s, wb, batches[i]);
+    byte_sz += batches[i]->byte_sz;
+  }
   char *message = NULL;
   uint64_t begin_ns = now_ns();
   rocksdb_write(s->db, s->write_options, wb, &message);
   uint64_t took_ns = now_ns() - begin_ns;
   rocksdb_writebatch_destroy(wb);
   if (message) {
-    /* Whatever RocksDB calls it: the batch is not known to be durable. */
+    /* Whatever RocksDB calls it: none of the batches is known to be durable. */
     (void)rocks_error("commit", message);
     return QR_ERR_IO;
   }
-  s->commit_cnt++;
-  s->bytes_written += b->byte_sz;
+  s->commit_cnt += cnt;
+  s->bytes_written += byte_sz;
   s->commit_ns_last = took_ns;
   s->commit_ns_sum += took_ns;
   return 0;
 }
 
+/* Under lock: the batches that are written next. */
+static uint32_t take_group(const qr_store_t *s, qr_store_batch_t *out[QR_STORE_QUEUE_CNT]) {
+  size_t byte_sz = 0;
+  uint32_t cnt = 0;
+  for (uint64_t i = s->done_seq; i < s->submit_seq; i++) {
+    const rocks_slot_t *slot = &s->slots[i % QR_STORE_QUEUE_CNT];
+    byte_sz += slot->byte_sz;
+    if (cnt && byte_sz > GROUP_SZ) break;
+    out[cnt++] = slot->batch;
+  }
+  return cnt;
+}
+
 static void *commit_main(void *arg) {
   qr_store_t *s = arg;
+  qr_store_batch_t *group[QR_STORE_QUEUE_CNT];
   pthread_mutex_lock(&s->lock);
   for (;;) {
     while (s->done_seq == s->submit_seq && !s->stopping) pthread_cond_wait(&s->submitted, &s->lock);
     if (s->done_seq == s->submit_seq) break;
-    rocks_slot_t *slot = &s->slots[s->done_seq % QR_STORE_QUEUE_CNT];
+    uint32_t cnt = take_group(s, group);
     bool failed = s->failed;
     pthread_mutex_unlock(&s->lock);
     /* A failed commit may or may not be on disk. Nothing may follow it: a later batch that became
        durable would stand on a hole. So all that come after fail too, until the store is opened
        again and its tip is read. */
-    int err = failed ? QR_ERR_IO : rocks_write(s, slot->batch);
-    free(slot->batch);
+    int err = failed ? QR_ERR_IO : rocks_write(s, group, cnt);
+    for (uint32_t i = 0; i < cnt; i++) free(group[i]);
     pthread_mutex_lock(&s->lock);
-    slot->batch = NULL;
-    slot->err = err;
     if (err) s->failed = true;
-    s->done_seq++;
+    for (uint32_t i = 0; i < cnt; i++) {
+      rocks_slot_t *slot = &s->slots[s->done_seq++ % QR_STORE_QUEUE_CNT];
+      slot->batch = NULL;
+      slot->err = err;
+    }
   }
   pthread_mutex_unlock(&s->lock);
   return NULL;

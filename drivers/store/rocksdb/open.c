@@ -236,7 +236,7 @@ static int check_schema(qr_store_t *s, const char *dir, char *why, size_t why_sz
                         .value = version,
                         .value_sz = sizeof version};
     qr_store_batch_t *b = qr_store_batch_copy(&op, 1, op.key_sz + op.value_sz);
-    int err = b ? rocks_write(s, b) : QR_ERR_NOMEM;
+    int err = b ? rocks_write(s, &b, 1) : QR_ERR_NOMEM;
     free(b);
     if (err)
       snprintf(why, why_sz, "cannot write to the store in %s: %s; check space and the disk", dir,

@@ -53,8 +53,8 @@ int rocks_commit_start(qr_store_t *s);
 void rocks_commit_stop(qr_store_t *s); /* writes what is queued, then joins the thread */
 int rocks_commit(qr_store_t *s, uint64_t tag, const qr_store_op_t *ops, uint32_t op_cnt);
 int rocks_poll(qr_store_t *s, qr_store_done_t *done, int max);
-/* Writes one batch and returns when it is durable. */
-int rocks_write(qr_store_t *s, const qr_store_batch_t *b);
+/* Writes batches as one and returns when they are durable. */
+int rocks_write(qr_store_t *s, qr_store_batch_t *const *batches, uint32_t cnt);
 
 /* read.c */
 int64_t rocks_get(qr_store_t *s, enum qr_store_table t, const void *key, size_t key_sz, void *buf,
