@@ -3,7 +3,7 @@
 #include "base/err.h"
 #include "base/stream.h"
 
-#define ELEMENTS_MAX_CNT (1u << 26)
+#define ELEMENTS_MAX_CNT (1u << 24) /* as of networks */
 #define SHIFT_MAX 31
 #define TAP_CNT 9u
 
@@ -37,13 +37,11 @@ static bool check_buf(const qr_step_prog_t *p, const qr_step_buf_t *b) {
   }
 }
 
-/* Rows and columns of a convolution's row matrix. Channels come in eights, and an index wraps at
-   most once: drivers rely on both. */
+/* Rows and columns of a convolution's row matrix. An index wraps at most once. */
 static bool check_geo(const qr_step_geo_t *g, uint32_t rows, uint32_t cols) {
   uint32_t pos = (uint32_t)g->out_h * g->out_w;
   return pos && g->sy && g->sx && (uint32_t)g->out_h * g->sy <= g->h &&
-         (uint32_t)g->out_w * g->sx <= g->w && g->c && g->c % 8 == 0 && rows % pos == 0 &&
-         cols == TAP_CNT * g->c;
+         (uint32_t)g->out_w * g->sx <= g->w && g->c && rows % pos == 0 && cols == TAP_CNT * g->c;
 }
 
 static uint64_t image_cnt(const qr_step_geo_t *g, uint32_t rows) {
@@ -67,7 +65,7 @@ uint64_t qr_step_check_gemm(const qr_step_op_t *op) {
 
 static bool check_gemm(const qr_step_prog_t *p, const qr_step_op_t *op) {
   uint64_t a_cnt = qr_step_check_gemm(op);
-  if (!a_cnt) return false;
+  if (!a_cnt || op->geo.c % 8) return false;
   if (op->digest != QR_STEP_NO_DIGEST && (op->digest >= p->digest_cnt || op->n % 2)) return false;
   return has(p, op->src0, QR_STEP_I8, a_cnt) &&
          has(p, op->src1, QR_STEP_I8, (uint64_t)op->n * op->k) &&
@@ -97,7 +95,8 @@ static bool check_op(const qr_step_prog_t *p, const qr_step_op_t *op) {
   case QR_OP_ERR_QUANT:
     return has(p, op->src0, QR_STEP_I32, cnt) && writes(p, op->dst, QR_STEP_I8, cnt);
   case QR_OP_COL2IM:
-    return check_geo(&op->geo, op->m, op->n) && has(p, op->src0, QR_STEP_I32, cnt) &&
+    return check_geo(&op->geo, op->m, op->n) && op->geo.c % 8 == 0 &&
+           has(p, op->src0, QR_STEP_I32, cnt) &&
            writes(p, op->dst, QR_STEP_I32, image_cnt(&op->geo, op->m));
   case QR_OP_BIAS_UPD:
     return has(p, op->src0, QR_STEP_I8, cnt) && writes(p, op->dst, QR_STEP_I32, op->n) &&

@@ -7,7 +7,7 @@
 #include "hls/common/qr_step_abi.h"
 
 /* 0, or QR_ERR_ARG: an op leaves its buffers, names a stream or a shift that no lowering makes, or
-   writes to the minibatch. */
+   writes to the minibatch. Channels of convolutions come in eights. */
 int qr_step_check(const qr_step_prog_t *prog) QR_WARN_UNUSED;
 
 /* Elements that A has in memory (before convolution addressing) if m, n, k, flags and geo of the op

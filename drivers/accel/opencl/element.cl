@@ -145,8 +145,35 @@ typedef uint2 words8_t;
 typedef uint4 words8_t;
 #endif
 
+/* Element k of row r of a packed operand. */
+#if GROUP == 4
+#define PACKED(r, k)                                                                               \
+  AT(char, t->dst)[(((r) / RUN * t->groups + (k) / GROUP) * RUN + (r) % RUN) * GROUP + (k) % GROUP]
+#else
+#define PACKED(r, k)                                                                               \
+  AT(short, t->dst)[(((r) / RUN * t->groups + (k) / GROUP) * RUN + (r) % RUN) * GROUP + (k) % GROUP]
+#endif
+
+/* A row of a convolution whose channels do not come in eights, which no network has. */
+static void conv_row(MEM, TASK, uint row, int trans) {
+  taps_t from = taps_of(t, place_of(t, row));
+  for (uint tap = 0; tap < 9; tap++)
+    for (uint ch = 0; ch < t->c; ch++) {
+      char x = AT(const char, t->src)[from.y[tap / 3] + from.x[tap % 3] + ch];
+      uint col = tap * t->c + ch;
+      if (trans)
+        PACKED(col, row) = x;
+      else
+        PACKED(row, col) = x;
+    }
+}
+
 static void conv(MEM, TASK, span_t s) {
   uint m = t->m, c = t->c, groups = t->groups;
+  if (c % 8) {
+    for (uint row = s.from * RUN; row < min(m, s.to * RUN); row++) conv_row(mem, t, row, 0);
+    return;
+  }
   for (uint u = s.from; u < s.to; u++) {
     place_t p = place_of(t, u * RUN);
     for (uint r = 0; r < RUN && u * RUN + r < m; r++, next_place(t, &p)) {
@@ -171,6 +198,10 @@ static void conv(MEM, TASK, span_t s) {
 /* m rows are the inner dimension; its columns are rows of the operand. */
 static void conv_t(MEM, TASK, span_t s) {
   uint k = t->m, c = t->c, groups = t->groups;
+  if (c % 8) {
+    for (uint row = s.from * RUN; row < min(k, s.to * RUN); row++) conv_row(mem, t, row, 1);
+    return;
+  }
   for (uint u = s.from; u < s.to; u++) {
     place_t p = place_of(t, u * RUN);
     for (uint row = u * RUN; row < min(k, u * RUN + RUN); row += GROUP) {

@@ -41,7 +41,9 @@ struct qr_accel_queue {
   bool is_timed;                 /* which of them the pieces in flight are in */
   cl_kernel kernels[QR_OCL_K_CNT];
   cl_mem mem[QR_OCL_PROG_MAX_CNT];
-  uint8_t *fwd_model[QR_OCL_PROG_MAX_CNT]; /* whose weights lie packed on the device */
+  /* whose weights lie packed on the device for forward jobs, and the caller's tag of it */
+  uint8_t *fwd_model[QR_OCL_PROG_MAX_CNT];
+  uint64_t fwd_tag[QR_OCL_PROG_MAX_CNT];
   bool fwd_known[QR_OCL_PROG_MAX_CNT];
   qr_ocl_slot_t slots[QR_OCL_QUEUE_DEPTH]; /* rings */
   uint32_t head, cnt;

@@ -111,18 +111,28 @@ static void send_attempt(run_t *r, qr_ocl_slot_t *s) {
 
 /* ---- forward ---- */
 
-/* Packs the model's weights, unless they are those of the last job. */
+/* Whether the weights on the device are this job's: the caller says so, or the bytes do. */
+static bool knows_weights(qr_accel_queue_t *q, const qr_accel_job_t *job, size_t model_sz) {
+  if (!q->fwd_known[job->prog]) return false;
+  if (job->model_tag && job->model_tag == q->fwd_tag[job->prog]) return true;
+  if (memcmp(q->fwd_model[job->prog], job->model_in, model_sz)) return false;
+  q->fwd_tag[job->prog] = job->model_tag;
+  return true;
+}
+
+/* Packs the model's weights, unless they are there. */
 static void send_weights(run_t *r, qr_ocl_slot_t *s) {
   const qr_ocl_loaded_t *p = s->prog;
-  uint32_t prog = s->job->prog;
-  uint8_t *seen = r->q->fwd_model[prog];
-  if (r->q->fwd_known[prog] && !memcmp(seen, s->job->model_in, p->model_sz)) return;
-  r->q->fwd_known[prog] = false;
-  put(r, p->plan.fwd_model, s->job->model_in, p->model_sz);
+  const qr_accel_job_t *job = s->job;
+  qr_accel_queue_t *q = r->q;
+  if (knows_weights(q, job, p->model_sz)) return;
+  q->fwd_known[job->prog] = false;
+  put(r, p->plan.fwd_model, job->model_in, p->model_sz);
   launch_all(r, &p->plan.fwd_weights, p->tasks, 0, p->plan.sums);
   if (r->err) return;
-  memcpy(seen, s->job->model_in, p->model_sz);
-  r->q->fwd_known[prog] = true;
+  memcpy(q->fwd_model[job->prog], job->model_in, p->model_sz);
+  q->fwd_tag[job->prog] = job->model_tag;
+  q->fwd_known[job->prog] = true;
 }
 
 /* The longest pass that is mostly full, else the shortest. */
