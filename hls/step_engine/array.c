@@ -165,18 +165,10 @@ void qr_eng_array_plain(qr_eng_panel_t a, qr_eng_panel_t b, uint32_t k_cnt, uint
 
 #endif
 
-#ifndef QR_ENGINE_PACKED
-#ifdef __SYNTHESIS__
-#define QR_ENGINE_PACKED 1
-#else
-#define QR_ENGINE_PACKED 0
-#endif
-#endif
-
 void qr_eng_array(qr_eng_panel_t a, qr_eng_panel_t b, uint32_t k_cnt, uint32_t r_cnt,
                   uint32_t c_cnt, bool first, qr_eng_tile_t out) {
 #pragma HLS INLINE
-#if QR_ENGINE_PACKED
+#ifdef __SYNTHESIS__
   qr_eng_array_packed(a, b, k_cnt, r_cnt, c_cnt, first, out);
 #else
   qr_eng_array_plain(a, b, k_cnt, r_cnt, c_cnt, first, out);
