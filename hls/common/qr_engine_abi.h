@@ -174,7 +174,8 @@ enum qr_engine_status {
 };
 
 /* The kernel itself, for whoever links it natively; pointers as the arguments above. Calls in
-   different threads do not meet unless their buffers do. Takes up to half a MiB of stack. */
+   different threads do not meet unless their buffers do; a thread that calls it keeps half a MiB.
+ */
 void qr_step_engine(const uint32_t *prog, const uint32_t *job, const int8_t *pool,
                     const int16_t *model_in, int16_t *model, int8_t *s8, const int8_t *a8,
                     const int8_t *b8, int32_t *s32, uint32_t *out, uint32_t job_cnt,

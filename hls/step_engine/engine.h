@@ -136,8 +136,8 @@ void qr_eng_load_conv(const int8_t *mem, const qr_eng_operand_t *x, uint32_t r0,
                       uint32_t k0, uint32_t k_cnt, qr_eng_panel_t panel);
 
 /* array.c: sums over k_cnt inner positions of the sub-tiles that hold r_cnt rows and c_cnt columns,
-   onto those of the panels before unless first. Elements in [-64, 63]. The two are equal: _packed
-   is the hardware, two products per DSP; _plain is for processors. */
+   onto those of the panels before unless first. Elements in [-64, 63]. The two forms are equal:
+   _packed is the hardware, two products per DSP; _plain is for processors and not synthesised. */
 void qr_eng_array(qr_eng_panel_t a, qr_eng_panel_t b, uint32_t k_cnt, uint32_t r_cnt,
                   uint32_t c_cnt, bool first, qr_eng_tile_t out);
 void qr_eng_array_packed(qr_eng_panel_t a, qr_eng_panel_t b, uint32_t k_cnt, uint32_t r_cnt,
