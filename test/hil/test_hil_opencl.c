@@ -177,6 +177,75 @@ static void test_times_phases(void **st) {
   conform_net_close(&c);
 }
 
+/* ---- programs of a user's own ---- */
+
+/* A few changes to a lowered program: ops that change places with their neighbours, come twice or
+   not at all. Whatever it computes then, it is defined: ops run one after another. */
+static void disturb(gen_t *g, qr_step_prog_t *p) {
+  for (int64_t cnt = gen_range(g, 1, 6); cnt; cnt--) {
+    uint32_t i = (uint32_t)gen_range(g, 0, p->op_cnt - 2);
+    qr_step_op_t op = p->ops[i];
+    switch (gen_range(g, 0, 7)) {
+    case 0: /* comes again, here or later */
+      if (p->op_cnt + 1 == QR_STEP_OP_MAX_CNT) break;
+      op.digest = QR_STEP_NO_DIGEST;
+      i = (uint32_t)gen_range(g, i + 1, p->op_cnt);
+      memmove(&p->ops[i + 1], &p->ops[i], (p->op_cnt++ - i) * sizeof op);
+      p->ops[i] = op;
+      break;
+    case 1:
+      if (op.digest != QR_STEP_NO_DIGEST) break;
+      memmove(&p->ops[i], &p->ops[i + 1], (--p->op_cnt - i) * sizeof op);
+      p->ops[p->op_cnt] = (qr_step_op_t){.kind = QR_OP_END};
+      break;
+    default:
+      p->ops[i] = p->ops[i + 1];
+      p->ops[i + 1] = op;
+      break;
+    }
+  }
+}
+
+/* Programs that no lowering makes are refused, or do what the reference does. */
+static void test_disturbed_programs(void **st) {
+  (void)st;
+  static const char *const kinds[] = {"tune=off", "units=64,product=tile"};
+  enum { ROUND_CNT = 120 };
+  uint32_t ran = 0, odd = 0;
+  for (uint32_t round = 0; round < ROUND_CNT; round++) {
+    gen_t g = {900 + round};
+    qr_net_t net;
+    conform_net_t c;
+    conform_dev_t d = {.ops = g_ops};
+    char why[512] = "";
+    assert_true(gen_net(&g, round % 3, &net));
+    conform_net_open(&c, &net);
+    qr_step_prog_t lowered = c.prog;
+    disturb(&g, &c.prog);
+    odd += memcmp(&lowered, &c.prog, sizeof lowered) != 0;
+    memset(c.ref_mem, 0, qr_ref_footprint(&net));
+    c.ref = qr_ref_init(c.ref_mem, &c.net, &c.prog);
+    if (g_ops->open(with(kinds[round & 1]), &d.dev, why, sizeof why)) fail_msg("%s", why);
+    int err = g_ops->load(d.dev, &net, &c.prog, &c.id);
+    if (err && err != QR_ERR_UNSUPPORTED) fail_msg("round %u: %s", round, qr_err_str(err));
+    if (!err) {
+      assert_int_equal(g_ops->queue_open(d.dev, &d.q), 0);
+      conform_fill(&c, &g, round & 2 ? GEN_UNIFORM : GEN_INIT);
+      qr_accel_job_t job = conform_attempt(&c, 2, 1);
+      assert_int_equal(g_ops->submit(d.q, &job), 0);
+      conform_wait(g_ops, d.q, &job);
+      assert_int_equal(job.err, 0);
+      conform_check_attempt(&c, c.model, 2, 1);
+      g_ops->queue_close(d.q);
+      ran++;
+    }
+    g_ops->close(d.dev);
+    conform_net_close(&c);
+  }
+  assert_true(ran > ROUND_CNT / 4);
+  assert_true(odd > ROUND_CNT / 2);
+}
+
 /* ---- units ---- */
 
 static void test_units(void **st) {
@@ -350,6 +419,7 @@ int main(void) {
                                      cmocka_unit_test(test_agrees_with_the_cpu),
                                      cmocka_unit_test(test_shows_steps_as_they_come),
                                      cmocka_unit_test(test_times_phases),
+                                     cmocka_unit_test(test_disturbed_programs),
                                      cmocka_unit_test(test_units),
                                      cmocka_unit_test(test_conforms),
                                      cmocka_unit_test(test_tuning_is_kept)};
