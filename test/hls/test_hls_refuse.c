@@ -209,6 +209,8 @@ static void refuses_geometry(void **state) {
   (void)state;
   REFUSED(true, QR_ENGINE_E_SHAPE, op_of(QR_OP_GEMM)->geo.h = 0);
   REFUSED(true, QR_ENGINE_E_SHAPE, op_of(QR_OP_GEMM)->geo.c++);
+  REFUSED(true, QR_ENGINE_E_SHAPE, op_of(QR_OP_GEMM)->geo.c--);
+  REFUSED(true, QR_ENGINE_E_SHAPE, op_of(QR_OP_GEMM)->m--);
   REFUSED(true, QR_ENGINE_E_SHAPE, op_of(QR_OP_GEMM)->geo.out_w = 0);
   REFUSED(true, QR_ENGINE_E_SHAPE, op_of(QR_OP_GEMM)->geo.out_h = 3);
   REFUSED(true, QR_ENGINE_E_SHAPE, op_of(QR_OP_GEMM)->geo.sx = 5);
