@@ -14,6 +14,7 @@
 #include "card.h"
 
 #define END_WAIT_MS 3000u /* for a card to be given back in good order */
+#define END_WAIT_HW_EMU_MS 30000u
 #define KILL_WAIT_MS 200u /* longer only if it hangs in the kernel's driver */
 #define FD_MIN 16         /* above those that the process gets */
 
@@ -192,9 +193,10 @@ bool qr_xrt_process_gone(qr_xrt_card_t *c) {
 
 void qr_xrt_process_end(qr_xrt_card_t *c, bool in_order) {
   qr_xrt_msg_t quit = {.kind = QR_XRT_QUIT};
+  bool is_slow = !strcmp(c->common->options.mode, "hw_emu");
   if (in_order && c->pid && c->sock >= 0 &&
       send(c->sock, &quit, sizeof quit, MSG_NOSIGNAL | MSG_DONTWAIT) == (ssize_t)sizeof quit &&
-      reaped(c->pid, END_WAIT_MS))
+      reaped(c->pid, is_slow ? END_WAIT_HW_EMU_MS : END_WAIT_MS))
     c->pid = 0;
   if (c->pid) {
     kill(-c->pid, SIGKILL); /* it leads a group of its own, the emulated card is in it */
