@@ -10,7 +10,7 @@
 #define PANEL_DIM 128u /* operands are padded to the largest tile */
 #define PANEL_K 32u    /* and to what goes to local memory at a time */
 #define RUN ((uint32_t)QR_OCL_RUN)
-#define PART_K_MIN 512u
+#define PART_K_MIN 256u
 #define TILE_RUNS_MAX 16u
 
 static uint32_t ceil_div(uint64_t a, uint32_t b) { return (uint32_t)((a + b - 1) / b); }

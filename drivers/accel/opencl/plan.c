@@ -118,9 +118,15 @@ static int resolve_op(step_t *s, uint16_t i) {
 }
 
 static int resolve(step_t *s) {
+  uint32_t digests = 0;
   for (uint16_t i = 0; i < s->prog->op_cnt; i++) {
+    const qr_step_op_t *op = &s->prog->ops[i];
     int err = resolve_op(s, i);
     if (err) return err;
+    if (op->kind != QR_OP_GEMM || op->digest == QR_STEP_NO_DIGEST) continue;
+    if (digests >> op->digest & 1)
+      return QR_ERR_UNSUPPORTED; /* it is added up where others assign */
+    digests |= 1u << op->digest;
   }
   return 0;
 }
