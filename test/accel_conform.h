@@ -230,14 +230,14 @@ typedef struct {
   qr_ref_pack_t pack;
 } conform_gemm_t;
 
-/* Convolutions have few channels and samples, other products ragged sizes; one in four is larger
-   than any block of a driver. */
+/* Convolutions have few channels and samples, other products ragged sizes, of which one may be
+   larger than any block of a driver. */
 static qr_step_op_t conform_gemm_op(gen_t *g) {
   qr_step_op_t op = {.kind = QR_OP_GEMM, .digest = QR_STEP_NO_DIGEST};
-  int64_t most = gen_range(g, 0, 3) ? 40 : 600;
-  op.m = (uint32_t)gen_range(g, 1, most);
-  op.n = (uint32_t)gen_range(g, 1, most);
-  op.k = (uint32_t)gen_range(g, 1, most);
+  int64_t large = gen_range(g, 0, 5);
+  op.m = (uint32_t)gen_range(g, 1, large == 0 ? 1200 : 60);
+  op.n = (uint32_t)gen_range(g, 1, large == 1 ? 1200 : 60);
+  op.k = (uint32_t)gen_range(g, 1, large == 2 ? 1200 : 60);
   op.flags = (uint16_t)gen_range(g, 0, 7);
   if (op.flags & QR_GEMM_A_CONV) {
     uint32_t h = (uint32_t)gen_range(g, 1, 5), w = (uint32_t)gen_range(g, 1, 6),

@@ -189,9 +189,10 @@ void qr_chain_supply_models(qr_chain_tile_t *t) {
   }
 }
 
-static void ask(qr_chain_tile_t *t, qr_cand_t *c) {
+static void ask(qr_chain_tile_t *t, qr_cand_t *c, uint64_t now_ns) {
   const qr_header_t *h = &c->node->header;
   c->asked = true;
+  c->since_ns = now_ns;
   qr_chain_out(t, &(qr_outbound_t){.kind = QR_OUT_FETCH_MODEL,
                                    .peer = c->block->peer,
                                    .hash = c->node->hash,
@@ -200,17 +201,18 @@ static void ask(qr_chain_tile_t *t, qr_cand_t *c) {
 }
 
 /* A model that comes out of a block in execution costs nothing but time; a tile that has waited for
-   some of it is worth the transfer. One is asked for at a time. */
+   some of it is worth the transfer. One for each tile is asked for at a time. */
 static void ask_ahead(qr_chain_tile_t *t, uint64_t now_ns) {
   qr_cand_t *first = NULL;
+  uint32_t asked_cnt = 0;
   if (!t->stalled_ns || now_ns - t->stalled_ns < ASK_AHEAD_NS || !has_room(t)) return;
   for (uint32_t i = 0; i < QR_CAND_MAX_CNT; i++) {
     qr_cand_t *c = &t->cands[i];
     if (c->state != QR_CAND_MODEL) continue;
-    if (c->asked) return;
-    if (!first || c->seq < first->seq) first = c;
+    asked_cnt += c->asked;
+    if (!c->asked && !c->refused && (!first || c->seq < first->seq)) first = c;
   }
-  if (first) ask(t, first);
+  if (first && asked_cnt < t->cfg.verify_cnt) ask(t, first, now_ns);
 }
 
 /* The parent has begun: ledger rules, then the incoming model. */
@@ -227,10 +229,9 @@ static void begin(qr_chain_tile_t *t, qr_cand_t *c, uint64_t now_ns) {
     qr_chain_judge(c, v);
     return;
   }
-  c->since_ns = now_ns;
   c->state = c->model ? QR_CAND_READY : QR_CAND_MODEL;
   if (c->model || supply_model(t, c) || c->state == QR_CAND_READY) return;
-  ask(t, c);
+  ask(t, c, now_ns);
 }
 
 /* The waiting candidate that came first of those that may begin; NULL if none. */
@@ -323,8 +324,10 @@ void qr_chain_model(qr_chain_tile_t *t, qr_inbound_t *in, uint64_t now_ns) {
 void qr_chain_model_failed(qr_chain_tile_t *t, const qr_inbound_t *in) {
   qr_cand_t *c = find_cand(t, &in->hash);
   /* the same block may have come from another peer since, whose model is on its way */
-  if (c && c->state == QR_CAND_MODEL && c->asked && c->block->peer == in->peer)
-    qr_chain_forget(t, c, false);
+  if (!c || c->state != QR_CAND_MODEL || !c->asked || c->block->peer != in->peer) return;
+  c->asked = false;
+  c->refused = true;
+  if (!supply_model(t, c) && c->state == QR_CAND_MODEL) qr_chain_forget(t, c, false);
 }
 
 /* This block's own verdict is there and its parent is executed, or its execution failed. */

@@ -38,7 +38,8 @@ typedef struct {
   qr_node_t *node;
   qr_block_obj_t *block;
   qr_model_obj_t *model;
-  bool asked; /* MODEL: of its peer; else the model comes out of a block in execution */
+  bool asked;   /* MODEL: of its peer; else the model comes out of a block in execution */
+  bool refused; /* it was asked for and did not come */
   uint64_t since_ns, seq;
   qr_view_t *view;           /* RUNNING, JUDGED if it was executed */
   qr_verify_result_t result; /* JUDGED */

@@ -399,7 +399,7 @@ static void sr_follows_the_exact_quotient(void **state) {
         if (t <= 0) {
           assert_true(got == (int64_t)((wide_t)xs[i] * ((int64_t)1 << -t)));
         } else { /* 256 x / 2^t, half up, plus the draw, over 256 */
-          wide_t y = (((wide_t)xs[i] << 9 >> t) + 1) >> 1;
+          wide_t y = (((wide_t)xs[i] * 512 >> t) + 1) >> 1;
           assert_true(got == (int64_t)((y + draws[j]) >> 8));
         }
       }
@@ -413,7 +413,7 @@ static void sr_is_unbiased(void **state) {
     for (int64_t x = -5000; x <= 5000; x += 37) {
       int64_t sum = 0;
       for (int r = 0; r < 256; r++) sum += qr_step_sr(x, s, (uint8_t)r);
-      int64_t err = (sum << s) - 256 * x; /* within half of the last of the eight bits */
+      int64_t err = sum * (1 << s) - 256 * x; /* within half of the last of the eight bits */
       assert_true(s <= 8 ? err == 0 : 2 * err <= 1 << s && 2 * err > -(1 << s));
     }
 }

@@ -182,7 +182,7 @@ static int64_t half(int64_t x, int s) {
 static int64_t sr(int64_t x, int s, uint8_t r) {
   if (s <= 0) return x * ((int64_t)1 << (-s < 31 ? -s : 31));
   if (s > 62) s = 62;
-  int64_t y = s <= 8 ? x << (8 - s) : (x + ((int64_t)1 << (s - 9))) >> (s - 8);
+  int64_t y = s <= 8 ? x * (1 << (8 - s)) : (x + ((int64_t)1 << (s - 9))) >> (s - 8);
   return (y + r) >> 8;
 }
 

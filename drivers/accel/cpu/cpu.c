@@ -26,7 +26,6 @@ struct qr_accel {
   uint32_t prog_cnt;
   loaded_t progs[PROG_MAX_CNT];
   qr_cpu_sizes_t sizes; /* of a queue's memory: enough for any program */
-  qr_cpu_gemm_tables_t gemm;
 };
 
 typedef struct {
@@ -92,7 +91,6 @@ static int cpu_open(const char *options, qr_accel_t **out, char *why, size_t why
   }
   a->kern = kern;
   qr_cpu_gemm_need(&a->sizes);
-  qr_cpu_gemm_tables(&a->gemm);
   *out = a;
   return 0;
 }
@@ -220,13 +218,8 @@ static bool forward_rows(qr_accel_queue_t *q, slot_t *s) {
 
 static bool gemm_rows(qr_accel_queue_t *q, slot_t *s) {
   qr_accel_job_t *job = s->job;
-  qr_cpu_gemm_job_t j = {.kern = q->a->kern,
-                         .mem = &q->mem,
-                         .tables = &q->a->gemm,
-                         .op = job->gemm,
-                         .a = job->a,
-                         .b = job->b,
-                         .c = job->c};
+  qr_cpu_gemm_job_t j = {
+      .kern = q->a->kern, .mem = &q->mem, .op = job->gemm, .a = job->a, .b = job->b, .c = job->c};
   qr_cpu_laps_begin(&j.laps, job->phase_ns);
   s->rows_done = qr_cpu_gemm_rows(&j, s->rows_done);
   qr_cpu_laps_end(&j.laps, job->phase_ns);

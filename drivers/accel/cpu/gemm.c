@@ -1,8 +1,8 @@
 #include "gemm.h"
 
-/* A block: M rows by N columns over K. Offsets below are worked out for these. */
-#define BLOCK_M 256u
-#define BLOCK_N 256u
+/* A block: M rows by N columns over K. */
+#define BLOCK_M 512u
+#define BLOCK_N 512u
 #define BLOCK_K 512u
 #define K4 (BLOCK_K / 4)
 #define ELEMENTS_MAX_CNT (1u << 24)
@@ -38,27 +38,10 @@ void qr_cpu_gemm_need(qr_cpu_sizes_t *z) {
   z->gemm_c = BLOCK_M * BLOCK_N;
 }
 
-void qr_cpu_gemm_tables(qr_cpu_gemm_tables_t *t) {
-  _Static_assert(BLOCK_M == sizeof t->row / 4 && K4 == sizeof t->step / 4, "tables of a block");
-  for (uint32_t i = 0; i < BLOCK_M; i++) {
-    t->row[i] = i * BLOCK_K;
-    t->trans_row[i] = i / QR_CPU_PANEL * (uint32_t)qr_cpu_panel_sz(K4) + i % QR_CPU_PANEL * 4;
-  }
-  for (uint32_t g = 0; g < K4; g++) {
-    t->step[g] = 4 * g;
-    t->trans_step[g] = 64 * g;
-  }
-}
-
-/* Columns col .. col + cnt of a stored row. Those of a convolution are read through its geometry,
-   a run of channels at a time. */
-static void stored_row(const qr_step_op_t *op, const int8_t *src, bool conv, size_t stride,
-                       uint32_t row, uint32_t col, uint32_t cnt, int8_t *dst) {
+/* Columns col .. col + cnt of a row of a convolution's matrix, a run of channels at a time. */
+static void conv_row(const qr_step_op_t *op, const int8_t *src, uint32_t row, uint32_t col,
+                     uint32_t cnt, int8_t *dst) {
   const qr_step_geo_t *g = &op->geo;
-  if (!conv) {
-    memcpy(dst, src + row * stride + col, cnt);
-    return;
-  }
   uint32_t pos = (uint32_t)g->out_h * g->out_w, p = row % pos;
   const int8_t *image = src + (size_t)(row / pos) * g->h * g->w * g->c;
   for (uint32_t end = col + cnt; col < end;) {
@@ -71,45 +54,67 @@ static void stored_row(const qr_step_op_t *op, const int8_t *src, bool conv, siz
   }
 }
 
-/* Rows row .. row + rows and columns of a stored matrix as [whole groups of rows][ld], what is
-   beyond them 0. */
-static void stored_block(const qr_step_op_t *op, const int8_t *src, bool conv, size_t stride,
-                         uint32_t row, uint32_t rows, uint32_t col, uint32_t cols, int8_t *dst,
-                         uint32_t ld) {
-  for (uint32_t i = 0; i < whole(rows, 8); i++, dst += ld) {
-    memset(dst + (i < rows ? cols : 0), 0, ld - (i < rows ? cols : 0));
-    if (i < rows) stored_row(op, src, conv, stride, row + i, col, cols, dst);
-  }
+/* A block of that matrix, rows ld apart. */
+static void conv_block(const qr_step_op_t *op, const int8_t *src, uint32_t row, uint32_t rows,
+                       uint32_t col, uint32_t cols, int8_t *dst, uint32_t ld) {
+  for (uint32_t i = 0; i < rows; i++, dst += ld) conv_row(op, src, row + i, col, cols, dst);
 }
 
-/* What of A the block at (m, k) reads, as left operand. */
-static void pack_a(const qr_cpu_gemm_job_t *j, uint32_t m, uint32_t rows, uint32_t k, uint32_t ks) {
+/* Panels from rows that lie ld apart, the last group filled up with zeros. */
+static void pack_rows(const qr_cpu_gemm_job_t *j, int8_t *dst, size_t panel_sz, const int8_t *src,
+                      size_t ld, uint32_t rows, uint32_t cols, int8_t plus) {
+  uint32_t groups = rows / 4, rest = rows % 4;
+  int8_t last[4 * (BLOCK_M > BLOCK_N ? BLOCK_M : BLOCK_N)] = {0};
+  j->kern->pack(dst, panel_sz, src, groups, cols, 4 * ld, ld, plus);
+  if (!rest) return;
+  for (uint32_t i = 0; i < rest; i++) memcpy(last + i * cols, src + (4 * groups + i) * ld, cols);
+  j->kern->pack(dst + groups * (size_t)64, panel_sz, last, 1, cols, 0, cols, plus);
+}
+
+/* What of A the block at (m, k) reads, as left operand; returns the distance of its rows, which is
+   nothing in panels. A row's last group may reach into what follows: B has zeros there. */
+static uint32_t pack_a(const qr_cpu_gemm_job_t *j, uint32_t m, uint32_t rows, uint32_t k,
+                       uint32_t ks) {
   const qr_cpu_dither_t plain = {.plus = 64};
-  bool conv = j->op->flags & QR_GEMM_A_CONV;
-  if (j->op->flags & QR_GEMM_A_TRANS) {
-    stored_block(j->op, j->a, conv, j->op->m, k, ks, m, rows, j->mem->gemm_rows, BLOCK_M);
-    j->kern->pack(j->mem->gemm_a, qr_cpu_panel_sz(K4), j->mem->gemm_rows, (ks + 3) / 4,
-                  whole(rows, QR_CPU_PANEL), 4 * BLOCK_M, BLOCK_M, 64);
-  } else {
-    stored_block(j->op, j->a, conv, j->op->k, m, rows, k, ks, j->mem->gemm_rows, BLOCK_K);
-    for (uint32_t i = 0; i < whole(rows, QR_CPU_TILE); i++)
-      j->kern->dither(j->mem->gemm_a + (size_t)i * BLOCK_K, j->mem->gemm_rows + (size_t)i * BLOCK_K,
-                      0, whole(ks, 4), &plain, NULL);
+  const qr_step_op_t *op = j->op;
+  bool conv = op->flags & QR_GEMM_A_CONV, trans = op->flags & QR_GEMM_A_TRANS;
+  size_t ld = trans ? op->m : op->k;
+  const int8_t *src = trans ? j->a + k * ld + m : j->a + m * ld + k;
+  if (conv) { /* rows as they would be stored */
+    ld = trans ? BLOCK_M : BLOCK_K;
+    conv_block(op, j->a, trans ? k : m, trans ? ks : rows, trans ? m : k, trans ? rows : ks,
+               j->mem->gemm_rows, (uint32_t)ld);
+    src = j->mem->gemm_rows;
   }
+  if (trans) {
+    pack_rows(j, j->mem->gemm_a, qr_cpu_panel_sz(K4), src, ld, ks, rows, 64);
+    return 0;
+  }
+  if (ld == ks) {
+    j->kern->dither(j->mem->gemm_a, src, 0, (size_t)rows * ks, &plain, NULL);
+    return ks;
+  }
+  for (uint32_t i = 0; i < rows; i++)
+    j->kern->dither(j->mem->gemm_a + (size_t)i * BLOCK_K, src + i * ld, 0, ks, &plain, NULL);
+  return BLOCK_K;
 }
 
 /* Panels of the block of B at (k, n), and their start values. */
 static void pack_b(const qr_cpu_gemm_job_t *j, uint32_t n, uint32_t cols, uint32_t k, uint32_t ks) {
   uint32_t k4 = (ks + 3) / 4, n16 = whole(cols, QR_CPU_PANEL);
-  size_t panel_sz = qr_cpu_panel_sz(k4);
-  int8_t *rows = j->mem->gemm_rows;
-  if (j->op->flags & QR_GEMM_B_TRANS) {
-    stored_block(j->op, j->b, false, j->op->k, n, cols, k, ks, rows, BLOCK_K);
-    memset(rows + (size_t)whole(cols, 8) * BLOCK_K, 0, (size_t)(n16 - whole(cols, 8)) * BLOCK_K);
-    j->kern->pack_trans(j->mem->gemm_b, panel_sz, rows, k4, n16, BLOCK_K);
+  size_t panel_sz = qr_cpu_panel_sz(k4), ld = j->op->k;
+  if (!(j->op->flags & QR_GEMM_B_TRANS)) {
+    pack_rows(j, j->mem->gemm_b, panel_sz, j->b + k * (size_t)j->op->n + n, j->op->n, ks, cols, 0);
   } else {
-    stored_block(j->op, j->b, false, j->op->n, k, ks, n, cols, rows, BLOCK_N);
-    j->kern->pack(j->mem->gemm_b, panel_sz, rows, k4, n16, 4 * BLOCK_N, BLOCK_N, 0);
+    const int8_t *src = j->b + n * ld + k;
+    if (n16 != cols || ks % 4) { /* what is beyond the ends must be there, as zeros */
+      int8_t *rows = j->mem->gemm_rows;
+      memset(rows, 0, (size_t)n16 * BLOCK_K);
+      for (uint32_t i = 0; i < cols; i++) memcpy(rows + (size_t)i * BLOCK_K, src + i * ld, ks);
+      src = rows;
+      ld = BLOCK_K;
+    }
+    j->kern->pack_trans(j->mem->gemm_b, panel_sz, src, k4, n16, ld);
   }
   memset(j->mem->gemm_init, 0, n16 * sizeof *j->mem->gemm_init);
   j->kern->sums(j->mem->gemm_init, j->mem->gemm_b, panel_sz, k4, n16);
@@ -117,16 +122,19 @@ static void pack_b(const qr_cpu_gemm_job_t *j, uint32_t n, uint32_t cols, uint32
 
 /* A block of the product; whole tiles go straight to C. */
 static void multiply(const qr_cpu_gemm_job_t *j, uint32_t m, uint32_t rows, uint32_t n,
-                     uint32_t cols, uint32_t k4, bool add) {
-  bool trans = j->op->flags & QR_GEMM_A_TRANS;
+                     uint32_t cols, uint32_t k4, uint32_t lda, bool add) {
+  uint32_t row[BLOCK_M], step[K4];
   bool direct = rows % QR_CPU_TILE == 0 && cols % QR_CPU_PANEL == 0;
   int32_t *to = j->c + (size_t)m * j->op->n + n;
+  for (uint32_t i = 0; i < whole(rows, QR_CPU_TILE); i++)
+    row[i] = lda ? i * lda : i / 16 * (uint32_t)qr_cpu_panel_sz(K4) + i % 16 * 4;
+  for (uint32_t g = 0; g < k4; g++) step[g] = lda ? 4 * g : 64 * g;
   qr_cpu_gemm_t g = {.m = whole(rows, QR_CPU_TILE),
                      .n = whole(cols, QR_CPU_PANEL),
                      .k4 = k4,
                      .a = j->mem->gemm_a,
-                     .row = trans ? j->tables->trans_row : j->tables->row,
-                     .step = trans ? j->tables->trans_step : j->tables->step,
+                     .row = row,
+                     .step = step,
                      .b = j->mem->gemm_b,
                      .panel_sz = qr_cpu_panel_sz(k4),
                      .init = j->mem->gemm_init,
@@ -146,12 +154,12 @@ uint32_t qr_cpu_gemm_rows(qr_cpu_gemm_job_t *j, uint32_t row) {
   uint32_t rows = least(op->m - row, BLOCK_M);
   for (uint32_t k = 0; k < op->k; k += BLOCK_K) {
     uint32_t ks = least(op->k - k, BLOCK_K);
-    pack_a(j, row, rows, k, ks);
+    uint32_t lda = pack_a(j, row, rows, k, ks);
     for (uint32_t n = 0; n < op->n; n += BLOCK_N) {
       uint32_t cols = least(op->n - n, BLOCK_N);
       pack_b(j, n, cols, k, ks);
       qr_cpu_lap(&j->laps, QR_CPU_PHASE_PACK);
-      multiply(j, row, rows, n, cols, (ks + 3) / 4, k);
+      multiply(j, row, rows, n, cols, (ks + 3) / 4, lda, k);
       qr_cpu_lap(&j->laps, QR_CPU_PHASE_PRODUCT);
     }
   }

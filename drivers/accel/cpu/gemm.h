@@ -12,16 +12,9 @@ bool qr_cpu_gemm_check(const qr_step_op_t *op);
 /* Grows sizes to the blocks of a product. */
 void qr_cpu_gemm_need(qr_cpu_sizes_t *sizes);
 
-/* Fills in the offsets that all products share. */
-typedef struct {
-  uint32_t row[256], trans_row[256], step[128], trans_step[128];
-} qr_cpu_gemm_tables_t;
-void qr_cpu_gemm_tables(qr_cpu_gemm_tables_t *t);
-
 typedef struct {
   const qr_cpu_kern_t *kern;
   const qr_cpu_mem_t *mem;
-  const qr_cpu_gemm_tables_t *tables;
   const qr_step_op_t *op;
   const int8_t *a, *b;
   int32_t *c;

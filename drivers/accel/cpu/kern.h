@@ -3,9 +3,9 @@
    What a kernel works on is small: a strip of a tensor or a block of a product, some tens of KB
    that the caller keeps in a near cache while one kernel after the other passes over it. Matrices
    are row-major with a stride ("ld", in elements) of their own. Sizes that come from the network
-   are multiples as stated, so that no kernel but `update` and `round` knows ragged ends.
+   are multiples as stated, so that few kernels know ragged ends.
 
-   A product is C i32[m][n] += A . B:
+   A product is C i32[m][n] = A . B:
     - A's bytes are unsigned, x + 64, below 128, and are read as they lie: four consecutive k of row
       i, group g, are at a + row[i] + step[g]. Two tables of offsets serve dense rows, the pixels of
       a convolution's padded image, and transposed operands alike.

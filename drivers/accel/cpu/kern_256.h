@@ -21,6 +21,16 @@ static inline __m256i load8u(const void *p) {
 /* Four bytes of A in all lanes. */
 static inline __m256i load_a(const int8_t *a) { return _mm256_set1_epi32((int)qr_ld32(a)); }
 
+/* Key of a round of draws; counter of a block. */
+static inline __m128i round_key(const qr_ars_t *s, uint32_t i) {
+  return _mm_set_epi64x((int64_t)(s->key[1] + i * QR_ARS_WEYL_HI),
+                        (int64_t)(s->key[0] + i * QR_ARS_WEYL_LO));
+}
+
+static inline __m128i counter(const qr_ars_t *s, uint32_t block) {
+  return _mm_setr_epi32((int)block, (int)s->stream, (int)s->ctr2, (int)s->ctr3);
+}
+
 /* The including file defines these: three entries of the table, and all that k4 groups of some
    rows, a constant number, give to the sums of a panel's sixteen columns. */
 static bool supported(void);

@@ -7,13 +7,9 @@ static bool supported(void) {
 
 /* Blocks go through the rounds four at a time, which hides the latency of each. */
 static void draw(void *dst, const qr_ars_t *s, uint32_t block, uint32_t cnt) {
-  __m128i key[QR_ARS_ROUNDS + 1], x[4];
-  for (uint32_t i = 0; i <= QR_ARS_ROUNDS; i++) {
-    key[i] = _mm_set_epi64x((int64_t)(s->key[1] + i * QR_ARS_WEYL_HI),
-                            (int64_t)(s->key[0] + i * QR_ARS_WEYL_LO));
-  }
   const __m128i one = _mm_setr_epi32(1, 0, 0, 0);
-  __m128i ctr = _mm_setr_epi32((int)block, (int)s->stream, (int)s->ctr2, (int)s->ctr3), *to = dst;
+  __m128i key[QR_ARS_ROUNDS + 1], x[4], ctr = counter(s, block), *to = dst;
+  for (uint32_t i = 0; i <= QR_ARS_ROUNDS; i++) key[i] = round_key(s, i);
   for (uint32_t b = 0; b < cnt; b += 4) {
     for (uint32_t i = 0; i < 4; i++, ctr = _mm_add_epi32(ctr, one))
       x[i] = _mm_xor_si128(ctr, key[0]);

@@ -69,27 +69,36 @@ ALWAYS_INLINE void multiply(const tile_t *t, __m512i acc[QR_CPU_TILE][2]) {
   register __m512i cc __asm__("zmm12"), cd __asm__("zmm13"), ce __asm__("zmm14"),
       cf __asm__("zmm15");
   size_t next_init = t->panel_sz ? QR_CPU_PANEL * sizeof *t->init : 0;
+  /* Fields are reached from one register: an operand each would be an address each where nothing
+     is optimised, more than there are registers. */
+  /* clang-format off */
   __asm__ volatile(
-      "movq %[row], %%rcx\n"
-      "movq %[a], %%rax\n"
-      "movq %[init], %%rdx\n"
-      "movq %[next_init], %%rsi\n" EACH_ROW(BEGIN_ROW) "movq %[step], %%rcx\n"
-                                                       "movq %[b], %%rdx\n"
-                                                       "movq %[panel_sz], %%rsi\n"
-                                                       "1:\n"
-                                                       "movl (%%rcx), %%eax\n"
-                                                       "vmovdqu64 (%%rdx), %%zmm16\n"
-                                                       "vmovdqu64 (%%rdx, %%rsi), %%zmm17\n"
-                                                       "addq $4, %%rcx\n"
-                                                       "addq $64, %%rdx\n" EACH_ROW(
-                                                           DOT_ROW) "cmpq %[end], %%rcx\n"
-                                                                    "jb 1b\n"
-      : "=v"(c0), "=v"(c1), "=v"(c2), "=v"(c3), "=v"(c4), "=v"(c5), "=v"(c6), "=v"(c7), "=v"(c8),
-        "=v"(c9), "=v"(ca), "=v"(cb), "=v"(cc), "=v"(cd), "=v"(ce), "=v"(cf)
-      : [row] "m"(t->row), [a] "m"(t->a), [init] "m"(t->init), [next_init] "m"(next_init),
-        [step] "m"(t->step), [b] "m"(t->b), [panel_sz] "m"(t->panel_sz), [end] "m"(t->end)
-      : "rax", "rcx", "rdx", "rsi", "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15", "xmm16",
+      "movq %c[row](%%rdi), %%rcx\n"
+      "movq %c[a](%%rdi), %%rax\n"
+      "movq %c[init](%%rdi), %%rdx\n"
+      EACH_ROW(BEGIN_ROW)
+      "movq %c[step](%%rdi), %%rcx\n"
+      "movq %c[b](%%rdi), %%rdx\n"
+      "movq %c[panel_sz](%%rdi), %%rsi\n"
+      "1:\n"
+      "movl (%%rcx), %%eax\n"
+      "vmovdqu64 (%%rdx), %%zmm16\n"
+      "vmovdqu64 (%%rdx, %%rsi), %%zmm17\n"
+      "addq $4, %%rcx\n"
+      "addq $64, %%rdx\n"
+      EACH_ROW(DOT_ROW)
+      "cmpq %c[end](%%rdi), %%rcx\n"
+      "jb 1b\n"
+      : "=v"(c0), "=v"(c1), "=v"(c2), "=v"(c3), "=v"(c4), "=v"(c5), "=v"(c6), "=v"(c7),
+        "=v"(c8), "=v"(c9), "=v"(ca), "=v"(cb), "=v"(cc), "=v"(cd), "=v"(ce), "=v"(cf),
+        "+S"(next_init)
+      : "D"(t), [row] "i"(offsetof(tile_t, row)), [a] "i"(offsetof(tile_t, a)),
+        [init] "i"(offsetof(tile_t, init)), [step] "i"(offsetof(tile_t, step)),
+        [b] "i"(offsetof(tile_t, b)), [panel_sz] "i"(offsetof(tile_t, panel_sz)),
+        [end] "i"(offsetof(tile_t, end))
+      : "rax", "rcx", "rdx", "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15", "xmm16",
         "xmm17", "xmm18", "memory", "cc");
+  /* clang-format on */
   acc[0][0] = c0, acc[0][1] = c1, acc[1][0] = c2, acc[1][1] = c3;
   acc[2][0] = c4, acc[2][1] = c5, acc[3][0] = c6, acc[3][1] = c7;
   acc[4][0] = c8, acc[4][1] = c9, acc[5][0] = ca, acc[5][1] = cb;

@@ -108,16 +108,19 @@ static void sums(int32_t *init, const int8_t *panels, size_t panel_sz, uint32_t 
                  uint32_t n) {
   const __m512i each = _mm512_set1_epi8(64), zero = _mm512_setzero_si512();
   for (uint32_t j = 0; j < n; j += QR_CPU_PANEL, panels += panel_sz) {
-    __m512i a = zero, b = zero; /* two chains hide some of the latency */
-    const int8_t *p = panels;
+    __m512i a = zero, b = zero, c = zero, d = zero; /* four chains hide the latency */
     uint32_t g = 0;
-    for (; g + 2 <= groups; g += 2, p += 128) {
+    for (; g + 4 <= groups; g += 4) {
+      const int8_t *p = panels + g * (size_t)64;
       a = _mm512_dpbusd_epi32(a, each, _mm512_loadu_si512(p));
       b = _mm512_dpbusd_epi32(b, each, _mm512_loadu_si512(p + 64));
+      c = _mm512_dpbusd_epi32(c, each, _mm512_loadu_si512(p + 128));
+      d = _mm512_dpbusd_epi32(d, each, _mm512_loadu_si512(p + 192));
     }
-    if (g < groups) a = _mm512_dpbusd_epi32(a, each, _mm512_loadu_si512(p));
-    a = _mm512_sub_epi32(_mm512_loadu_si512(init + j), _mm512_add_epi32(a, b));
-    _mm512_storeu_si512(init + j, a);
+    for (; g < groups; g++)
+      a = _mm512_dpbusd_epi32(a, each, _mm512_loadu_si512(panels + g * (size_t)64));
+    a = _mm512_add_epi32(_mm512_add_epi32(a, b), _mm512_add_epi32(c, d));
+    _mm512_storeu_si512(init + j, _mm512_sub_epi32(_mm512_loadu_si512(init + j), a));
   }
 }
 

@@ -68,32 +68,40 @@ static void thin(int32_t *c, const int8_t *a, const int8_t *b, uint32_t rows, ui
   }
 }
 
-/* One group of k: 64 columns, or 16, whose weights stay in registers. */
-ALWAYS_INLINE __m512i thin_back_by(int32_t *e, const int8_t *a, const int8_t *b, const int8_t *x,
-                                   uint32_t rows, uint32_t cols, uint32_t parts) {
-  const __m512i zero = _mm512_setzero_si512();
-  __m512i w[4], undo[4], all = zero;
-  UNROLL for (uint32_t j = 0; j < parts; j++) {
-    w[j] = load(b + 64 * j);
-    undo[j] = undo64(zero, w[j]);
+/* Sixteen columns of a row, or 64 where they are four registers. */
+ALWAYS_INLINE __m512i thin_back_row(int32_t *e, __m512i a, const int8_t *b, const int32_t *undo,
+                                    const int8_t *x, uint32_t cols, __m512i all) {
+  uint32_t j = 0;
+  for (; j + 64 <= cols; j += 64) {
+    __m512i sum[4];
+    UNROLL for (uint32_t q = 0; q < 4; q++) sum[q] =
+        _mm512_dpbusd_epi32(load(undo + j + 16 * q), a, load(b + 4 * j + 64 * q));
+    all = leak64(e + j, sum, x + j, all);
   }
-  for (uint32_t i = 0; i < rows; i++, e += cols, x += cols) {
-    __m512i v = plus64(_mm512_set1_epi32((int)qr_ld32(a + 4 * (size_t)i))), sum[4];
-    UNROLL for (uint32_t j = 0; j < parts; j++) sum[j] = _mm512_dpbusd_epi32(undo[j], v, w[j]);
-    all = parts == 4 ? leak64(e, sum, x, all) : or_magnitudes(all, leak_few(e, sum[0], x), zero);
+  for (; j < cols; j += 16) {
+    __m512i sum = _mm512_dpbusd_epi32(load(undo + j), a, load(b + 4 * j));
+    all = or_magnitudes(all, leak_few(e + j, sum, x + j), _mm512_setzero_si512());
   }
   return all;
 }
 
+/* By one group of k, which few outputs are; some columns at a time. */
 static uint32_t thin_back(int32_t *e, const int8_t *a, const int8_t *b, const int8_t *x,
                           uint32_t rows, uint32_t cols, uint32_t k4) {
+  enum { COLS = 1024 };
   __m512i all = _mm512_setzero_si512();
-  uint32_t j = 0;
+  _Alignas(64) int32_t undo[COLS];
   if (k4 > 1) return plain_thin_back(e, a, b, x, rows, cols, k4);
-  for (; j + 64 <= cols; j += 64)
-    all = _mm512_or_si512(all, thin_back_by(e + j, a, b + 4 * (size_t)j, x + j, rows, cols, 4));
-  for (; j < cols; j += 16)
-    all = _mm512_or_si512(all, thin_back_by(e + j, a, b + 4 * (size_t)j, x + j, rows, cols, 1));
+  for (uint32_t j = 0; j < cols; j += COLS) {
+    uint32_t here = cols - j < COLS ? cols - j : COLS;
+    for (uint32_t q = 0; q < here; q += 16)
+      _mm512_store_si512(undo + q, undo64(_mm512_setzero_si512(), load(b + 4 * (j + q))));
+    for (uint32_t i = 0; i < rows; i++) {
+      __m512i v = plus64(_mm512_set1_epi32((int)qr_ld32(a + 4 * (size_t)i)));
+      size_t at = i * (size_t)cols + j;
+      all = thin_back_row(e + at, v, b + 4 * j, undo, x + at, here, all);
+    }
+  }
   return (uint32_t)_mm512_reduce_or_epi32(all);
 }
 

@@ -8,18 +8,16 @@ static bool supported(void) {
 }
 
 static void draw(void *dst, const qr_ars_t *s, uint32_t block, uint32_t cnt) {
-  __m256i key[QR_ARS_ROUNDS + 1];
-  for (uint32_t i = 0; i <= QR_ARS_ROUNDS; i++) {
-    key[i] = _mm256_broadcastsi128_si256(_mm_set_epi64x((int64_t)(s->key[1] + i * QR_ARS_WEYL_HI),
-                                                        (int64_t)(s->key[0] + i * QR_ARS_WEYL_LO)));
-  }
   const __m256i two = _mm256_setr_epi32(2, 0, 0, 0, 2, 0, 0, 0);
-  __m256i x = _mm256_setr_epi32((int)block, (int)s->stream, (int)s->ctr2, (int)s->ctr3,
-                                (int)(block + 1), (int)s->stream, (int)s->ctr2, (int)s->ctr3);
+  __m256i key[QR_ARS_ROUNDS + 1], x = _mm256_set_m128i(counter(s, block + 1), counter(s, block));
   uint8_t *out = dst;
-  for (uint32_t i = 0; i < cnt;
-       i += 4, out += 64, x = _mm256_add_epi32(x, _mm256_slli_epi32(two, 1))) {
-    __m256i p = _mm256_xor_si256(x, key[0]), q = _mm256_xor_si256(_mm256_add_epi32(x, two), key[0]);
+  for (uint32_t i = 0; i <= QR_ARS_ROUNDS; i++)
+    key[i] = _mm256_broadcastsi128_si256(round_key(s, i));
+  for (uint32_t i = 0; i < cnt; i += 4, out += 64) {
+    __m256i p = _mm256_xor_si256(x, key[0]);
+    x = _mm256_add_epi32(x, two);
+    __m256i q = _mm256_xor_si256(x, key[0]);
+    x = _mm256_add_epi32(x, two);
     for (uint32_t r = 1; r < QR_ARS_ROUNDS; r++) {
       p = _mm256_aesenc_epi128(p, key[r]);
       q = _mm256_aesenc_epi128(q, key[r]);

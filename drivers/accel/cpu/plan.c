@@ -4,9 +4,8 @@
 
 #include "base/err.h"
 
-#define PART_SZ 8192u
-#define NEAR_SZ                                                                                    \
-  24576u /* half of a first-level cache: a chunk of rounded errors, or of their sums */
+#define PART_SZ 8192u  /* dithered bytes that are packed at once */
+#define NEAR_SZ 24576u /* half of a first-level cache: the rounded errors of a chunk */
 
 static void grow(size_t *v, size_t to) {
   if (*v < to) *v = to;
@@ -54,14 +53,6 @@ static uint32_t chunk_of(const qr_layer_t *l, uint32_t batch) {
   return cnt;
 }
 
-/* Samples of a convolution whose errors are made at a time: whole tiles of rows. */
-static uint32_t err_chunk_of(const qr_cpu_layer_t *y) {
-  uint32_t cnt = 1;
-  while (cnt * y->l->pos % QR_CPU_TILE) cnt *= 2;
-  while (2 * cnt <= y->chunk && (uint64_t)2 * cnt * y->in_sz * 4 <= NEAR_SZ) cnt *= 2;
-  return cnt;
-}
-
 /* Returns the bytes. What is right of a line and what is left of the next one share the space
    between them; with strides above one, nothing beyond the right and the lower edge is read. */
 static uint32_t lay_image(qr_cpu_image_t *g, const qr_layer_t *l, uint32_t pixel) {
@@ -75,8 +66,7 @@ static uint32_t lay_image(qr_cpu_image_t *g, const qr_layer_t *l, uint32_t pixel
   return (g->h + 1 + g->below) * g->pitch + g->lead;
 }
 
-/* Samples of a part of a chunk whose dithered bytes a first-level cache holds beside what is made
-   of them: fours, and whole groups of draws. A chunk is enough of both. */
+/* Samples of a part of a chunk: fours, and whole groups of draws. A chunk is enough of both. */
 static uint32_t part_of(uint32_t sample_sz, uint32_t chunk) {
   uint32_t cnt = 4;
   while (cnt < chunk && (cnt * sample_sz % QR_CPU_DRAW || 2 * cnt * sample_sz <= PART_SZ)) cnt *= 2;
@@ -93,7 +83,6 @@ static void shape(qr_cpu_layer_t *y, const qr_layer_t *l, uint32_t batch, bool l
   y->chunk = chunk_of(l, batch);
   y->in_part = part_of(y->in_sz, y->chunk);
   y->err_part = part_of(l->pos * l->n, y->chunk);
-  y->err_chunk = y->conv ? err_chunk_of(y) : y->chunk;
   if (y->conv) {
     y->image_sz = lay_image(&y->image, l, l->in_c);
     y->image4_sz = lay_image(&y->image4, l, 4 * l->in_c);
@@ -114,7 +103,7 @@ static size_t table_cnt(const qr_cpu_layer_t *y) {
   const qr_layer_t *l = y->l;
   size_t rows = (size_t)y->chunk * l->pos;
   return 2 * rows + l->k / 4 + grad_row_cnt(y) + y->grad_k4 + y->n4 / 4 +
-         (y->conv ? QR_CPU_TAPS * (size_t)y->err_chunk * l->pos : 0);
+         (y->conv ? QR_CPU_TAPS * rows : 0);
 }
 
 static uint32_t *cut(uint32_t **at, size_t cnt) {
@@ -165,7 +154,7 @@ static uint32_t read_by(const qr_layer_t *l, uint32_t p, uint32_t t) {
    taps read the same ones or have none in common. */
 static void fill_spread(qr_cpu_layer_t *y) {
   const qr_layer_t *l = y->l;
-  uint32_t rows = y->err_chunk * l->pos, kinds = 0;
+  uint32_t rows = y->chunk * l->pos, kinds = 0;
   for (uint32_t t = 0; t < QR_CPU_TAPS; t++) {
     bool first = true;
     for (uint32_t u = 0; u < t; u++)
@@ -190,7 +179,7 @@ static void fill_tables(qr_cpu_layer_t *y, uint32_t **at) {
   y->err_step = cut(at, y->n4 / 4);
   fill_offsets(y);
   if (!y->conv) return;
-  y->spread = cut(at, QR_CPU_TAPS * (size_t)y->err_chunk * l->pos);
+  y->spread = cut(at, QR_CPU_TAPS * rows);
   fill_spread(y);
 }
 
@@ -207,9 +196,9 @@ static void size_layer(qr_cpu_layer_t *y, uint32_t batch, qr_cpu_sizes_t *z, qr_
   sum->fwd_b += qr_cpu_panels_sz(l->k / 4, l->n);
   sum->fwd_init += y->n16;
   grow(&z->e, (size_t)batch * l->pos * l->n);
-  grow(&z->q, (size_t)batch * y->n4);
+  if (y->last) grow(&z->q, (size_t)batch * l->n);
   grow(&z->strip, in > strip ? in : strip);
-  grow(&z->strip, rows * y->n4);
+  grow(&z->strip, rows * l->n);
   grow(&z->e7, y->last ? batch * (size_t)l->n : rows * l->n);
   grow(&z->a, y->conv ? (size_t)y->chunk * y->image_sz : in);
   grow(&z->a, y->last ? batch * (size_t)y->n4 : rows * l->n);

@@ -9,13 +9,13 @@
 
 /* Samples go through a layer in chunks, so that what one stage leaves is still in a near cache when
    the next one comes; a chunk is a power of two that divides the batch. Within it, products are
-   made in blocks of this size, whose digest, activation or update follows at once. */
-#define QR_CPU_TAPS 9u /* of a convolution */
+   made in blocks of rows and columns, whose activation or update follows at once. */
 #define QR_CPU_CHUNK_MIN 16u
 #define QR_CPU_BLOCK_ROWS 64u
 #define QR_CPU_BLOCK_COLS 32u
-#define QR_CPU_FORWARD_ROWS 64u
-#define QR_CPU_STRIP_ROWS 32u /* rows of a weight matrix that are dithered and packed at a time */
+#define QR_CPU_STRIP_ROWS 32u   /* of a weight matrix, dithered and packed at a time */
+#define QR_CPU_FORWARD_ROWS 64u /* samples of a pass without dither */
+#define QR_CPU_TAPS 9u          /* of a convolution */
 
 /* Working memory of a queue, in items of each area's type. */
 #define QR_CPU_AREAS(F)                                                                            \
@@ -74,7 +74,6 @@ typedef struct {
   uint32_t chunk;   /* samples */
   /* Samples whose inputs and errors are dithered at a time before they are packed. */
   uint32_t in_part, err_part;
-  uint32_t err_chunk; /* samples whose errors are made at a time */
   /* A convolution's padded inputs: of one sample, and of four side by side. */
   qr_cpu_image_t image, image4;
   uint32_t image_sz, image4_sz;
@@ -88,7 +87,7 @@ typedef struct {
   /* Bytes from panel to panel of the weights, forward and back, and of the gradient's operands. */
   size_t panel_sz, err_panel_sz, grad_panel_sz;
   /* The errors of a convolution's inputs are sums over the taps that read them: where, from the
-     first of err_chunk samples on, the product's rows belong, tap by tap. */
+     first input of a chunk on, the product's rows belong, tap by tap. */
   uint32_t *spread;
   uint32_t first_taps; /* bit t: what tap t reads was read by no earlier one */
   bool unread;         /* some inputs are read by no tap */

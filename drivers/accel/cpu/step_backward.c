@@ -64,12 +64,11 @@ static void dense_errors(qr_cpu_step_t *s, const qr_cpu_layer_t *y, const qr_cpu
   }
 }
 
-/* The same of a convolution, from err_chunk samples: the product of each tap is added where the tap
-   read its inputs. Their first sample is number i of the chunk's. */
+/* The same of a convolution: the product of each tap is added where the tap read its inputs. */
 static void conv_errors(qr_cpu_step_t *s, const qr_cpu_layer_t *y, const qr_cpu_digest_t *digest,
-                        qr_cpu_error_t *err, uint32_t sample, uint32_t i) {
+                        qr_cpu_error_t *err, uint32_t sample) {
   const qr_layer_t *l = y->l;
-  uint32_t rows = y->err_chunk * l->pos, places = y->err_chunk * l->in_h * l->in_w;
+  uint32_t rows = y->chunk * l->pos, places = y->chunk * l->in_h * l->in_w;
   int32_t *e = err->e_below + sample * (size_t)y->in_sz;
   if (y->unread) memset(e, 0, (size_t)places * l->in_c * sizeof *e);
   for (uint32_t t = 0; t < QR_CPU_TAPS; t++) {
@@ -78,7 +77,7 @@ static void conv_errors(qr_cpu_step_t *s, const qr_cpu_layer_t *y, const qr_cpu_
                        .n = l->in_c,
                        .k4 = y->l->n / 4,
                        .a = s->mem->a,
-                       .row = y->err_row + i * l->pos,
+                       .row = y->err_row,
                        .step = y->err_step,
                        .b = s->mem->b + col / QR_CPU_PANEL * y->err_panel_sz,
                        .panel_sz = y->err_panel_sz,
@@ -215,9 +214,7 @@ void qr_cpu_step_backward(qr_cpu_step_t *s, const qr_cpu_layer_t *y, qr_cpu_erro
     if (y->conv) gradient_chunk(s, y);
     if (!y->err) continue;
     error_operand(s, y, b);
-    if (!y->conv) dense_errors(s, y, &digest, err, b);
-    for (uint32_t i = 0; y->conv && i < y->chunk; i += y->err_chunk)
-      conv_errors(s, y, &digest, err, b + i, i);
+    (y->conv ? conv_errors : dense_errors)(s, y, &digest, err, b);
   }
   update_weights(s, y, err->frac);
   qr_cpu_step_biases(s, y, err->frac);
