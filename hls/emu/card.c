@@ -68,8 +68,8 @@ qr_emu_card_t *qr_emu_card_make(const char *fault) {
 bool qr_emu_card_memory(qr_emu_card_t *c, uint64_t sz) {
   if (c->mem) return sz <= c->mem_sz;
   if (!sz || sz > MEMORY_MAX_SZ) return false;
-  void *p = mmap(NULL, sz, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1,
-                 0);
+  void *p =
+      mmap(NULL, sz, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (p == MAP_FAILED) return false;
   c->mem = p;
   c->mem_sz = sz;

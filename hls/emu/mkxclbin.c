@@ -107,7 +107,8 @@ static size_t make_connectivity(uint8_t *out) {
     for (uint32_t i = 0; i < QR_ENGINE_POINTER_CNT; i++)
       c->m_connection[c->m_count++] = (struct connection){(int32_t)i, (int32_t)u, 0};
   }
-  return offsetof(struct connectivity, m_connection) + (size_t)c->m_count * sizeof(struct connection);
+  return offsetof(struct connectivity, m_connection) +
+         (size_t)c->m_count * sizeof(struct connection);
 }
 
 static size_t make_memory(uint8_t *out) {
@@ -198,16 +199,17 @@ static int make_emconfig(const char *count, const char *path) {
   unsigned long cnt = strtoul(count, NULL, 10);
   FILE *f = cnt && cnt <= CARD_MAX_CNT ? fopen(path, "we") : NULL;
   if (!f) return die(path);
-  fprintf(f,
-          "{\"Version\": {\"FileVersion\": \"2.0\", \"ToolVersion\": \"2022.1\"},\n"
-          " \"Platform\": {\"Vendor\": \"xilinx\", \"BoardId\": \"u55n\", \"Name\": "
-          "\"gen3x4_xdma_2_202110_1\",\n  \"UnifiedPlatform\": \"true\", \"ExpandedPR\": \"true\",\n"
-          "  \"Boards\": [{\"NumBoards\": \"%lu\", \"Devices\": [{\"Name\": \"%s\",\n"
-          "   \"HalMajorVersion\": \"2\", \"HalMinorVersion\": \"0\", \"VendorId\": \"4334\",\n"
-          "   \"SubsystemVendorId\": \"0\", \"DeviceVersion\": \"0\", \"DataAlignment\": \"4096\",\n"
-          "   \"NumDevices\": \"1\", \"OclFreqency\": \"300\", \"DdrBanks\": [{\"Size\": \"8GB\"}]\n"
-          "  }]}]}}\n",
-          cnt, PLATFORM);
+  fprintf(
+      f,
+      "{\"Version\": {\"FileVersion\": \"2.0\", \"ToolVersion\": \"2022.1\"},\n"
+      " \"Platform\": {\"Vendor\": \"xilinx\", \"BoardId\": \"u55n\", \"Name\": "
+      "\"gen3x4_xdma_2_202110_1\",\n  \"UnifiedPlatform\": \"true\", \"ExpandedPR\": \"true\",\n"
+      "  \"Boards\": [{\"NumBoards\": \"%lu\", \"Devices\": [{\"Name\": \"%s\",\n"
+      "   \"HalMajorVersion\": \"2\", \"HalMinorVersion\": \"0\", \"VendorId\": \"4334\",\n"
+      "   \"SubsystemVendorId\": \"0\", \"DeviceVersion\": \"0\", \"DataAlignment\": \"4096\",\n"
+      "   \"NumDevices\": \"1\", \"OclFreqency\": \"300\", \"DdrBanks\": [{\"Size\": \"8GB\"}]\n"
+      "  }]}]}}\n",
+      cnt, PLATFORM);
   return fclose(f) ? die(path) : 0;
 }
 

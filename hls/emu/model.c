@@ -192,9 +192,7 @@ static bool handle(model_t *m, uint32_t call, const qr_pb_msg_t *msg, size_t sz)
   case CALL_READ_CONTROL: return read_register(m, f[2].num);
   case CALL_WRITE_REGISTER: return write_registers(m, f[1].num + f[2].num, &f[3]);
   case CALL_READ_REGISTER: return read_register(m, f[1].num + f[2].num);
-  case CALL_CLOSE:
-    qr_emu_card_clear(m->card);
-    return answer(m, 1) && !f[3].num && !m->is_hw_emu;
+  case CALL_CLOSE: qr_emu_card_clear(m->card); return answer(m, 1) && !f[3].num && !m->is_hw_emu;
   case CALL_TIMESTAMP: return answer(m, 0);
   case CALL_BUS_STATUS:
   case CALL_MESSAGES: return answer_nothing(m);

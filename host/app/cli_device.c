@@ -46,8 +46,8 @@ static json_t *ask_node(const qr_cli_t *cli) {
     int code;
     json_t *params = json_object();
     json_object_set_new(params, "first", json_integer((json_int_t)first));
-    json_t *part = qr_cli_call(cli->socket, "devices", params, NODE_WAIT_MS, &code, why,
-                               sizeof why);
+    json_t *part =
+        qr_cli_call(cli->socket, "devices", params, NODE_WAIT_MS, &code, why, sizeof why);
     size_t cnt = json_array_size(json_object_get(part, "units"));
     if (!part) break;
     total = qr_cli_num(part, "total");
@@ -108,9 +108,9 @@ static void print_ago(const json_t *u) {
 }
 
 static void print_row(const json_t *u) {
-  printf("  %-14s %-12s %7" PRIu64 " %6" PRIu64 " %8" PRIu64 " %6" PRIu64 " ",
-         qr_cli_text(u, "id"), qr_cli_text(u, "state"), qr_cli_num(u, "jobs_done"),
-         qr_cli_num(u, "jobs_failed"), qr_cli_num(u, "checked"), qr_cli_num(u, "hw_errors"));
+  printf("  %-14s %-12s %7" PRIu64 " %6" PRIu64 " %8" PRIu64 " %6" PRIu64 " ", qr_cli_text(u, "id"),
+         qr_cli_text(u, "state"), qr_cli_num(u, "jobs_done"), qr_cli_num(u, "jobs_failed"),
+         qr_cli_num(u, "checked"), qr_cli_num(u, "hw_errors"));
   print_ago(u);
   printf("  %s\n", qr_cli_text(u, "name"));
   if (*qr_cli_text(u, "why")) printf("  %-14s %s\n", "", qr_cli_text(u, "why"));
@@ -197,8 +197,8 @@ static void print_unit(const json_t *u) {
   printf("  %-12s %" PRIu64 " done, %" PRIu64 " failed; last valid work ", "jobs",
          qr_cli_num(u, "jobs_done"), qr_cli_num(u, "jobs_failed"));
   print_ago(u);
-  printf("\n  %-12s %" PRIu64 " results repeated on the CPU, %" PRIu64 " of them wrong\n",
-         "checks", qr_cli_num(u, "checked"), qr_cli_num(u, "hw_errors"));
+  printf("\n  %-12s %" PRIu64 " results repeated on the CPU, %" PRIu64 " of them wrong\n", "checks",
+         qr_cli_num(u, "checked"), qr_cli_num(u, "hw_errors"));
   printf("  %-12s %" PRIu64 " retries, %" PRIu64 " reloads, %" PRIu64 " resets\n", "recovery",
          qr_cli_num(u, "retries"), qr_cli_num(u, "reloads"), qr_cli_num(u, "resets"));
   if (*why) printf("  %-12s %s\n", "last trouble", why);
@@ -212,9 +212,8 @@ static json_t *look(const qr_cli_t *cli, const char *unit, char *why, size_t why
   if (qr_device_choose(cli, "xrt", unit, &c)) return NULL;
   snprintf(why, why_sz, "the driver %s has no units to examine", c.ops->name);
   size_t n = strlen(c.options);
-  if (!c.ops->units ||
-      (size_t)snprintf(c.options + n, sizeof c.options - n, "%slook", n ? "," : "") >=
-          sizeof c.options - n)
+  if (!c.ops->units || (size_t)snprintf(c.options + n, sizeof c.options - n, "%slook",
+                                        n ? "," : "") >= sizeof c.options - n)
     return NULL;
   if (c.ops->open(c.options, &a, why, why_sz)) return NULL;
   json_t *list = qr_rpc_units_json(units, c.ops->units(a, units, QR_ACCEL_UNIT_MAX_CNT));

@@ -43,10 +43,15 @@ typedef struct {
 /* ---- cases ---- */
 
 static void small_nets(qr_net_t out[VECTOR_CNT]) {
-  qr_net_spec_t dense = {.in_c = 48, .in_h = 1, .in_w = 1, .action_cnt = 5, .layer_cnt = 3,
-                         .batch = 16, .act_frac = 5};
-  qr_net_spec_t conv = {.in_c = 8, .in_h = 4, .in_w = 6, .action_cnt = 3, .layer_cnt = 3,
-                        .batch = 16, .act_frac = 4};
+  qr_net_spec_t dense = {.in_c = 48,
+                         .in_h = 1,
+                         .in_w = 1,
+                         .action_cnt = 5,
+                         .layer_cnt = 3,
+                         .batch = 16,
+                         .act_frac = 5};
+  qr_net_spec_t conv = {
+      .in_c = 8, .in_h = 4, .in_w = 6, .action_cnt = 3, .layer_cnt = 3, .batch = 16, .act_frac = 4};
   char why[96];
   dense.layers[0] = (qr_layer_spec_t){.out = 80, .lr_shift = 1};
   dense.layers[1] = (qr_layer_spec_t){.out = 32, .lr_shift = 1};
@@ -104,20 +109,31 @@ static int run_case(validate_t *v, case_t *c, int who) {
   const qr_accel_ops_t *ops = who ? v->cpu_ops : v->ops;
   qr_accel_queue_t *q = who ? v->cpu_queue : v->queue;
   uint32_t id = who ? c->check_id : c->id;
-  qr_accel_job_t train = {.kind = QR_ACCEL_ATTEMPT, .prog = id, .model_in = c->model,
-                          .model_out = c->out[who], .sigma = c->sigma, .step_cnt = c->steps,
-                          .lr_shift = 1, .obs = c->obs, .act = c->act, .target = c->target,
-                          .digests = c->digests[who], .td_abs_sum = c->td[who]};
-  qr_accel_job_t forward = {.kind = QR_ACCEL_FORWARD, .prog = id, .model_in = c->model,
-                            .obs = c->obs, .row_cnt = FORWARD_ROWS, .q = c->q[who]};
+  qr_accel_job_t train = {.kind = QR_ACCEL_ATTEMPT,
+                          .prog = id,
+                          .model_in = c->model,
+                          .model_out = c->out[who],
+                          .sigma = c->sigma,
+                          .step_cnt = c->steps,
+                          .lr_shift = 1,
+                          .obs = c->obs,
+                          .act = c->act,
+                          .target = c->target,
+                          .digests = c->digests[who],
+                          .td_abs_sum = c->td[who]};
+  qr_accel_job_t forward = {.kind = QR_ACCEL_FORWARD,
+                            .prog = id,
+                            .model_in = c->model,
+                            .obs = c->obs,
+                            .row_cnt = FORWARD_ROWS,
+                            .q = c->q[who]};
   int err = finish(ops, q, &train);
   return err ? err : finish(ops, q, &forward);
 }
 
 /* The same by the reference, which is slow. */
 static int run_reference(case_t *c) {
-  void *mem = aligned_alloc(QR_CACHE_LINE,
-                            qr_align_up(qr_ref_footprint(c->net), QR_CACHE_LINE));
+  void *mem = aligned_alloc(QR_CACHE_LINE, qr_align_up(qr_ref_footprint(c->net), QR_CACHE_LINE));
   if (!mem) return QR_ERR_NOMEM;
   qr_ref_t *ref = qr_ref_init(mem, c->net, &c->prog);
   uint32_t b = c->prog.batch;
@@ -140,8 +156,9 @@ static void tell(validate_t *v, const char *what, const char *name, bool passed,
   json_object_set_new(o, "passed", json_boolean(passed));
   if (*more) json_object_set_new(o, "detail", json_string(more));
   json_array_append_new(v->results, o);
-  if (!v->is_json) printf("  %-7s %s, %s%s%s\n", passed ? "passed" : "FAILED", what, name,
-                          *more ? ": " : "", more);
+  if (!v->is_json)
+    printf("  %-7s %s, %s%s%s\n", passed ? "passed" : "FAILED", what, name, *more ? ": " : "",
+           more);
 }
 
 static void compare(validate_t *v, case_t *c, bool by_reference) {

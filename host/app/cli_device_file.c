@@ -17,8 +17,8 @@ void *qr_device_read(const qr_cli_t *cli, const char *path, size_t sz) {
   if (!f || fstat(fileno(f), &st)) {
     snprintf(why, sizeof why, "%.300s: %s", path, strerror(errno));
   } else if ((size_t)st.st_size != sz) {
-    snprintf(why, sizeof why, "%.300s has %lld bytes, wanted are %zu", path,
-             (long long)st.st_size, sz);
+    snprintf(why, sizeof why, "%.300s has %lld bytes, wanted are %zu", path, (long long)st.st_size,
+             sz);
     code = QR_ERR_FORMAT;
   } else if (!p || fread(p, 1, sz, f) != sz) {
     snprintf(why, sizeof why, "%.300s cannot be read", path);

@@ -1,6 +1,6 @@
-/* quarry device job gemm: a product of the user's own on a chosen accelerator. Accelerators multiply
-   seven bits; operands with more are taken apart as x = 2 * (x >> 1) + (x & 1) and put together
-   again, which takes up to four products. */
+/* quarry device job gemm: a product of the user's own on a chosen accelerator. Accelerators
+   multiply seven bits; operands with more are taken apart as x = 2 * (x >> 1) + (x & 1) and put
+   together again, which takes up to four products. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
@@ -58,8 +58,13 @@ static void take_part(const int8_t *from, size_t cnt, bool wide, int part, int8_
 
 /* A device takes programs before jobs, so the smallest network there is goes first. */
 static int load_something(const qr_accel_ops_t *ops, qr_accel_t *dev) {
-  qr_net_spec_t spec = {.in_c = 16, .in_h = 1, .in_w = 1, .action_cnt = 1, .layer_cnt = 2,
-                        .batch = 16, .act_frac = 5};
+  qr_net_spec_t spec = {.in_c = 16,
+                        .in_h = 1,
+                        .in_w = 1,
+                        .action_cnt = 1,
+                        .layer_cnt = 2,
+                        .batch = 16,
+                        .act_frac = 5};
   qr_net_t net;
   qr_step_prog_t prog;
   char why[128];
@@ -73,8 +78,8 @@ static int load_something(const qr_accel_ops_t *ops, qr_accel_t *dev) {
 
 static int one_product(const qr_accel_ops_t *ops, qr_accel_queue_t *q, gemm_t *g, const int8_t *a,
                        const int8_t *b, int32_t *c) {
-  qr_step_op_t op = {.kind = QR_OP_GEMM, .digest = QR_STEP_NO_DIGEST, .m = g->m, .n = g->n,
-                     .k = g->k};
+  qr_step_op_t op = {
+      .kind = QR_OP_GEMM, .digest = QR_STEP_NO_DIGEST, .m = g->m, .n = g->n, .k = g->k};
   qr_accel_job_t job = {.kind = QR_ACCEL_GEMM, .gemm = &op, .a = a, .b = b, .c = c};
   uint64_t began = now_ns();
   int err = ops->submit(q, &job);

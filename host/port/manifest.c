@@ -27,18 +27,18 @@ static bool fields_ok(const qr_manifest_t *m) {
 static size_t encode_signed_part(const qr_manifest_t *m, char *out, size_t out_sz) {
   char sha[2 * QR_MANIFEST_SHA256_SZ + 1], key[2 * QR_PUBKEY_SZ + 1];
   size_t n = (size_t)snprintf(
-      out, out_sz, "quarry-bitstream %u\nplatform %s\npart %s\ntarget %s\nengine-abi %u\nstep-abi %u\n",
+      out, out_sz,
+      "quarry-bitstream %u\nplatform %s\npart %s\ntarget %s\nengine-abi %u\nstep-abi %u\n",
       QR_MANIFEST_VERSION, m->platform, m->part, qr_xclbin_target_str(m->target), m->engine_abi,
       m->step_abi);
   for (uint32_t i = 0; i < m->kernel_cnt; i++) {
     n += (size_t)snprintf(out + n, out_sz - n, "kernel %s %u\n", m->kernels[i].name,
                           m->kernels[i].cu_cnt);
   }
-  n += (size_t)snprintf(out + n, out_sz - n,
-                        "tool %s\nclock-khz %u\nsize %llu\nsha256 %s\nkey %s\n", m->tool,
-                        m->clock_khz, (unsigned long long)m->file_sz,
-                        qr_hex(sha, m->sha256, sizeof m->sha256),
-                        qr_hex(key, m->key.b, sizeof m->key.b));
+  n += (size_t)snprintf(
+      out + n, out_sz - n, "tool %s\nclock-khz %u\nsize %llu\nsha256 %s\nkey %s\n", m->tool,
+      m->clock_khz, (unsigned long long)m->file_sz, qr_hex(sha, m->sha256, sizeof m->sha256),
+      qr_hex(key, m->key.b, sizeof m->key.b));
   return n;
 }
 

@@ -87,8 +87,7 @@ int qr_xclbin_read(const uint8_t *p, size_t sz, qr_xclbin_t *out, char *why, siz
   memset(out, 0, sizeof *out);
   if (sz < SECTIONS_OFF || memcmp(p, "xclbin2", 8)) return refuse(why, why_sz, "no xclbin2 header");
   if (qr_ld64(p + HEADER_OFF) != sz) return refuse(why, why_sz, "its length is not the file's");
-  if (!read_target(qr_ld16(p + MODE_OFF), &out->target))
-    return refuse(why, why_sz, "unknown mode");
+  if (!read_target(qr_ld16(p + MODE_OFF), &out->target)) return refuse(why, why_sz, "unknown mode");
   memcpy(out->platform, p + PLATFORM_OFF, QR_XCLBIN_PLATFORM_SZ - 1);
   memcpy(out->uuid, p + UUID_OFF, sizeof out->uuid);
   if (!qr_xclbin_word(out->platform)) return refuse(why, why_sz, "its platform's name is no word");

@@ -15,7 +15,7 @@ typedef struct {
   qr_objects_t *objects;
   uint32_t lane_cnt; /* attempts side by side, 1 .. QR_MINE_LANE_MAX_CNT */
   qr_executor_t *executors[QR_MINE_LANE_MAX_CNT]; /* one for each, borrowed, for this tile alone */
-  qr_ring_t *orders, *found; /* qr_mine_order_t, qr_inbound_t */
+  qr_ring_t *orders, *found;                      /* qr_mine_order_t, qr_inbound_t */
   qr_pubkey_t miner;
   uint32_t
       adopt_margin;  /* R units by which the chain's model must beat the own line to replace it */

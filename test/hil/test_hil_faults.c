@@ -319,11 +319,13 @@ int main(void) {
     }
     conform_net_open(&g_nets[i], &net[0]);
   }
-  const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_choice),    cmocka_unit_test(test_patience),
-      cmocka_unit_test(test_card_goes_and_comes), cmocka_unit_test(test_others_go_on),
-      cmocka_unit_test(test_ladder),    cmocka_unit_test(test_hang),
-      cmocka_unit_test(test_wrong_result)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(test_choice),
+                                     cmocka_unit_test(test_patience),
+                                     cmocka_unit_test(test_card_goes_and_comes),
+                                     cmocka_unit_test(test_others_go_on),
+                                     cmocka_unit_test(test_ladder),
+                                     cmocka_unit_test(test_hang),
+                                     cmocka_unit_test(test_wrong_result)};
   err = cmocka_run_group_tests(tests, NULL, NULL);
   for (int i = 0; i < NET_CNT; i++) conform_net_close(&g_nets[i]);
   return err;

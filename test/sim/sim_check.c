@@ -140,7 +140,7 @@ static void test_lies_stay_here(void **state) {
   (void)state;
   run(20, 64, 5, JOB_CNT, 100);
   assert_true(g_liar.lies > JOB_CNT / 40);
-  assert_true(g_liar.wrong > 0);  /* some of those that won, and some of the sample, */
+  assert_true(g_liar.wrong > 0);   /* some of those that won, and some of the sample, */
   assert_true(g_liar.right > 100); /* but blocks were found all the same */
   assert_true(g_liar.wrong < g_liar.lies);
 }

@@ -244,8 +244,8 @@ static void test_keys(void **st) {
   assert_true(k.keys[0].for_cards);
   assert_string_equal(k.keys[0].label, "the lab's key");
   assert_false(k.keys[1].for_cards);
-  static const char *const bad[] = {"%s", "%s card", "%s card ", "%s cards x", "%.63s card x",
-                                    "%s card \x7f", " %s card x"};
+  static const char *const bad[] = {"%s",           "%s card",      "%s card ",  "%s cards x",
+                                    "%.63s card x", "%s card \x7f", " %s card x"};
   for (size_t i = 0; i < QR_ARRAY_CNT(bad); i++) {
     memset(&k, 0, sizeof k);
     char format[64];
@@ -397,12 +397,15 @@ int main(void) {
   snprintf(g_dir, sizeof g_dir, "/tmp/quarry-bitstream.XXXXXX");
   if (!mkdtemp(g_dir)) return 1;
   umask(022);
-  const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_container),         cmocka_unit_test(test_container_lies),
-      cmocka_unit_test(test_text),              cmocka_unit_test(test_every_byte_counts),
-      cmocka_unit_test(test_text_lies),         cmocka_unit_test(test_keys),
-      cmocka_unit_test(test_trust),             cmocka_unit_test(test_no_manifest),
-      cmocka_unit_test(test_files_that_are_not)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(test_container),
+                                     cmocka_unit_test(test_container_lies),
+                                     cmocka_unit_test(test_text),
+                                     cmocka_unit_test(test_every_byte_counts),
+                                     cmocka_unit_test(test_text_lies),
+                                     cmocka_unit_test(test_keys),
+                                     cmocka_unit_test(test_trust),
+                                     cmocka_unit_test(test_no_manifest),
+                                     cmocka_unit_test(test_files_that_are_not)};
   int failed = cmocka_run_group_tests(tests, NULL, NULL);
   char cmd[96];
   snprintf(cmd, sizeof cmd, "rm -rf %s", g_dir);

@@ -8,7 +8,8 @@
 #include "base/log.h"
 
 #define MS 1000000ull
-#define OPEN_WAIT_NS (120000 * MS) /* bitstreams of tens of MB, XRT's own waits, a loaded machine */
+#define OPEN_WAIT_NS (120000 * MS) /* bitstreams of tens of MB, XRT's own waits, a loaded machine  \
+                                    */
 #define RESET_EXTRA_NS (60000 * MS)
 #define BACKOFF_MIN_NS (100 * MS)
 #define BACKOFF_MAX_NS (60000 * MS)
@@ -18,7 +19,7 @@
 #define LIMIT_CARD_NS (2000 * MS)
 #define LIMIT_EMULATED_NS (20000 * MS)
 #define LIMIT_UNKNOWN_CARD_NS (30000 * MS)
-#define LIMIT_UNKNOWN_EMULATED_NS (600000 * MS)
+#define LIMIT_UNKNOWN_EMULATED_NS (120000 * MS)
 
 /* ---- faults ---- */
 
@@ -54,7 +55,10 @@ void qr_xrt_card_fault(qr_xrt_card_t *c, bool is_hard, const char *why, uint64_t
   if (retry) c->unit.retries++;
   snprintf(c->unit.why, sizeof c->unit.why, "%s", why);
   qr_log(QR_LOG_WARN, "accel", "event=card-failed card=%s why=\"%s\" next=%s wait_ms=%llu",
-         c->unit.id, why, retry ? "retry" : reset ? "reset" : "reload",
+         c->unit.id, why,
+         retry   ? "retry"
+         : reset ? "reset"
+                 : "reload",
          (unsigned long long)(wait_ns / MS));
   if (!retry) take_down(c, reset, wait_ns, now_ns);
 }
@@ -87,7 +91,8 @@ static void lost(qr_xrt_card_t *c, uint64_t now_ns) {
 /* ---- the process ---- */
 
 static void tell(qr_xrt_card_t *c, const qr_xrt_msg_t *m) {
-  /* a message that does not go out is noticed by its answer not coming, or by the end of the file */
+  /* a message that does not go out is noticed by its answer not coming, or by the end of the file
+   */
   ssize_t n = send(c->sock, m, sizeof *m, MSG_NOSIGNAL | MSG_DONTWAIT);
   (void)n;
 }
@@ -302,8 +307,8 @@ void qr_xrt_card_send(qr_xrt_card_t *c, uint32_t slot, const qr_xrt_task_t *t, i
   const qr_xrt_options_t *o = &c->common->options;
   s->limit_ns = (o->emulate ? LIMIT_UNKNOWN_EMULATED_NS : LIMIT_UNKNOWN_CARD_NS);
   if (known && *known)
-    s->limit_ns = LIMIT_FACTOR * *known * t->per_launch +
-                  (o->emulate ? LIMIT_EMULATED_NS : LIMIT_CARD_NS);
+    s->limit_ns =
+        LIMIT_FACTOR * *known * t->per_launch + (o->emulate ? LIMIT_EMULATED_NS : LIMIT_CARD_NS);
   if (o->timeout_ms) s->limit_ns = o->timeout_ms * MS;
   if (t->in_cnt == 1) s->oldest_ns = now_ns;
   s->part[part] = QR_XRT_PART_SENT;
@@ -353,8 +358,8 @@ void qr_xrt_card_unit(const qr_xrt_card_t *c, uint64_t now_ns, qr_accel_unit_t *
   out->temp_c = QR_ACCEL_UNTOLD;
   out->rail_cnt = 0;
   out->valid_ago_ms = c->unit.jobs_done ? (now_ns - c->valid_ns) / MS : UINT64_MAX;
-  out->state = c->state == QR_XRT_CARD_READY  ? QR_ACCEL_UNIT_READY
-               : c->rung || c->wrong_rung ? QR_ACCEL_UNIT_QUARANTINED
-                                              : QR_ACCEL_UNIT_STARTING;
+  out->state = c->state == QR_XRT_CARD_READY ? QR_ACCEL_UNIT_READY
+               : c->rung || c->wrong_rung    ? QR_ACCEL_UNIT_QUARANTINED
+                                             : QR_ACCEL_UNIT_STARTING;
   if (c->pid && c->base && c->state != QR_XRT_CARD_OPENING) read_sensors(c, out);
 }

@@ -1,10 +1,10 @@
-/* One card as the driver sees it: the process that holds it, what it is doing, and what happens when
-   it fails. A fault has a rung; each takes more away from the card than the one before:
+/* One card as the driver sees it: the process that holds it, what it is doing, and what happens
+   when it fails. A fault has a rung; each takes more away from the card than the one before:
 
      retry    the job is launched again on the same, running process; for a launch that XRT or the
               engine itself reports as failed, once
-     reload   the process is ended, and after a wait a new one opens the card and loads the bitstream
-     reset    the same, and the new process resets the card first
+     reload   the process is ended, and after a wait a new one opens the card and loads the
+   bitstream reset    the same, and the new process resets the card first
 
    Waits double from a tenth of a second to a minute. The rung falls to nothing when a job of the
    chain ends well; for results that the CPU found wrong only when it finds one right. A card comes

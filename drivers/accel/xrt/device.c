@@ -144,8 +144,8 @@ static int ask_engine(qr_xrt_device_t *d, uint32_t out[QR_ENGINE_OUT_HEAD_CNT], 
       [QR_ENGINE_ARG_JOB_CNT] = QR_ENGINE_JOB_HEAD_CNT,
       [QR_ENGINE_ARG_ROW_STRIDE] = QR_ENGINE_ALIGN,
       [QR_ENGINE_ARG_OUT_CNT] = QR_ENGINE_OUT_HEAD_CNT};
-  uint32_t head[QR_ENGINE_JOB_HEAD_CNT] = {[QR_ENGINE_JOB_ABI] = QR_ENGINE_ABI_VERSION,
-                                           [QR_ENGINE_JOB_MODE] = QR_ENGINE_INFO};
+  uint32_t head[QR_ENGINE_JOB_HEAD_CNT] = {
+      [QR_ENGINE_JOB_ABI] = QR_ENGINE_ABI_VERSION, [QR_ENGINE_JOB_MODE] = QR_ENGINE_INFO};
   xrtBufferHandle b[QR_ENGINE_POINTER_CNT] = {0};
   xrtRunHandle run = xrtRunOpen(d->kernel);
   int err = run ? 0 : -1;
@@ -255,8 +255,8 @@ static int set_args(const qr_xrt_device_t *d, const slot_t *s, const part_t *p,
   xrtBufferHandle prog = l->prog == QR_XRT_CUSTOM ? s->custom : d->prog[l->prog];
   const xrtBufferHandle b[QR_ENGINE_POINTER_CNT] = {prog,  p->job, p->pool, s->model, s->model,
                                                     s->s8, s->s8,  s->s8,   s->s32,   p->out};
-  const uint32_t v[] = {l->job_cnt,   l->pool_rows, l->row_stride, l->model_cnt,
-                        l->s8_cnt, l->s32_cnt,   l->out_cnt};
+  const uint32_t v[] = {l->job_cnt, l->pool_rows, l->row_stride, l->model_cnt,
+                        l->s8_cnt,  l->s32_cnt,   l->out_cnt};
   int err = 0;
   for (uint32_t i = 0; i < QR_ENGINE_POINTER_CNT; i++) err |= xrtRunSetArg(p->run, (int)i, b[i]);
   for (uint32_t i = 0; i < QR_ARRAY_CNT(v); i++)
@@ -293,8 +293,8 @@ int qr_xrt_device_take(qr_xrt_device_t *d, uint32_t slot, uint32_t part, char *w
   const qr_xrt_launch_t *l = &d->share->launch[slot][part];
   slot_t *s = &d->slot[slot];
   errno = 0;
-  if ((l->job_cnt && get(s->part[part].out, d->base + d->at.slot[slot].part[part].out,
-                         l->out_cnt * 4ull)) ||
+  if ((l->job_cnt &&
+       get(s->part[part].out, d->base + d->at.slot[slot].part[part].out, l->out_cnt * 4ull)) ||
       (l->model_down_sz && get(s->model, d->base + d->at.slot[slot].model, l->model_down_sz)) ||
       (l->s32_down_sz && get(s->s32, d->base + d->at.slot[slot].s32, l->s32_down_sz)))
     return fail(why, why_sz, "results cannot be read from the card");

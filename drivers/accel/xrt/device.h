@@ -21,7 +21,8 @@ int qr_xrt_device_load(qr_xrt_device_t *d, const void *p, size_t sz, qr_xrt_info
 /* Takes the card's buffers and writes the programs to it. base: the shared memory. */
 int qr_xrt_device_attach(qr_xrt_device_t *d, uint8_t *base, const qr_xrt_layout_t *at,
                          const qr_xrt_sizes_t *sizes, char *why, size_t why_sz);
-/* The steps of a launch, in this order; the first may come while an earlier launch of the slot runs.
+/* The steps of a launch, in this order; the first may come while an earlier launch of the slot
+ * runs.
  */
 int qr_xrt_device_bring(qr_xrt_device_t *d, uint32_t slot, uint32_t part, char *why, size_t why_sz);
 int qr_xrt_device_start(qr_xrt_device_t *d, uint32_t slot, uint32_t part, char *why, size_t why_sz);

@@ -100,8 +100,8 @@ static int by_name(const struct dirent **a, const struct dirent **b) {
 static int emulated(const qr_xrt_options_t *o, qr_accel_unit_t *out, uint32_t max_cnt) {
   uint32_t n = o->card_cnt < max_cnt ? o->card_cnt : max_cnt;
   for (uint32_t i = 0; i < n; i++) {
-    out[i] = (qr_accel_unit_t){
-        .emulated = true, .temp_c = QR_ACCEL_UNTOLD, .valid_ago_ms = UINT64_MAX};
+    out[i] =
+        (qr_accel_unit_t){.emulated = true, .temp_c = QR_ACCEL_UNTOLD, .valid_ago_ms = UINT64_MAX};
     snprintf(out[i].id, sizeof out[i].id, "emu:%u", i);
   }
   return (int)n;
@@ -125,7 +125,8 @@ int qr_xrt_find(const qr_xrt_options_t *o, qr_accel_unit_t *out, uint32_t max_cn
   }
   if (n >= 0) free(names);
   if (n < 0)
-    snprintf(why, why_sz, "%s/bus/pci/devices cannot be read: no PCI bus is visible here", o->sysfs);
+    snprintf(why, why_sz, "%s/bus/pci/devices cannot be read: no PCI bus is visible here",
+             o->sysfs);
   else if (!cnt)
     snprintf(why, why_sz,
              "no card of the vendor (PCI 10ee) is in this machine. To try without one, build the "

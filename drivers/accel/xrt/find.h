@@ -1,5 +1,5 @@
-/* Cards of this machine as the kernel shows them, and why there are none. Reads /sys alone, needs no
-   privilege and no XRT. */
+/* Cards of this machine as the kernel shows them, and why there are none. Reads /sys alone, needs
+   no privilege and no XRT. */
 #ifndef QR_XRT_FIND_H
 #define QR_XRT_FIND_H
 

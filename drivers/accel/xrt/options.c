@@ -12,16 +12,31 @@
 #define STEPS_EMULATED 2u /* an emulated step is slow, and a new tip should not wait for many */
 #define CARD_MAX_CNT 16u
 
-enum kind { CARD, CARDS, EMULATE, MODE, BITSTREAM, KEYS, WORKER, SYSFS, FAULT, ACCEPT, LOOK,
-            TIMEOUT, STEPS };
+enum kind {
+  CARD,
+  CARDS,
+  EMULATE,
+  MODE,
+  BITSTREAM,
+  KEYS,
+  WORKER,
+  SYSFS,
+  FAULT,
+  ACCEPT,
+  LOOK,
+  TIMEOUT,
+  STEPS
+};
 
 static const struct {
   const char *name;
   enum kind kind;
-} known[] = {{"card", CARD},         {"cards", CARDS},          {"emulate", EMULATE},
-             {"mode", MODE},         {"bitstream", BITSTREAM},  {"keys", KEYS},
-             {"worker", WORKER},     {"sysfs", SYSFS},          {"fault", FAULT},
-             {"accept_unsigned", ACCEPT}, {"look", LOOK},       {"timeout_ms", TIMEOUT},
+} known[] = {{"card", CARD},           {"cards", CARDS},
+             {"emulate", EMULATE},     {"mode", MODE},
+             {"bitstream", BITSTREAM}, {"keys", KEYS},
+             {"worker", WORKER},       {"sysfs", SYSFS},
+             {"fault", FAULT},         {"accept_unsigned", ACCEPT},
+             {"look", LOOK},           {"timeout_ms", TIMEOUT},
              {"steps", STEPS}};
 
 static bool copy(char *out, size_t out_sz, const char *value) {

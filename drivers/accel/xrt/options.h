@@ -7,8 +7,8 @@
 #define QR_XRT_PATH_SZ 256u
 
 typedef struct {
-  char card[32];      /* index, PCI address, or "all" */
-  uint32_t card_cnt;  /* emulate: how many cards there are */
+  char card[32];     /* index, PCI address, or "all" */
+  uint32_t card_cnt; /* emulate: how many cards there are */
   bool emulate;
   char tree[QR_XRT_PATH_SZ]; /* emulate: of the build */
   char mode[8];              /* emulate: sw_emu or hw_emu */

@@ -7,7 +7,9 @@
 #include "crypto/hash.h"
 #include "step/ref.h"
 
-static void *take(size_t sz) { return aligned_alloc(QR_CACHE_LINE, qr_align_up(sz, QR_CACHE_LINE)); }
+static void *take(size_t sz) {
+  return aligned_alloc(QR_CACHE_LINE, qr_align_up(sz, QR_CACHE_LINE));
+}
 
 static void fill(const qr_hash_t *seed, const qr_step_prog_t *prog, int8_t *obs, uint8_t *act,
                  int32_t *target) {

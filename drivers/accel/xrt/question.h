@@ -1,5 +1,5 @@
-/* What a card is asked before it gets work: one training step of every program, on made-up data, with
-   the answer by the reference. */
+/* What a card is asked before it gets work: one training step of every program, on made-up data,
+   with the answer by the reference. */
 #ifndef QR_XRT_QUESTION_H
 #define QR_XRT_QUESTION_H
 

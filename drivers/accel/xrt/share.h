@@ -1,7 +1,7 @@
 /* What the driver and the process that holds a card share: a memory that both map, and messages of
-   one size over a socket. The process (worker.c) is the only one that calls XRT. The driver lays out
-   everything a launch of the engine needs as the engine wants it; the process moves it to the card,
-   starts the engine, and moves the answer back. */
+   one size over a socket. The process (worker.c) is the only one that calls XRT. The driver lays
+   out everything a launch of the engine needs as the engine wants it; the process moves it to the
+   card, starts the engine, and moves the answer back. */
 #ifndef QR_XRT_SHARE_H
 #define QR_XRT_SHARE_H
 
@@ -10,10 +10,11 @@
 #include "port/accel.h"
 
 #define QR_XRT_SLOT_CNT 2u /* jobs that a card holds at once, each with a model of its own */
-#define QR_XRT_PART_CNT 2u /* launches of a job that are under way: one runs, the next is loaded */
+#define QR_XRT_PART_CNT 2u /* launches of a job that are under way: one runs, the next is loaded   \
+                            */
 #define QR_XRT_PROG_MAX_CNT 16u
 #define QR_XRT_CUSTOM QR_XRT_PROG_MAX_CNT /* the slot's own program */
-#define QR_XRT_MAGIC 0x32747278u /* another one whenever something here changes */
+#define QR_XRT_MAGIC 0x32747278u          /* another one whenever something here changes */
 #define QR_XRT_PAGE 4096u
 
 /* Descriptors that the process finds open. */
@@ -41,7 +42,7 @@ typedef struct {
 /* What the process tells of its card. Written by it before OPENED or LOADED is sent, the sensors at
    any time. */
 typedef struct {
-  char name[64]; /* shell */
+  char name[64];                     /* shell */
   uint32_t array, panel, sample_max; /* of the engine */
   _Atomic int32_t temp_c;
   struct {

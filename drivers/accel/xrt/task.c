@@ -5,8 +5,8 @@
 #include "base/err.h"
 #include "step/check.h"
 
-#define ROW_MAX_CNT 4096u       /* rows of one FORWARD launch */
-#define PIECE_S8_SZ (1u << 20)  /* A's share, and B's, of a product's piece */
+#define ROW_MAX_CNT 4096u      /* rows of one FORWARD launch */
+#define PIECE_S8_SZ (1u << 20) /* A's share, and B's, of a product's piece */
 #define PIECE_S32_CNT (1u << 18)
 #define PIECE_K 2048u
 #define PIECE_N 512u
@@ -20,9 +20,8 @@ static uint32_t cut_cnt(uint32_t whole, uint32_t piece) { return (whole + piece 
 
 int qr_xrt_prog_init(qr_xrt_prog_t *p, const qr_step_prog_t *prog, uint32_t number) {
   qr_engine_place_t place;
-  if (qr_step_check(prog) || !prog->op_cnt || prog->op_cnt >= QR_STEP_OP_MAX_CNT ||
-      !prog->batch || !prog->obs_sz || !prog->action_cnt ||
-      !prog->model_sz || prog->model_sz > 1u << 26)
+  if (qr_step_check(prog) || !prog->op_cnt || prog->op_cnt >= QR_STEP_OP_MAX_CNT || !prog->batch ||
+      !prog->obs_sz || !prog->action_cnt || !prog->model_sz || prog->model_sz > 1u << 26)
     return QR_ERR_ARG;
   memset(p, 0, sizeof *p);
   p->prog = *prog;
@@ -48,11 +47,11 @@ void qr_xrt_sizes_of(const qr_xrt_prog_t *progs, uint32_t prog_cnt, uint32_t ste
     const qr_step_prog_t *p = &progs[i].prog;
     uint64_t rows = (uint64_t)step_cnt * p->batch;
     GROW(out->pool, rows * progs[i].row_stride);
-    GROW(out->job, 4ull * up16(QR_ENGINE_JOB_HEAD_CNT +
-                               step_cnt * QR_ENGINE_JOB_STEP_CNT_OF(p->batch)));
+    GROW(out->job,
+         4ull * up16(QR_ENGINE_JOB_HEAD_CNT + step_cnt * QR_ENGINE_JOB_STEP_CNT_OF(p->batch)));
     GROW(out->out, 4ull * (QR_ENGINE_OUT_HEAD_CNT + step_cnt * QR_ENGINE_OUT_STEP_CNT));
-    GROW(out->out, 4ull * up16(QR_ENGINE_OUT_HEAD_CNT +
-                               least(ROW_MAX_CNT, (uint32_t)rows) * p->action_cnt));
+    GROW(out->out,
+         4ull * up16(QR_ENGINE_OUT_HEAD_CNT + least(ROW_MAX_CNT, (uint32_t)rows) * p->action_cnt));
     GROW(out->model, qr_align_up(p->model_sz, QR_ENGINE_ALIGN));
     GROW(out->s8, progs[i].s8_cnt);
     GROW(out->s32, 4ull * progs[i].s32_cnt);
@@ -68,8 +67,8 @@ static bool gemm_ok(const qr_accel_job_t *job) {
   if (!g || !job->a || !job->b || !job->c || !qr_step_check_gemm(g)) return false;
   const qr_step_geo_t *e = &g->geo;
   /* a sample, and a row of the result, must fit a piece */
-  return !(g->flags & QR_GEMM_A_CONV) || ((uint64_t)e->h * e->w * e->c <= PIECE_S8_SZ / 4 &&
-                                          9u * e->c <= PIECE_S32_CNT);
+  return !(g->flags & QR_GEMM_A_CONV) ||
+         ((uint64_t)e->h * e->w * e->c <= PIECE_S8_SZ / 4 && 9u * e->c <= PIECE_S32_CNT);
 }
 
 bool qr_xrt_job_ok(const qr_xrt_prog_t *prog, const qr_accel_job_t *job) {
@@ -129,8 +128,8 @@ void qr_xrt_task_begin(qr_xrt_task_t *t, qr_accel_job_t *job, const qr_xrt_prog_
     t->unit_cnt = job->row_cnt;
     t->per_launch = least(least((uint32_t)rows, (uint32_t)by_out), (uint32_t)by_job);
   } else {
-    uint64_t by_job = (a->sizes.job / 4 - QR_ENGINE_JOB_HEAD_CNT) /
-                      QR_ENGINE_JOB_STEP_CNT_OF(p->batch),
+    uint64_t by_job =
+                 (a->sizes.job / 4 - QR_ENGINE_JOB_HEAD_CNT) / QR_ENGINE_JOB_STEP_CNT_OF(p->batch),
              by_out = (a->sizes.out / 4 - QR_ENGINE_OUT_HEAD_CNT) / QR_ENGINE_OUT_STEP_CNT;
     t->per_launch = least(least((uint32_t)(rows / p->batch), (uint32_t)by_job), (uint32_t)by_out);
   }
@@ -240,9 +239,16 @@ static void lay_piece(qr_xrt_task_t *t, const qr_xrt_areas_t *a, int part) {
   p->bufs[0] = (qr_step_buf_t){QR_STEP_I8, QR_STEP_BUF_SCRATCH, a_cnt, 0};
   p->bufs[1] = (qr_step_buf_t){QR_STEP_I8, QR_STEP_BUF_SCRATCH, sz.k * sz.n, 0};
   p->bufs[2] = (qr_step_buf_t){QR_STEP_I32, QR_STEP_BUF_SCRATCH, sz.m * sz.n, 0};
-  p->ops[0] = (qr_step_op_t){.kind = QR_OP_GEMM, .src0 = 0, .src1 = 1, .dst = 2,
-                             .aux = QR_STEP_NO_BUF, .flags = g->flags,
-                             .digest = QR_STEP_NO_DIGEST, .m = sz.m, .n = sz.n, .k = sz.k,
+  p->ops[0] = (qr_step_op_t){.kind = QR_OP_GEMM,
+                             .src0 = 0,
+                             .src1 = 1,
+                             .dst = 2,
+                             .aux = QR_STEP_NO_BUF,
+                             .flags = g->flags,
+                             .digest = QR_STEP_NO_DIGEST,
+                             .m = sz.m,
+                             .n = sz.n,
+                             .k = sz.k,
                              .geo = g->geo};
   qr_engine_place(p->bufs, p->buf_cnt, &place);
   if (conv)
@@ -330,8 +336,7 @@ int qr_xrt_task_collect(qr_xrt_task_t *t, const qr_xrt_areas_t *a, char *why, si
   uint32_t part = t->first, cnt = t->cnt[part];
   const uint32_t *out = (const uint32_t *)a->part[part].out;
   uint32_t wanted = t->job->kind == QR_ACCEL_GEMM ? 1 : cnt;
-  if (cnt &&
-      (out[QR_ENGINE_OUT_STATUS] != QR_ENGINE_OK || out[QR_ENGINE_OUT_DONE] != wanted))
+  if (cnt && (out[QR_ENGINE_OUT_STATUS] != QR_ENGINE_OK || out[QR_ENGINE_OUT_DONE] != wanted))
     return refuse(out, wanted, why, why_sz);
   out += QR_ENGINE_OUT_HEAD_CNT;
   if (t->job->kind == QR_ACCEL_GEMM) {

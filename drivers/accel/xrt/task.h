@@ -1,6 +1,6 @@
-/* A job as launches of the engine: how it is cut, laid out in the shared memory, and how the answers
-   go back into it. No process, no card: works on memory alone. A job's launches run in order; at most
-   QR_XRT_PART_CNT are under way, of a product one. */
+/* A job as launches of the engine: how it is cut, laid out in the shared memory, and how the
+   answers go back into it. No process, no card: works on memory alone. A job's launches run in
+   order; at most QR_XRT_PART_CNT are under way, of a product one. */
 #ifndef QR_XRT_TASK_H
 #define QR_XRT_TASK_H
 

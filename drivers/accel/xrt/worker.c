@@ -137,9 +137,13 @@ static void prepare_card(void) {
 }
 
 static void prepare(worker_t *w, int argc, char **argv) {
-  static const struct option options[] = {
-      {"card", 1, NULL, 'c'}, {"emulate", 1, NULL, 'e'}, {"mode", 1, NULL, 'm'},
-      {"fault", 1, NULL, 'f'}, {"reset", 0, NULL, 'r'},  {"look", 0, NULL, 'l'}, {0}};
+  static const struct option options[] = {{"card", 1, NULL, 'c'},
+                                          {"emulate", 1, NULL, 'e'},
+                                          {"mode", 1, NULL, 'm'},
+                                          {"fault", 1, NULL, 'f'},
+                                          {"reset", 0, NULL, 'r'},
+                                          {"look", 0, NULL, 'l'},
+                                          {0}};
   int o;
   w->mode = "sw_emu";
   while ((o = getopt_long(argc, argv, "", options, NULL)) != -1) {
@@ -155,7 +159,8 @@ static void prepare(worker_t *w, int argc, char **argv) {
   }
   struct stat st;
   if (!w->cfg.card || fstat(QR_XRT_FD_SOCKET, &st) || !S_ISSOCK(st.st_mode)) {
-    fprintf(stderr, "quarry-card is started by the node itself; see quarryd --help, accel.driver\n");
+    fprintf(stderr,
+            "quarry-card is started by the node itself; see quarryd --help, accel.driver\n");
     _exit(2);
   }
   if (!getcwd(w->scratch, sizeof w->scratch)) _exit(2);

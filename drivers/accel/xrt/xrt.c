@@ -16,9 +16,9 @@
 
 #define MS 1000000ull
 #define QUEUE_DEPTH 4u
-#define TRY_MAX_CNT 3u                /* cards that may fail on a job before it is given up */
-#define NO_CARD_WAIT_NS (10000 * MS)  /* for a card to come back, while there is none */
-#define READY_WAIT_NS (180000 * MS)   /* for the first card, when a queue is opened */
+#define TRY_MAX_CNT 3u               /* cards that may fail on a job before it is given up */
+#define NO_CARD_WAIT_NS (10000 * MS) /* for a card to come back, while there is none */
+#define READY_WAIT_NS (180000 * MS)  /* for the first card, when a queue is opened */
 #define MEASURE_SZ (64u << 20)
 #define MEASURE_EMULATED_SZ (4u << 20)
 #define MEASURE_WAIT_NS (60000 * MS)
@@ -96,8 +96,9 @@ static int open_bitstream(qr_accel_t *a, char *why, size_t why_sz) {
                                                               : QR_XCLBIN_SW_EMU;
   if (o->look) return QR_OK;
   if (!*o->bitstream) {
-    snprintf(why, why_sz, "say which bitstream: accel.options = bitstream=FILE; bitstreams for a "
-                          "card are built in fpga/, and 'quarry bitstream list DIR' checks them");
+    snprintf(why, why_sz,
+             "say which bitstream: accel.options = bitstream=FILE; bitstreams for a "
+             "card are built in fpga/, and 'quarry bitstream list DIR' checks them");
     return QR_ERR_ARG;
   }
   int err = qr_bitstream_open(o->bitstream, &policy, &a->bits, why, why_sz);
@@ -136,8 +137,7 @@ static uint32_t await_cards(qr_accel_t *a, enum qr_xrt_card_state state) {
 
 static void xrt_close(qr_accel_t *a) {
   for (uint32_t i = 0; i < a->card_cnt; i++) qr_xrt_card_free(&a->cards[i]);
-  for (uint32_t i = 0; i < a->common.prog_cnt; i++)
-    qr_xrt_question_free(&a->common.questions[i]);
+  for (uint32_t i = 0; i < a->common.prog_cnt; i++) qr_xrt_question_free(&a->common.questions[i]);
   qr_bitstream_close(&a->bits);
   pthread_mutex_destroy(&a->lock);
   free(a);
