@@ -12,7 +12,7 @@
 #include "engine_args.h"
 
 #define PLATFORM "xilinx_u55n_gen3x4_xdma_2_202110_1"
-#define UNIT_CNT 1u /* compute units on an emulated card */
+#define UNIT_CNT 2u /* compute units on an emulated card */
 #define UNIT_BASE 0x1400000u
 #define UNIT_STEP 0x10000u
 #define BANK_KIB (8u << 20) /* 8 GiB */

@@ -46,6 +46,8 @@ static int add_kernel(qr_xclbin_t *x, const uint8_t *name) {
   char text[IP_NAME_SZ + 1];
   memcpy(text, name, IP_NAME_SZ);
   text[IP_NAME_SZ] = 0;
+  if (x->unit_cnt == QR_XCLBIN_UNIT_MAX_CNT || !qr_xclbin_word(text)) return QR_ERR_FORMAT;
+  memcpy(x->units[x->unit_cnt++], text, sizeof text);
   char *colon = strchr(text, ':');
   if (colon) *colon = 0;
   size_t n = strlen(text);

@@ -8,6 +8,8 @@
 #define QR_XCLBIN_KERNEL_MAX_CNT 8u
 #define QR_XCLBIN_KERNEL_NAME_SZ 40u
 #define QR_XCLBIN_PLATFORM_SZ 65u
+#define QR_XCLBIN_UNIT_MAX_CNT 32u
+#define QR_XCLBIN_UNIT_NAME_SZ 65u
 
 /* Where it runs. */
 enum qr_xclbin_target { QR_XCLBIN_HW, QR_XCLBIN_HW_EMU, QR_XCLBIN_SW_EMU };
@@ -24,6 +26,8 @@ typedef struct {
   uint8_t uuid[16];
   uint32_t kernel_cnt;
   qr_xclbin_kernel_t kernels[QR_XCLBIN_KERNEL_MAX_CNT]; /* sorted by name */
+  uint32_t unit_cnt; /* compute units of all kernels, in the file's order */
+  char units[QR_XCLBIN_UNIT_MAX_CNT][QR_XCLBIN_UNIT_NAME_SZ]; /* "kernel:instance" */
 } qr_xclbin_t;
 
 /* Words of which names and versions consist: letters, digits and . _ : + - / */

@@ -8,8 +8,9 @@
 #include "base/log.h"
 
 #define MS 1000000ull
-#define OPEN_WAIT_NS (120000 * MS) /* bitstreams of tens of MB, XRT's own waits, a loaded machine  \
-                                    */
+#define OPEN_WAIT_NS                                                                               \
+  (120000 * MS) /* bitstreams of tens of MB, XRT's own waits, a loaded machine                     \
+                 */
 #define RESET_EXTRA_NS (60000 * MS)
 #define BACKOFF_MIN_NS (100 * MS)
 #define BACKOFF_MAX_NS (60000 * MS)
@@ -30,7 +31,7 @@ static uint64_t backoff_ns(uint32_t rung) {
 }
 
 static void drop_slots(qr_xrt_card_t *c) {
-  for (uint32_t i = 0; i < QR_XRT_SLOT_CNT; i++)
+  for (uint32_t i = 0; i < QR_XRT_SLOT_MAX_CNT; i++)
     c->slots[i] = (qr_xrt_slot_t){.epoch = c->slots[i].epoch + 1};
 }
 
@@ -147,42 +148,47 @@ static void become_ready(qr_xrt_card_t *c) {
          c->unit.name, c->unit.kernel);
 }
 
+/* Every engine is asked everything; the first slots belong to different ones. */
+static uint32_t asked_slot(const qr_xrt_card_t *c) { return c->asked / c->common->prog_cnt; }
+static uint32_t asked_prog(const qr_xrt_card_t *c) { return c->asked % c->common->prog_cnt; }
+
 static void ask(qr_xrt_card_t *c, uint64_t now_ns) {
-  if (c->asked == c->common->prog_cnt) {
+  uint32_t slot = asked_slot(c), prog = asked_prog(c);
+  if (slot == c->common->engine_cnt) {
     become_ready(c);
     return;
   }
-  const qr_xrt_question_t *q = &c->common->questions[c->asked];
   qr_accel_job_t *job = &c->test_job;
-  *job = q->job;
+  *job = c->common->questions[prog].job;
   job->digests = c->test_digests;
   job->td_abs_sum = &c->test_td;
-  qr_xrt_card_take(c, 0);
-  qr_xrt_task_begin(&c->test, job, &c->common->progs[c->asked], &c->areas[0], false);
-  int part = qr_xrt_task_next(&c->test, &c->areas[0]);
-  if (part >= 0) qr_xrt_card_send(c, 0, &c->test, part, now_ns);
+  qr_xrt_card_take(c, slot);
+  qr_xrt_task_begin(&c->test, job, &c->common->progs[prog], &c->areas[slot], false);
+  int part = qr_xrt_task_next(&c->test, &c->areas[slot]);
+  if (part >= 0) qr_xrt_card_send(c, slot, &c->test, part, now_ns);
 }
 
 /* The answer to a question is there. */
 static void check(qr_xrt_card_t *c, uint64_t now_ns) {
-  const qr_xrt_question_t *q = &c->common->questions[c->asked];
-  const qr_step_prog_t *p = &c->common->progs[c->asked].prog;
+  uint32_t slot = asked_slot(c), prog = asked_prog(c);
+  const qr_xrt_question_t *q = &c->common->questions[prog];
+  const qr_step_prog_t *p = &c->common->progs[prog].prog;
   char why[128];
   uint32_t part = c->test.first;
-  int n = qr_xrt_task_collect(&c->test, &c->areas[0], why, sizeof why);
+  int n = qr_xrt_task_collect(&c->test, &c->areas[slot], why, sizeof why);
   if (n < 0) {
     qr_xrt_card_fault(c, true, why, now_ns);
     return;
   }
-  qr_xrt_card_collected(c, 0, &c->test, part, (uint32_t)n, now_ns);
+  qr_xrt_card_collected(c, slot, &c->test, part, (uint32_t)n, now_ns);
   if (memcmp(c->test_digests, q->want_digests, p->digest_cnt * sizeof *q->want_digests) ||
-      c->test_td != q->want_td || memcmp(c->areas[0].model, q->want_model, p->model_sz)) {
+      c->test_td != q->want_td || memcmp(c->areas[slot].model, q->want_model, p->model_sz)) {
     c->unit.checked++;
     c->unit.hw_errors++;
     qr_xrt_card_fault(c, true, "wrong answer to the test of a program", now_ns);
     return;
   }
-  c->slots[0].is_taken = false;
+  c->slots[slot].is_taken = false;
   c->asked++;
   ask(c, now_ns);
 }
@@ -190,7 +196,7 @@ static void check(qr_xrt_card_t *c, uint64_t now_ns) {
 /* ---- messages ---- */
 
 static void finished(qr_xrt_card_t *c, const qr_xrt_msg_t *m, uint64_t now_ns) {
-  if (m->slot >= QR_XRT_SLOT_CNT || m->part >= QR_XRT_PART_CNT ||
+  if (m->slot >= c->common->sizes.slot_cnt || m->part >= QR_XRT_PART_CNT ||
       c->slots[m->slot].part[m->part] != QR_XRT_PART_SENT) {
     qr_xrt_card_fault(c, true, "the card's process does not keep to its protocol", now_ns);
     return;
@@ -215,8 +221,8 @@ static void told_name(qr_xrt_card_t *c) {
 
 static void told_engine(qr_xrt_card_t *c) {
   const qr_xrt_info_t *i = &((const qr_xrt_share_t *)c->base)->info;
-  snprintf(c->unit.kernel, sizeof c->unit.kernel, QR_ENGINE_KERNEL_NAME " %ux%u", i->array,
-           i->array);
+  snprintf(c->unit.kernel, sizeof c->unit.kernel, "%u x " QR_ENGINE_KERNEL_NAME " %ux%u",
+           c->common->engine_cnt, i->array, i->array);
 }
 
 static void handle(qr_xrt_card_t *c, qr_xrt_msg_t *m, uint64_t now_ns) {
@@ -248,7 +254,7 @@ static void handle(qr_xrt_card_t *c, qr_xrt_msg_t *m, uint64_t now_ns) {
 
 /* A launch that takes far longer than the like before. */
 static bool overdue(const qr_xrt_card_t *c, uint64_t now_ns) {
-  for (uint32_t i = 0; i < QR_XRT_SLOT_CNT; i++) {
+  for (uint32_t i = 0; i < c->common->sizes.slot_cnt; i++) {
     const qr_xrt_slot_t *s = &c->slots[i];
     bool waits = false;
     for (uint32_t p = 0; p < QR_XRT_PART_CNT; p++) waits |= s->part[p] == QR_XRT_PART_SENT;

@@ -52,7 +52,9 @@ typedef struct {
 typedef struct {
   qr_xrt_options_t options;
   int bitstream_fd; /* -1: none, only to look */
-  bool has_sizes;   /* set, with programs, when the first queue is opened */
+  uint32_t engine_cnt;
+  char engines[QR_XRT_ENGINE_MAX_CNT][48]; /* names of their instances */
+  bool has_sizes;                          /* set, with programs, when the first queue is opened */
   qr_xrt_sizes_t sizes;
   uint32_t prog_cnt;
   qr_xrt_prog_t progs[QR_XRT_PROG_MAX_CNT];
@@ -75,11 +77,11 @@ typedef struct {
   qr_xrt_layout_t at;
   char scratch[QR_XRT_SCRATCH_SZ];
   int scratch_fd;
-  qr_xrt_slot_t slots[QR_XRT_SLOT_CNT];
-  qr_xrt_areas_t areas[QR_XRT_SLOT_CNT];
+  qr_xrt_slot_t slots[QR_XRT_SLOT_MAX_CNT];
+  qr_xrt_areas_t areas[QR_XRT_SLOT_MAX_CNT];
   uint64_t unit_ns[QR_XRT_PROG_MAX_CNT][2]; /* of a step, of a row; 0: not known */
   uint64_t valid_ns;                        /* when a job ended well last; 0: never */
-  uint32_t asked;                           /* question of the test in progress */
+  uint32_t asked; /* of the test in progress: question, and engine times the number of questions */
   qr_xrt_task_t test;
   qr_accel_job_t test_job;
   uint64_t test_digests[QR_STEP_GEMM_MAX_CNT], test_td;

@@ -20,19 +20,21 @@ typedef struct {
 } part_t;
 
 typedef struct {
-  xrtBufferHandle custom, model, s8, s32;
+  xrtKernelHandle kernel; /* the engine's */
+  xrtBufferHandle custom, model_in, model, s8, s32;
   part_t part[QR_XRT_PART_CNT];
 } slot_t;
 
 struct qr_xrt_device {
   xrtDeviceHandle dev;
-  xrtKernelHandle kernel;
+  uint32_t engine_cnt;
+  xrtKernelHandle kernels[QR_XRT_ENGINE_MAX_CNT]; /* each may have memory banks of its own */
   uint8_t *base;
   const qr_xrt_share_t *share;
   qr_xrt_layout_t at;
   qr_xrt_sizes_t sizes;
-  xrtBufferHandle prog[QR_XRT_PROG_MAX_CNT];
-  slot_t slot[QR_XRT_SLOT_CNT];
+  xrtBufferHandle prog[QR_XRT_ENGINE_MAX_CNT][QR_XRT_PROG_MAX_CNT];
+  slot_t slot[QR_XRT_SLOT_MAX_CNT];
 };
 
 uint64_t qr_xrt_now_ns(void) {
@@ -103,8 +105,9 @@ int qr_xrt_device_open(const qr_xrt_device_cfg_t *cfg, bool reset, qr_xrt_info_t
 
 /* ---- the engine ---- */
 
-static xrtBufferHandle take_buffer(qr_xrt_device_t *d, uint32_t arg, uint64_t sz) {
-  int group = xrtKernelArgGroupId(d->kernel, (int)arg);
+static xrtBufferHandle take_buffer(qr_xrt_device_t *d, xrtKernelHandle kernel, uint32_t arg,
+                                   uint64_t sz) {
+  int group = xrtKernelArgGroupId(kernel, (int)arg);
   return group < 0 ? NULL : xrtBOAlloc(d->dev, sz, XRT_BO_FLAGS_NONE, (xrtMemoryGroup)group);
 }
 
@@ -137,9 +140,9 @@ static int await(xrtRunHandle run, uint64_t wait_ns, char *why, size_t why_sz) {
   return state > 0 ? 0 : -1;
 }
 
-/* Launches the engine's INFO with a small buffer for every pointer. */
-static int ask_engine(qr_xrt_device_t *d, uint32_t out[QR_ENGINE_OUT_HEAD_CNT], char *why,
-                      size_t why_sz) {
+/* Launches an engine's INFO with a small buffer for every pointer. */
+static int ask_engine(qr_xrt_device_t *d, xrtKernelHandle kernel,
+                      uint32_t out[QR_ENGINE_OUT_HEAD_CNT], char *why, size_t why_sz) {
   static const uint32_t counts[QR_ENGINE_ARG_CNT] = {
       [QR_ENGINE_ARG_JOB_CNT] = QR_ENGINE_JOB_HEAD_CNT,
       [QR_ENGINE_ARG_ROW_STRIDE] = QR_ENGINE_ALIGN,
@@ -147,12 +150,12 @@ static int ask_engine(qr_xrt_device_t *d, uint32_t out[QR_ENGINE_OUT_HEAD_CNT], 
   uint32_t head[QR_ENGINE_JOB_HEAD_CNT] = {
       [QR_ENGINE_JOB_ABI] = QR_ENGINE_ABI_VERSION, [QR_ENGINE_JOB_MODE] = QR_ENGINE_INFO};
   xrtBufferHandle b[QR_ENGINE_POINTER_CNT] = {0};
-  xrtRunHandle run = xrtRunOpen(d->kernel);
+  xrtRunHandle run = xrtRunOpen(kernel);
   int err = run ? 0 : -1;
   memset(out, 0, QR_ENGINE_OUT_HEAD_CNT * sizeof *out);
   for (uint32_t i = 0; i < QR_ENGINE_POINTER_CNT && !err; i++) {
     uint64_t sz = i == QR_ENGINE_ARG_PROG ? qr_xrt_page_up(sizeof(qr_step_prog_t)) : PROBE_SZ;
-    b[i] = take_buffer(d, i, sz);
+    b[i] = take_buffer(d, kernel, i, sz);
     err = !b[i] || xrtRunSetArg(run, (int)i, b[i]) ? -1 : 0;
   }
   for (uint32_t i = QR_ENGINE_POINTER_CNT; i < QR_ENGINE_ARG_CNT && !err; i++)
@@ -173,17 +176,15 @@ static int ask_engine(qr_xrt_device_t *d, uint32_t out[QR_ENGINE_OUT_HEAD_CNT], 
   return err;
 }
 
-int qr_xrt_device_load(qr_xrt_device_t *d, const void *p, size_t sz, qr_xrt_info_t *info, char *why,
-                       size_t why_sz) {
+static int open_engine(qr_xrt_device_t *d, const xuid_t uuid, const char *instance,
+                       qr_xrt_info_t *info, char *why, size_t why_sz) {
   uint32_t out[QR_ENGINE_OUT_HEAD_CNT];
-  xuid_t uuid;
-  (void)sz;
-  errno = 0;
-  if (xrtDeviceLoadXclbin(d->dev, p)) return fail(why, why_sz, "the bitstream cannot be loaded");
-  if (xrtDeviceGetXclbinUUID(d->dev, uuid) ||
-      !(d->kernel = xrtPLKernelOpen(d->dev, uuid, QR_ENGINE_KERNEL_NAME)))
-    return fail(why, why_sz, "the bitstream has no kernel " QR_ENGINE_KERNEL_NAME);
-  if (ask_engine(d, out, why, why_sz)) return -1;
+  char name[128];
+  snprintf(name, sizeof name, "%s:{%s}", QR_ENGINE_KERNEL_NAME, instance);
+  xrtKernelHandle kernel = xrtPLKernelOpen(d->dev, uuid, name);
+  if (!kernel) return fail(why, why_sz, "an engine of the bitstream cannot be opened");
+  d->kernels[d->engine_cnt++] = kernel;
+  if (ask_engine(d, kernel, out, why, why_sz)) return -1;
   if (out[QR_ENGINE_OUT_STATUS] != QR_ENGINE_OK ||
       out[QR_ENGINE_OUT_ABI] != QR_ENGINE_ABI_VERSION) {
     snprintf(why, why_sz, "the card's engine has interface %u, this program %u",
@@ -196,24 +197,49 @@ int qr_xrt_device_load(qr_xrt_device_t *d, const void *p, size_t sz, qr_xrt_info
   return 0;
 }
 
+int qr_xrt_device_load(qr_xrt_device_t *d, const void *p, qr_xrt_share_t *share, char *why,
+                       size_t why_sz) {
+  xuid_t uuid;
+  errno = 0;
+  if (xrtDeviceLoadXclbin(d->dev, p) || xrtDeviceGetXclbinUUID(d->dev, uuid))
+    return fail(why, why_sz, "the bitstream cannot be loaded");
+  for (uint32_t i = 0; i < share->engine_cnt && i < QR_XRT_ENGINE_MAX_CNT; i++) {
+    if (open_engine(d, uuid, share->engines[i], &share->info, why, why_sz)) return -1;
+  }
+  return 0;
+}
+
 /* ---- buffers ---- */
 
 static int take_slot(qr_xrt_device_t *d, slot_t *s) {
   const qr_xrt_sizes_t *z = &d->sizes;
-  s->custom = take_buffer(d, QR_ENGINE_ARG_PROG, qr_xrt_page_up(sizeof(qr_step_prog_t)));
-  s->model = take_buffer(d, QR_ENGINE_ARG_MODEL, z->model);
-  s->s8 = take_buffer(d, QR_ENGINE_ARG_S8, z->s8);
-  s->s32 = take_buffer(d, QR_ENGINE_ARG_S32, z->s32);
-  bool ok = s->custom && s->model && s->s8 && s->s32;
+  xrtKernelHandle k = s->kernel;
+  s->custom = take_buffer(d, k, QR_ENGINE_ARG_PROG, qr_xrt_page_up(sizeof(qr_step_prog_t)));
+  s->model_in = take_buffer(d, k, QR_ENGINE_ARG_MODEL_IN, QR_XRT_PAGE); /* never read */
+  s->model = take_buffer(d, k, QR_ENGINE_ARG_MODEL, z->model);
+  s->s8 = take_buffer(d, k, QR_ENGINE_ARG_S8, z->s8);
+  s->s32 = take_buffer(d, k, QR_ENGINE_ARG_S32, z->s32);
+  bool ok = s->custom && s->model_in && s->model && s->s8 && s->s32;
   for (uint32_t i = 0; i < QR_XRT_PART_CNT; i++) {
     part_t *p = &s->part[i];
-    p->pool = take_buffer(d, QR_ENGINE_ARG_POOL, z->pool);
-    p->job = take_buffer(d, QR_ENGINE_ARG_JOB, z->job);
-    p->out = take_buffer(d, QR_ENGINE_ARG_OUT, z->out);
-    p->run = xrtRunOpen(d->kernel);
+    p->pool = take_buffer(d, k, QR_ENGINE_ARG_POOL, z->pool);
+    p->job = take_buffer(d, k, QR_ENGINE_ARG_JOB, z->job);
+    p->out = take_buffer(d, k, QR_ENGINE_ARG_OUT, z->out);
+    p->run = xrtRunOpen(k);
     ok = ok && p->pool && p->job && p->out && p->run;
   }
   return ok ? 0 : -1;
+}
+
+/* Every engine reads programs out of a bank of its own. */
+static int take_programs(qr_xrt_device_t *d, uint32_t engine) {
+  for (uint32_t i = 0; i < d->sizes.prog_cnt; i++) {
+    xrtBufferHandle b = take_buffer(d, d->kernels[engine], QR_ENGINE_ARG_PROG,
+                                    qr_xrt_page_up(sizeof(qr_step_prog_t)));
+    d->prog[engine][i] = b;
+    if (!b || put(b, d->base + d->at.prog[i], sizeof(qr_step_prog_t))) return -1;
+  }
+  return 0;
 }
 
 int qr_xrt_device_attach(qr_xrt_device_t *d, uint8_t *base, const qr_xrt_layout_t *at,
@@ -223,12 +249,11 @@ int qr_xrt_device_attach(qr_xrt_device_t *d, uint8_t *base, const qr_xrt_layout_
   d->share = (const qr_xrt_share_t *)base;
   d->at = *at;
   d->sizes = *sizes;
-  for (uint32_t i = 0; i < sizes->prog_cnt; i++) {
-    d->prog[i] = take_buffer(d, QR_ENGINE_ARG_PROG, qr_xrt_page_up(sizeof(qr_step_prog_t)));
-    if (!d->prog[i] || put(d->prog[i], base + at->prog[i], sizeof(qr_step_prog_t)))
-      return fail(why, why_sz, "the card takes no program");
+  for (uint32_t i = 0; i < d->engine_cnt; i++) {
+    if (take_programs(d, i)) return fail(why, why_sz, "the card takes no program");
   }
-  for (uint32_t i = 0; i < QR_XRT_SLOT_CNT; i++) {
+  for (uint32_t i = 0; i < sizes->slot_cnt; i++) {
+    d->slot[i].kernel = d->kernels[i % d->engine_cnt];
     if (take_slot(d, &d->slot[i])) return fail(why, why_sz, "the card's memory is too small");
   }
   return 0;
@@ -250,11 +275,13 @@ int qr_xrt_device_bring(qr_xrt_device_t *d, uint32_t slot, uint32_t part, char *
   return 0;
 }
 
-static int set_args(const qr_xrt_device_t *d, const slot_t *s, const part_t *p,
+static int set_args(const qr_xrt_device_t *d, uint32_t slot, const part_t *p,
                     const qr_xrt_launch_t *l) {
-  xrtBufferHandle prog = l->prog == QR_XRT_CUSTOM ? s->custom : d->prog[l->prog];
-  const xrtBufferHandle b[QR_ENGINE_POINTER_CNT] = {prog,  p->job, p->pool, s->model, s->model,
-                                                    s->s8, s->s8,  s->s8,   s->s32,   p->out};
+  const slot_t *s = &d->slot[slot];
+  xrtBufferHandle prog =
+      l->prog == QR_XRT_CUSTOM ? s->custom : d->prog[slot % d->engine_cnt][l->prog];
+  const xrtBufferHandle b[QR_ENGINE_POINTER_CNT] = {prog,  p->job, p->pool, s->model_in, s->model,
+                                                    s->s8, s->s8,  s->s8,   s->s32,      p->out};
   const uint32_t v[] = {l->job_cnt, l->pool_rows, l->row_stride, l->model_cnt,
                         l->s8_cnt,  l->s32_cnt,   l->out_cnt};
   int err = 0;
@@ -278,7 +305,7 @@ int qr_xrt_device_start(qr_xrt_device_t *d, uint32_t slot, uint32_t part, char *
   if (l->prog == QR_XRT_CUSTOM &&
       put(s->custom, d->base + d->at.slot[slot].custom, sizeof(qr_step_prog_t)))
     return fail(why, why_sz, "the program cannot be written to the card");
-  if (set_args(d, s, p, l) || xrtRunStart(p->run))
+  if (set_args(d, slot, p, l) || xrtRunStart(p->run))
     return fail(why, why_sz, "the engine cannot be started");
   return 0;
 }
@@ -305,7 +332,7 @@ int qr_xrt_device_take(qr_xrt_device_t *d, uint32_t slot, uint32_t part, char *w
 
 int qr_xrt_device_measure(qr_xrt_device_t *d, size_t sz, uint64_t ns[2], char *why, size_t why_sz) {
   errno = 0;
-  xrtBufferHandle b = take_buffer(d, QR_ENGINE_ARG_POOL, sz);
+  xrtBufferHandle b = take_buffer(d, d->kernels[0], QR_ENGINE_ARG_POOL, sz);
   uint8_t *p = b ? xrtBOMap(b) : NULL;
   int err = p ? 0 : fail(why, why_sz, "the card gives no buffer to measure with");
   for (size_t i = 0; i < sz && !err; i++) p[i] = (uint8_t)(i * 167 >> 3);
@@ -349,25 +376,29 @@ void qr_xrt_device_sense(qr_xrt_device_t *d, qr_xrt_info_t *info) {
   set_rail(info, 3, "vccint", i.mVccIntVol, i.mVccIntCurr);
 }
 
+static void give(xrtBufferHandle b) {
+  if (b) xrtBOFree(b);
+}
+
 void qr_xrt_device_close(qr_xrt_device_t *d) {
-  for (uint32_t i = 0; i < QR_XRT_SLOT_CNT; i++) {
+  for (uint32_t i = 0; i < d->sizes.slot_cnt; i++) {
     slot_t *s = &d->slot[i];
     for (uint32_t p = 0; p < QR_XRT_PART_CNT; p++) {
-      const xrtBufferHandle part[] = {s->part[p].pool, s->part[p].job, s->part[p].out};
       if (s->part[p].run) xrtRunClose(s->part[p].run);
-      for (size_t b = 0; b < QR_ARRAY_CNT(part); b++) {
-        if (part[b]) xrtBOFree(part[b]);
-      }
+      give(s->part[p].pool);
+      give(s->part[p].job);
+      give(s->part[p].out);
     }
-    const xrtBufferHandle own[] = {s->custom, s->model, s->s8, s->s32};
-    for (size_t b = 0; b < QR_ARRAY_CNT(own); b++) {
-      if (own[b]) xrtBOFree(own[b]);
-    }
+    give(s->custom);
+    give(s->model_in);
+    give(s->model);
+    give(s->s8);
+    give(s->s32);
   }
-  for (uint32_t i = 0; i < QR_XRT_PROG_MAX_CNT; i++) {
-    if (d->prog[i]) xrtBOFree(d->prog[i]);
+  for (uint32_t i = 0; i < d->engine_cnt; i++) {
+    for (uint32_t k = 0; k < d->sizes.prog_cnt; k++) give(d->prog[i][k]);
+    xrtKernelClose(d->kernels[i]);
   }
-  if (d->kernel) xrtKernelClose(d->kernel);
   xrtDeviceClose(d->dev);
   free(d);
 }

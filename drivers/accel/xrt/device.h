@@ -15,8 +15,9 @@ typedef struct {
 /* Opens the card; reset: resets it first. info receives its name. */
 int qr_xrt_device_open(const qr_xrt_device_cfg_t *cfg, bool reset, qr_xrt_info_t *info,
                        qr_xrt_device_t **out, char *why, size_t why_sz);
-/* Loads the container of sz bytes at p, and asks the engine what it is; info receives that. */
-int qr_xrt_device_load(qr_xrt_device_t *d, const void *p, size_t sz, qr_xrt_info_t *info, char *why,
+/* Loads the container at p, opens the engines that share names, and asks each what it is; share's
+   info receives that. */
+int qr_xrt_device_load(qr_xrt_device_t *d, const void *p, qr_xrt_share_t *share, char *why,
                        size_t why_sz);
 /* Takes the card's buffers and writes the programs to it. base: the shared memory. */
 int qr_xrt_device_attach(qr_xrt_device_t *d, uint8_t *base, const qr_xrt_layout_t *at,

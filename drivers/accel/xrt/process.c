@@ -48,7 +48,7 @@ int qr_xrt_process_share(qr_xrt_card_t *c) {
   s->sizes = common->sizes;
   for (uint32_t i = 0; i < common->prog_cnt; i++)
     memcpy(c->base + c->at.prog[i], &common->progs[i].prog, sizeof common->progs[i].prog);
-  for (uint32_t i = 0; i < QR_XRT_SLOT_CNT; i++) {
+  for (uint32_t i = 0; i < common->sizes.slot_cnt; i++) {
     qr_xrt_areas_t *a = &c->areas[i];
     *a = (qr_xrt_areas_t){.launch = s->launch[i],
                           .custom = c->base + c->at.slot[i].custom,
@@ -70,8 +70,12 @@ static int make_share(qr_xrt_card_t *c) {
   c->share_fd = memfd_create("quarry-card", MFD_CLOEXEC);
   if (c->share_fd < 0) return QR_ERR_NOMEM;
   int err = c->common->has_sizes ? qr_xrt_process_share(c) : map_share(c, QR_XRT_PAGE);
-  if (!err) ((qr_xrt_share_t *)c->base)->magic = QR_XRT_MAGIC;
-  return err;
+  if (err) return err;
+  qr_xrt_share_t *s = (qr_xrt_share_t *)c->base;
+  s->magic = QR_XRT_MAGIC;
+  s->engine_cnt = c->common->engine_cnt;
+  memcpy(s->engines, c->common->engines, sizeof s->engines);
+  return QR_OK;
 }
 
 void qr_xrt_process_unshare(qr_xrt_card_t *c) {

@@ -9,12 +9,16 @@
 #include "hls/common/qr_engine_abi.h"
 #include "port/accel.h"
 
-#define QR_XRT_SLOT_CNT 2u /* jobs that a card holds at once, each with a model of its own */
-#define QR_XRT_PART_CNT 2u /* launches of a job that are under way: one runs, the next is loaded   \
-                            */
+/* Jobs that a card holds at once, each with a model of its own: two for each engine on it, so that
+   one is loaded while the other runs. Slot i belongs to engine i modulo their number. */
+#define QR_XRT_ENGINE_MAX_CNT 8u
+#define QR_XRT_SLOT_MAX_CNT (2u * QR_XRT_ENGINE_MAX_CNT)
+#define QR_XRT_PART_CNT                                                                            \
+  2u /* launches of a job that are under way: one runs, the next is loaded                         \
+      */
 #define QR_XRT_PROG_MAX_CNT 16u
 #define QR_XRT_CUSTOM QR_XRT_PROG_MAX_CNT /* the slot's own program */
-#define QR_XRT_MAGIC 0x32747278u          /* another one whenever something here changes */
+#define QR_XRT_MAGIC 0x33747278u          /* another one whenever something here changes */
 #define QR_XRT_PAGE 4096u
 
 /* Descriptors that the process finds open. */
@@ -27,7 +31,7 @@ enum {
 
 /* Bytes of each buffer, all multiples of a page. */
 typedef struct {
-  uint32_t prog_cnt;
+  uint32_t prog_cnt, slot_cnt;
   uint64_t model, pool, job, out, s8, s32;
 } qr_xrt_sizes_t;
 
@@ -54,9 +58,11 @@ typedef struct {
 /* Start of the shared memory; the areas follow. */
 typedef struct {
   uint32_t magic;
+  uint32_t engine_cnt; /* set from the start, with the names of their instances */
+  char engines[QR_XRT_ENGINE_MAX_CNT][48];
   qr_xrt_info_t info;
   qr_xrt_sizes_t sizes; /* set before ATTACH */
-  qr_xrt_launch_t launch[QR_XRT_SLOT_CNT][QR_XRT_PART_CNT];
+  qr_xrt_launch_t launch[QR_XRT_SLOT_MAX_CNT][QR_XRT_PART_CNT];
 } qr_xrt_share_t;
 
 /* Offsets from the start of the shared memory. */
@@ -67,7 +73,7 @@ typedef struct {
     struct {
       uint64_t pool, job, out;
     } part[QR_XRT_PART_CNT];
-  } slot[QR_XRT_SLOT_CNT];
+  } slot[QR_XRT_SLOT_MAX_CNT];
   uint64_t sz;
 } qr_xrt_layout_t;
 
@@ -85,7 +91,7 @@ static inline void qr_xrt_lay_out(const qr_xrt_sizes_t *s, qr_xrt_layout_t *out)
   uint64_t at = qr_xrt_page_up(sizeof(qr_xrt_share_t));
   for (uint32_t i = 0; i < QR_XRT_PROG_MAX_CNT; i++)
     out->prog[i] = i < s->prog_cnt ? qr_xrt_take(&at, sizeof(qr_step_prog_t)) : 0;
-  for (uint32_t i = 0; i < QR_XRT_SLOT_CNT; i++) {
+  for (uint32_t i = 0; i < s->slot_cnt; i++) {
     out->slot[i].custom = qr_xrt_take(&at, sizeof(qr_step_prog_t));
     out->slot[i].model = qr_xrt_take(&at, s->model);
     out->slot[i].s8 = qr_xrt_take(&at, s->s8);

@@ -45,7 +45,8 @@ typedef struct {
 
 /* Checks a program and says where its buffers lie. Returns 0 or QR_ERR_ARG. */
 int qr_xrt_prog_init(qr_xrt_prog_t *p, const qr_step_prog_t *prog, uint32_t number) QR_WARN_UNUSED;
-/* Sizes that every program's launches of up to step_cnt steps, and pieces of products, fit in. */
+/* Sizes that every program's launches of up to step_cnt steps, and pieces of products, fit in; the
+   number of slots is the caller's to set. */
 void qr_xrt_sizes_of(const qr_xrt_prog_t *progs, uint32_t prog_cnt, uint32_t step_cnt,
                      qr_xrt_sizes_t *out);
 /* Whether the job is one that can be run; prog is its program. */

@@ -42,7 +42,7 @@ typedef struct {
   uint8_t *base;
   qr_xrt_share_t *share;
   qr_xrt_device_t *dev;
-  lane_t lanes[QR_XRT_SLOT_CNT];
+  lane_t lanes[QR_XRT_SLOT_MAX_CNT];
   uint64_t sensed_ns;
 } worker_t;
 
@@ -182,8 +182,7 @@ static void load_bitstream(worker_t *w) {
   if (fstat(QR_XRT_FD_BITSTREAM, &st)) give_up("started without a bitstream");
   void *p = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, QR_XRT_FD_BITSTREAM, 0);
   if (p == MAP_FAILED) give_up("no memory for the bitstream");
-  if (qr_xrt_device_load(w->dev, p, (size_t)st.st_size, &w->share->info, why, sizeof why))
-    give_up("%s", why);
+  if (qr_xrt_device_load(w->dev, p, w->share, why, sizeof why)) give_up("%s", why);
   munmap(p, (size_t)st.st_size);
   /* XRT's emulation put handlers of its own; from here on a lost device process ends this one */
   if (w->cfg.is_emulated) {
@@ -234,7 +233,7 @@ static void conclude(worker_t *w, uint32_t slot, int err, const char *why) {
 
 static void take_in(worker_t *w, uint32_t slot, uint32_t part) {
   char why[sizeof((qr_xrt_msg_t *)0)->text] = "";
-  if (!w->is_attached || slot >= QR_XRT_SLOT_CNT || part >= QR_XRT_PART_CNT ||
+  if (!w->is_attached || slot >= w->share->sizes.slot_cnt || part >= QR_XRT_PART_CNT ||
       w->lanes[slot].state[part] != PART_EMPTY)
     give_up("a launch that cannot be");
   lane_t *lane = &w->lanes[slot];
@@ -298,7 +297,7 @@ static void listen_driver(worker_t *w, bool worked, bool busy) {
 static void loop(worker_t *w) {
   while (!w->must_end) {
     bool worked = false, busy = false;
-    for (uint32_t i = 0; i < QR_XRT_SLOT_CNT; i++) {
+    for (uint32_t i = 0; i < QR_XRT_SLOT_MAX_CNT; i++) {
       worked |= serve_lane(w, i);
       busy |= w->lanes[i].cnt > 0;
     }

@@ -87,6 +87,21 @@ static int choose_cards(qr_accel_t *a, char *why, size_t why_sz) {
   return QR_ERR_NOTFOUND;
 }
 
+/* The instances of the engine in the bitstream. */
+static int name_engines(qr_accel_t *a, char *why, size_t why_sz) {
+  static const char kernel[] = QR_ENGINE_KERNEL_NAME ":";
+  qr_xrt_common_t *m = &a->common;
+  for (uint32_t i = 0; i < a->bits.info.unit_cnt; i++) {
+    const char *unit = a->bits.info.units[i], *name = unit + sizeof kernel - 1;
+    if (strncmp(unit, kernel, sizeof kernel - 1) || strlen(name) >= sizeof m->engines[0]) continue;
+    if (m->engine_cnt == QR_XRT_ENGINE_MAX_CNT) break;
+    memcpy(m->engines[m->engine_cnt++], name, strlen(name) + 1);
+  }
+  if (m->engine_cnt) return QR_OK;
+  snprintf(why, why_sz, "%.200s has no kernel " QR_ENGINE_KERNEL_NAME, m->options.bitstream);
+  return QR_ERR_UNSUPPORTED;
+}
+
 static int open_bitstream(qr_accel_t *a, char *why, size_t why_sz) {
   const qr_xrt_options_t *o = &a->common.options;
   qr_bitstream_policy_t policy = {.keys_path = *o->keys ? o->keys : NULL,
@@ -111,6 +126,8 @@ static int open_bitstream(qr_accel_t *a, char *why, size_t why_sz) {
              QR_ENGINE_ABI_VERSION);
     return QR_ERR_UNSUPPORTED;
   }
+  err = name_engines(a, why, why_sz);
+  if (err) return err;
   if (!a->bits.is_trusted)
     qr_log(QR_LOG_WARN, "accel", "event=bitstream-unsigned file=%s doubt=\"%s\"", o->bitstream,
            a->bits.doubt);
@@ -187,7 +204,7 @@ static void xrt_info(const qr_accel_t *a, qr_accel_info_t *out) {
            a->card_cnt > 1 ? ", .." : "");
   out->queue_depth = QUEUE_DEPTH;
   /* two jobs keep a card busy while the host prepares the next; an emulated one is busy anyway */
-  out->seat_cnt = a->card_cnt * (emulated ? 1 : QR_XRT_SLOT_CNT);
+  out->seat_cnt = a->card_cnt * (emulated ? 1 : 2 * a->common.engine_cnt);
 }
 
 static int xrt_load(qr_accel_t *a, const qr_net_t *net, const qr_step_prog_t *prog,
@@ -211,6 +228,7 @@ static int xrt_queue_open(qr_accel_t *a, qr_accel_queue_t **out) {
   pthread_mutex_lock(&a->lock);
   if (!err && !m->has_sizes) {
     qr_xrt_sizes_of(m->progs, m->prog_cnt, m->options.launch_steps, &m->sizes);
+    m->sizes.slot_cnt = 2 * m->engine_cnt;
     m->has_sizes = true;
   }
   if (!err && !await_cards(a, QR_XRT_CARD_READY)) {
@@ -240,20 +258,20 @@ static void finish(entry_t *e, int err) {
 }
 
 /* The best free place: one whose card holds the job's model already, else on the card with the
-   fewest jobs. */
+   fewest jobs, and there the first, for the first ones belong to different engines. */
 static qr_xrt_card_t *choose(qr_accel_t *a, const entry_t *e, uint32_t *slot) {
   qr_xrt_card_t *best = NULL;
-  uint32_t best_taken = QR_XRT_SLOT_CNT;
+  uint32_t slot_cnt = a->common.sizes.slot_cnt, best_taken = slot_cnt;
   uint32_t model_sz = e->task.prog->prog.model_sz;
   bool has_model = e->job->kind != QR_ACCEL_GEMM;
   for (uint32_t i = 0; i < a->card_cnt; i++) {
     qr_xrt_card_t *c = &a->cards[i];
-    uint32_t taken = 0, free_slot = QR_XRT_SLOT_CNT;
+    uint32_t taken = 0, first = slot_cnt;
     if (c->state != QR_XRT_CARD_READY) continue;
-    for (uint32_t s = 0; s < QR_XRT_SLOT_CNT; s++) {
+    for (uint32_t s = 0; s < slot_cnt; s++) {
       taken += c->slots[s].is_taken;
       if (c->slots[s].is_taken) continue;
-      free_slot = s;
+      if (first == slot_cnt) first = s;
       if (has_model && c->slots[s].is_resident &&
           !memcmp(c->areas[s].model, e->job->model_in, model_sz)) {
         *slot = s;
@@ -263,7 +281,7 @@ static qr_xrt_card_t *choose(qr_accel_t *a, const entry_t *e, uint32_t *slot) {
     if (taken >= best_taken) continue;
     best = c;
     best_taken = taken;
-    *slot = free_slot;
+    *slot = first;
   }
   return best;
 }
