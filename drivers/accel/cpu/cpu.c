@@ -2,6 +2,7 @@
    forward rows or a block of a product per call, so that a caller on one core stays responsive. */
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 
 #include "base/assert.h"
 #include "base/err.h"
@@ -13,6 +14,7 @@
 
 #define PROG_MAX_CNT 16u
 #define QUEUE_DEPTH 8u
+#define HUGE_PAGE_SZ ((size_t)2 << 20)
 #define ROWS_PER_POLL 256u /* of a forward pass */
 
 typedef struct {
@@ -152,8 +154,10 @@ static int cpu_queue_open(qr_accel_t *a, qr_accel_queue_t **out) {
     model = sz > model ? sz : model;
   }
   size_t work = qr_cpu_mem_place(count, a->thread_cnt, &a->sizes, NULL);
-  qr_accel_queue_t *q = aligned_alloc(QR_CACHE_LINE, self + model + work);
+  size_t sz = qr_align_up(self + model + work, HUGE_PAGE_SZ);
+  qr_accel_queue_t *q = aligned_alloc(HUGE_PAGE_SZ, sz);
   if (!q) return QR_ERR_NOMEM;
+  (void)madvise(q, sz, MADV_HUGEPAGE); /* a step walks through some megabytes; a wish, no more */
   memset(q, 0, self);
   q->a = a;
   q->model = (uint8_t *)q + self;
