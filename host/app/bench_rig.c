@@ -166,10 +166,12 @@ int qr_bench_forward(qr_bench_task_t *t, qr_bench_dev_t *d, uint32_t row_cnt, ui
                      double *ms) {
   int err = QR_OK;
   uint64_t began = now_ns();
+  d->model_tag++;
   for (uint32_t i = 0; i < repeat_cnt && !err; i++) {
     qr_accel_job_t job = {.kind = QR_ACCEL_FORWARD,
                           .prog = d->progs[t->task],
                           .model_in = t->genesis.model->bytes,
+                          .model_tag = d->model_tag,
                           .obs = t->forward_obs,
                           .row_cnt = row_cnt,
                           .q = t->q};

@@ -12,6 +12,7 @@ typedef struct {
   uint32_t progs[QR_TASK_MAX_CNT];
   qr_accel_queue_t *queue;
   qr_executor_t *executor;
+  uint64_t model_tag; /* of the last forward passes */
 } qr_bench_dev_t;
 
 /* On failure nothing is held and why has a sentence. */
@@ -54,7 +55,8 @@ void qr_bench_task_fini(qr_bench_task_t *t);
    one per phase of the driver, to which the time of each is added; NULL: not timed. */
 int qr_bench_train(qr_bench_task_t *t, qr_bench_dev_t *d, uint32_t step_cnt, uint64_t *phase_ns,
                    double *ms) QR_WARN_UNUSED;
-/* row_cnt rows, repeat_cnt jobs one after the other; the time of one. */
+/* row_cnt rows, repeat_cnt jobs of one model one after the other, as in a rollout; the time of one.
+ */
 int qr_bench_forward(qr_bench_task_t *t, qr_bench_dev_t *d, uint32_t row_cnt, uint32_t repeat_cnt,
                      double *ms) QR_WARN_UNUSED;
 /* An attempt that does not win, as most. */

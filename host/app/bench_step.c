@@ -11,7 +11,7 @@
 #define SPARE_CNT 8u /* segments and models that are in use at a time, beyond the threads' */
 #define ROUND_MAX_CNT (QR_BENCH_SAMPLE_MAX_CNT / QR_TASK_MAX_CNT) /* a peak is taken per task */
 #define TRAIN_STEP_CNT 4u                                         /* of one sample */
-#define LATENCY_REPEAT_CNT 8u
+#define LATENCY_REPEAT_CNT 64u
 #define TRY_MAX_CNT 4u /* of which the fastest counts */
 #define TRY_MS 200.0   /* no further try that would end after this */
 #define SCALING_ATTEMPT_CNT 2u
