@@ -46,7 +46,11 @@ typedef struct {
 typedef bool (*qr_store_visit_fn)(void *ctx, const void *key, size_t key_sz, const void *value,
                                   size_t value_sz);
 
-typedef struct {
+/* Tells of damage: key NULL if no single record is to blame; what is a sentence. */
+typedef void (*qr_store_bad_fn)(void *ctx, const void *key, size_t key_sz, const char *what);
+
+typedef struct qr_store_ops qr_store_ops_t;
+struct qr_store_ops {
   const char *name; /* folder name: "rocksdb" */
   const char *help;
   /* Opens or creates the store in directory dir. QR_ERR_BUSY if another process has it,
@@ -70,6 +74,18 @@ typedef struct {
   int (*scan)(qr_store_t *s, enum qr_store_table t, const void *first, size_t first_sz,
               qr_store_visit_fn fn, void *ctx);
   void (*stats)(const qr_store_t *s, qr_store_stats_t *out);
-} qr_store_ops_t;
+  /* Like scan of a whole table, but for a checker: a damaged record is told to bad and passed over,
+     and so is whatever else of the table cannot be read. NULL: the driver has none. */
+  int (*audit)(qr_store_t *s, enum qr_store_table t, qr_store_visit_fn fn, qr_store_bad_fn bad,
+               void *ctx);
+  /* Makes a copy of the store as it is now in a directory that does not exist, which open takes;
+     commits go on meanwhile. Blocks; callable from any thread. 0 or a negative code with a sentence
+     in why; then nothing is left behind. NULL: the driver has none. */
+  int (*checkpoint)(qr_store_t *s, const char *dir, char *why, size_t why_sz);
+  /* The same driver for reading what exists, whatever its schema version: open makes and changes
+     nothing, is QR_ERR_BUSY if another process has the store open, keeps others from opening it to
+     write, and takes no options; commit is QR_ERR_UNSUPPORTED. NULL: the driver has none. */
+  const qr_store_ops_t *readonly;
+};
 
 #endif

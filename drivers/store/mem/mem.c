@@ -282,6 +282,22 @@ static int mem_scan(qr_store_t *s, enum qr_store_table t, const void *first, siz
   return err;
 }
 
+static int mem_audit(qr_store_t *s, enum qr_store_table t, qr_store_visit_fn fn,
+                     qr_store_bad_fn bad, void *ctx) {
+  if (t >= QR_STORE_TABLE_CNT) return QR_ERR_ARG;
+  bool goes_on = true;
+  pthread_mutex_lock(&s->lock);
+  for (const mem_record_t *r = s->disk->tables[t].head[0]; r && goes_on; r = r->next[0]) {
+    s->read_cnt++;
+    if (r->damaged)
+      bad(ctx, r->bytes, r->key_sz, "the record was damaged by a test");
+    else
+      goes_on = fn(ctx, r->bytes, r->key_sz, r->bytes + r->key_sz, r->value_sz);
+  }
+  pthread_mutex_unlock(&s->lock);
+  return QR_OK;
+}
+
 static void mem_stats(const qr_store_t *s, qr_store_stats_t *out) {
   *out = (qr_store_stats_t){.commit_cnt = s->commit_cnt,
                             .read_cnt = s->read_cnt,
@@ -299,4 +315,5 @@ const qr_store_ops_t qr_store_mem_ops = {
     .get = mem_get,
     .scan = mem_scan,
     .stats = mem_stats,
+    .audit = mem_audit,
 };

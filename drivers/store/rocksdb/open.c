@@ -336,4 +336,6 @@ const qr_store_ops_t qr_store_rocksdb_ops = {
     .get = rocks_get,
     .scan = rocks_scan,
     .stats = rocks_stats,
+    .checkpoint = rocks_checkpoint,
+    .readonly = &rocks_readonly_ops,
 };

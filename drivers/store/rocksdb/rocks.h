@@ -62,4 +62,10 @@ int64_t rocks_get(qr_store_t *s, enum qr_store_table t, const void *key, size_t 
 int rocks_scan(qr_store_t *s, enum qr_store_table t, const void *first, size_t first_sz,
                qr_store_visit_fn fn, void *ctx);
 
+/* readonly.c */
+extern const qr_store_ops_t rocks_readonly_ops;
+
+/* checkpoint.c */
+int rocks_checkpoint(qr_store_t *s, const char *dir, char *why, size_t why_sz);
+
 #endif
