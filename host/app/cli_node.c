@@ -73,6 +73,8 @@ static int run_status(const qr_cli_t *cli) {
          qr_cli_num(s, "blocks_mined"), qr_cli_num(s, "blocks_verified"),
          qr_cli_num(s, "blocks_rejected"), qr_cli_num(s, "reorgs"),
          qr_cli_num(s, "reorg_depth_max"));
+  printf("store          %s, %" PRIu64 " commits failed\n", qr_cli_text(s, "store"),
+         qr_cli_num(s, "commit_failures"));
   printf("mining         %s, %s\n", flag(s, "mining") ? "on" : "off", qr_cli_text(s, "accel"));
   printf("attempts       %" PRIu64 " finished, %" PRIu64 " cut short by a new tip%s",
          qr_cli_num(s, "attempts"), qr_cli_num(s, "attempts_cancelled"), secs > 0 ? "" : "\n");

@@ -37,6 +37,8 @@ static const char *state_of(const qr_watch_t *w, const qr_watch_node_t *n, char 
     snprintf(out, out_sz, "NO ANSWER for %" PRIu64 " s", (w->now_ms - n->seen_ms) / 1000 + 1);
     return out;
   }
+  const char *store = qr_cli_text(n->status, "store");
+  if (*store && strcmp(store, "writing")) return store;
   if (json_is_true(json_object_get(n->status, "syncing"))) return "syncing";
   return json_is_true(json_object_get(n->status, "mining")) ? "mining" : "following";
 }

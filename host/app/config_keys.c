@@ -40,6 +40,8 @@ static const config_key_t keys[] = {
     {"store.driver", STORE, MEMBER(store), 0, 0, "where blocks and models are kept"},
     {"store.options", TEXT, MEMBER(store_options), 0, 0,
      "the store driver's own settings, key=value;..."},
+    {"store.reserve_mb", U32, MEMBER(store_reserve_mb), 0, 65536,
+     "MiB of the store's disk kept for recovery when it is full; 0: the disk is not looked at"},
     {"accel.driver", ACCEL, MEMBER(accel), 0, 0, "what executes the training steps"},
     {"accel.options", TEXT, MEMBER(accel_options), 0, 0,
      "the accelerator driver's own settings, key=value,..."},

@@ -30,6 +30,9 @@ typedef struct {
   qr_link_t *link;
   const qr_store_ops_t *store_ops;
   qr_store_t *store;
+  char store_dir[QR_CONFIG_PATH_SZ + 16];
+  qr_reserve_file_t reserve_file;
+  qr_reserve_t reserve;
   const qr_accel_ops_t *accel_ops;
   qr_accel_t *accel;
   qr_topology_t *topology;
@@ -63,14 +66,29 @@ static int load_key(daemon_t *d) {
   return err;
 }
 
+/* A full disk may keep the store from being opened: then what is kept for that is given up. */
+static int open_store(daemon_t *d) {
+  const qr_config_t *c = &d->config;
+  struct stat st;
+  snprintf(d->store_dir, sizeof d->store_dir, "%s/store", c->dir);
+  d->reserve = qr_reserve_file(&d->reserve_file, d->store_dir, (uint64_t)c->store_reserve_mb << 20);
+  d->store_ops = qr_store_driver(c->store);
+  int err =
+      d->store_ops->open(d->store_dir, c->store_options, &d->store, d->why, sizeof d->why);
+  if (err == QR_ERR_IO && c->store_reserve_mb) {
+    d->reserve.yield(d->reserve.ctx);
+    err = d->store_ops->open(d->store_dir, c->store_options, &d->store, d->why, sizeof d->why);
+  }
+  /* A store that has no directory needs no disk. */
+  if (!err && stat(d->store_dir, &st)) d->config.store_reserve_mb = 0;
+  return err;
+}
+
 static int open_drivers(daemon_t *d) {
   const qr_config_t *c = &d->config;
-  char dir[QR_CONFIG_PATH_SZ + 16];
-  snprintf(dir, sizeof dir, "%s/store", c->dir);
-  d->store_ops = qr_store_driver(c->store);
   d->accel_ops = qr_accel_driver(c->accel);
   const qr_link_ops_t *link = *c->link ? qr_link_driver(c->link) : NULL;
-  int err = d->store_ops->open(dir, c->store_options, &d->store, d->why, sizeof d->why);
+  int err = open_store(d);
   if (!err) err = d->accel_ops->open(c->accel_options, &d->accel, d->why, sizeof d->why);
   if (!err && link) {
     qr_link_cfg_t cfg = {.options = c->link_options,
@@ -104,7 +122,10 @@ static int start(daemon_t *d) {
       .link_ops = d->link_ops,
       .link = d->link,
       .store_ops = d->store_ops,
-      .store = d->store,
+      .store = &d->store,
+      .store_dir = d->store_dir,
+      .store_options = c->store_options,
+      .reserve = c->store_reserve_mb ? &d->reserve : NULL,
       .accel_ops = d->accel_ops,
       .accel = d->accel,
       .clock = &d->clock,

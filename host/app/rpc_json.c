@@ -175,6 +175,9 @@ static json_t *verify_status_json(const qr_status_verify_t *v) {
 }
 
 static json_t *status_json(const qr_status_t *s) {
+  static const char *const writing[] = {[QR_WRITING_ON] = "writing",
+                                        [QR_WRITING_DISK_FULL] = "disk full",
+                                        [QR_WRITING_RECOVERS] = "recovering"};
   json_t *o = json_object(), *tasks = json_array();
   PUT_TEXT(o, s, chain);
   PUT_HASH(o, s, genesis);
@@ -202,6 +205,8 @@ static json_t *status_json(const qr_status_t *s) {
   PUT_NUM(o, s, supply);
   PUT_BOOL(o, s, mining);
   PUT_BOOL(o, s, syncing);
+  put(o, "store", json_string(writing[s->writing]));
+  PUT_NUM(o, s, commit_failures);
   PUT_TEXT(o, s, accel);
   PUT_TEXT(o, s, miner_pk);
   for (uint32_t i = 0; i < s->task_cnt && i < QR_TASK_MAX_CNT; i++)

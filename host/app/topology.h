@@ -12,7 +12,7 @@
 
 typedef struct qr_topology qr_topology_t;
 
-/* Drivers are open; everything is borrowed until fini. link_ops NULL: no network. */
+/* Drivers are open; everything is borrowed until fini, but the store, which may be opened anew. link_ops NULL: no network. */
 typedef struct {
   const qr_chain_cfg_t *chain;
   const qr_config_t *config;
@@ -20,7 +20,9 @@ typedef struct {
   const qr_link_ops_t *link_ops;
   qr_link_t *link;
   const qr_store_ops_t *store_ops;
-  qr_store_t *store;
+  qr_store_t **store;                    /* see tile/chain.h */
+  const char *store_dir, *store_options; /* what it was opened with */
+  const qr_reserve_t *reserve;           /* NULL: none */
   const qr_accel_ops_t *accel_ops;
   qr_accel_t *accel;
   const qr_clock_t *clock;

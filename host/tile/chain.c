@@ -98,8 +98,7 @@ void qr_chain_tile_fini(qr_chain_tile_t *t) {
   for (uint32_t i = 0; i < QR_TASK_MAX_CNT; i++) qr_task_genesis_fini(&t->genesis[i]);
   qr_chain_exec_fini(t);
   qr_pool_fini(t->views);
-  free(t->batch.ops);
-  free(t->batch.bytes);
+  qr_chain_store_fini(t);
   free(t->io_buf);
   free(t);
 }
@@ -133,10 +132,10 @@ static int take_inbound(qr_chain_tile_t *t, qr_ring_t *ring, uint64_t now_ns) {
 int qr_chain_tile_poll(void *state, uint64_t now_ns) {
   qr_chain_tile_t *t = state;
   if (t->failed) return 0;
-  int work = qr_chain_poll_commits(t);
-  work += take_inbound(t, t->cfg.from_net, now_ns);
+  int work = take_inbound(t, t->cfg.from_net, now_ns);
   work += take_inbound(t, t->cfg.mine_found, now_ns);
   work += qr_chain_poll_cands(t, now_ns);
+  work += qr_chain_poll_store(t, now_ns); /* what was accepted is on its way at once */
   work += qr_chain_poll_mine(t, now_ns);
   work += qr_chain_poll_queries(t, now_ns);
   return work;

@@ -6,6 +6,7 @@
 
 #include "base/ring.h"
 #include "chain/tree.h"
+#include "port/reserve.h"
 #include "port/store.h"
 #include "tile/bus.h"
 #include "tile/tile.h"
@@ -15,7 +16,10 @@ typedef struct qr_chain_tile qr_chain_tile_t;
 typedef struct {
   qr_objects_t *objects;
   const qr_store_ops_t *store_ops;
-  qr_store_t *store;
+  /* The owner's: replaced when the store was opened again, NULL while it cannot be. */
+  qr_store_t **store;
+  const char *store_dir, *store_options; /* what it was opened with */
+  const qr_reserve_t *reserve;           /* NULL: the disk is not looked at */
   const qr_clock_t *clock;
   qr_ring_t *from_net, *to_net; /* qr_inbound_t, qr_outbound_t; to_net NULL: no network */
   uint32_t verify_cnt;          /* at least 1 */
@@ -44,8 +48,8 @@ int qr_chain_tile_poll(void *state, uint64_t now_ns);
 
 /* Genesis models of the tasks, for the miner's first lines; valid until fini. */
 const qr_model_obj_t *qr_chain_tile_genesis(const qr_chain_tile_t *t, uint32_t task);
-/* True after a failure that the node must not survive (the store failed); the reason has been
- * logged. */
+/* True after a failure that the node must not survive (the store cannot be read, or it lost what
+   was durable); the reason has been logged. A commit that fails is none. */
 bool qr_chain_tile_failed(const qr_chain_tile_t *t);
 
 /* For simulators and tests, from the owning thread: the tip, and a digest of all that must be equal

@@ -1,5 +1,6 @@
 #include "tile/chain_int.h"
 
+#include <sched.h>
 #include <stdio.h>
 
 #include "base/assert.h"
@@ -15,24 +16,16 @@ typedef struct {
   int err;
 } load_t;
 
-static int64_t get(qr_chain_tile_t *t, enum qr_store_table table, const void *key, size_t sz) {
-  return t->cfg.store_ops->get(t->cfg.store, table, key, sz, t->io_buf, QR_STORE_VALUE_MAX_SZ);
-}
-
-/* Waits for everything submitted so far: only before READY. */
-static int flush(qr_chain_tile_t *t, uint64_t tag) {
+/* Waits for the only batch that was submitted: before READY nothing else goes on. */
+static int flush(qr_chain_tile_t *t) {
   qr_store_done_t done;
-  for (;;) {
-    if (t->cfg.store_ops->poll(t->cfg.store, &done, 1) == 1) {
-      if (done.err || done.tag == tag) return done.err;
-    }
-  }
+  while (t->cfg.store_ops->poll(*t->cfg.store, &done, 1) != 1) sched_yield();
+  return done.err;
 }
 
 static int begin_chain(qr_chain_tile_t *t) {
   const qr_params_t *p = &t->chain->p;
   qr_node_t *genesis = qr_tree_tip(t->tree);
-  uint8_t tip[QR_META_TIP_SZ];
   qr_batch_t *b = &t->batch;
   for (uint32_t i = 0; i < p->premine_cnt; i++) {
     uint8_t enc[QR_ACCOUNT_SZ];
@@ -41,15 +34,14 @@ static int begin_chain(qr_chain_tile_t *t) {
     qr_account_encode(&a, enc);
     qr_chain_batch_add(b, QR_STORE_STATE, &a.pk, sizeof a.pk, enc, sizeof enc, false);
   }
-  qr_hash_t root = qr_ledger_root(t->ledger);
-  memcpy(tip, &genesis->hash, 32);
-  qr_st64(tip + 32, 0);
-  memcpy(tip + 40, &root, 32);
-  qr_chain_batch_add(b, QR_STORE_META, QR_META_TIP, strlen(QR_META_TIP), tip, sizeof tip, false);
+  qr_chain_tip_encode(t, genesis, t->disk.tip);
+  qr_chain_batch_add(b, QR_STORE_META, QR_META_TIP, strlen(QR_META_TIP), t->disk.tip,
+                     sizeof t->disk.tip, false);
   qr_chain_batch_add(b, QR_STORE_META, QR_META_GENESIS, strlen(QR_META_GENESIS), &genesis->hash, 32,
                      false);
-  int err = qr_chain_batch_commit(t);
-  return err ? err : flush(t, t->commit_tag);
+  int err = qr_chain_batch_commit(t, b, ++t->commit_tag);
+  qr_chain_batch_clear(b);
+  return err ? err : flush(t);
 }
 
 static bool visit_index(void *ctx, const void *key, size_t key_sz, const void *value,
@@ -64,7 +56,7 @@ static bool visit_index(void *ctx, const void *key, size_t key_sz, const void *v
   l->err = QR_ERR_CORRUPT;
   if (key_sz != 8 || memcmp(key, want, 8) || value_sz != sizeof hash) return false;
   memcpy(&hash, value, sizeof hash);
-  int64_t sz = get(t, QR_STORE_BLOCK, &hash, sizeof hash);
+  int64_t sz = qr_chain_get(t, QR_STORE_BLOCK, &hash, sizeof hash);
   if (sz < (int64_t)QR_HEADER_SZ) return false;
   qr_header_decode(t->io_buf, &h);
   qr_hash_t own = qr_header_hash(&h);
@@ -111,11 +103,12 @@ static int warm_windows(qr_chain_tile_t *t, qr_node_t *tip) {
   return err;
 }
 
-static int load_chain(qr_chain_tile_t *t, const uint8_t *tip, char *why, size_t why_sz) {
+static int load_chain(qr_chain_tile_t *t, char *why, size_t why_sz) {
+  const uint8_t *tip = t->disk.tip;
   const qr_store_ops_t *ops = t->cfg.store_ops;
   load_t l = {.t = t};
   uint64_t height = qr_ld64(tip + 32);
-  int err = ops->scan(t->cfg.store, QR_STORE_INDEX, NULL, 0, visit_index, &l);
+  int err = ops->scan(*t->cfg.store, QR_STORE_INDEX, NULL, 0, visit_index, &l);
   if (!err) err = l.err;
   qr_node_t *n = qr_tree_tip(t->tree);
   if (!err && (n->header.height != height || memcmp(&n->hash, tip, 32))) err = QR_ERR_CORRUPT;
@@ -127,7 +120,7 @@ static int load_chain(qr_chain_tile_t *t, const uint8_t *tip, char *why, size_t 
     return err;
   }
   l.err = QR_OK;
-  err = ops->scan(t->cfg.store, QR_STORE_STATE, NULL, 0, visit_account, &l);
+  err = ops->scan(*t->cfg.store, QR_STORE_STATE, NULL, 0, visit_account, &l);
   if (!err) err = l.err;
   qr_hash_t root = qr_ledger_root(t->ledger);
   if (!err && memcmp(&root, tip + 40, 32)) err = QR_ERR_CORRUPT;
@@ -148,7 +141,7 @@ static int load_chain(qr_chain_tile_t *t, const uint8_t *tip, char *why, size_t 
 
 int qr_chain_boot(qr_chain_tile_t *t, char *why, size_t why_sz) {
   qr_node_t *genesis = qr_tree_tip(t->tree);
-  int64_t sz = get(t, QR_STORE_META, QR_META_GENESIS, strlen(QR_META_GENESIS));
+  int64_t sz = qr_chain_get(t, QR_STORE_META, QR_META_GENESIS, strlen(QR_META_GENESIS));
   int err;
   if (sz == QR_ERR_NOTFOUND) {
     err = begin_chain(t);
@@ -163,15 +156,14 @@ int qr_chain_boot(qr_chain_tile_t *t, char *why, size_t why_sz) {
              "or the genesis "
              "file it was made with");
   } else {
-    uint8_t tip[QR_META_TIP_SZ];
-    sz = get(t, QR_STORE_META, QR_META_TIP, strlen(QR_META_TIP));
+    sz = qr_chain_get(t, QR_STORE_META, QR_META_TIP, strlen(QR_META_TIP));
     err = sz == QR_META_TIP_SZ ? QR_OK : QR_ERR_CORRUPT;
     if (err) {
       snprintf(why, why_sz,
                "the store has no tip record: move the data directory away and sync again");
     } else {
-      memcpy(tip, t->io_buf, sizeof tip);
-      err = load_chain(t, tip, why, why_sz);
+      memcpy(t->disk.tip, t->io_buf, sizeof t->disk.tip);
+      err = load_chain(t, why, why_sz);
     }
   }
   t->ledger_at = t->durable_tip = qr_tree_tip(t->tree);

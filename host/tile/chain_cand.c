@@ -376,11 +376,13 @@ static void answer_verify(qr_chain_tile_t *t, qr_cand_t *c) {
 /* The judged candidate that came first of those that can be concluded; NULL if none. */
 static qr_cand_t *next_to_conclude(qr_chain_tile_t *t) {
   qr_cand_t *first = NULL;
+  bool may_accept = qr_chain_may_accept(t);
   for (uint32_t i = 0; i < QR_CAND_MAX_CNT; i++) {
     qr_cand_t *c = &t->cands[i];
     if (c->state != QR_CAND_JUDGED) continue;
     bool waits = c->node->parent->state != QR_NODE_EXECUTED;
     if (waits && !c->is_query && !c->result.err) continue;
+    if (!may_accept && !c->is_query && !c->result.verdict && !c->result.err) continue;
     if (!first || c->seq < first->seq) first = c;
   }
   return first;
@@ -389,8 +391,7 @@ static qr_cand_t *next_to_conclude(qr_chain_tile_t *t) {
 static int conclude_all(qr_chain_tile_t *t) {
   int work = 0;
   qr_cand_t *c;
-  while (!t->failed && t->commit_cnt < QR_COMMIT_MAX_CNT && has_room(t) &&
-         (c = next_to_conclude(t))) {
+  while (!t->failed && has_room(t) && (c = next_to_conclude(t))) {
     if (c->is_query)
       answer_verify(t, c);
     else
@@ -403,7 +404,7 @@ static int conclude_all(qr_chain_tile_t *t) {
 static int begin_all(qr_chain_tile_t *t, uint64_t now_ns) {
   int work = 0;
   qr_cand_t *c;
-  while (!t->failed && has_room(t) && (c = next_to_begin(t))) {
+  while (!t->failed && !t->disk.failed && has_room(t) && (c = next_to_begin(t))) {
     begin(t, c, now_ns);
     work++;
   }
@@ -440,7 +441,6 @@ bool qr_chain_verify_query(qr_chain_tile_t *t, const qr_query_t *q, uint64_t now
   qr_node_t *n =
       q->height && q->height <= tip->header.height ? qr_tree_ancestor(tip, q->height) : NULL;
   qr_cand_t *c = free_cand(t);
-  const qr_store_ops_t *store = t->cfg.store_ops;
   *err = n ? QR_ERR_BUSY : QR_ERR_NOTFOUND;
   if (!n || !c) return false;
   qr_block_obj_t *b = qr_objects_block(t->cfg.objects);
@@ -448,14 +448,16 @@ bool qr_chain_verify_query(qr_chain_tile_t *t, const qr_query_t *q, uint64_t now
   *err = b && m ? QR_OK : QR_ERR_BUSY;
   int64_t sz = 0;
   if (!*err) {
-    sz = store->get(t->cfg.store, QR_STORE_BLOCK, &n->hash, sizeof n->hash, t->io_buf,
-                    QR_STORE_VALUE_MAX_SZ);
+    sz = qr_chain_get(t, QR_STORE_BLOCK, &n->hash, sizeof n->hash);
     if (sz < 0 || qr_block_obj_decode(b, t->io_buf, (size_t)sz))
       *err = sz < 0 ? (int)sz : QR_ERR_CORRUPT;
   }
   if (!*err) {
-    sz = store->get(t->cfg.store, QR_STORE_MODEL, &n->header.model_in, 32, m->bytes, m->sz);
-    if (sz != (int64_t)m->sz) *err = sz < 0 ? (int)sz : QR_ERR_CORRUPT;
+    sz = qr_chain_get(t, QR_STORE_MODEL, &n->header.model_in, 32);
+    if (sz != (int64_t)m->sz)
+      *err = sz < 0 ? (int)sz : QR_ERR_CORRUPT;
+    else
+      memcpy(m->bytes, t->io_buf, m->sz);
   }
   if (*err) {
     qr_pool_unref(b);

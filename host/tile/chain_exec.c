@@ -96,8 +96,7 @@ bool qr_chain_exec_decode(const uint8_t *in, size_t sz, qr_exec_facts_t *f,
 }
 
 static int64_t load(qr_chain_tile_t *t, enum qr_store_table table, const qr_hash_t *key) {
-  return t->cfg.store_ops->get(t->cfg.store, table, key, sizeof *key, t->io_buf,
-                               QR_STORE_VALUE_MAX_SZ);
+  return qr_chain_get(t, table, key, sizeof *key);
 }
 
 qr_exec_t *qr_chain_exec(qr_chain_tile_t *t, qr_node_t *n) {
@@ -108,7 +107,8 @@ qr_exec_t *qr_chain_exec(qr_chain_tile_t *t, qr_node_t *n) {
   int64_t sz = load(t, QR_STORE_EXEC, &n->hash);
   if (!e || sz < 0 || !qr_chain_exec_decode(t->io_buf, (size_t)sz, &e->facts, &states)) {
     free(e);
-    qr_chain_fail(t, "read execution record", sz < 0 ? (int)sz : QR_ERR_CORRUPT);
+    if (*t->cfg.store)
+      qr_chain_fail(t, "read execution record", sz < 0 ? (int)sz : QR_ERR_CORRUPT);
     return NULL;
   }
   e->trained = e->ranked = true;

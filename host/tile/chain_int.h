@@ -13,6 +13,10 @@
 #define QR_OUT_ROOM                                                                                \
   16u /* places that must be free in the ring to the net tile before anything is taken in */
 
+#define QR_META_TIP "tip"         /* hash 32 | u64 height | state root after it 32 */
+#define QR_META_GENESIS "genesis" /* genesis hash 32 */
+#define QR_META_TIP_SZ 72u
+
 /* Attached to every executed node whose facts are in memory, and to every block that has begun:
    what is known of it by then is what those that build on it are executed with. */
 typedef struct {
@@ -60,6 +64,15 @@ typedef struct {
   size_t sz, bytes_cap;
 } qr_batch_t;
 
+/* A batch on its way to the disk, kept until it is known to be there. */
+typedef struct {
+  uint64_t tag, sent_ns;
+  qr_node_t *node;
+  qr_batch_t batch;
+  bool tip; /* it moves the tip, to tip_record */
+  uint8_t tip_record[QR_META_TIP_SZ];
+} qr_commit_t;
+
 struct qr_chain_tile {
   qr_chain_tile_cfg_t cfg;
   const qr_chain_cfg_t *chain;
@@ -82,15 +95,18 @@ struct qr_chain_tile {
   uint32_t sigma_next;
   qr_tx_t mempool[QR_MEMPOOL_MAX_CNT];
   uint32_t mempool_cnt;
-  struct {
-    uint64_t tag;
-    qr_node_t *node;
-    bool tip;
-    uint64_t sent_ns;
-  } commits[QR_COMMIT_MAX_CNT];
+  qr_commit_t commits[QR_COMMIT_MAX_CNT]; /* oldest first */
   uint32_t commit_head, commit_cnt;
   uint64_t commit_tag;
-  qr_batch_t batch;
+  qr_batch_t batch;                   /* scratch of accept, as is the next */
+  uint8_t tip_record[QR_META_TIP_SZ]; /* of the tip that the batch moves to */
+  struct {
+    uint8_t tip[QR_META_TIP_SZ]; /* record of durable_tip */
+    uint32_t sent_cnt;           /* so many of the commits, the oldest, are with the store */
+    uint32_t failed_cnt;         /* so many of those have come back, the first of them failed */
+    bool failed, full;
+    uint64_t retry_ns, backoff_ns, failure_cnt;
+  } disk;
   uint8_t *io_buf; /* QR_STORE_VALUE_MAX_SZ */
   bool failed, mining, mine_dirty, mine_paused;
   uint64_t start_ns;
@@ -141,19 +157,30 @@ static inline bool qr_chain_has_begun(const qr_node_t *n) {
   return n->state == QR_NODE_EXECUTED || n->user;
 }
 void qr_chain_accept(qr_chain_tile_t *t, qr_cand_t *c);
-int qr_chain_poll_commits(qr_chain_tile_t *t);
+
+/* chain_store.c: batches, commits, and what is done when one fails */
 void qr_chain_fail(qr_chain_tile_t *t, const char *what, int err);
+/* Reads a record into io_buf; QR_ERR_IO while the store is closed. */
+int64_t qr_chain_get(qr_chain_tile_t *t, enum qr_store_table table, const void *key,
+                     size_t sz) QR_WARN_UNUSED;
 void qr_chain_batch_add(qr_batch_t *b, enum qr_store_table table, const void *key, size_t key_sz,
                         const void *value, size_t value_sz, bool erase);
-
-/* Commits the batch under the next tag and empties it. */
-int qr_chain_batch_commit(qr_chain_tile_t *t) QR_WARN_UNUSED;
+void qr_chain_batch_clear(qr_batch_t *b);
+int qr_chain_batch_commit(qr_chain_tile_t *t, const qr_batch_t *b, uint64_t tag) QR_WARN_UNUSED;
+/* The record of tip n; the ledger stands there. */
+void qr_chain_tip_encode(qr_chain_tile_t *t, const qr_node_t *n, uint8_t out[QR_META_TIP_SZ]);
+/* Takes the batch as n's: it goes to the disk after all before it. tip: it moves the tip. */
+void qr_chain_send(qr_chain_tile_t *t, qr_node_t *n, bool tip);
+int qr_chain_poll_store(qr_chain_tile_t *t, uint64_t now_ns);
+enum qr_writing qr_chain_writing(const qr_chain_tile_t *t);
+/* True if one more block can be accepted now. */
+static inline bool qr_chain_may_accept(const qr_chain_tile_t *t) {
+  return !t->failed && !t->disk.failed && !t->disk.full && t->commit_cnt < QR_COMMIT_MAX_CNT;
+}
+void qr_chain_store_fini(qr_chain_tile_t *t);
 
 /* chain_boot.c */
 int qr_chain_boot(qr_chain_tile_t *t, char *why, size_t why_sz) QR_WARN_UNUSED;
-#define QR_META_TIP "tip"         /* hash 32 | u64 height | state root after it 32 */
-#define QR_META_GENESIS "genesis" /* genesis hash 32 */
-#define QR_META_TIP_SZ 72u
 #define QR_EXEC_RECORD_SZ (4u + 8u + 1u + 8u + 8u + QR_SEGMENT_INSTANCE_CNT * QR_ENV_STATE_SZ)
 #define QR_UNDO_RECORD_SZ (2u * QR_ACCOUNT_SZ)
 void qr_chain_exec_encode(const qr_exec_facts_t *f, const uint8_t *start_states,

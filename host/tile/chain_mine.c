@@ -98,7 +98,7 @@ static uint32_t choose_txs(qr_chain_tile_t *t, uint8_t *out) {
 }
 
 static bool may_mine(const qr_chain_tile_t *t, uint64_t now_ns) {
-  if (!t->mining || t->failed) return false;
+  if (!t->mining || t->failed || t->disk.failed || t->disk.full) return false;
   const qr_node_t *tip = qr_tree_tip(t->tree);
   if (t->cfg.stop_height && tip->header.height >= t->cfg.stop_height) return false;
   if (!t->cfg.net_stats) return true;

@@ -121,7 +121,7 @@ static bool give_order(qr_chain_tile_t *t, uint32_t tile) {
 
 int qr_chain_give_orders(qr_chain_tile_t *t) {
   int work = 0;
-  for (uint32_t i = 0; i < t->cfg.verify_cnt && !t->failed; i++) {
+  for (uint32_t i = 0; i < t->cfg.verify_cnt && !t->failed && !t->disk.failed; i++) {
     while (!t->verify_tags[i] && qr_ring_room(t->cfg.verify_orders[i]) && give_order(t, i)) work++;
   }
   return work;
@@ -138,10 +138,10 @@ static bool find_wait(const qr_chain_tile_t *t, enum qr_verify_wait *what) {
            (c->state == QR_CAND_PARENT && qr_chain_has_begun(c->node->parent));
     model = model || (c->state == QR_CAND_MODEL && c->asked);
   }
-  *what = t->commit_cnt == QR_COMMIT_MAX_CNT ? QR_VERIFY_WAIT_COMMIT
-          : line                             ? QR_VERIFY_WAIT_LINE
-          : model                            ? QR_VERIFY_WAIT_MODEL
-                                             : QR_VERIFY_WAIT_BLOCK;
+  *what = !qr_chain_may_accept(t) ? QR_VERIFY_WAIT_COMMIT
+          : line                  ? QR_VERIFY_WAIT_LINE
+          : model                 ? QR_VERIFY_WAIT_MODEL
+                                  : QR_VERIFY_WAIT_BLOCK;
   return any || (t->cfg.net_stats && atomic_load(&t->cfg.net_stats->syncing));
 }
 

@@ -75,6 +75,8 @@ static void fill_counters(const qr_chain_tile_t *t, qr_status_t *s) {
   s->reorg_depth_max = t->reorg_depth_max;
   s->mempool_cnt = t->mempool_cnt;
   s->mining = t->mining && !t->mine_paused;
+  s->writing = qr_chain_writing(t);
+  s->commit_failures = t->disk.failure_cnt;
 }
 
 static void fill_status(qr_chain_tile_t *t, qr_status_t *s, uint64_t now_ns) {
@@ -107,8 +109,7 @@ static int fill_block(qr_chain_tile_t *t, uint64_t height, qr_reply_block_t *b) 
   b->confirmations = tip->header.height - height + 1;
   snprintf(b->work, sizeof b->work, "%.6g", qr_u256_to_double(&n->work));
   if (!height) return QR_OK;
-  int64_t sz = t->cfg.store_ops->get(t->cfg.store, QR_STORE_BLOCK, &n->hash, sizeof n->hash,
-                                     t->io_buf, QR_STORE_VALUE_MAX_SZ);
+  int64_t sz = qr_chain_get(t, QR_STORE_BLOCK, &n->hash, sizeof n->hash);
   qr_body_t body;
   if (sz < (int64_t)QR_HEADER_SZ) return sz < 0 ? (int)sz : QR_ERR_CORRUPT;
   if (qr_body_decode(t->io_buf + QR_HEADER_SZ, (size_t)sz - QR_HEADER_SZ, &body))
@@ -167,8 +168,7 @@ int qr_chain_poll_queries(qr_chain_tile_t *t, uint64_t now_ns) {
 }
 
 static bool want_block(qr_chain_tile_t *t, const qr_inbound_t *in, qr_outbound_t *out) {
-  int64_t sz = t->cfg.store_ops->get(t->cfg.store, QR_STORE_BLOCK, &in->hash, sizeof in->hash,
-                                     t->io_buf, QR_STORE_VALUE_MAX_SZ);
+  int64_t sz = qr_chain_get(t, QR_STORE_BLOCK, &in->hash, sizeof in->hash);
   qr_block_obj_t *b = sz < 0 ? NULL : qr_objects_block(t->cfg.objects);
   if (!b) return false;
   if (qr_block_obj_decode(b, t->io_buf, (size_t)sz)) {
@@ -185,8 +185,7 @@ static bool want_model(qr_chain_tile_t *t, const qr_inbound_t *in, qr_outbound_t
   if (m) {
     qr_pool_ref(m);
   } else {
-    int64_t sz = t->cfg.store_ops->get(t->cfg.store, QR_STORE_MODEL, &in->root, sizeof in->root,
-                                       t->io_buf, QR_STORE_VALUE_MAX_SZ);
+    int64_t sz = qr_chain_get(t, QR_STORE_MODEL, &in->root, sizeof in->root);
     const qr_node_t *n = qr_tree_find(t->tree, &in->hash);
     if (sz < 0 || !n || sz != (int64_t)t->chain->nets[n->header.task].model_sz) return false;
     m = qr_objects_model(t->cfg.objects, n->header.task);

@@ -6,103 +6,14 @@
 #include "base/err.h"
 #include "base/log.h"
 
-#define BATCH_OPS_MIN 64u
 #define UNDO_KEPT_CNT 64u
-#define BATCH_BYTES_MIN (64u << 10)
-
-void qr_chain_fail(qr_chain_tile_t *t, const char *what, int err) {
-  if (t->failed) return;
-  t->failed = true;
-  qr_log(QR_LOG_ERROR, "chain",
-         "event=fatal action=\"%s\" cause=\"%s\" cure=\"check the disk, then start again: the "
-         "stored chain is complete up to its tip\"",
-         what, qr_err_str(err));
-}
-
-/* Appends one op; values are copied so that the batch can be sent later. Offsets become pointers
- * when it is sent. */
-void qr_chain_batch_add(qr_batch_t *b, enum qr_store_table table, const void *key, size_t key_sz,
-                        const void *value, size_t value_sz, bool erase) {
-  size_t need = key_sz + value_sz;
-  if (b->cnt == b->cap) {
-    b->cap = b->cap ? 2 * b->cap : BATCH_OPS_MIN;
-    b->ops = realloc(b->ops, b->cap * sizeof *b->ops);
-    QR_ASSERT(b->ops);
-  }
-  if (b->sz + need > b->bytes_cap) {
-    b->bytes_cap = 2 * b->bytes_cap + need + BATCH_BYTES_MIN;
-    b->bytes = realloc(b->bytes, b->bytes_cap);
-    QR_ASSERT(b->bytes);
-  }
-  qr_store_op_t *op = &b->ops[b->cnt++];
-  *op = (qr_store_op_t){.table = table, .erase = erase, .key_sz = key_sz, .value_sz = value_sz};
-  memcpy(b->bytes + b->sz, key, key_sz);
-  if (value_sz) memcpy(b->bytes + b->sz + key_sz, value, value_sz);
-  b->sz += need;
-}
-
-int qr_chain_batch_commit(qr_chain_tile_t *t) {
-  qr_batch_t *b = &t->batch;
-  size_t at = 0;
-  for (uint32_t i = 0; i < b->cnt; i++) {
-    b->ops[i].key = b->bytes + at;
-    b->ops[i].value = b->bytes + at + b->ops[i].key_sz;
-    at += b->ops[i].key_sz + b->ops[i].value_sz;
-  }
-  int err = t->cfg.store_ops->commit(t->cfg.store, ++t->commit_tag, b->ops, b->cnt);
-  b->cnt = 0;
-  b->sz = 0;
-  return err;
-}
-
-static void batch_send(qr_chain_tile_t *t, qr_node_t *n, bool tip) {
-  QR_ASSERT(t->commit_cnt < QR_COMMIT_MAX_CNT);
-  uint32_t slot = (t->commit_head + t->commit_cnt++) % QR_COMMIT_MAX_CNT;
-  int err = qr_chain_batch_commit(t);
-  t->commits[slot].tag = t->commit_tag;
-  t->commits[slot].node = n;
-  t->commits[slot].tip = tip;
-  t->commits[slot].sent_ns = t->cfg.clock->mono_ns(t->cfg.clock->ctx);
-  if (err) qr_chain_fail(t, "commit a block", err);
-}
-
-int qr_chain_poll_commits(qr_chain_tile_t *t) {
-  qr_store_done_t done[8];
-  /* Each may be two words to peers, for which the others leave QR_OUT_ROOM. */
-  uint32_t room = t->cfg.to_net ? qr_ring_room(t->cfg.to_net) / 2 : QR_ARRAY_CNT(done);
-  if (!room) return 0;
-  if (room > QR_ARRAY_CNT(done)) room = QR_ARRAY_CNT(done);
-  int cnt = t->cfg.store_ops->poll(t->cfg.store, done, (int)room);
-  for (int i = 0; i < cnt; i++) {
-    QR_ASSERT(t->commit_cnt && t->commits[t->commit_head].tag == done[i].tag);
-    qr_node_t *n = t->commits[t->commit_head].node;
-    bool tip = t->commits[t->commit_head].tip;
-    t->durable_ns += t->cfg.clock->mono_ns(t->cfg.clock->ctx) - t->commits[t->commit_head].sent_ns;
-    t->durable_cnt++;
-    t->commit_head = (t->commit_head + 1) % QR_COMMIT_MAX_CNT;
-    t->commit_cnt--;
-    if (done[i].err) {
-      qr_chain_fail(t, "make a block durable", done[i].err);
-      continue;
-    }
-    qr_outbound_t out = {
-        .kind = QR_OUT_ACCEPTED, .hash = n->hash, .height = n->header.height, .work = n->work};
-    if (tip) {
-      t->durable_tip = n;
-      qr_chain_tell_tip(t);
-    }
-    qr_chain_out(t, &out);
-  }
-  return cnt;
-}
 
 /* Undo of a block, from memory or the store. */
 static int load_undo(qr_chain_tile_t *t, qr_node_t *n) {
   qr_exec_t *e = qr_chain_exec(t, n);
   if (!e) return QR_ERR_IO;
   if (e->undo) return QR_OK;
-  int64_t sz = t->cfg.store_ops->get(t->cfg.store, QR_STORE_UNDO, &n->hash, sizeof n->hash,
-                                     t->io_buf, QR_STORE_VALUE_MAX_SZ);
+  int64_t sz = qr_chain_get(t, QR_STORE_UNDO, &n->hash, sizeof n->hash);
   if (sz < 0) return (int)sz;
   uint32_t cnt = (uint32_t)((size_t)sz / QR_UNDO_RECORD_SZ);
   if ((size_t)sz % QR_UNDO_RECORD_SZ || !cnt || cnt > QR_LEDGER_CHANGE_MAX_CNT)
@@ -197,7 +108,7 @@ static void height_key(uint64_t height, uint8_t key[8]) {
  */
 static void add_tip(qr_chain_tile_t *t, qr_node_t *old, qr_node_t *now) {
   qr_node_t *common = qr_tree_common(old, now);
-  uint8_t key[8], tip[QR_META_TIP_SZ];
+  uint8_t key[8];
   for (qr_node_t *n = old; n != common; n = n->parent) {
     const qr_exec_t *e = n->user;
     add_state(t, e->undo, e->undo_cnt);
@@ -212,12 +123,9 @@ static void add_tip(qr_chain_tile_t *t, qr_node_t *old, qr_node_t *now) {
     height_key(n->header.height, key);
     qr_chain_batch_add(&t->batch, QR_STORE_INDEX, key, sizeof key, &n->hash, sizeof n->hash, false);
   }
-  qr_hash_t root = qr_ledger_root(t->ledger);
-  memcpy(tip, &now->hash, 32);
-  qr_st64(tip + 32, now->header.height);
-  memcpy(tip + 40, &root, 32);
-  qr_chain_batch_add(&t->batch, QR_STORE_META, QR_META_TIP, strlen(QR_META_TIP), tip, sizeof tip,
-                     false);
+  qr_chain_tip_encode(t, now, t->tip_record);
+  qr_chain_batch_add(&t->batch, QR_STORE_META, QR_META_TIP, strlen(QR_META_TIP), t->tip_record,
+                     sizeof t->tip_record, false);
 }
 
 /* kept: a batch that was sent before holds the incoming model. */
@@ -303,5 +211,5 @@ void qr_chain_accept(qr_chain_tile_t *t, qr_cand_t *c) {
     t->mine_dirty = true;
     log_tip(t, c, depth);
   }
-  batch_send(t, n, moved);
+  qr_chain_send(t, n, moved);
 }

@@ -46,6 +46,13 @@ enum qr_verify_wait {
   QR_VERIFY_WAIT_CNT
 };
 
+/* Whether what is accepted gets onto the disk. */
+enum qr_writing {
+  QR_WRITING_ON,
+  QR_WRITING_DISK_FULL, /* no new block is taken until there is room */
+  QR_WRITING_RECOVERS   /* a commit failed: the store is being opened again */
+};
+
 /* What became of the time of the verify tiles; that of several adds up. */
 typedef struct {
   uint32_t tile_cnt;
@@ -70,6 +77,8 @@ typedef struct {
   uint32_t peer_cnt, mempool_cnt;
   uint64_t supply;
   bool mining, syncing;
+  enum qr_writing writing;
+  uint64_t commit_failures; /* of this process */
   char accel[32], miner_pk[65];
   uint32_t task_cnt;
   qr_status_task_t tasks[QR_TASK_MAX_CNT];

@@ -48,7 +48,9 @@ static inline void rig_init_with(rig_t *r, world_t *w, uint32_t verify_cnt) {
   r->replies = make_ring(sizeof(qr_reply_t));
   qr_chain_tile_cfg_t cfg = {.objects = &r->objects,
                              .store_ops = qr_store_driver("mem"),
-                             .store = r->store,
+                             .store = &r->store,
+                             .store_dir = "",
+                             .store_options = "",
                              .clock = &w->clock,
                              .from_net = r->from_net,
                              .to_net = r->to_net,

@@ -65,31 +65,6 @@ static void test_restart_keeps_all(void **state) {
   world_fini(&w);
 }
 
-/* A commit that fails is indeterminate: the node stops taking anything in, and what it finds when
- * it starts again is a whole chain, with or without the block in question. */
-static void test_failed_commit(void **state) {
-  (void)state;
-  for (int survives = 0; survives < 2; survives++) {
-    static world_t w;
-    qr_params_t p;
-    small_params(&p);
-    world_init(&w, survives ? "fail-late" : "fail", &p);
-    world_node_t *a = world_add(&w, true), *b = world_add(&w, true);
-    world_until_height(&w, b, 12, ROUNDS);
-    qr_store_mem_fail(b->store, 3, survives);
-    for (uint32_t i = 0; i < ROUNDS && !qr_chain_tile_failed(qr_topology_chain(b->topology)); i++) {
-      world_rounds(&w, 1);
-    }
-    assert_true(qr_chain_tile_failed(qr_topology_chain(b->topology)));
-    world_restart(&w, b);
-    assert_true(world_height(b) >= 12);
-    world_until_height(&w, a, world_height(a) + 5, ROUNDS);
-    world_stop_all(&w);
-    world_until_agree(&w, ROUNDS);
-    world_fini(&w);
-  }
-}
-
 /* Commits that were on their way are lost: nobody was told of those blocks, so nothing is missed.
  */
 static void test_power_cut(void **state) {
@@ -121,7 +96,6 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_deep_reorganisation),
       cmocka_unit_test(test_restart_keeps_all),
-      cmocka_unit_test(test_failed_commit),
       cmocka_unit_test(test_power_cut),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

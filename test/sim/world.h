@@ -26,7 +26,9 @@ typedef struct {
   qr_config_t config;
   qr_key_t key;
   qr_link_t *link;
+  const qr_store_ops_t *store_ops;
   qr_store_t *store;
+  char store_dir[64], store_options[128];
   qr_accel_t *accel;
   qr_topology_t *topology;
   uint64_t query_id;
@@ -95,15 +97,16 @@ static inline void world_addr(uint32_t i, qr_link_addr_t *out) {
 }
 
 static inline void world_open(world_t *w, world_node_t *n) {
-  char why[256], options[64], dir[64];
+  char why[256], options[64];
   snprintf(options, sizeof options, "hub=%s;delay_us=1000", w->hub);
-  snprintf(dir, sizeof dir, "%s/%u", w->hub, (unsigned)(n - w->nodes));
   qr_link_cfg_t link = {
       .options = options, .local = n->config.listen, .identity = &n->key, .conn_max_cnt = 16};
   if (qr_link_mem_ops.open(&link, &n->link, why, sizeof why)) fail_msg("%s", why);
-  const qr_store_ops_t *store = qr_store_driver("mem");
   const qr_accel_ops_t *accel = qr_accel_driver("cpu");
-  if (store->open(dir, "keep=1", &n->store, why, sizeof why)) fail_msg("%s", why);
+  int err = QR_ERR_IO; /* a store may be one that fails on purpose */
+  for (int i = 0; i < 20 && err == QR_ERR_IO; i++)
+    err = n->store_ops->open(n->store_dir, n->store_options, &n->store, why, sizeof why);
+  if (err) fail_msg("%s", why);
   if (accel->open("", &n->accel, why, sizeof why)) fail_msg("%s", why);
   qr_topology_cfg_t cfg = {
       .chain = &w->chain,
@@ -111,8 +114,10 @@ static inline void world_open(world_t *w, world_node_t *n) {
       .key = &n->key,
       .link_ops = &qr_link_mem_ops,
       .link = n->link,
-      .store_ops = store,
-      .store = n->store,
+      .store_ops = n->store_ops,
+      .store = &n->store,
+      .store_dir = n->store_dir,
+      .store_options = n->store_options,
       .accel_ops = accel,
       .accel = n->accel,
       .clock = &w->clock,
@@ -125,7 +130,7 @@ static inline void world_close(world_node_t *n) {
   qr_topology_fini(n->topology);
   qr_link_mem_ops.close(n->link);
   qr_accel_driver("cpu")->close(n->accel);
-  qr_store_driver("mem")->close(n->store);
+  if (n->store) n->store_ops->close(n->store);
 }
 
 /* Adds a node that dials all earlier ones. */
@@ -141,6 +146,9 @@ static inline world_node_t *world_add(world_t *w, bool mine) {
   n->config.peer_cnt = i;
   for (uint32_t j = 0; j < i; j++) world_addr(j, &n->config.peers[j]);
   world_addr(i, &n->config.listen);
+  n->store_ops = qr_store_driver("mem");
+  snprintf(n->store_dir, sizeof n->store_dir, "%s/%u", w->hub, i);
+  snprintf(n->store_options, sizeof n->store_options, "keep=1");
   world_open(w, n);
   return n;
 }
@@ -151,12 +159,19 @@ static inline void world_restart(world_t *w, world_node_t *n) {
   world_open(w, n);
 }
 
+/* The same with another driver. */
+static inline void world_restart_on(world_t *w, world_node_t *n, const char *store,
+                                    const char *options) {
+  world_close(n);
+  n->store_ops = qr_store_driver(store);
+  snprintf(n->store_options, sizeof n->store_options, "%s", options);
+  world_open(w, n);
+}
+
 static inline void world_fini(world_t *w) {
-  char dir[64];
   for (uint32_t i = 0; i < w->node_cnt; i++) {
     world_close(&w->nodes[i]);
-    snprintf(dir, sizeof dir, "%s/%u", w->hub, i);
-    qr_store_mem_forget(dir);
+    qr_store_mem_forget(w->nodes[i].store_dir);
   }
 }
 

@@ -350,6 +350,7 @@ static void test_longest_answers(void **state) {
     r.kind = (enum qr_query_kind)kind;
     r.err = 0;
     r.verdict = QR_VERDICT_OK;
+    if (kind == QR_QUERY_STATUS) r.status.writing = QR_WRITING_RECOVERS;
     if (kind == QR_QUERY_VERIFY) r.verify.verdict = QR_VERDICT_PARENT_INVALID;
     size_t n = qr_rpc_answer("\"longest\"", &r, out, sizeof out);
     assert_true(n > 10 && n < sizeof out / 2);
