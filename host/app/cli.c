@@ -10,6 +10,7 @@
 static const qr_cli_command_t *const commands[] = {
     &qr_cli_status,  &qr_cli_watch, &qr_cli_block, &qr_cli_verify,  &qr_cli_peers, &qr_cli_mining,
     &qr_cli_account, &qr_cli_send,  &qr_cli_key,   &qr_cli_genesis, &qr_cli_stop,  &qr_cli_bench,
+    &qr_cli_db,
 };
 
 int qr_cli_fail(const qr_cli_t *cli, int code, const char *why) {
@@ -57,7 +58,7 @@ bool qr_cli_parse_u64(const char *s, uint64_t max, uint64_t *out) {
 static void print_overview(void) {
   puts("Usage: quarry [--dir DIR | --socket PATH] [--json] COMMAND ...\n"
        "\n"
-       "Talks to a running quarryd over its control socket.\n");
+       "Talks to a running quarryd over its control socket, and looks after what it stores.\n");
   for (size_t i = 0; i < QR_ARRAY_CNT(commands); i++) {
     char left[40];
     snprintf(left, sizeof left, "%s %s", commands[i]->name, commands[i]->args);
@@ -69,7 +70,7 @@ static void print_overview(void) {
        "  --json         one JSON object on one line instead of text\n"
        "\n"
        "'quarry help COMMAND' or 'quarry COMMAND --help' says more. Exit codes: 0 done, 1 failed, "
-       "2 usage.");
+       "2 usage, 3 found damage, 130 interrupted.");
 }
 
 static void print_command(const qr_cli_command_t *c) {
@@ -178,11 +179,11 @@ int main(int argc, char **argv) {
     return QR_CLI_OK;
   }
   char socket[QR_CONFIG_PATH_SZ + 16];
+  static qr_config_t defaults;
+  qr_config_defaults(&defaults);
+  p.cli.dir = p.dir ? p.dir : defaults.dir;
   if (!p.cli.socket) {
-    qr_config_t defaults;
-    qr_config_defaults(&defaults);
-    snprintf(socket, sizeof socket, "%.*s/quarryd.sock", (int)QR_CONFIG_PATH_SZ - 1,
-             p.dir ? p.dir : defaults.dir);
+    snprintf(socket, sizeof socket, "%.*s/quarryd.sock", (int)QR_CONFIG_PATH_SZ - 1, p.cli.dir);
     p.cli.socket = socket;
   }
   if (qr_crypto_init())

@@ -1,5 +1,5 @@
 /* quarry, the command line: what its commands share. Exit codes: 0 done, 1 the operation failed, 2
- * wrong usage. */
+ * wrong usage; those of long work in cli_work.h. */
 #ifndef QR_APP_CLI_H
 #define QR_APP_CLI_H
 
@@ -24,6 +24,7 @@ typedef struct {
 /* The command line as parsed. Everything is borrowed from argv. */
 typedef struct {
   const char *socket; /* of the node to talk to */
+  const char *dir;    /* data directory, for what needs no node */
   bool json;
   uint32_t arg_cnt;
   const char *args[QR_CLI_ARG_MAX_CNT];
@@ -41,7 +42,7 @@ typedef struct {
 
 extern const qr_cli_command_t qr_cli_status, qr_cli_block, qr_cli_peers, qr_cli_account, qr_cli_key,
     qr_cli_send, qr_cli_verify, qr_cli_mining, qr_cli_watch, qr_cli_genesis, qr_cli_stop,
-    qr_cli_bench;
+    qr_cli_bench, qr_cli_db;
 
 /* ---- cli_call.c: talking to a node ---- */
 

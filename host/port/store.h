@@ -6,20 +6,23 @@
 
 #include "base/types.h"
 
+/* The numbers go into the records' hashes: they stay. A place is u64 big-endian height | block hash.
+   Bytes of keys and values: tile/record.h. */
 enum qr_store_table {
-  QR_STORE_BLOCK = 0, /* key: block hash; value: header | body */
+  QR_STORE_BLOCK = 0, /* key: place; value: header | body */
   QR_STORE_MODEL,     /* key: model root; value: model bytes (incoming and outgoing models) */
-  QR_STORE_EXEC,      /* key: block hash; value: what execution found besides the header */
-  QR_STORE_INDEX,     /* key: u64 big-endian height; value: hash of the main chain's block there */
+  QR_STORE_EXEC,      /* key: place; value: what execution found besides the header */
+  QR_STORE_INDEX,     /* key: u64 big-endian height; value: the main chain's header there */
   QR_STORE_STATE,     /* key: ledger key; value: ledger record after the tip */
-  QR_STORE_UNDO,      /* key: block hash; value: what disconnecting the block restores */
+  QR_STORE_UNDO,      /* key: place; value: what disconnecting the block restores */
   QR_STORE_META,      /* key: text; value: tip, schema version, genesis hash */
+  QR_STORE_REPLAY,    /* key: place; value: what the block's segment is rebuilt from */
   QR_STORE_TABLE_CNT
 };
 
 #define QR_STORE_KEY_MAX_SZ 64u
 #define QR_STORE_VALUE_MAX_SZ (2u << 20)
-#define QR_STORE_SCHEMA_VERSION 1u
+#define QR_STORE_SCHEMA_VERSION 2u
 
 typedef struct qr_store qr_store_t;
 
@@ -54,7 +57,9 @@ struct qr_store_ops {
   const char *name; /* folder name: "rocksdb" */
   const char *help;
   /* Opens or creates the store in directory dir. QR_ERR_BUSY if another process has it,
-     QR_ERR_UNSUPPORTED for a newer schema; why gets a sentence with cause and cure. */
+     QR_ERR_UNSUPPORTED for a newer schema; why gets a sentence with cause and cure. A store of an
+     older schema is opened as it is, with the tables it lacks: META "schema" (u32) says which, and
+     whoever knows the records brings it up to date (tile/schema.h). */
   int (*open)(const char *dir, const char *options, qr_store_t **out, char *why, size_t why_sz);
   void (*close)(qr_store_t *s); /* waits for submitted commits */
   /* Copies the ops and queues them as one atomic durable batch, applied in order of submission.

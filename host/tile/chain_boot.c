@@ -48,20 +48,13 @@ static bool visit_index(void *ctx, const void *key, size_t key_sz, const void *v
                         size_t value_sz) {
   load_t *l = ctx;
   qr_chain_tile_t *t = l->t;
-  uint8_t want[8];
   uint64_t height = l->height + 1;
-  for (int i = 0; i < 8; i++) want[i] = (uint8_t)(height >> (56 - 8 * i));
   qr_header_t h;
   qr_hash_t hash;
   l->err = QR_ERR_CORRUPT;
-  if (key_sz != 8 || memcmp(key, want, 8) || value_sz != sizeof hash) return false;
-  memcpy(&hash, value, sizeof hash);
-  int64_t sz = qr_chain_get(t, QR_STORE_BLOCK, &hash, sizeof hash);
-  if (sz < (int64_t)QR_HEADER_SZ) return false;
-  qr_header_decode(t->io_buf, &h);
-  qr_hash_t own = qr_header_hash(&h);
-  qr_node_t *parent = qr_tree_find(t->tree, &h.parent);
-  if (!qr_hash_eq(&own, &hash) || !parent || h.height != height) return false;
+  if (key_sz != QR_HEIGHT_KEY_SZ || qr_height_of(key) != height) return false;
+  if (!qr_index_decode(value, value_sz, &hash, &h) || h.height != height) return false;
+  if (!qr_hash_eq(&h.parent, &qr_tree_tip(t->tree)->hash)) return false;
   qr_node_t *n = qr_tree_insert(t->tree, &h, 0);
   l->err = n ? QR_OK : QR_ERR_NOMEM;
   if (!n) return false;
@@ -79,9 +72,7 @@ static bool visit_account(void *ctx, const void *key, size_t key_sz, const void 
   load_t *l = ctx;
   qr_account_t a;
   l->err = QR_ERR_CORRUPT;
-  if (key_sz != sizeof a.pk || value_sz != QR_ACCOUNT_SZ) return false;
-  qr_account_decode(value, &a);
-  if (memcmp(&a.pk, key, key_sz)) return false;
+  if (!qr_state_decode(key, key_sz, value, value_sz, &a)) return false;
   qr_ledger_set(l->t->ledger, &a);
   l->err = QR_OK;
   return true;

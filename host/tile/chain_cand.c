@@ -448,7 +448,7 @@ bool qr_chain_verify_query(qr_chain_tile_t *t, const qr_query_t *q, uint64_t now
   *err = b && m ? QR_OK : QR_ERR_BUSY;
   int64_t sz = 0;
   if (!*err) {
-    sz = qr_chain_get(t, QR_STORE_BLOCK, &n->hash, sizeof n->hash);
+    sz = qr_chain_get_of(t, QR_STORE_BLOCK, n);
     if (sz < 0 || qr_block_obj_decode(b, t->io_buf, (size_t)sz))
       *err = sz < 0 ? (int)sz : QR_ERR_CORRUPT;
   }

@@ -73,42 +73,14 @@ void qr_chain_keep_models(qr_chain_tile_t *t, qr_node_t *n) {
   if (gone && gone != n) release_models(gone->user);
 }
 
-void qr_chain_exec_encode(const qr_exec_facts_t *f, const uint8_t *start_states,
-                          uint8_t out[QR_EXEC_RECORD_SZ]) {
-  qr_st32(out, f->task);
-  qr_st64(out + 4, f->td_abs_sum);
-  out[12] = f->eligible;
-  qr_st64(out + 13, (uint64_t)f->model_return);
-  qr_st64(out + 21, (uint64_t)f->rule_return);
-  memcpy(out + 29, start_states, QR_SEGMENT_INSTANCE_CNT * QR_ENV_STATE_SZ);
-}
-
-bool qr_chain_exec_decode(const uint8_t *in, size_t sz, qr_exec_facts_t *f,
-                          const uint8_t **start_states) {
-  if (sz != QR_EXEC_RECORD_SZ || in[12] > 1) return false;
-  *f = (qr_exec_facts_t){.task = qr_ld32(in),
-                         .td_abs_sum = qr_ld64(in + 4),
-                         .eligible = in[12],
-                         .model_return = (int64_t)qr_ld64(in + 13),
-                         .rule_return = (int64_t)qr_ld64(in + 21)};
-  *start_states = in + 29;
-  return true;
-}
-
-static int64_t load(qr_chain_tile_t *t, enum qr_store_table table, const qr_hash_t *key) {
-  return qr_chain_get(t, table, key, sizeof *key);
-}
-
 qr_exec_t *qr_chain_exec(qr_chain_tile_t *t, qr_node_t *n) {
   if (n->user) return n->user;
   QR_ASSERT(n->state == QR_NODE_EXECUTED);
-  const uint8_t *states;
   qr_exec_t *e = calloc(1, sizeof *e);
-  int64_t sz = load(t, QR_STORE_EXEC, &n->hash);
-  if (!e || sz < 0 || !qr_chain_exec_decode(t->io_buf, (size_t)sz, &e->facts, &states)) {
+  int64_t sz = qr_chain_get_of(t, QR_STORE_EXEC, n);
+  if (!e || sz < 0 || !qr_exec_decode(t->io_buf, (size_t)sz, &e->facts)) {
     free(e);
-    if (*t->cfg.store)
-      qr_chain_fail(t, "read execution record", sz < 0 ? (int)sz : QR_ERR_CORRUPT);
+    qr_chain_fail(t, "read execution record", sz < 0 ? (int)sz : QR_ERR_CORRUPT);
     return NULL;
   }
   e->trained = e->ranked = true;
@@ -120,22 +92,14 @@ int qr_chain_resident_segment(qr_chain_tile_t *t, qr_node_t *n) {
   qr_exec_t *e = qr_chain_exec(t, n);
   if (!e) return QR_ERR_IO;
   if (e->segment) return QR_OK;
-  uint8_t start[QR_SEGMENT_INSTANCE_CNT * QR_ENV_STATE_SZ];
-  const uint8_t *states;
-  qr_exec_facts_t facts;
-  qr_body_t body;
-  int64_t sz = load(t, QR_STORE_EXEC, &n->hash);
-  if (sz < 0 || !qr_chain_exec_decode(t->io_buf, (size_t)sz, &facts, &states))
+  const uint8_t *states, *actions;
+  int64_t sz = qr_chain_get_of(t, QR_STORE_REPLAY, n);
+  if (sz < 0) return (int)sz;
+  if (!qr_replay_decode(t->io_buf, (size_t)sz, t->chain->p.segment_rows, &states, &actions))
     return QR_ERR_CORRUPT;
-  memcpy(start, states, sizeof start);
-  sz = load(t, QR_STORE_BLOCK, &n->hash);
-  if (sz < (int64_t)QR_HEADER_SZ ||
-      qr_body_decode(t->io_buf + QR_HEADER_SZ, (size_t)sz - QR_HEADER_SZ, &body) != QR_VERDICT_OK) {
-    return QR_ERR_CORRUPT;
-  }
   qr_segment_obj_t *s = qr_objects_segment(t->cfg.objects, n->header.task);
   if (!s) return QR_ERR_NOMEM;
-  qr_view_rebuild_segment(s, &n->header.parent, n->header.task, start, body.actions);
+  qr_view_rebuild_segment(s, &n->header.parent, n->header.task, states, actions);
   e->segment = s;
   qr_chain_keep_segment(t, n);
   return QR_OK;
@@ -145,7 +109,7 @@ int qr_chain_resident_model(qr_chain_tile_t *t, qr_node_t *n) {
   qr_exec_t *e = qr_chain_exec(t, n);
   if (!e) return QR_ERR_IO;
   if (e->model_out) return QR_OK;
-  int64_t sz = load(t, QR_STORE_MODEL, &n->header.model_out);
+  int64_t sz = qr_chain_get(t, QR_STORE_MODEL, &n->header.model_out, QR_HASH_SZ);
   if (sz != (int64_t)t->chain->nets[n->header.task].model_sz)
     return sz < 0 ? (int)sz : QR_ERR_CORRUPT;
   qr_model_obj_t *m = qr_objects_model(t->cfg.objects, n->header.task);

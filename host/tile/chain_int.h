@@ -5,6 +5,7 @@
 #include "base/log.h"
 #include "chain/ledger.h"
 #include "tile/chain.h"
+#include "tile/record.h"
 
 #define QR_CAND_MAX_CNT 64u /* blocks between arrival and verdict */
 #define QR_MEMPOOL_MAX_CNT 4096u
@@ -12,10 +13,6 @@
 #define QR_COMMIT_MAX_CNT 32u /* commits on their way */
 #define QR_OUT_ROOM                                                                                \
   16u /* places that must be free in the ring to the net tile before anything is taken in */
-
-#define QR_META_TIP "tip"         /* hash 32 | u64 height | state root after it 32 */
-#define QR_META_GENESIS "genesis" /* genesis hash 32 */
-#define QR_META_TIP_SZ 72u
 
 /* Attached to every executed node whose facts are in memory, and to every block that has begun:
    what is known of it by then is what those that build on it are executed with. */
@@ -163,6 +160,9 @@ void qr_chain_fail(qr_chain_tile_t *t, const char *what, int err);
 /* Reads a record into io_buf; QR_ERR_IO while the store is closed. */
 int64_t qr_chain_get(qr_chain_tile_t *t, enum qr_store_table table, const void *key,
                      size_t sz) QR_WARN_UNUSED;
+/* The same of a table that is kept by place. */
+int64_t qr_chain_get_of(qr_chain_tile_t *t, enum qr_store_table table,
+                        const qr_node_t *n) QR_WARN_UNUSED;
 void qr_chain_batch_add(qr_batch_t *b, enum qr_store_table table, const void *key, size_t key_sz,
                         const void *value, size_t value_sz, bool erase);
 void qr_chain_batch_clear(qr_batch_t *b);
@@ -181,12 +181,6 @@ void qr_chain_store_fini(qr_chain_tile_t *t);
 
 /* chain_boot.c */
 int qr_chain_boot(qr_chain_tile_t *t, char *why, size_t why_sz) QR_WARN_UNUSED;
-#define QR_EXEC_RECORD_SZ (4u + 8u + 1u + 8u + 8u + QR_SEGMENT_INSTANCE_CNT * QR_ENV_STATE_SZ)
-#define QR_UNDO_RECORD_SZ (2u * QR_ACCOUNT_SZ)
-void qr_chain_exec_encode(const qr_exec_facts_t *f, const uint8_t *start_states,
-                          uint8_t out[QR_EXEC_RECORD_SZ]);
-bool qr_chain_exec_decode(const uint8_t *in, size_t sz, qr_exec_facts_t *f,
-                          const uint8_t **start_states);
 
 /* chain_cand.c: blocks on their way from arrival to verdict */
 void qr_chain_offer(qr_chain_tile_t *t, qr_inbound_t *in, uint64_t now_ns);

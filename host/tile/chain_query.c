@@ -109,7 +109,7 @@ static int fill_block(qr_chain_tile_t *t, uint64_t height, qr_reply_block_t *b) 
   b->confirmations = tip->header.height - height + 1;
   snprintf(b->work, sizeof b->work, "%.6g", qr_u256_to_double(&n->work));
   if (!height) return QR_OK;
-  int64_t sz = qr_chain_get(t, QR_STORE_BLOCK, &n->hash, sizeof n->hash);
+  int64_t sz = qr_chain_get_of(t, QR_STORE_BLOCK, n);
   qr_body_t body;
   if (sz < (int64_t)QR_HEADER_SZ) return sz < 0 ? (int)sz : QR_ERR_CORRUPT;
   if (qr_body_decode(t->io_buf + QR_HEADER_SZ, (size_t)sz - QR_HEADER_SZ, &body))
@@ -168,7 +168,8 @@ int qr_chain_poll_queries(qr_chain_tile_t *t, uint64_t now_ns) {
 }
 
 static bool want_block(qr_chain_tile_t *t, const qr_inbound_t *in, qr_outbound_t *out) {
-  int64_t sz = qr_chain_get(t, QR_STORE_BLOCK, &in->hash, sizeof in->hash);
+  const qr_node_t *n = qr_tree_find(t->tree, &in->hash);
+  int64_t sz = n ? qr_chain_get_of(t, QR_STORE_BLOCK, n) : QR_ERR_NOTFOUND;
   qr_block_obj_t *b = sz < 0 ? NULL : qr_objects_block(t->cfg.objects);
   if (!b) return false;
   if (qr_block_obj_decode(b, t->io_buf, (size_t)sz)) {

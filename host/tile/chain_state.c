@@ -13,18 +13,14 @@ static int load_undo(qr_chain_tile_t *t, qr_node_t *n) {
   qr_exec_t *e = qr_chain_exec(t, n);
   if (!e) return QR_ERR_IO;
   if (e->undo) return QR_OK;
-  int64_t sz = qr_chain_get(t, QR_STORE_UNDO, &n->hash, sizeof n->hash);
+  int64_t sz = qr_chain_get_of(t, QR_STORE_UNDO, n);
   if (sz < 0) return (int)sz;
-  uint32_t cnt = (uint32_t)((size_t)sz / QR_UNDO_RECORD_SZ);
-  if ((size_t)sz % QR_UNDO_RECORD_SZ || !cnt || cnt > QR_LEDGER_CHANGE_MAX_CNT)
-    return QR_ERR_CORRUPT;
+  uint32_t cnt = qr_undo_decode(t->io_buf, (size_t)sz, t->undo.changes);
+  if (!cnt) return QR_ERR_CORRUPT;
   e->undo = calloc(cnt, sizeof *e->undo);
   if (!e->undo) return QR_ERR_NOMEM;
   e->undo_cnt = cnt;
-  for (uint32_t i = 0; i < cnt; i++) {
-    qr_account_decode(t->io_buf + i * QR_UNDO_RECORD_SZ, &e->undo[i].before);
-    qr_account_decode(t->io_buf + i * QR_UNDO_RECORD_SZ + QR_ACCOUNT_SZ, &e->undo[i].after);
-  }
+  memcpy(e->undo, t->undo.changes, cnt * sizeof *e->undo);
   return QR_OK;
 }
 
@@ -100,19 +96,15 @@ static void add_state(qr_chain_tile_t *t, const qr_ledger_change_t *changes, uin
   }
 }
 
-static void height_key(uint64_t height, uint8_t key[8]) {
-  for (int i = 0; i < 8; i++) key[i] = (uint8_t)(height >> (56 - 8 * i));
-}
-
 /* The records of a tip that moved from old to now: index, accounts, tip. The ledger stands at now.
  */
 static void add_tip(qr_chain_tile_t *t, qr_node_t *old, qr_node_t *now) {
   qr_node_t *common = qr_tree_common(old, now);
-  uint8_t key[8];
+  uint8_t key[QR_HEIGHT_KEY_SZ], entry[QR_INDEX_RECORD_SZ];
   for (qr_node_t *n = old; n != common; n = n->parent) {
     const qr_exec_t *e = n->user;
     add_state(t, e->undo, e->undo_cnt);
-    height_key(n->header.height, key);
+    qr_height_key(n->header.height, key);
     if (n->header.height > now->header.height) {
       qr_chain_batch_add(&t->batch, QR_STORE_INDEX, key, sizeof key, NULL, 0, true);
     }
@@ -120,35 +112,56 @@ static void add_tip(qr_chain_tile_t *t, qr_node_t *old, qr_node_t *now) {
   for (qr_node_t *n = now; n != common; n = n->parent) {
     const qr_exec_t *e = n->user;
     add_state(t, e->undo, e->undo_cnt);
-    height_key(n->header.height, key);
-    qr_chain_batch_add(&t->batch, QR_STORE_INDEX, key, sizeof key, &n->hash, sizeof n->hash, false);
+    qr_height_key(n->header.height, key);
+    qr_index_encode(&n->hash, &n->header, entry);
+    qr_chain_batch_add(&t->batch, QR_STORE_INDEX, key, sizeof key, entry, sizeof entry, false);
   }
   qr_chain_tip_encode(t, now, t->tip_record);
   qr_chain_batch_add(&t->batch, QR_STORE_META, QR_META_TIP, strlen(QR_META_TIP), t->tip_record,
                      sizeof t->tip_record, false);
 }
 
+/* The newest block that needs the model, of those that are stored or on their way and one at height;
+   with it the model may go. */
+static void add_use(qr_chain_tile_t *t, const qr_hash_t *root, uint64_t height) {
+  uint8_t key[QR_MODEL_USE_KEY_SZ], value[QR_MODEL_USE_SZ];
+  uint64_t stored;
+  qr_model_use_key(root, key);
+  int64_t sz = qr_chain_get(t, QR_STORE_MODEL, key, sizeof key);
+  if (sz > 0 && qr_model_use_decode(t->io_buf, (size_t)sz, &stored) && stored > height)
+    height = stored;
+  for (uint32_t i = 0; i < t->commit_cnt; i++) {
+    const qr_node_t *n = t->commits[(t->commit_head + i) % QR_COMMIT_MAX_CNT].node;
+    if (!qr_hash_eq(&n->header.model_in, root) && !qr_hash_eq(&n->header.model_out, root)) continue;
+    if (n->header.height > height) height = n->header.height;
+  }
+  qr_st64(value, height);
+  qr_chain_batch_add(&t->batch, QR_STORE_MODEL, key, sizeof key, value, sizeof value, false);
+}
+
+static void add_model(qr_chain_tile_t *t, const qr_model_obj_t *m) {
+  qr_chain_batch_add(&t->batch, QR_STORE_MODEL, &m->root, sizeof m->root, m->bytes, m->sz, false);
+}
+
 /* kept: a batch that was sent before holds the incoming model. */
 static void add_block(qr_chain_tile_t *t, const qr_cand_t *c, qr_exec_t *e, bool kept) {
-  uint8_t facts[QR_EXEC_RECORD_SZ];
-  const qr_hash_t *hash = &c->node->hash;
+  uint8_t place[QR_PLACE_SZ], facts[QR_EXEC_RECORD_SZ];
+  const qr_node_t *n = c->node;
+  const qr_body_t *body = &c->block->body;
   qr_batch_t *b = &t->batch;
-  qr_chain_exec_encode(&e->facts, qr_view_start_states(c->view), facts);
-  qr_chain_batch_add(b, QR_STORE_BLOCK, hash, sizeof *hash, c->block->bytes, c->block->sz, false);
-  qr_chain_batch_add(b, QR_STORE_EXEC, hash, sizeof *hash, facts, sizeof facts, false);
-  if (!kept) {
-    qr_chain_batch_add(b, QR_STORE_MODEL, &e->model_in->root, 32, e->model_in->bytes,
-                       e->model_in->sz, false);
-  }
-  qr_chain_batch_add(b, QR_STORE_MODEL, &e->model_out->root, 32, e->model_out->bytes,
-                     e->model_out->sz, false);
-  size_t undo_sz = (size_t)e->undo_cnt * QR_UNDO_RECORD_SZ;
-  QR_ASSERT(undo_sz <= QR_STORE_VALUE_MAX_SZ);
-  for (uint32_t i = 0; i < e->undo_cnt; i++) {
-    qr_account_encode(&e->undo[i].before, t->io_buf + i * QR_UNDO_RECORD_SZ);
-    qr_account_encode(&e->undo[i].after, t->io_buf + i * QR_UNDO_RECORD_SZ + QR_ACCOUNT_SZ);
-  }
-  qr_chain_batch_add(b, QR_STORE_UNDO, hash, sizeof *hash, t->io_buf, undo_sz, false);
+  if (!kept) add_model(t, e->model_in);
+  add_model(t, e->model_out);
+  add_use(t, &e->model_in->root, n->header.height);
+  add_use(t, &e->model_out->root, n->header.height);
+  qr_place_encode(n->header.height, &n->hash, place);
+  qr_exec_encode(&e->facts, facts);
+  qr_chain_batch_add(b, QR_STORE_BLOCK, place, sizeof place, c->block->bytes, c->block->sz, false);
+  qr_chain_batch_add(b, QR_STORE_EXEC, place, sizeof place, facts, sizeof facts, false);
+  size_t sz = qr_replay_encode(qr_view_start_states(c->view), body->actions, body->action_cnt,
+                               t->io_buf);
+  qr_chain_batch_add(b, QR_STORE_REPLAY, place, sizeof place, t->io_buf, sz, false);
+  sz = qr_undo_encode(e->undo, e->undo_cnt, t->io_buf);
+  qr_chain_batch_add(b, QR_STORE_UNDO, place, sizeof place, t->io_buf, sz, false);
 }
 
 static void log_tip(const qr_chain_tile_t *t, const qr_cand_t *c, uint64_t depth) {

@@ -32,6 +32,12 @@ int64_t qr_chain_get(qr_chain_tile_t *t, enum qr_store_table table, const void *
   return t->cfg.store_ops->get(s, table, key, sz, t->io_buf, QR_STORE_VALUE_MAX_SZ);
 }
 
+int64_t qr_chain_get_of(qr_chain_tile_t *t, enum qr_store_table table, const qr_node_t *n) {
+  uint8_t place[QR_PLACE_SZ];
+  qr_place_encode(n->header.height, &n->hash, place);
+  return qr_chain_get(t, table, place, sizeof place);
+}
+
 /* ---- batches ---- */
 
 /* Appends one op; values are copied so that the batch can be sent later. Offsets become pointers
@@ -74,10 +80,8 @@ static void batch_fini(qr_batch_t *b) {
 }
 
 void qr_chain_tip_encode(qr_chain_tile_t *t, const qr_node_t *n, uint8_t out[QR_META_TIP_SZ]) {
-  qr_hash_t root = qr_ledger_root(t->ledger);
-  memcpy(out, &n->hash, 32);
-  qr_st64(out + 32, n->header.height);
-  memcpy(out + 40, &root, 32);
+  qr_tip_record_t r = {n->hash, n->header.height, qr_ledger_root(t->ledger)};
+  qr_tip_encode(&r, out);
 }
 
 /* ---- sending ---- */

@@ -109,10 +109,10 @@ static int check_schema(mem_disk_t *d, char *why, size_t why_sz) {
     snprintf(why, why_sz, "out of memory");
     return QR_ERR_NOMEM;
   }
-  if (r->value_sz == sizeof version && qr_ld32(r->bytes + r->key_sz) == QR_STORE_SCHEMA_VERSION)
-    return 0;
+  uint32_t found = r->value_sz == sizeof version ? qr_ld32(r->bytes + r->key_sz) : 0;
+  if (found && found <= QR_STORE_SCHEMA_VERSION) return 0;
   snprintf(why, why_sz,
-           "the kept store has another schema version than %u; use the program that wrote it",
+           "the kept store has a newer schema version than %u; use the program that wrote it",
            QR_STORE_SCHEMA_VERSION);
   return QR_ERR_UNSUPPORTED;
 }

@@ -250,7 +250,7 @@ static int check_schema(qr_store_t *s, const char *dir, char *why, size_t why_sz
              dir, got < 0 ? qr_err_str((int)got) : "wrong size");
     return QR_ERR_CORRUPT;
   }
-  if (qr_ld32(version) != QR_STORE_SCHEMA_VERSION) {
+  if (qr_ld32(version) > QR_STORE_SCHEMA_VERSION || !qr_ld32(version)) {
     snprintf(why, why_sz,
              "the store in %s has schema version %u, this program knows %u; use the program that "
              "wrote it",
