@@ -7,6 +7,7 @@
 #include "base/err.h"
 #include "base/log.h"
 #include "crypto/hash.h"
+#include "tile/schema.h"
 
 #define STEP_LOG_CNT 10000u /* a line every so many blocks while loading */
 
@@ -132,6 +133,8 @@ static int load_chain(qr_chain_tile_t *t, char *why, size_t why_sz) {
 
 int qr_chain_boot(qr_chain_tile_t *t, char *why, size_t why_sz) {
   qr_node_t *genesis = qr_tree_tip(t->tree);
+  int failed = qr_schema_migrate(t->cfg.store_ops, *t->cfg.store, why, why_sz);
+  if (failed) return failed;
   int64_t sz = qr_chain_get(t, QR_STORE_META, QR_META_GENESIS, strlen(QR_META_GENESIS));
   int err;
   if (sz == QR_ERR_NOTFOUND) {
