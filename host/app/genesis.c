@@ -423,6 +423,13 @@ static json_t *make_chain(const qr_params_t *p) {
   return add_part(obj, "tasks", tasks);
 }
 
+char *qr_genesis_text(const qr_params_t *p) {
+  json_t *obj = make_chain(p);
+  char *text = obj ? json_dumps(obj, JSON_COMPACT) : NULL;
+  json_decref(obj);
+  return text;
+}
+
 int qr_genesis_write(const char *path, const qr_params_t *p, char *why, size_t why_sz) {
   int err = check(p, why, why_sz);
   if (err) return err;

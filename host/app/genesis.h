@@ -31,4 +31,8 @@ int qr_genesis_parse(const char *text, size_t sz, qr_params_t *out, char *why,
 int qr_genesis_write(const char *path, const qr_params_t *p, char *why,
                      size_t why_sz) QR_WARN_UNUSED;
 
+/* The text of such a file for parameters that qr_params_init took; to be freed. NULL if out of
+   memory. */
+char *qr_genesis_text(const qr_params_t *p) QR_WARN_UNUSED;
+
 #endif

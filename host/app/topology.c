@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <time.h>
 
+#include "app/genesis.h"
 #include "app/rpc.h"
 #include "base/assert.h"
 #include "base/err.h"
@@ -95,6 +96,7 @@ struct qr_topology {
   qr_tile_loop_t loops[THREAD_MAX_CNT], all;
   atomic_bool stop;
   char accel_name[32];
+  char *params_text; /* of the chain, as a genesis file */
 };
 
 /* The rpc tile: the control socket, and the way of each question to the tile that knows. */
@@ -147,6 +149,7 @@ static int make_chain(qr_topology_t *t, char *why, size_t why_sz) {
       .store_dir = t->cfg.store_dir,
       .store_options = t->cfg.store_options,
       .reserve = t->cfg.reserve,
+      .params_text = t->params_text,
       .clock = t->cfg.clock,
       .verify_cnt = c->verify.cnt,
       .mine_orders = t->rings[CHAIN_MINE],
@@ -335,6 +338,8 @@ int qr_topology_init(const qr_topology_cfg_t *cfg, qr_topology_t **out, char *wh
   int err = qr_objects_init(&t->objects, cfg->chain, &sizes);
   t->has_objects = !err;
   if (!err) err = make_rings(t);
+  t->params_text = qr_genesis_text(&cfg->chain->p);
+  if (!err && !t->params_text) err = QR_ERR_NOMEM;
   if (err)
     snprintf(why, why_sz,
              "out of memory: the replay of this chain needs more than this machine has");
@@ -362,6 +367,7 @@ void qr_topology_fini(qr_topology_t *t) {
   qr_chain_tile_fini(t->chain);
   qr_executor_fini(t->mine_executor);
   if (t->has_objects) qr_objects_fini(&t->objects);
+  free(t->params_text);
   for (uint32_t i = 0; i < RING_CNT; i++) free(t->rings[i]);
   for (uint32_t i = 0; i < QR_VERIFY_MAX_CNT; i++) {
     qr_executor_fini(t->verifiers[i].executor);

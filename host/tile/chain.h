@@ -20,6 +20,7 @@ typedef struct {
   qr_store_t **store;
   const char *store_dir, *store_options; /* what it was opened with */
   const qr_reserve_t *reserve;           /* NULL: the disk is not looked at */
+  const char *params_text; /* kept in the store, for those who read it alone; NULL: not kept */
   const qr_clock_t *clock;
   qr_ring_t *from_net, *to_net; /* qr_inbound_t, qr_outbound_t; to_net NULL: no network */
   uint32_t verify_cnt;          /* at least 1 */

@@ -17,9 +17,12 @@ typedef struct {
   int err;
 } load_t;
 
-/* Waits for the only batch that was submitted: before READY nothing else goes on. */
-static int flush(qr_chain_tile_t *t) {
+/* Commits the batch and waits for it: before READY nothing else goes on. */
+static int write_now(qr_chain_tile_t *t) {
   qr_store_done_t done;
+  int err = qr_chain_batch_commit(t, &t->batch, ++t->commit_tag);
+  qr_chain_batch_clear(&t->batch);
+  if (err) return err;
   while (t->cfg.store_ops->poll(*t->cfg.store, &done, 1) != 1) sched_yield();
   return done.err;
 }
@@ -40,9 +43,18 @@ static int begin_chain(qr_chain_tile_t *t) {
                      sizeof t->disk.tip, false);
   qr_chain_batch_add(b, QR_STORE_META, QR_META_GENESIS, strlen(QR_META_GENESIS), &genesis->hash, 32,
                      false);
-  int err = qr_chain_batch_commit(t, b, ++t->commit_tag);
-  qr_chain_batch_clear(b);
-  return err ? err : flush(t);
+  return write_now(t);
+}
+
+/* Keeps the parameters in the store, so that a tool that has nothing but the store knows its chain. */
+static int keep_params(qr_chain_tile_t *t) {
+  const char *text = t->cfg.params_text;
+  if (!text) return QR_OK;
+  int64_t sz = qr_chain_get(t, QR_STORE_META, QR_META_PARAMS, strlen(QR_META_PARAMS));
+  if (sz == (int64_t)strlen(text) && !memcmp(t->io_buf, text, (size_t)sz)) return QR_OK;
+  qr_chain_batch_add(&t->batch, QR_STORE_META, QR_META_PARAMS, strlen(QR_META_PARAMS), text,
+                     strlen(text), false);
+  return write_now(t);
 }
 
 static bool visit_index(void *ctx, const void *key, size_t key_sz, const void *value,
@@ -159,6 +171,10 @@ int qr_chain_boot(qr_chain_tile_t *t, char *why, size_t why_sz) {
       memcpy(t->disk.tip, t->io_buf, sizeof t->disk.tip);
       err = load_chain(t, why, why_sz);
     }
+  }
+  if (!err) {
+    err = keep_params(t);
+    if (err) snprintf(why, why_sz, "cannot write to the store: %s", qr_err_str(err));
   }
   t->ledger_at = t->durable_tip = qr_tree_tip(t->tree);
   return err;
