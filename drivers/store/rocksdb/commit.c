@@ -43,6 +43,7 @@ int rocks_write(qr_store_t *s, qr_store_batch_t *const *batches, uint32_t cnt) {
   char *message = NULL;
   uint64_t begin_ns = now_ns();
   rocksdb_write(s->db, s->write_options, wb, &message);
+  if (s->sync_apart && !message) rocksdb_flush_wal(s->db, 1, &message);
   uint64_t took_ns = now_ns() - begin_ns;
   rocksdb_writebatch_destroy(wb);
   if (message) {

@@ -1,5 +1,4 @@
-/* Options, opening, schema and closing. RocksDB runs on its stock file system; an environment of
-   our own would be set in database_options and nowhere else. */
+/* Options, opening, schema and closing. */
 #include "rocks.h"
 
 #include <errno.h>
@@ -12,19 +11,20 @@
 #include "base/err.h"
 #include "base/log.h"
 #include "crypto/hash.h"
+#include "ring.h"
 
 #define CF_CNT (QR_STORE_TABLE_CNT + 1)
 #define MIB ((size_t)1 << 20)
 #define SCHEMA_KEY "schema"
 
 typedef struct {
-  bool sync;
+  bool sync, uring;
   uint32_t cache_mb;
 } rocks_cfg_t;
 
 /* "key=value;key=value" */
 static int parse_options(const char *text, rocks_cfg_t *cfg, char *why, size_t why_sz) {
-  *cfg = (rocks_cfg_t){.sync = true, .cache_mb = 32};
+  *cfg = (rocks_cfg_t){.sync = true, .uring = true, .cache_mb = 32};
   while (*text) {
     size_t n = strcspn(text, ";");
     char word[64];
@@ -32,6 +32,8 @@ static int parse_options(const char *text, rocks_cfg_t *cfg, char *why, size_t w
     char *end = word;
     if (!strcmp(word, "sync=0") || !strcmp(word, "sync=1")) {
       cfg->sync = word[5] == '1';
+    } else if (!strcmp(word, "io=uring") || !strcmp(word, "io=stock")) {
+      cfg->uring = word[3] == 'u';
     } else if (!strncmp(word, "cache_mb=", 9) && word[9] >= '0' && word[9] <= '9') {
       unsigned long mb = strtoul(word + 9, &end, 10);
       if (*end || mb < 1 || mb > 65536) end = NULL;
@@ -42,7 +44,8 @@ static int parse_options(const char *text, rocks_cfg_t *cfg, char *why, size_t w
     if (!end) {
       snprintf(
           why, why_sz,
-          "store option \"%s\" is not known; use sync=0|1 and cache_mb=1..65536, separated by ';'",
+          "store option \"%s\" is not known; use io=uring|stock, sync=0|1 and cache_mb=1..65536, "
+          "separated by ';'",
           word);
       return QR_ERR_ARG;
     }
@@ -120,16 +123,47 @@ static int check_tables(const char *dir, const rocksdb_options_t *o, char *why, 
   return err;
 }
 
+/* One line, and the stock file system serves as well. */
+static void log_refusal(int err) {
+  const char *cure = "use a kernel of at least 6.1, or io=stock";
+  if (err == -EPERM || err == -EACCES)
+    cure = "set the sysctl kernel.io_uring_disabled to 0, permit io_uring_setup, io_uring_enter and "
+           "io_uring_register in the sandbox, or use io=stock";
+  if (err == -ENOMEM || err == -EMFILE || err == -ENFILE)
+    cure = "raise the limits of locked memory and open files, or use io=stock";
+  qr_log(QR_LOG_WARN, "store",
+         "event=io-uring-refused errno=%d: %s; the store uses RocksDB's own files, slower and as "
+         "safe; cure: %s",
+         -err, strerror(-err), cure);
+}
+
+/* The file system of our own, if the kernel lets us; s->fs stays NULL for the stock one. */
+static int prepare_files(qr_store_t *s, const rocks_cfg_t *cfg) {
+  if (!cfg->uring) return 0;
+  int err = rocks_ring_probe();
+  if (err) {
+    log_refusal(err);
+    return 0;
+  }
+  /* Without syncs there is nothing to wait for: the page cache is the fastest. */
+  s->io = rocks_io_open(cfg->sync);
+  s->fs = s->io ? rocks_fs_make(s->io) : NULL;
+  s->sync_apart = cfg->sync;
+  return s->fs ? 0 : QR_ERR_NOMEM;
+}
+
 /* Options of the database as a whole, and the base of every table's. NULL with a reason if this
    RocksDB refuses them. */
-static rocksdb_options_t *database_options(char *why, size_t why_sz) {
+static rocksdb_options_t *database_options(const qr_store_t *s, char *why, size_t why_sz) {
   /* These two have no setter in the C API: a synced WAL that went missing or short, or a table file
      in the place of another, is refused at open instead of being read as a shorter history. */
-  static const char paranoia[] =
-      "track_and_verify_wals_in_manifest=true;verify_sst_unique_id_in_manifest=true";
+  char text[256];
+  snprintf(text, sizeof text,
+           "track_and_verify_wals_in_manifest=true;verify_sst_unique_id_in_manifest=true;%s",
+           s->fs ? rocks_fs_option(s->fs) : "");
   rocksdb_options_t *base = rocksdb_options_create(), *o = rocksdb_options_create();
   char *message = NULL;
-  rocksdb_get_options_from_string(base, paranoia, o, &message);
+  rocksdb_get_options_from_string(base, text, o, &message);
   rocksdb_options_destroy(base);
   if (message) {
     snprintf(why, why_sz, "this RocksDB refuses options that the store needs: %s", message);
@@ -174,7 +208,7 @@ static rocksdb_options_t *table_options(rocksdb_options_t *database, uint32_t ta
 
 static int open_database(qr_store_t *s, const char *dir, const rocks_cfg_t *cfg, char *why,
                          size_t why_sz) {
-  rocksdb_options_t *o = database_options(why, why_sz);
+  rocksdb_options_t *o = database_options(s, why, why_sz);
   if (!o) return QR_ERR_UNSUPPORTED;
   int err = check_tables(dir, o, why, why_sz);
   if (err) {
@@ -268,6 +302,8 @@ static void free_store(qr_store_t *s) {
   rocksdb_writeoptions_destroy(s->write_options);
   rocksdb_readoptions_destroy(s->get_options);
   rocksdb_readoptions_destroy(s->scan_options);
+  if (s->fs) rocks_fs_free(s->fs);
+  if (s->io) rocks_io_close(s->io);
   free(s);
 }
 
@@ -288,12 +324,14 @@ static int rocks_open(const char *dir, const char *options, qr_store_t **out, ch
     return QR_ERR_NOMEM;
   }
   s->write_options = rocksdb_writeoptions_create();
-  rocksdb_writeoptions_set_sync(s->write_options, cfg.sync);
   s->get_options = rocksdb_readoptions_create();
   s->scan_options = rocksdb_readoptions_create();
   rocksdb_readoptions_set_fill_cache(s->scan_options,
                                      0); /* a walk over everything must not displace what is hot */
-  err = open_database(s, dir, &cfg, why, why_sz);
+  err = prepare_files(s, &cfg);
+  if (err) snprintf(why, why_sz, "out of memory");
+  rocksdb_writeoptions_set_sync(s->write_options, cfg.sync && !s->sync_apart);
+  if (!err) err = open_database(s, dir, &cfg, why, why_sz);
   if (!err) err = check_schema(s, dir, why, why_sz);
   if (!err && rocks_commit_start(s)) {
     snprintf(why, why_sz, "cannot start the commit thread");
@@ -328,7 +366,7 @@ static void rocks_stats(const qr_store_t *s, qr_store_stats_t *out) {
 
 const qr_store_ops_t qr_store_rocksdb_ops = {
     .name = "rocksdb",
-    .help = "RocksDB in a directory; options sync=0|1 (1), cache_mb=N (32)",
+    .help = "RocksDB in a directory; options io=uring|stock (uring), sync=0|1 (1), cache_mb=N (32)",
     .open = rocks_open,
     .close = rocks_close,
     .commit = rocks_commit,

@@ -7,6 +7,7 @@
 #include <rocksdb/c.h>
 #include <stdatomic.h>
 
+#include "filesystem.h"
 #include "port/store_batch.h"
 
 /* A batch between commit and poll. */
@@ -18,11 +19,15 @@ typedef struct {
 } rocks_slot_t;
 
 struct qr_store {
+  rocks_io_t *io; /* NULL: the stock file system */
+  rocks_fs_t *fs;
   rocksdb_t *db;
   rocksdb_column_family_handle_t
       *cf[QR_STORE_TABLE_CNT + 1]; /* one per table, then RocksDB's own default, unused */
   rocksdb_writeoptions_t *write_options;
   rocksdb_readoptions_t *get_options, *scan_options;
+  bool sync_apart; /* a commit's bytes go to the disk while RocksDB takes them into its memory, and
+                      are waited for afterwards */
 
   /* Commit queue: a ring of slots with poll_seq <= done_seq <= submit_seq, all under lock. */
   pthread_t thread;
