@@ -15,6 +15,7 @@
 #define QR_CLI_ARG_MAX_CNT 2u
 #define QR_CLI_CALL_MS 20000u
 #define QR_CLI_VERIFY_MS 200000u
+#define QR_CLI_BACKUP_MS 1800000u
 
 /* A command's own option: "--name VALUE". */
 typedef struct {
@@ -42,7 +43,7 @@ typedef struct {
 
 extern const qr_cli_command_t qr_cli_status, qr_cli_block, qr_cli_peers, qr_cli_account, qr_cli_key,
     qr_cli_send, qr_cli_verify, qr_cli_mining, qr_cli_watch, qr_cli_genesis, qr_cli_stop,
-    qr_cli_bench, qr_cli_db;
+    qr_cli_bench, qr_cli_db, qr_cli_backup, qr_cli_restore;
 
 /* ---- cli_call.c: talking to a node ---- */
 

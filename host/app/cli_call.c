@@ -8,8 +8,11 @@
 #include <unistd.h>
 
 #include "app/cli.h"
+#include "app/cli_work.h"
 #include "app/rpc.h"
 #include "base/err.h"
+
+#define TICK_MS 500
 
 static uint64_t mono_ms(void) {
   struct timespec ts;
@@ -58,8 +61,8 @@ static bool send_all(int fd, const char *p, size_t sz) {
   return true;
 }
 
-/* Reads one line. Returns its length, 0 if the node hung up or talks nonsense, -1 if time ran out.
- */
+/* Reads one line. Returns its length, 0 if the node hung up or talks nonsense, -1 if time ran out, -2
+   if the user wants no more. */
 static ssize_t read_line(int fd, char *out, size_t out_sz, uint32_t timeout_ms) {
   uint64_t end = mono_ms() + timeout_ms;
   size_t n = 0;
@@ -67,7 +70,9 @@ static ssize_t read_line(int fd, char *out, size_t out_sz, uint32_t timeout_ms) 
     uint64_t now = mono_ms();
     struct pollfd p = {.fd = fd, .events = POLLIN};
     if (now >= end) return -1;
-    int ready = poll(&p, 1, (int)(end - now));
+    if (qr_cli_work_stopped()) return -2;
+    int ready = poll(&p, 1, end - now < TICK_MS ? (int)(end - now) : TICK_MS);
+    qr_cli_work_tick();
     if (ready < 0 && errno != EINTR) return 0;
     if (ready <= 0) continue;
     ssize_t got = recv(fd, out + n, out_sz - n, 0);
@@ -84,6 +89,11 @@ static json_t *exchange(int fd, json_t *request, uint32_t timeout_ms, int *code,
   size_t n = json_dumpb(request, line, sizeof line - 1, JSON_COMPACT);
   line[n++] = '\n';
   ssize_t got = send_all(fd, line, n) ? read_line(fd, line, sizeof line, timeout_ms) : 0;
+  if (got == -2) {
+    *code = QR_ERR_CANCELLED;
+    snprintf(why, why_sz, "interrupted");
+    return NULL;
+  }
   if (got <= 0) {
     *code = got ? QR_ERR_AGAIN : QR_ERR_CLOSED;
     snprintf(why, why_sz,

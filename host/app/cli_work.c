@@ -98,6 +98,22 @@ void qr_cli_work_show(const char *what, uint64_t done, uint64_t total, enum qr_c
   g_work.drawn = true;
 }
 
+static struct {
+  const char *what;
+  uint64_t began_ns;
+} g_wait;
+
+void qr_cli_work_wait(const char *what) {
+  g_wait.what = what;
+  g_wait.began_ns = now_ns();
+  if (!what) qr_cli_work_clear();
+}
+
+void qr_cli_work_tick(void) {
+  if (g_wait.what)
+    qr_cli_work_show(g_wait.what, (now_ns() - g_wait.began_ns) / 1000000000u, 0, QR_CLI_SECONDS);
+}
+
 void qr_cli_work_clear(void) {
   if (g_work.drawn) fputs("\r\033[K", stderr);
   fflush(stderr);

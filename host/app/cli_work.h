@@ -16,6 +16,10 @@ bool qr_cli_work_stopped(void);
 /* Shows on stderr how far `what` is: a bar that is redrawn if it is a terminal, a line every few
    seconds if not. Cheap when called too often. total 0: not known. */
 void qr_cli_work_show(const char *what, uint64_t done, uint64_t total, enum qr_cli_unit unit);
+/* While a node does something for us, which takes as long as it takes: how long it has taken. NULL:
+   no more. */
+void qr_cli_work_wait(const char *what);
+void qr_cli_work_tick(void);
 /* Takes the bar away, before anything else is printed and at the end. */
 void qr_cli_work_clear(void);
 

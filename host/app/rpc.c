@@ -19,6 +19,7 @@
 #define POLL_EVERY_NS 1000000u
 #define ANSWER_WITHIN_NS 15000000000u  /* a tile that is merely busy answers well before */
 #define VERIFY_WITHIN_NS 180000000000u /* re-execution of a large block on a slow, loaded core */
+#define BACKUP_WITHIN_NS 1800000000000u /* a copy onto another file system */
 #define WRITE_WITHIN_NS 10000000000u   /* a client that takes nothing for so long is dropped */
 #define EVICT_AFTER_NS                                                                             \
   5000000000u /* when all places are taken, one idle for so long makes room                        \
@@ -201,7 +202,9 @@ static void handle_line(qr_rpc_t *r, client_t *c, const char *line, size_t sz, u
   memcpy(c->id, q.id, sizeof c->id);
   c->pending = true;
   c->query_id = q.query.id;
-  c->deadline_ns = now_ns + (q.query.kind == QR_QUERY_VERIFY ? VERIFY_WITHIN_NS : ANSWER_WITHIN_NS);
+  c->deadline_ns = now_ns + (q.query.kind == QR_QUERY_VERIFY   ? VERIFY_WITHIN_NS
+                             : q.query.kind == QR_QUERY_BACKUP ? BACKUP_WITHIN_NS
+                                                               : ANSWER_WITHIN_NS);
 }
 
 /* Handles complete lines while the client has no request in work and nothing left to read. Returns

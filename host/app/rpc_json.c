@@ -18,7 +18,7 @@ static const struct {
     {"status", QR_QUERY_STATUS, 0},        {"block", QR_QUERY_BLOCK, "height"},
     {"peers", QR_QUERY_PEERS, 0},          {"account", QR_QUERY_ACCOUNT, "pk"},
     {"send", QR_QUERY_SEND, "tx"},         {"verify", QR_QUERY_VERIFY, "height"},
-    {"mining", QR_QUERY_MINING, "enable"},
+    {"mining", QR_QUERY_MINING, "enable"}, {"backup", QR_QUERY_BACKUP, "dir"},
 };
 
 static int fail(int code, char *why, size_t why_sz, const char *text) {
@@ -64,6 +64,12 @@ static int take_param(qr_query_t *q, const json_t *value, char *why, size_t why_
       return fail(QR_ERR_ARG, why, why_sz, "params.enable must be true or false");
     q->enable = json_is_true(value);
     return QR_OK;
+  case QR_QUERY_BACKUP:
+    if (!text || text[0] != '/' || strlen(text) >= sizeof q->dir)
+      return fail(QR_ERR_ARG, why, why_sz,
+                  "params.dir must be an absolute path of less than 512 bytes");
+    snprintf(q->dir, sizeof q->dir, "%s", text);
+    return QR_OK;
   default: return QR_OK;
   }
 }
@@ -89,7 +95,8 @@ static int parse_root(const json_t *root, qr_rpc_request_t *out, char *why, size
   }
   return fail(
       QR_ERR_UNSUPPORTED, why, why_sz,
-      "no such method; there are status, block, peers, account, send, verify, mining, stop");
+      "no such method; there are status, block, peers, account, send, verify, mining, backup, "
+      "stop");
 }
 
 int qr_rpc_parse(const char *line, size_t sz, qr_rpc_request_t *out, char *why, size_t why_sz) {
@@ -354,6 +361,8 @@ size_t qr_rpc_answer(const char *id, const qr_reply_t *r, char *out, size_t out_
     return qr_rpc_answer_error(
         id, r->err, "this node has no network: it runs with link.driver = none", out, out_sz);
   }
+  if (r->err && r->kind == QR_QUERY_BACKUP)
+    return qr_rpc_answer_error(id, r->err, *r->why ? r->why : qr_err_str(r->err), out, out_sz);
   if (r->err) {
     bool by_height = r->kind == QR_QUERY_BLOCK || r->kind == QR_QUERY_VERIFY;
     const char *message = r->err == QR_ERR_NOTFOUND && by_height

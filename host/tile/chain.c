@@ -97,6 +97,7 @@ void qr_chain_tile_fini(qr_chain_tile_t *t) {
   qr_ledger_fini(t->ledger);
   for (uint32_t i = 0; i < QR_TASK_MAX_CNT; i++) qr_task_genesis_fini(&t->genesis[i]);
   qr_chain_exec_fini(t);
+  qr_store_copy_fini(&t->copy);
   qr_pool_fini(t->views);
   qr_chain_store_fini(t);
   free(t->io_buf);
@@ -138,6 +139,7 @@ int qr_chain_tile_poll(void *state, uint64_t now_ns) {
   work += qr_chain_poll_store(t, now_ns); /* what was accepted is on its way at once */
   work += qr_chain_poll_mine(t, now_ns);
   work += qr_chain_poll_queries(t, now_ns);
+  work += qr_chain_poll_backup(t);
   return work;
 }
 

@@ -4,6 +4,7 @@
 
 #include "base/log.h"
 #include "chain/ledger.h"
+#include "port/store_copy.h"
 #include "tile/chain.h"
 #include "tile/record.h"
 
@@ -104,6 +105,8 @@ struct qr_chain_tile {
     bool failed, full;
     uint64_t retry_ns, backoff_ns, failure_cnt;
   } disk;
+  qr_store_copy_t copy; /* a backup that is being made, for query copy_query */
+  uint64_t copy_query;
   uint8_t *io_buf; /* QR_STORE_VALUE_MAX_SZ */
   bool failed, mining, mine_dirty, mine_paused;
   uint64_t start_ns;
@@ -213,6 +216,7 @@ int qr_chain_poll_mine(qr_chain_tile_t *t, uint64_t now_ns);
 int qr_chain_poll_queries(qr_chain_tile_t *t, uint64_t now_ns);
 void qr_chain_want(qr_chain_tile_t *t, const qr_inbound_t *in);
 void qr_chain_reply(qr_chain_tile_t *t, const qr_reply_t *r);
+int qr_chain_poll_backup(qr_chain_tile_t *t);
 
 /* chain.c */
 void qr_chain_out(qr_chain_tile_t *t, const qr_outbound_t *out);

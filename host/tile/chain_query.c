@@ -129,6 +129,34 @@ static void send_tx(qr_chain_tile_t *t, const qr_query_t *q, qr_reply_t *r) {
 }
 
 /* False if the reply comes later. */
+static bool start_backup(qr_chain_tile_t *t, const qr_query_t *q, qr_reply_t *r) {
+  qr_store_t *s = *t->cfg.store;
+  bool busy = t->copy.running;
+  r->err = busy ? QR_ERR_BUSY : s ? qr_store_copy_start(&t->copy, t->cfg.store_ops, s, q->dir)
+                                  : QR_ERR_AGAIN;
+  if (!r->err) {
+    qr_log(QR_LOG_INFO, "chain", "event=backup dir=%s", q->dir);
+    t->copy_query = q->id;
+    return false;
+  }
+  snprintf(r->why, sizeof r->why, "%s",
+           busy ? "a backup is being made already"
+           : s  ? t->copy.why
+                : "the store is not open just now; see the node's log");
+  return true;
+}
+
+int qr_chain_poll_backup(qr_chain_tile_t *t) {
+  if (!qr_ring_room(t->cfg.replies) || !qr_store_copy_poll(&t->copy)) return 0;
+  qr_reply_t r = {.id = t->copy_query, .kind = QR_QUERY_BACKUP, .err = t->copy.err};
+  snprintf(r.why, sizeof r.why, "%s", t->copy.why);
+  qr_log(r.err ? QR_LOG_WARN : QR_LOG_INFO, "chain", "event=backup-ended result=\"%s\"",
+         r.err ? r.why : "complete");
+  qr_chain_reply(t, &r);
+  return 1;
+}
+
+/* False if the reply comes later. */
 static bool answer(qr_chain_tile_t *t, const qr_query_t *q, qr_reply_t *r, uint64_t now_ns) {
   switch (q->kind) {
   case QR_QUERY_STATUS: fill_status(t, &r->status, now_ns); break;
@@ -147,6 +175,7 @@ static bool answer(qr_chain_tile_t *t, const qr_query_t *q, qr_reply_t *r, uint6
     t->mining = q->enable;
     t->mine_dirty = true;
     break;
+  case QR_QUERY_BACKUP: return start_backup(t, q, r);
   default: r->err = QR_ERR_UNSUPPORTED;
   }
   return true;

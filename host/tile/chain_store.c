@@ -261,7 +261,7 @@ static int recover(qr_chain_tile_t *t, uint64_t now_ns) {
 int qr_chain_poll_store(qr_chain_tile_t *t, uint64_t now_ns) {
   int work = take_done(t, now_ns);
   bool ended = t->disk.failed && t->disk.failed_cnt == t->disk.sent_cnt;
-  if (ended && now_ns >= t->disk.retry_ns && room_to_tell(t) >= t->commit_cnt)
+  if (ended && now_ns >= t->disk.retry_ns && room_to_tell(t) >= t->commit_cnt && !t->copy.running)
     work += recover(t, now_ns);
   if (!t->disk.failed && !t->failed) work += send_waiting(t, now_ns);
   return work;

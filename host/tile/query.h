@@ -16,8 +16,11 @@ enum qr_query_kind {
   QR_QUERY_ACCOUNT,
   QR_QUERY_SEND,
   QR_QUERY_VERIFY,
-  QR_QUERY_MINING
+  QR_QUERY_MINING,
+  QR_QUERY_BACKUP
 };
+
+#define QR_QUERY_PATH_SZ 512u
 
 typedef struct {
   uint64_t id;
@@ -26,6 +29,7 @@ typedef struct {
   qr_pubkey_t account;  /* ACCOUNT */
   uint8_t tx[QR_TX_SZ]; /* SEND: canonical encoding */
   bool enable;          /* MINING: on or off */
+  char dir[QR_QUERY_PATH_SZ]; /* BACKUP: where the copy of the store goes, an absolute path */
 } qr_query_t;
 
 typedef struct {
@@ -132,6 +136,7 @@ typedef struct {
     } account;
     qr_hash_t txid; /* SEND */
     qr_reply_verify_t verify;
+    char why[256]; /* BACKUP: if err */
   };
 } qr_reply_t;
 
