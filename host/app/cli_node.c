@@ -49,6 +49,16 @@ static void print_tasks(const json_t *s) {
        "return per row on the same data");
 }
 
+static void print_held(const json_t *s) {
+  uint64_t from = qr_cli_num(s, "held_from"), depth = qr_cli_num(s, "prune_depth");
+  if (from <= 1)
+    printf("every block is held");
+  else
+    printf("blocks are held from height %" PRIu64 " on", from);
+  if (depth) printf(", older than the last %" PRIu64 " are pruned", depth);
+  puts("");
+}
+
 static int run_status(const qr_cli_t *cli) {
   json_t *s = qr_cli_ask(cli, "status", NULL);
   if (!s) return QR_CLI_FAILED;
@@ -73,8 +83,9 @@ static int run_status(const qr_cli_t *cli) {
          qr_cli_num(s, "blocks_mined"), qr_cli_num(s, "blocks_verified"),
          qr_cli_num(s, "blocks_rejected"), qr_cli_num(s, "reorgs"),
          qr_cli_num(s, "reorg_depth_max"));
-  printf("store          %s, %" PRIu64 " commits failed\n", qr_cli_text(s, "store"),
+  printf("store          %s, %" PRIu64 " commits failed; ", qr_cli_text(s, "store"),
          qr_cli_num(s, "commit_failures"));
+  print_held(s);
   printf("mining         %s, %s\n", flag(s, "mining") ? "on" : "off", qr_cli_text(s, "accel"));
   printf("attempts       %" PRIu64 " finished, %" PRIu64 " cut short by a new tip%s",
          qr_cli_num(s, "attempts"), qr_cli_num(s, "attempts_cancelled"), secs > 0 ? "" : "\n");
@@ -113,8 +124,11 @@ static int run_block(const qr_cli_t *cli) {
          qr_cli_num(b, "task"), "reward", unit(qr_cli_num(b, "reward")));
   printf("%-14s %08" PRIx64 ", cumulative work %s\n", "target", qr_cli_num(b, "target"),
          qr_cli_text(b, "work"));
-  printf("%-14s %" PRIu64 " in %" PRIu64 " bytes of body\n", "transactions",
-         qr_cli_num(b, "tx_cnt"), qr_cli_num(b, "body_sz"));
+  if (flag(b, "held"))
+    printf("%-14s %" PRIu64 " in %" PRIu64 " bytes of body\n", "transactions",
+           qr_cli_num(b, "tx_cnt"), qr_cli_num(b, "body_sz"));
+  else
+    puts("body           not held: this node has pruned it");
   printf("%-14s %" PRIu64 "\n", "nonce", qr_cli_num(b, "nonce"));
   for (size_t i = 0; i < QR_ARRAY_CNT(hashes); i++)
     printf("%-14s %s\n", hashes[i], qr_cli_text(b, hashes[i]));

@@ -24,6 +24,7 @@ typedef struct {
   qr_link_addr_t peers[QR_CONFIG_PEER_MAX_CNT]; /* dialled and kept */
   uint32_t peer_max_cnt;
   char store[32], store_options[QR_CONFIG_OPTIONS_SZ];
+  uint64_t prune_depth;      /* newest blocks that are kept; 0: all */
   uint32_t store_reserve_mb; /* kept free of all else on the store's disk; 0: nothing */
   char accel[32], accel_options[QR_CONFIG_OPTIONS_SZ];
   bool mine;

@@ -40,6 +40,8 @@ static const config_key_t keys[] = {
     {"store.driver", STORE, MEMBER(store), 0, 0, "where blocks and models are kept"},
     {"store.options", TEXT, MEMBER(store_options), 0, 0,
      "the store driver's own settings, key=value;..."},
+    {"store.prune_depth", U64, MEMBER(prune_depth), 0, INT64_MAX,
+     "keep so many of the newest blocks and their models; 0: all of them"},
     {"store.reserve_mb", U32, MEMBER(store_reserve_mb), 0, 65536,
      "MiB of the store's disk kept for recovery when it is full; 0: the disk is not looked at"},
     {"accel.driver", ACCEL, MEMBER(accel), 0, 0, "what executes the training steps"},

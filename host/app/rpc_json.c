@@ -213,6 +213,9 @@ static json_t *status_json(const qr_status_t *s) {
   PUT_BOOL(o, s, mining);
   PUT_BOOL(o, s, syncing);
   put(o, "store", json_string(writing[s->writing]));
+  PUT_NUM(o, s, held_from);
+  PUT_NUM(o, s, base_height);
+  PUT_NUM(o, s, prune_depth);
   PUT_NUM(o, s, commit_failures);
   PUT_TEXT(o, s, accel);
   PUT_TEXT(o, s, miner_pk);
@@ -234,6 +237,7 @@ static json_t *block_json(const qr_reply_block_t *b) {
   PUT_HASH(o, b, hash);
   PUT_NUM(o, b, confirmations);
   PUT_TEXT(o, b, work);
+  PUT_BOOL(o, b, held);
   PUT_NUM(o, b, tx_cnt);
   PUT_NUM(o, b, body_sz);
   PUT_NUM(o, h, version);
@@ -364,10 +368,11 @@ size_t qr_rpc_answer(const char *id, const qr_reply_t *r, char *out, size_t out_
   if (r->err && r->kind == QR_QUERY_BACKUP)
     return qr_rpc_answer_error(id, r->err, *r->why ? r->why : qr_err_str(r->err), out, out_sz);
   if (r->err) {
-    bool by_height = r->kind == QR_QUERY_BLOCK || r->kind == QR_QUERY_VERIFY;
-    const char *message = r->err == QR_ERR_NOTFOUND && by_height
-                              ? "no block at this height of the main chain"
-                              : qr_err_str(r->err);
+    const char *message = qr_err_str(r->err);
+    if (r->err == QR_ERR_NOTFOUND && r->kind == QR_QUERY_BLOCK)
+      message = "no block at this height of the main chain";
+    if (r->err == QR_ERR_NOTFOUND && r->kind == QR_QUERY_VERIFY)
+      message = "no block at this height of the main chain, or this node has pruned it";
     return qr_rpc_answer_error(id, r->err, message, out, out_sz);
   }
   return finish(id, "result", result_json(r), out, out_sz);

@@ -36,6 +36,7 @@ struct qr_tree {
   link_t *free_list;
   link_t *oldest_invalid, *newest_invalid;
   uint32_t invalid_cnt;
+  uint64_t floor;
 };
 
 static link_t *link_of(qr_node_t *n) { return (link_t *)n; }
@@ -277,7 +278,9 @@ enum qr_verdict qr_tree_check(const qr_tree_t *t, const qr_header_t *h, uint64_t
   if (!*parent) return QR_VERDICT_PARENT_UNKNOWN;
   if ((*parent)->state == QR_NODE_INVALID) return QR_VERDICT_PARENT_INVALID;
   if (h->height != (*parent)->header.height + 1) return QR_VERDICT_HEIGHT;
-  if (depth_under_tip(t, *parent) > p->reorg_limit) return QR_VERDICT_TOO_DEEP;
+  uint64_t depth = depth_under_tip(t, *parent);
+  if (depth > p->reorg_limit || t->tip->node.header.height - depth < t->floor)
+    return QR_VERDICT_TOO_DEEP;
   if (h->task != qr_params_task_of(p, h->height)) return QR_VERDICT_TASK;
   if (h->time_ms <= qr_tree_median_time(t, *parent)) return QR_VERDICT_TIME;
   if (h->target != qr_tree_next_target(t, *parent)) return QR_VERDICT_TARGET;
@@ -357,6 +360,8 @@ bool qr_tree_executed(qr_tree_t *t, qr_node_t *n) {
   t->tip = link_of(n);
   return true;
 }
+
+void qr_tree_set_floor(qr_tree_t *t, uint64_t height) { t->floor = height; }
 
 void qr_tree_set_tip(qr_tree_t *t, qr_node_t *n) {
   QR_ASSERT(n->state == QR_NODE_EXECUTED);

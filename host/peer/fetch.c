@@ -82,7 +82,7 @@ bool qr_peer_fetch_block(qr_peers_t *p, qr_peer_slot_t *s, const qr_hash_t *h, c
 void qr_peer_fetch_refused(qr_peers_t *p, qr_peer_slot_t *s, const qr_hash_t *h) {
   qr_peer_fetch_t *f = find(p, h);
   if (!f || f->state != QR_FETCH_ASKED || f->peer != s->id) return;
-  qr_peer_strike(p, s, COST_REFUSED, "announced a block that it does not give");
+  qr_peer_strike(p, s, s->pruned ? 0 : COST_REFUSED, "announced a block that it does not give");
   reassign(p, f);
 }
 

@@ -85,6 +85,8 @@ typedef struct {
   qr_pubkey_t pk;
   uint64_t since_ns, up_ns, rx_ns;
   uint16_t listen_port;
+  bool pruned;           /* it said that it has not every block */
+  uint64_t lacks_height; /* of the highest block that it was asked for in vain, 0: none */
   char agent[QR_MSG_AGENT_MAX_SZ + 1];
   qr_peer_claim_t claim;
   qr_hash_t tie; /* the last block asked for because its work equals ours */
@@ -201,7 +203,7 @@ struct qr_peers {
   qr_peer_past_t past[QR_PEER_PAST_CNT];
   uint32_t past_idx;
   qr_peers_stats_t stats;
-  qr_log_bucket_t log_session, log_offence;
+  qr_log_bucket_t log_session, log_offence, log_lacks;
 };
 
 /* peers.c */

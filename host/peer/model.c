@@ -76,7 +76,7 @@ void qr_peer_model_chunk(qr_peers_t *p, qr_peer_slot_t *s, const qr_msg_model_t 
 void qr_peer_model_refused(qr_peers_t *p, qr_peer_slot_t *s, const qr_hash_t *block) {
   qr_peer_model_t *m = under_way(p, s->id);
   if (m && m->state == QR_MODEL_ASKED && qr_hash_eq(&m->block, block))
-    fail(p, m, COST_LATE, "has not the model of its block");
+    fail(p, m, s->pruned ? 0 : COST_LATE, "has not the model of its block");
 }
 
 void qr_peer_model_gone(qr_peers_t *p, const qr_peer_slot_t *s) {

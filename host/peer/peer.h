@@ -79,6 +79,7 @@ typedef struct {
   qr_hash_t rules, genesis;
   qr_pubkey_t self; /* our identity, the link's */
   uint16_t listen_port;
+  bool pruned;                   /* we do not hold every block, or will not */
   const char *agent;             /* at most QR_MSG_AGENT_MAX_SZ characters; copied */
   const qr_link_addr_t *statics; /* dialled and kept; copied */
   uint32_t static_cnt;

@@ -155,6 +155,7 @@ static void send_hello(qr_peers_t *p, qr_peer_slot_t *s) {
                              .height = p->tip.height,
                              .work = p->tip.work,
                              .listen_port = p->cfg.listen_port,
+                             .features = p->cfg.pruned ? QR_MSG_FEATURE_PRUNED : 0,
                              .agent_sz = (uint8_t)strlen(p->agent)};
   memcpy(m.hello.agent, p->agent, m.hello.agent_sz);
   if (!qr_peer_out_msg(p, s, &m)) QR_ASSERT(!"an empty queue has room for HELLO");
@@ -205,6 +206,7 @@ void qr_peer_on_hello(qr_peers_t *p, qr_peer_slot_t *s, const qr_msg_hello_t *h)
     return;
   }
   s->listen_port = h->listen_port;
+  s->pruned = h->features & QR_MSG_FEATURE_PRUNED;
   memcpy(s->agent, h->agent, h->agent_sz);
   s->claim = (qr_peer_claim_t){h->tip, h->height, h->work};
   s->state = QR_PEER_READY;

@@ -83,6 +83,7 @@ void qr_peer_sync_gone(qr_peers_t *p, const qr_peer_slot_t *s) {
 /* More work than ours, not already on its way as an announced block, and not a claim that we know
  * better. */
 static bool worth(const qr_peers_t *p, const qr_peer_slot_t *s) {
+  if (p->tip.height < s->lacks_height) return false; /* what we would need first it has not */
   return qr_peer_work_more(&s->claim.work, &p->tip.work) && !qr_peer_fetch_has(p, &s->claim.hash) &&
          !qr_inv_has(&p->known, &s->claim.hash) && !qr_inv_has(&p->bad, &s->claim.hash);
 }
@@ -215,13 +216,26 @@ static void give_blocks(qr_peers_t *p) {
   }
 }
 
+/* It said that it has not every block, and this is one. */
+static void lack(qr_peers_t *p, qr_peer_slot_t *s, uint64_t height) {
+  if (height > s->lacks_height) s->lacks_height = height;
+  qr_log_limited(&p->log_lacks, QR_LOG_WARN, QR_PEER_TILE,
+                 "event=peer-pruned peer=%u lacks_height=%llu cure=\"a peer that keeps all blocks, "
+                 "or a snapshot\"",
+                 s->id, (unsigned long long)height);
+  lose(p, SHORT_NS, 0, NULL);
+}
+
 void qr_peer_sync_refused(qr_peers_t *p, qr_peer_slot_t *s, uint8_t kind, const qr_hash_t *h) {
   qr_peer_sync_t *y = &p->sync;
   if (y->peer != s->id) return;
   if (kind == QR_MSG_WANT_HASHES && y->hashes_asked) lose(p, SHORT_NS, 0, NULL);
   for (uint64_t i = y->given; kind == QR_MSG_WANT_BLOCK && i < y->asked; i++) {
     if (at(p, i)->arrived || !qr_hash_eq(&at(p, i)->hash, h)) continue;
-    lose(p, SHORT_NS, COST_DISCONNECTED, "has not the blocks of its own chain");
+    if (s->pruned)
+      lack(p, s, at(p, i)->height);
+    else
+      lose(p, SHORT_NS, COST_DISCONNECTED, "has not the blocks of its own chain");
     return;
   }
 }

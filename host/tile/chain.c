@@ -5,6 +5,7 @@
 
 #include "base/assert.h"
 #include "base/err.h"
+#include "chain/prune.h"
 #include "crypto/hash.h"
 
 #define INBOUND_PER_POLL 32
@@ -41,6 +42,16 @@ void qr_chain_tell_tip(qr_chain_tile_t *t) {
   qr_chain_out(t, &out);
 }
 
+static int check_depth(const qr_chain_tile_t *t, char *why, size_t why_sz) {
+  uint64_t least = qr_prune_depth_min(&t->chain->p);
+  if (!t->cfg.prune_depth || t->cfg.prune_depth >= least) return QR_OK;
+  snprintf(why, why_sz,
+           "store.prune_depth is %llu; on this chain a node needs the last %llu blocks at least, for "
+           "reorganisations and the replay before them (0: keep all)",
+           (unsigned long long)t->cfg.prune_depth, (unsigned long long)least);
+  return QR_ERR_ARG;
+}
+
 int qr_chain_tile_init(const qr_chain_tile_cfg_t *cfg, qr_chain_tile_t **out, char *why,
                        size_t why_sz) {
   qr_chain_tile_t *t = calloc(1, sizeof *t);
@@ -64,7 +75,8 @@ int qr_chain_tile_init(const qr_chain_tile_cfg_t *cfg, qr_chain_tile_t **out, ch
   if (err)
     snprintf(why, why_sz, "out of memory");
   else
-    err = qr_chain_boot(t, why, why_sz);
+    err = check_depth(t, why, why_sz);
+  if (!err) err = qr_chain_boot(t, why, why_sz);
   if (err) {
     qr_chain_tile_fini(t);
     return err;
@@ -137,6 +149,7 @@ int qr_chain_tile_poll(void *state, uint64_t now_ns) {
   work += take_inbound(t, t->cfg.mine_found, now_ns);
   work += qr_chain_poll_cands(t, now_ns);
   work += qr_chain_poll_store(t, now_ns); /* what was accepted is on its way at once */
+  work += qr_chain_poll_prune(t);
   work += qr_chain_poll_mine(t, now_ns);
   work += qr_chain_poll_queries(t, now_ns);
   work += qr_chain_poll_backup(t);
@@ -146,6 +159,7 @@ int qr_chain_tile_poll(void *state, uint64_t now_ns) {
 const qr_model_obj_t *qr_chain_tile_genesis(const qr_chain_tile_t *t, uint32_t task) {
   return t->genesis[task].model;
 }
+uint64_t qr_chain_tile_held_from(const qr_chain_tile_t *t) { return t->held.from; }
 bool qr_chain_tile_failed(const qr_chain_tile_t *t) { return t->failed; }
 const qr_node_t *qr_chain_tile_tip(const qr_chain_tile_t *t) { return qr_tree_tip(t->tree); }
 

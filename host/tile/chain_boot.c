@@ -143,6 +143,17 @@ static int load_chain(qr_chain_tile_t *t, char *why, size_t why_sz) {
   return err;
 }
 
+/* Which of the past there is; without the record all. */
+static int load_held(qr_chain_tile_t *t) {
+  t->held = (qr_held_t){.from = 1};
+  int64_t sz = qr_chain_get(t, QR_STORE_META, QR_META_HELD, strlen(QR_META_HELD));
+  if (sz == QR_ERR_NOTFOUND) return QR_OK;
+  if (sz < 0 || !qr_held_decode(t->io_buf, (size_t)sz, &t->held))
+    return sz < 0 ? (int)sz : QR_ERR_CORRUPT;
+  qr_tree_set_floor(t->tree, t->held.base);
+  return QR_OK;
+}
+
 int qr_chain_boot(qr_chain_tile_t *t, char *why, size_t why_sz) {
   qr_node_t *genesis = qr_tree_tip(t->tree);
   int failed = qr_schema_migrate(t->cfg.store_ops, *t->cfg.store, why, why_sz);
@@ -171,6 +182,10 @@ int qr_chain_boot(qr_chain_tile_t *t, char *why, size_t why_sz) {
       memcpy(t->disk.tip, t->io_buf, sizeof t->disk.tip);
       err = load_chain(t, why, why_sz);
     }
+  }
+  if (!err) {
+    err = load_held(t);
+    if (err) snprintf(why, why_sz, "cannot read what the store holds: %s", qr_err_str(err));
   }
   if (!err) {
     err = keep_params(t);

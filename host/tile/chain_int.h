@@ -105,6 +105,12 @@ struct qr_chain_tile {
     bool failed, full;
     uint64_t retry_ns, backoff_ns, failure_cnt;
   } disk;
+  qr_held_t held;       /* what of the past the store holds */
+  struct {
+    uint64_t cursor; /* everything below it has gone; 0: not looked yet */
+    qr_held_t next;  /* once the batch under way is durable */
+    bool under_way, told;
+  } prune;
   qr_store_copy_t copy; /* a backup that is being made, for query copy_query */
   uint64_t copy_query;
   uint8_t *io_buf; /* QR_STORE_VALUE_MAX_SZ */
@@ -172,7 +178,8 @@ void qr_chain_batch_clear(qr_batch_t *b);
 int qr_chain_batch_commit(qr_chain_tile_t *t, const qr_batch_t *b, uint64_t tag) QR_WARN_UNUSED;
 /* The record of tip n; the ledger stands there. */
 void qr_chain_tip_encode(qr_chain_tile_t *t, const qr_node_t *n, uint8_t out[QR_META_TIP_SZ]);
-/* Takes the batch as n's: it goes to the disk after all before it. tip: it moves the tip. */
+/* Takes the batch as n's (NULL: it prunes): it goes to the disk after all before it. tip: it moves the
+   tip. */
 void qr_chain_send(qr_chain_tile_t *t, qr_node_t *n, bool tip);
 int qr_chain_poll_store(qr_chain_tile_t *t, uint64_t now_ns);
 enum qr_writing qr_chain_writing(const qr_chain_tile_t *t);
@@ -181,6 +188,10 @@ static inline bool qr_chain_may_accept(const qr_chain_tile_t *t) {
   return !t->failed && !t->disk.failed && !t->disk.full && t->commit_cnt < QR_COMMIT_MAX_CNT;
 }
 void qr_chain_store_fini(qr_chain_tile_t *t);
+
+/* chain_prune.c */
+int qr_chain_poll_prune(qr_chain_tile_t *t);
+void qr_chain_pruned(qr_chain_tile_t *t); /* the batch is durable */
 
 /* chain_boot.c */
 int qr_chain_boot(qr_chain_tile_t *t, char *why, size_t why_sz) QR_WARN_UNUSED;

@@ -94,6 +94,9 @@ static void fill_status(qr_chain_tile_t *t, qr_status_t *s, uint64_t now_ns) {
   s->tip_task = tip->header.task;
   s->tip_reward = tip->header.reward;
   s->supply = qr_ledger_supply(t->ledger);
+  s->held_from = t->held.from;
+  s->base_height = t->held.base;
+  s->prune_depth = t->cfg.prune_depth;
   s->uptime_ms = (now_ns - t->start_ns) / 1000000u;
   fill_rewards(tip, s);
   fill_tasks(t, tip, s);
@@ -108,7 +111,8 @@ static int fill_block(qr_chain_tile_t *t, uint64_t height, qr_reply_block_t *b) 
   qr_header_encode(&n->header, b->header);
   b->confirmations = tip->header.height - height + 1;
   snprintf(b->work, sizeof b->work, "%.6g", qr_u256_to_double(&n->work));
-  if (!height) return QR_OK;
+  b->held = height >= t->held.from;
+  if (!height || !b->held) return QR_OK;
   int64_t sz = qr_chain_get_of(t, QR_STORE_BLOCK, n);
   qr_body_t body;
   if (sz < (int64_t)QR_HEADER_SZ) return sz < 0 ? (int)sz : QR_ERR_CORRUPT;

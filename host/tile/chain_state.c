@@ -132,7 +132,7 @@ static void add_use(qr_chain_tile_t *t, const qr_hash_t *root, uint64_t height) 
     height = stored;
   for (uint32_t i = 0; i < t->commit_cnt; i++) {
     const qr_node_t *n = t->commits[(t->commit_head + i) % QR_COMMIT_MAX_CNT].node;
-    if (!qr_hash_eq(&n->header.model_in, root) && !qr_hash_eq(&n->header.model_out, root)) continue;
+    if (!n || (!qr_hash_eq(&n->header.model_in, root) && !qr_hash_eq(&n->header.model_out, root))) continue;
     if (n->header.height > height) height = n->header.height;
   }
   qr_st64(value, height);

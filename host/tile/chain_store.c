@@ -152,10 +152,12 @@ static void durable(qr_chain_tile_t *t) {
     memcpy(t->disk.tip, c->tip_record, sizeof t->disk.tip);
     qr_chain_tell_tip(t);
   }
+  if (!n) qr_chain_pruned(t);
   qr_chain_batch_clear(&c->batch);
   t->commit_head = (t->commit_head + 1) % QR_COMMIT_MAX_CNT;
   t->commit_cnt--;
   t->disk.sent_cnt--;
+  if (!n) return;
   qr_chain_out(
       t, &(qr_outbound_t){
              .kind = QR_OUT_ACCEPTED, .hash = n->hash, .height = n->header.height, .work = n->work});
@@ -187,7 +189,7 @@ static int take_done(qr_chain_tile_t *t, uint64_t now_ns) {
       qr_log(QR_LOG_ERROR, "chain",
              "event=commit-failed height=%llu cause=\"%s\" effect=\"nothing is written until the "
              "store has been opened again and its tip read\"",
-             (unsigned long long)commit_at(t, 0)->node->header.height, qr_err_str(done[i].err));
+             (unsigned long long)t->durable_tip->header.height + 1, qr_err_str(done[i].err));
     }
   }
   return cnt;

@@ -81,6 +81,8 @@ typedef struct {
   uint32_t peer_cnt, mempool_cnt;
   uint64_t supply;
   bool mining, syncing;
+  uint64_t held_from, base_height, prune_depth; /* blocks below held_from are not held; base: of the
+                                                   snapshot that the node began with, 0: none */
   enum qr_writing writing;
   uint64_t commit_failures; /* of this process */
   char accel[32], miner_pk[65];
@@ -94,6 +96,7 @@ typedef struct {
 typedef struct {
   qr_hash_t hash;
   uint8_t header[432];
+  bool held; /* else only the header is: the rest was pruned */
   uint32_t tx_cnt, body_sz;
   uint64_t confirmations;
   char work[72]; /* cumulative work, decimal approximation for people */

@@ -17,6 +17,7 @@
 #define QR_MSG_LOCATOR_MAX_CNT 32u
 #define QR_MSG_HASHES_MAX_CNT 512u
 #define QR_MSG_CHUNK_MAX_SZ (64u << 10)
+#define QR_MSG_FEATURE_PRUNED 1u /* has not every block of its chain: NOT_FOUND is no offence */
 
 enum qr_msg_type {
   QR_MSG_HELLO = 1,
@@ -52,7 +53,7 @@ typedef struct {
   uint64_t height; /* of tip */
   qr_u256_t work;  /* cumulative, of tip; a claim */
   uint16_t listen_port;
-  uint64_t features; /* bits; none defined, unknown ones are ignored */
+  uint64_t features; /* QR_MSG_FEATURE_ bits; unknown ones are ignored */
   uint8_t agent_sz;
   char agent[QR_MSG_AGENT_MAX_SZ]; /* printable ASCII, not terminated */
 } qr_msg_hello_t;
