@@ -119,7 +119,7 @@ static void test_ask_and_answer(void **state) {
   answer(f, &r);
   turn(f, 3);
   assert_string_equal(hear(fd), "{\"id\":1,\"error\":{\"code\":-5,\"message\":\"no block at this "
-                                "height of the main chain\"}}\n");
+                                "height of the main chain, or this node has pruned it\"}}\n");
   memset(&r, 0, sizeof r);
   answer(f, &r);
   assert_string_equal(hear(fd), "{\"id\":2,\"result\":{\"ok\":true}}\n");
