@@ -31,7 +31,7 @@ static void check_restart(world_t *w, world_node_t *n) {
     world_rounds(w, 1000);
   world_rounds(w, 100000);
   qr_hash_t before = qr_chain_tile_state_digest(qr_topology_chain(n->topology));
-  world_restart_on(w, n, "mem", "keep=1");
+  world_restart_on(w, n, "mem", NULL, "keep=1");
   qr_hash_t after = qr_chain_tile_state_digest(qr_topology_chain(n->topology));
   assert_memory_equal(&before, &after, sizeof before);
 }
@@ -71,7 +71,7 @@ static void test_many_failures(void **state) {
     begin(&w, name);
     w.seed = seed;
     world_node_t *a = world_add(&w, true), *b = world_add(&w, true);
-    world_restart_on(&w, b, "error", options);
+    world_restart_on(&w, b, "error", NULL, options);
     world_until_height(&w, b, 60, ROUNDS);
     assert_false(failed(b));
     failure_cnt += world_status(&w, b).commit_failures;

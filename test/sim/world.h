@@ -29,6 +29,7 @@ typedef struct {
   const qr_store_ops_t *store_ops;
   qr_store_t *store;
   char store_dir[64], store_options[128];
+  const qr_reserve_t *reserve; /* NULL: none */
   qr_accel_t *accel;
   qr_topology_t *topology;
   uint64_t query_id;
@@ -118,6 +119,7 @@ static inline void world_open(world_t *w, world_node_t *n) {
       .store = &n->store,
       .store_dir = n->store_dir,
       .store_options = n->store_options,
+      .reserve = n->reserve,
       .accel_ops = accel,
       .accel = n->accel,
       .clock = &w->clock,
@@ -159,11 +161,12 @@ static inline void world_restart(world_t *w, world_node_t *n) {
   world_open(w, n);
 }
 
-/* The same with another driver. */
-static inline void world_restart_on(world_t *w, world_node_t *n, const char *store,
+/* The same with another driver; dir NULL: in the same place. */
+static inline void world_restart_on(world_t *w, world_node_t *n, const char *store, const char *dir,
                                     const char *options) {
   world_close(n);
   n->store_ops = qr_store_driver(store);
+  if (dir) snprintf(n->store_dir, sizeof n->store_dir, "%s", dir);
   snprintf(n->store_options, sizeof n->store_options, "%s", options);
   world_open(w, n);
 }
