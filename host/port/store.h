@@ -40,9 +40,22 @@ typedef struct {
   int err;
 } qr_store_done_t;
 
+/* One value of many. */
+typedef struct {
+  const void *key;
+  size_t key_sz;
+  void *buf;
+  size_t buf_sz;
+  int64_t result; /* as get returns it */
+} qr_store_read_t;
+
 typedef struct {
   uint64_t commit_cnt, read_cnt, bytes_written, corrupt_cnt;
   uint64_t commit_ns_last, commit_ns_sum;
+  /* Of drivers with a disk that they see to themselves, else 0: reads and writes given to the
+     kernel's ring, syncs and the time that was waited for them, rings and buffers that the kernel
+     refused, and logs begun in space that was not prepared. */
+  uint64_t ring_op_cnt, ring_refused_cnt, sync_cnt, sync_ns_sum, unprepared_log_cnt;
 } qr_store_stats_t;
 
 /* Visits one record; key and value are lent for the call. Returns false to stop. */
@@ -74,6 +87,9 @@ struct qr_store_ops {
      QR_ERR_NOTFOUND, QR_ERR_CORRUPT or QR_ERR_IO. Sees every commit reported by poll. */
   int64_t (*get)(qr_store_t *s, enum qr_store_table t, const void *key, size_t key_sz, void *buf,
                  size_t buf_sz);
+  /* Gets cnt values of a table, each as get does; what has to come from the disk is read at the same
+     time. */
+  void (*get_many)(qr_store_t *s, enum qr_store_table t, qr_store_read_t *reads, uint32_t cnt);
   /* Visits records of a table in key order from first (NULL: the beginning). Returns 0 or a
    * negative code. */
   int (*scan)(qr_store_t *s, enum qr_store_table t, const void *first, size_t first_sz,

@@ -14,9 +14,17 @@ static uint32_t draw(uint32_t n) {
   return qr_philox_bound(qr_philox_word(&p, at++), n);
 }
 
+/* A driver, and how it is opened. */
+typedef struct {
+  const qr_store_ops_t *ops;
+  const char *options; /* NULL: as it comes */
+} variant_t;
+
 static int setup(void **state) {
+  const variant_t *v = *state;
   bench_t *b = malloc(sizeof *b);
-  bench_begin(b, *state);
+  bench_begin(b, v->ops);
+  if (v->options) b->options = v->options;
   bench_open(b);
   *state = b;
   return 0;
@@ -129,6 +137,46 @@ static void test_value_sizes(void **state) {
   }
   free(value);
   free(got);
+}
+
+/* What get would say of each, of any number at once. */
+static void test_get_many(void **state) {
+  bench_t *b = *state;
+  enum { CNT = 700 };
+  static uint8_t values[CNT][300], got[CNT][300], keys[CNT][8];
+  static qr_store_op_t ops[CNT];
+  static qr_store_read_t reads[CNT];
+  uint32_t op_cnt = 0;
+  for (uint32_t i = 0; i < CNT; i++) {
+    qr_st64(keys[i], i * 0x9e3779b97f4a7c15ull);
+    fill(values[i], i % 300, i);
+    if (i % 7 == 3) continue; /* not there */
+    ops[op_cnt++] = put_op(QR_STORE_STATE, keys[i], 8, values[i], i % 300);
+  }
+  assert_int_equal(bench_commit(b, ops, op_cnt), 0);
+  for (uint32_t round = 0; round < 6; round++) {
+    uint32_t cnt = round < 2 ? CNT : draw(CNT);
+    for (uint32_t i = 0; i < cnt; i++) {
+      uint32_t k = draw(CNT);
+      bool small = draw(10) == 0, bad = draw(20) == 0;
+      reads[i] = (qr_store_read_t){.key = keys[k],
+                                   .key_sz = bad ? QR_STORE_KEY_MAX_SZ + 1 : 8,
+                                   .buf = got[i],
+                                   .buf_sz = small ? k % 300 / 2 : sizeof got[i],
+                                   .result = 12345};
+    }
+    memset(got, 0xee, sizeof got);
+    b->ops->get_many(b->store, QR_STORE_STATE, reads, cnt);
+    for (uint32_t i = 0; i < cnt; i++) {
+      uint8_t alone[300];
+      memset(alone, 0xee, sizeof alone);
+      assert_int_equal(reads[i].result,
+                       b->ops->get(b->store, QR_STORE_STATE, reads[i].key, reads[i].key_sz, alone,
+                                   reads[i].buf_sz));
+      assert_memory_equal(got[i], alone, sizeof alone);
+    }
+    bench_reopen(b);
+  }
 }
 
 static void test_refusals(void **state) {
@@ -330,7 +378,8 @@ static void test_newer_schema_is_refused(void **state) {
 static void test_bad_options(void **state) {
   bench_t *b = *state;
   static const char *const bad[] = {"nonsense",    "sync=2",   "cache_mb=",  "cache_mb=0",
-                                    "cache_mb=9x", "keep=yes", "sync=1;what"};
+                                    "cache_mb=9x", "keep=yes", "sync=1;what",
+                                    "io=",         "io=posix"};
   bench_close(b);
   for (size_t i = 0; i < QR_ARRAY_CNT(bad); i++) {
     char why[512];
@@ -435,6 +484,7 @@ static const body_t bodies[] = {
     {"commit copies", test_commit_copies},
     {"completions in order", test_completions_in_order},
     {"value sizes", test_value_sizes},
+    {"get many", test_get_many},
     {"refusals", test_refusals},
     {"scan against oracle", test_scan_against_oracle},
     {"back pressure", test_back_pressure},
@@ -446,15 +496,22 @@ static const body_t bodies[] = {
     {"reads from threads", test_reads_from_threads},
 };
 
+static int run(const variant_t *v, const char *name) {
+  struct CMUnitTest tests[QR_ARRAY_CNT(bodies)];
+  for (size_t i = 0; i < QR_ARRAY_CNT(bodies); i++) {
+    tests[i] = (struct CMUnitTest){bodies[i].name, bodies[i].run, setup, teardown,
+                                   (void *)(uintptr_t)v};
+  }
+  return cmocka_run_group_tests_name(name, tests, NULL, NULL);
+}
+
 int main(void) {
   int failed = 0;
   for (size_t d = 0; qr_store_drivers[d]; d++) {
-    struct CMUnitTest tests[QR_ARRAY_CNT(bodies)];
-    for (size_t i = 0; i < QR_ARRAY_CNT(bodies); i++) {
-      tests[i] = (struct CMUnitTest){bodies[i].name, bodies[i].run, setup, teardown,
-                                     (void *)(uintptr_t)qr_store_drivers[d]};
-    }
-    failed += cmocka_run_group_tests_name(qr_store_drivers[d]->name, tests, NULL, NULL);
+    variant_t v = {qr_store_drivers[d], NULL};
+    failed += run(&v, v.ops->name);
   }
+  variant_t stock = {qr_store_driver("rocksdb"), "io=stock"};
+  if (stock.ops) failed += run(&stock, "rocksdb with io=stock");
   return failed;
 }

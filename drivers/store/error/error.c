@@ -132,6 +132,11 @@ static int64_t error_get(qr_store_t *e, enum qr_store_table t, const void *key, 
   return e->ops->get(e->inner, t, key, key_sz, buf, buf_sz);
 }
 
+static void error_get_many(qr_store_t *e, enum qr_store_table t, qr_store_read_t *reads,
+                           uint32_t cnt) {
+  e->ops->get_many(e->inner, t, reads, cnt);
+}
+
 static int error_scan(qr_store_t *e, enum qr_store_table t, const void *first, size_t first_sz,
                       qr_store_visit_fn fn, void *ctx) {
   return e->ops->scan(e->inner, t, first, first_sz, fn, ctx);
@@ -150,6 +155,7 @@ const qr_store_ops_t qr_store_error_ops = {
     .commit = error_commit,
     .poll = error_poll,
     .get = error_get,
+    .get_many = error_get_many,
     .scan = error_scan,
     .stats = error_stats,
 };

@@ -263,6 +263,13 @@ static int64_t mem_get(qr_store_t *s, enum qr_store_table t, const void *key, si
   return result;
 }
 
+static void mem_get_many(qr_store_t *s, enum qr_store_table t, qr_store_read_t *reads,
+                         uint32_t cnt) {
+  for (uint32_t i = 0; i < cnt; i++)
+    reads[i].result =
+        mem_get(s, t, reads[i].key, reads[i].key_sz, reads[i].buf, reads[i].buf_sz);
+}
+
 static int mem_scan(qr_store_t *s, enum qr_store_table t, const void *first, size_t first_sz,
                     qr_store_visit_fn fn, void *ctx) {
   if (t >= QR_STORE_TABLE_CNT) return QR_ERR_ARG;
@@ -313,6 +320,7 @@ const qr_store_ops_t qr_store_mem_ops = {
     .commit = mem_commit,
     .poll = mem_poll,
     .get = mem_get,
+    .get_many = mem_get_many,
     .scan = mem_scan,
     .stats = mem_stats,
     .audit = mem_audit,

@@ -34,8 +34,10 @@ static void put(const qr_store_t *s, rocksdb_writebatch_t *wb, const qr_store_ba
 }
 
 int rocks_write(qr_store_t *s, qr_store_batch_t *const *batches, uint32_t cnt) {
-  rocksdb_writebatch_t *wb = rocksdb_writebatch_create();
+  /* Kept from commit to commit, for the memory it has grown to. */
+  rocksdb_writebatch_t *wb = s->write_batch;
   size_t byte_sz = 0;
+  rocksdb_writebatch_clear(wb);
   for (uint32_t i = 0; i < cnt; i++) {
     put(s, wb, batches[i]);
     byte_sz += batches[i]->byte_sz;
@@ -45,7 +47,6 @@ int rocks_write(qr_store_t *s, qr_store_batch_t *const *batches, uint32_t cnt) {
   rocksdb_write(s->db, s->write_options, wb, &message);
   if (s->sync_apart && !message) rocksdb_flush_wal(s->db, 1, &message);
   uint64_t took_ns = now_ns() - begin_ns;
-  rocksdb_writebatch_destroy(wb);
   if (message) {
     /* Whatever RocksDB calls it: none of the batches is known to be durable. */
     (void)rocks_error("commit", message);

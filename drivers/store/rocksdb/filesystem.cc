@@ -2,6 +2,7 @@
 // happens. RocksDB 7.8 calls all of it without exceptions.
 #include "filesystem.h"
 
+#include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <rocksdb/env.h>
@@ -18,7 +19,25 @@
 #include <string>
 #include <vector>
 
+#include "crc32c.h"
 #include "tap_call.h"
+
+/* RocksDB's function, by its own name: the program's definition goes before a shared library's, and
+   RocksDB calls this one. What it computes is fixed by RocksDB's file formats. Where the processor
+   cannot, the library's goes on doing it. */
+namespace rocksdb {
+namespace crc32c {
+uint32_t Extend(uint32_t crc, const char *data, size_t sz);
+uint32_t Extend(uint32_t crc, const char *data, size_t sz) {
+  static const bool usable = rocks_crc32c_usable();
+  if (usable) return rocks_crc32c(crc, data, sz);
+  using Function = uint32_t (*)(uint32_t, const char *, size_t);
+  static const Function library =
+      reinterpret_cast<Function>(dlsym(RTLD_NEXT, "_ZN7rocksdb6crc32c6ExtendEjPKcm"));
+  return library(crc, data, sz);
+}
+}  // namespace crc32c
+}  // namespace rocksdb
 
 namespace {
 

@@ -14,10 +14,10 @@
 const rocks_shape_t rocks_shapes[CLASS_CNT] = {
     [ROCKS_WAL] = {3, 1u << 20}, [ROCKS_TABLE] = {4, 256u << 10}, [ROCKS_SMALL] = {2, 64u << 10}};
 
-rocks_io_t *rocks_io_open(bool direct_wal) {
+rocks_io_t *rocks_io_open(bool direct) {
   rocks_io_t *io = calloc(1, sizeof *io);
   if (!io) return NULL;
-  io->direct_wal = direct_wal;
+  io->direct = direct;
   io->spare_fd = -1;
   io->ahead = rocks_ring_make(AHEAD_DEPTH, 0, 0, &io->refused_cnt);
   if (!io->ahead) {

@@ -23,8 +23,8 @@ typedef struct {
   uint64_t zeroed_cnt, unzeroed_cnt;      /* logs begun in a file zeroed before, and without one */
 } rocks_io_stats_t;
 
-/* direct_wal: the log is written around the page cache. NULL if out of memory. */
-rocks_io_t *rocks_io_open(bool direct_wal);
+/* direct: logs and tables are written around the page cache. NULL if out of memory. */
+rocks_io_t *rocks_io_open(bool direct);
 void rocks_io_close(rocks_io_t *io); /* all files are closed */
 void rocks_io_stats(const rocks_io_t *io, rocks_io_stats_t *out);
 

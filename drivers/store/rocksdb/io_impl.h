@@ -22,7 +22,7 @@ extern const rocks_shape_t rocks_shapes[CLASS_CNT];
 enum spare_state { SPARE_NONE, SPARE_WANTED, SPARE_MAKING, SPARE_READY };
 
 struct rocks_io {
-  bool direct_wal;
+  bool direct;
 
   pthread_mutex_t lock; /* of all down to the counters */
   rocks_ring_t *pool[CLASS_CNT][POOL_CNT];

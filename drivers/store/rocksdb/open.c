@@ -299,6 +299,7 @@ static void free_store(qr_store_t *s) {
     for (uint32_t i = 0; i < CF_CNT; i++) rocksdb_column_family_handle_destroy(s->cf[i]);
     rocksdb_close(s->db);
   }
+  rocksdb_writebatch_destroy(s->write_batch);
   rocksdb_writeoptions_destroy(s->write_options);
   rocksdb_readoptions_destroy(s->get_options);
   rocksdb_readoptions_destroy(s->scan_options);
@@ -323,6 +324,7 @@ static int rocks_open(const char *dir, const char *options, qr_store_t **out, ch
     snprintf(why, why_sz, "out of memory");
     return QR_ERR_NOMEM;
   }
+  s->write_batch = rocksdb_writebatch_create();
   s->write_options = rocksdb_writeoptions_create();
   s->get_options = rocksdb_readoptions_create();
   s->scan_options = rocksdb_readoptions_create();
@@ -356,12 +358,19 @@ static void rocks_close(qr_store_t *s) {
 }
 
 static void rocks_stats(const qr_store_t *s, qr_store_stats_t *out) {
+  rocks_io_stats_t io = {0};
+  if (s->io) rocks_io_stats(s->io, &io);
   *out = (qr_store_stats_t){.commit_cnt = s->commit_cnt,
                             .read_cnt = s->read_cnt,
                             .bytes_written = s->bytes_written,
                             .corrupt_cnt = s->corrupt_cnt,
                             .commit_ns_last = s->commit_ns_last,
-                            .commit_ns_sum = s->commit_ns_sum};
+                            .commit_ns_sum = s->commit_ns_sum,
+                            .ring_op_cnt = io.write_cnt + io.read_cnt,
+                            .ring_refused_cnt = io.refused_cnt,
+                            .sync_cnt = io.sync_cnt,
+                            .sync_ns_sum = io.sync_ns_sum,
+                            .unprepared_log_cnt = io.unzeroed_cnt};
 }
 
 const qr_store_ops_t qr_store_rocksdb_ops = {
@@ -372,6 +381,7 @@ const qr_store_ops_t qr_store_rocksdb_ops = {
     .commit = rocks_commit,
     .poll = rocks_poll,
     .get = rocks_get,
+    .get_many = rocks_get_many,
     .scan = rocks_scan,
     .stats = rocks_stats,
     .checkpoint = rocks_checkpoint,

@@ -7,6 +7,9 @@
 /* Damage is counted; only its first cases are written out, for a damaged disk has many. */
 #define CORRUPT_LOG_MAX_CNT 16u
 
+/* Keys of one call; RocksDB itself goes through them by 32. */
+#define GET_MANY_CNT 256u
+
 static int report_corrupt(qr_store_t *s, uint32_t table, const void *key, size_t key_sz) {
   if (s->corrupt_cnt++ < CORRUPT_LOG_MAX_CNT) {
     char hex[2 * QR_STORE_KEY_MAX_SZ + 1];
@@ -23,14 +26,9 @@ static int read_error(qr_store_t *s, const char *what, char *message) {
   return err;
 }
 
-int64_t rocks_get(qr_store_t *s, enum qr_store_table t, const void *key, size_t key_sz, void *buf,
-                  size_t buf_sz) {
-  if (!qr_store_key_ok(t, key, key_sz)) return QR_ERR_ARG;
-  s->read_cnt++;
-  char *message = NULL;
-  rocksdb_pinnableslice_t *slice =
-      rocksdb_get_pinned_cf(s->db, s->get_options, s->cf[t], key, key_sz, &message);
-  if (message) return read_error(s, "read", message);
+/* Copies what a record holds into buf, and gives the slice back. */
+static int64_t take_value(qr_store_t *s, uint32_t t, const void *key, size_t key_sz,
+                          rocksdb_pinnableslice_t *slice, void *buf, size_t buf_sz) {
   if (!slice) return QR_ERR_NOTFOUND;
   size_t record_sz, value_sz;
   const uint8_t *value;
@@ -44,6 +42,48 @@ int64_t rocks_get(qr_store_t *s, enum qr_store_table t, const void *key, size_t 
   }
   rocksdb_pinnableslice_destroy(slice);
   return result;
+}
+
+int64_t rocks_get(qr_store_t *s, enum qr_store_table t, const void *key, size_t key_sz, void *buf,
+                  size_t buf_sz) {
+  if (!qr_store_key_ok(t, key, key_sz)) return QR_ERR_ARG;
+  s->read_cnt++;
+  char *message = NULL;
+  rocksdb_pinnableslice_t *slice =
+      rocksdb_get_pinned_cf(s->db, s->get_options, s->cf[t], key, key_sz, &message);
+  if (message) return read_error(s, "read", message);
+  return take_value(s, t, key, key_sz, slice, buf, buf_sz);
+}
+
+/* At most GET_MANY_CNT at a time. */
+static void get_some(qr_store_t *s, enum qr_store_table t, qr_store_read_t *reads, uint32_t cnt) {
+  const char *keys[GET_MANY_CNT];
+  size_t key_szs[GET_MANY_CNT];
+  rocksdb_pinnableslice_t *slices[GET_MANY_CNT];
+  char *messages[GET_MANY_CNT];
+  qr_store_read_t *asked[GET_MANY_CNT];
+  uint32_t n = 0;
+  for (uint32_t i = 0; i < cnt; i++) {
+    reads[i].result = QR_ERR_ARG;
+    if (!qr_store_key_ok(t, reads[i].key, reads[i].key_sz)) continue;
+    keys[n] = reads[i].key;
+    key_szs[n] = reads[i].key_sz;
+    asked[n++] = &reads[i];
+  }
+  s->read_cnt += n;
+  if (!n) return;
+  rocksdb_batched_multi_get_cf(s->db, s->get_options, s->cf[t], n, keys, key_szs, slices, messages,
+                               false);
+  for (uint32_t i = 0; i < n; i++) {
+    qr_store_read_t *r = asked[i];
+    r->result = messages[i] ? read_error(s, "read", messages[i])
+                            : take_value(s, t, r->key, r->key_sz, slices[i], r->buf, r->buf_sz);
+  }
+}
+
+void rocks_get_many(qr_store_t *s, enum qr_store_table t, qr_store_read_t *reads, uint32_t cnt) {
+  for (uint32_t i = 0; i < cnt; i += GET_MANY_CNT)
+    get_some(s, t, reads + i, cnt - i < GET_MANY_CNT ? cnt - i : GET_MANY_CNT);
 }
 
 int rocks_scan(qr_store_t *s, enum qr_store_table t, const void *first, size_t first_sz,

@@ -242,6 +242,7 @@ const qr_store_ops_t rocks_readonly_ops = {
     .commit = ro_commit,
     .poll = ro_poll,
     .get = rocks_get,
+    .get_many = rocks_get_many,
     .scan = rocks_scan,
     .stats = ro_stats,
     .audit = ro_audit,

@@ -24,6 +24,7 @@ struct qr_store {
   rocksdb_t *db;
   rocksdb_column_family_handle_t
       *cf[QR_STORE_TABLE_CNT + 1]; /* one per table, then RocksDB's own default, unused */
+  rocksdb_writebatch_t *write_batch; /* of rocks_write */
   rocksdb_writeoptions_t *write_options;
   rocksdb_readoptions_t *get_options, *scan_options;
   bool sync_apart; /* a commit's bytes go to the disk while RocksDB takes them into its memory, and
@@ -64,6 +65,7 @@ int rocks_write(qr_store_t *s, qr_store_batch_t *const *batches, uint32_t cnt);
 /* read.c */
 int64_t rocks_get(qr_store_t *s, enum qr_store_table t, const void *key, size_t key_sz, void *buf,
                   size_t buf_sz);
+void rocks_get_many(qr_store_t *s, enum qr_store_table t, qr_store_read_t *reads, uint32_t cnt);
 int rocks_scan(qr_store_t *s, enum qr_store_table t, const void *first, size_t first_sz,
                qr_store_visit_fn fn, void *ctx);
 

@@ -1,9 +1,9 @@
 /* Files that are written front to back. What is appended is gathered in a buffer, the buffer goes to
    the kernel as one write, and the next one is filled meanwhile.
 
-   The log is written around the page cache. Its writes are whole blocks: where the log ends inside
-   of a block, the rest of it is zeros, and the block is written again with what follows. A reader
-   of the log takes zeros for its end. */
+   The log and the tables are written around the page cache. Their writes are whole blocks: where the
+   bytes end inside of a block, the rest of it is zeros, and the block is written again with what
+   follows. A reader of the log takes zeros for its end. */
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/falloc.h>
@@ -269,8 +269,8 @@ int rocks_writer_drop_cache(rocks_writer_t *w, uint64_t offset, uint64_t sz) {
 
 static int open_fd(rocks_writer_t *w, bool append) {
   int flags = O_RDWR | (append ? 0 : O_CREAT | O_TRUNC);
-  w->direct = w->cls == ROCKS_WAL && w->io->direct_wal && !append;
-  if (w->direct && rocks_spare_take(w->io, w->path, &w->fd, &w->reserved)) {
+  w->direct = w->cls != ROCKS_SMALL && w->io->direct && !append;
+  if (w->direct && w->cls == ROCKS_WAL && rocks_spare_take(w->io, w->path, &w->fd, &w->reserved)) {
     w->io->zeroed_cnt++;
     return 0;
   }
@@ -336,7 +336,7 @@ int rocks_writer_close(rocks_writer_t *w) {
     while (*at != w) at = &(*at)->next_log;
     *at = w->next_log;
     pthread_mutex_unlock(&w->io->lock);
-    if (w->direct) rocks_spare_log_closed(w->io, w->size);
+    rocks_spare_log_closed(w->io, w->size);
   }
   if (w->fresh && !w->err) start_write(w, false);
   (void)settle_sync(w);
