@@ -205,9 +205,25 @@ int rocks_writer_flush(rocks_writer_t *w) {
   return err;
 }
 
+/* Cuts off what was zeroed, allocated or padded. */
+static void cut(rocks_writer_t *w) {
+  struct stat st;
+  int rc = rocks_io_truncate(w->fd, w->path, w->size);
+  if (rc) (void)fail(w, rc);
+  /* Some file systems keep blocks that were allocated behind the end. */
+  uint64_t held_sz = (w->size + BLOCK_SZ - 1) / BLOCK_SZ * BLOCK_SZ;
+  if (!fstat(w->fd, &st) && (uint64_t)st.st_blocks * 512 > held_sz && w->reserved > held_sz)
+    (void)!fallocate(w->fd, FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE, (off_t)held_sz,
+                     (off_t)(w->reserved - held_sz));
+  w->reserved = w->size;
+}
+
 static int sync_locked(rocks_writer_t *w, bool data_only) {
+  /* A table's length is in the manifest soon after its sync, and must be durable by then. A log may
+     be longer than what is in it. */
+  bool whole_length = w->cls == ROCKS_TABLE && w->direct;
   if (w->fresh && !w->err) {
-    if (data_only && !rocks_tap) {
+    if (data_only && !rocks_tap && !whole_length) {
       start_write_and_sync(w);
     } else {
       start_write(w, false);
@@ -215,6 +231,7 @@ static int sync_locked(rocks_writer_t *w, bool data_only) {
   }
   if (settle_sync(w) && data_only) return 0;
   settle_all(w);
+  if (whole_length && !w->err && w->reserved > w->size) cut(w);
   if (w->err) return w->err;
   w->made_up = false;
   w->sync = (rocks_op_t){
@@ -315,18 +332,6 @@ int rocks_writer_open(rocks_io_t *io, const char *path, enum rocks_class cls, bo
   }
   *out = w;
   return 0;
-}
-
-/* Cuts off what was zeroed, allocated or padded. */
-static void cut(rocks_writer_t *w) {
-  struct stat st;
-  int rc = rocks_io_truncate(w->fd, w->path, w->size);
-  if (rc) (void)fail(w, rc);
-  /* Some file systems keep blocks that were allocated behind the end. */
-  uint64_t held_sz = (w->size + BLOCK_SZ - 1) / BLOCK_SZ * BLOCK_SZ;
-  if (!fstat(w->fd, &st) && (uint64_t)st.st_blocks * 512 > held_sz && w->reserved > held_sz)
-    (void)!fallocate(w->fd, FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE, (off_t)held_sz,
-                     (off_t)(w->reserved - held_sz));
 }
 
 int rocks_writer_close(rocks_writer_t *w) {
