@@ -73,7 +73,7 @@ struct store_image {
   uint64_t move_number;
   dir_sync_t dir_syncs[8]; /* under way, oldest first */
   uint32_t dir_sync_cnt;
-  store_image_lies_t lies;
+  store_image_disk_t disk;
   uint64_t cut_at, sync_number, fail_sync;
   bool is_cut;
   void (*at_cut)(void *ctx);
@@ -285,14 +285,14 @@ static int64_t begins(store_image_t *img, const rocks_tap_op_t *op) {
   case ROCKS_TAP_SYNC:
     if (!f) break;
     img->stats.sync_cnt++;
-    lies = one_in(img, img->lies.file_sync);
+    lies = one_in(img, img->disk.file_sync_lies);
     sync_begins(img, f, lies);
     if (img->fail_sync && !--img->fail_sync) return -EIO;
-    return ROCKS_TAP_PRETEND; /* the disk below need not do it: what counts is the image */
+    return img->disk.quick ? ROCKS_TAP_PRETEND : ROCKS_TAP_GO;
   case ROCKS_TAP_DIR_SYNC:
-    lies = one_in(img, img->lies.dir_sync);
+    lies = one_in(img, img->disk.dir_sync_lies);
     dir_sync_begins(img, name, lies);
-    return ROCKS_TAP_PRETEND;
+    return img->disk.quick ? ROCKS_TAP_PRETEND : ROCKS_TAP_GO;
   default: break;
   }
   return ROCKS_TAP_GO;
@@ -415,7 +415,7 @@ store_image_t *store_image_init(uint64_t seed) {
   QR_ASSERT(img);
   img->lot = seed;
   img->is_cut = true; /* until it begins */
-  img->tap = (rocks_tap_t){img, tap_before, tap_after};
+  img->tap = (rocks_tap_t){.ctx = img, .before = tap_before, .after = tap_after};
   pthread_mutex_init(&img->lock, NULL);
   return img;
 }
@@ -431,12 +431,13 @@ void store_image_fini(store_image_t *img) {
 
 const rocks_tap_t *store_image_tap(store_image_t *img) { return &img->tap; }
 
-void store_image_begin(store_image_t *img, const char *dir, store_image_lies_t lies,
+void store_image_begin(store_image_t *img, const char *dir, store_image_disk_t disk,
                        void (*at_cut)(void *ctx), void *ctx) {
   forget(img);
   snprintf(img->dir, sizeof img->dir, "%s", dir);
   read_dir(img);
-  img->lies = lies;
+  img->disk = disk;
+  img->tap.apart = disk.quick;
   img->at_cut = at_cut;
   img->ctx = ctx;
   img->stats = (store_image_stats_t){0};

@@ -10,10 +10,12 @@
 
 typedef struct store_image store_image_t;
 
-/* A disk that says so and does not: one sync in so many; 0: an honest one. */
 typedef struct {
-  uint32_t file_sync, dir_sync;
-} store_image_lies_t;
+  uint32_t file_sync_lies, dir_sync_lies; /* one in so many does nothing and says it did; 0: none */
+  /* Syncs are spared the real disk, for what counts is the image; then none is linked behind a
+     write. Else they are done, and linked as ever. */
+  bool quick;
+} store_image_disk_t;
 
 /* What the lots made of it. */
 typedef struct {
@@ -31,7 +33,7 @@ const rocks_tap_t *store_image_tap(store_image_t *img);
 
 /* Forgets all; what lies in dir now is durable. at_cut is called at the cut, from any thread, while
    no operation goes on. Only while no store is open. */
-void store_image_begin(store_image_t *img, const char *dir, store_image_lies_t lies,
+void store_image_begin(store_image_t *img, const char *dir, store_image_disk_t disk,
                        void (*at_cut)(void *ctx), void *ctx);
 /* Cuts the power at the nth operation from now, which is then under way; 1 is the next one. */
 void store_image_arm(store_image_t *img, uint64_t nth);

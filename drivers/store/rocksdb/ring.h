@@ -25,7 +25,7 @@ extern "C" {
 typedef struct rocks_ring rocks_ring_t;
 
 /* One operation; its memory, path and data stay where they are until it is done. */
-typedef struct {
+typedef struct rocks_op {
   rocks_tap_op_t what; /* WRITE, READ, SYNC, DIR_SYNC */
   int fd;
   bool fixed;     /* WRITE: data lies in a registered buffer of the ring */
@@ -34,6 +34,10 @@ typedef struct {
                      if it has not */
   bool done;
   int64_t result; /* bytes, 0, or -errno */
+  /* With a tap: */
+  struct rocks_op *behind; /* linked to this one, and told of when this one has ended */
+  bool told;               /* the tap has been asked before it, and hears of its end */
+  int64_t answer;
 } rocks_op_t;
 
 /* 0 if this kernel and this sandbox let the process use io_uring for all that is needed here, or

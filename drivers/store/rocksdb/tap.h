@@ -15,6 +15,7 @@
 #ifndef QR_STORE_ROCKS_TAP_H
 #define QR_STORE_ROCKS_TAP_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -56,6 +57,10 @@ typedef struct {
 
 typedef struct {
   void *ctx;
+  /* A sync that the kernel begins by itself behind a write (linked to it) is told when that write
+     has ended: by then it is under way, and its before cannot keep it from being done, only from
+     being reported as it was. apart: no sync is linked, each is told before the kernel has it. */
+  bool apart;
   /* Both are called from any thread, several at once, and must not call the store. Either may be
      NULL. */
   int64_t (*before)(void *ctx, const rocks_tap_op_t *op);

@@ -14,6 +14,9 @@ extern const rocks_tap_t *rocks_tap; /* NULL: none */
 int64_t rocks_tap_before(const rocks_tap_op_t *op);
 int64_t rocks_tap_after(const rocks_tap_op_t *op, int64_t result);
 
+/* True if a sync may be linked behind a write. */
+static inline bool rocks_tap_links(void) { return !rocks_tap || !rocks_tap->apart; }
+
 /* For what is not done on a ring. 1: do it; 0: say that it is done; else -errno. */
 static inline int rocks_tap_ask(const rocks_tap_op_t *op) {
   int64_t answer = rocks_tap ? rocks_tap_before(op) : ROCKS_TAP_GO;

@@ -129,8 +129,7 @@ static bool settle_sync(rocks_writer_t *w) {
 }
 
 /* The write of the buffer, and behind it in the same call a sync, which goes on while the caller
-   does something else. Not with a tap: it is promised that a write has ended before a sync of it
-   begins. */
+   does something else. */
 static void start_write_and_sync(rocks_writer_t *w) {
   (void)settle_sync(w);
   for (uint32_t i = 0; i < rocks_shapes[w->cls].buf_cnt; i++) {
@@ -190,7 +189,7 @@ int rocks_writer_flush(rocks_writer_t *w) {
   bool ask = false;
   pthread_mutex_lock(&w->lock);
   if (w->fresh && !w->err) {
-    if (w->cls == ROCKS_WAL && w->direct && !rocks_tap) {
+    if (w->cls == ROCKS_WAL && w->direct && rocks_tap_links()) {
       start_write_and_sync(w);
     } else {
       start_write(w, false);
@@ -223,7 +222,7 @@ static int sync_locked(rocks_writer_t *w, bool data_only) {
      be longer than what is in it. */
   bool whole_length = w->cls == ROCKS_TABLE && w->direct;
   if (w->fresh && !w->err) {
-    if (data_only && !rocks_tap && !whole_length) {
+    if (data_only && rocks_tap_links() && !whole_length) {
       start_write_and_sync(w);
     } else {
       start_write(w, false);
