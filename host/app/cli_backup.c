@@ -24,28 +24,31 @@ typedef struct {
   char why[2048];
 } backup_t;
 
-/* The directory as an absolute path, which the node understands as we do. */
-static int name_it(backup_t *b, const char *arg) {
-  char parent[PATH_SZ], real[PATH_MAX];
+int qr_cli_fresh_path(const char *arg, char *out, size_t out_sz, char *why, size_t why_sz) {
+  char parent[PATH_SZ], real[PATH_MAX], plain[PATH_SZ];
   struct stat st;
   size_t n = strlen(arg);
   while (n > 1 && arg[n - 1] == '/') n--;
-  char plain[PATH_SZ];
   snprintf(plain, sizeof plain, "%.*s", (int)n, arg);
   qr_cli_parent(plain, parent, sizeof parent);
   const char *slash = strrchr(plain, '/'), *name = slash ? slash + 1 : plain;
   if (!lstat(plain, &st)) {
-    snprintf(b->why, sizeof b->why, "%s exists; name a directory that does not", arg);
+    snprintf(why, why_sz, "%s exists; name one that does not", arg);
     return QR_ERR_ARG;
   }
   int len = -1;
+  errno = 0;
   if (realpath(parent, real) && *name)
-    len = snprintf(b->dir, sizeof b->dir, "%s/%s", strcmp(real, "/") ? real : "", name);
-  if (len < 0 || len > (int)sizeof b->dir - 32) {
-    snprintf(b->why, sizeof b->why, "cannot use %s: %s", arg,
-             errno ? strerror(errno) : "the path is too long");
-    return QR_ERR_ARG;
-  }
+    len = snprintf(out, out_sz, "%s/%s", strcmp(real, "/") ? real : "", name);
+  if (len > 0 && (size_t)len + 32 < out_sz) return QR_OK; /* room for what is put behind it */
+  snprintf(why, why_sz, "cannot use %s: %s", arg, errno ? strerror(errno) : "the path is too long");
+  return QR_ERR_ARG;
+}
+
+/* The directory as an absolute path, which the node understands as we do. */
+static int name_it(backup_t *b, const char *arg) {
+  int err = qr_cli_fresh_path(arg, b->dir, sizeof b->dir, b->why, sizeof b->why);
+  if (err) return err;
   snprintf(b->partial, sizeof b->partial, "%s.partial", b->dir);
   snprintf(b->store, sizeof b->store, "%s/store", b->partial);
   if (mkdir(b->partial, 0700)) {
@@ -59,21 +62,17 @@ static int name_it(backup_t *b, const char *arg) {
 
 /* ---- the copy ---- */
 
-static int copy_online(const qr_cli_t *cli, backup_t *b) {
+int qr_cli_copy_online(const qr_cli_t *cli, const char *store, char *why, size_t why_sz) {
   int code = 0;
   json_t *params = json_object();
-  json_object_set_new(params, "dir", json_string(b->store));
+  json_object_set_new(params, "dir", json_string(store));
   qr_cli_work_wait("copying");
-  json_t *result = qr_cli_call(cli->socket, "backup", params, QR_CLI_BACKUP_MS, &code, b->why,
-                               sizeof b->why);
+  json_t *result = qr_cli_call(cli->socket, "backup", params, QR_CLI_BACKUP_MS, &code, why, why_sz);
   qr_cli_work_wait(NULL);
   json_decref(result);
   if (result) return QR_OK;
-  if (code == QR_ERR_CANCELLED) {
-    snprintf(b->why, sizeof b->why, "the node may still be writing to %s: remove it later",
-             b->partial);
-    b->made = false;
-  }
+  if (code == QR_ERR_CANCELLED)
+    snprintf(why, why_sz, "the node may still be writing to %s: remove it later", store);
   return code ? code : QR_ERR_IO;
 }
 
@@ -99,7 +98,7 @@ static int copy_offline(const qr_cli_t *cli, backup_t *b) {
   return err;
 }
 
-static bool node_runs(const qr_cli_t *cli) {
+bool qr_cli_node_runs(const qr_cli_t *cli) {
   int code = 0;
   char why[512];
   json_t *r = qr_cli_call(cli->socket, "status", NULL, QR_CLI_CALL_MS, &code, why, sizeof why);
@@ -162,8 +161,10 @@ static int give_name(backup_t *b) {
 }
 
 static int make(const qr_cli_t *cli, backup_t *b, qr_cli_backup_t *out) {
-  b->online = node_runs(cli);
-  int err = b->online ? copy_online(cli, b) : copy_offline(cli, b);
+  b->online = qr_cli_node_runs(cli);
+  int err = b->online ? qr_cli_copy_online(cli, b->store, b->why, sizeof b->why)
+                      : copy_offline(cli, b);
+  if (b->online && err == QR_ERR_CANCELLED) b->made = false; /* what becomes of it is the node's */
   if (!err) err = describe(b, out);
   if (!err) err = list_files(b, out);
   if (!err) err = qr_cli_backup_audit(cli, b->partial, out, b->why, sizeof b->why);

@@ -37,6 +37,16 @@ int qr_cli_backup_files(const char *dir, const qr_cli_backup_t *b, const char *t
 int qr_cli_backup_audit(const qr_cli_t *cli, const char *dir, const qr_cli_backup_t *b, char *why,
                         size_t why_sz) QR_WARN_UNUSED;
 
+/* Whether a node answers on the socket. */
+bool qr_cli_node_runs(const qr_cli_t *cli);
+/* Has the running node copy its store to store, an absolute path that does not exist. If it was
+   interrupted (QR_ERR_CANCELLED) the node goes on with it. */
+int qr_cli_copy_online(const qr_cli_t *cli, const char *store, char *why,
+                       size_t why_sz) QR_WARN_UNUSED;
+/* The absolute path of something that does not exist yet, in a directory that does. */
+int qr_cli_fresh_path(const char *arg, char *out, size_t out_sz, char *why,
+                      size_t why_sz) QR_WARN_UNUSED;
+
 /* How the command ends that failed with err. */
 int qr_cli_backup_end(const qr_cli_t *cli, int err, const char *why);
 

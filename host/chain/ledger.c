@@ -146,6 +146,15 @@ qr_hash_t qr_ledger_root(qr_ledger_t *l) {
   return qr_hash("quarry.state", out.b, QR_HASH_SZ);
 }
 
+void qr_ledger_visit(const qr_ledger_t *l, bool (*fn)(void *ctx, const qr_account_t *a),
+                     void *ctx) {
+  for (uint32_t i = 0; i < QR_LEDGER_BUCKET_CNT; i++) {
+    for (uint32_t k = 0; k < l->buckets[i].cnt; k++) {
+      if (!fn(ctx, &l->buckets[i].accounts[k])) return;
+    }
+  }
+}
+
 uint64_t qr_ledger_supply(const qr_ledger_t *l) { return l->supply; }
 
 uint32_t qr_ledger_account_cnt(const qr_ledger_t *l) { return l->account_cnt; }

@@ -30,6 +30,9 @@ bool qr_ledger_get(const qr_ledger_t *l, const qr_pubkey_t *pk, qr_account_t *ou
 /* Sets (or, with balance and seq zero, removes) an account: for genesis and loading. */
 void qr_ledger_set(qr_ledger_t *l, const qr_account_t *a);
 
+/* Calls fn for every account, in no order that means anything; false ends it. */
+void qr_ledger_visit(const qr_ledger_t *l, bool (*fn)(void *ctx, const qr_account_t *a), void *ctx);
+
 /* One account before and after a block, in order of first touch. */
 typedef struct {
   qr_account_t before;

@@ -57,7 +57,10 @@ static const enum qr_store_table order[QR_STORE_TABLE_CNT] = {
 static void read_records(qr_audit_t *a) {
   for (uint32_t i = 0; i < QR_STORE_TABLE_CNT && !a->err && !a->r->stopped; i++) {
     a->table = order[i];
-    if (a->table == QR_STORE_MODEL) qr_audit_wants_sort(a);
+    if (a->table == QR_STORE_MODEL && a->cfg->chain) {
+      qr_audit_wants_base(a);
+      qr_audit_wants_sort(a);
+    }
     a->err = a->cfg->ops->audit(a->cfg->store, a->table, qr_audit_record, on_bad, a);
   }
 }

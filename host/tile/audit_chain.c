@@ -3,6 +3,7 @@
    roots in the headers. */
 #include <stdlib.h>
 
+#include "chain/prune.h"
 #include "mine/objects.h"
 #include "tile/audit_int.h"
 
@@ -41,9 +42,13 @@ void qr_audit_complete(qr_audit_t *a) {
              {HAS_UNDO, QR_STORE_UNDO}};
   check_tip(a);
   uint64_t from = lowest_needed(a);
-  for (qr_node_t *n = qr_tree_tip(a->tree); n->header.height >= from && n->parent; n = n->parent) {
+  /* below a base only what the windows there need */
+  uint64_t window = qr_audit_on_base(a) ? qr_prune_window(&a->cfg->chain->p) : 0;
+  for (qr_node_t *n = qr_tree_tip(a->tree); n->header.height + window >= from && n->parent;
+       n = n->parent) {
     for (size_t i = 0; i < QR_ARRAY_CNT(all); i++) {
-      if (qr_audit_has(n) & all[i].what) continue;
+      bool needed = n->header.height >= from || all[i].what & (HAS_EXEC | HAS_REPLAY);
+      if (!needed || qr_audit_has(n) & all[i].what) continue;
       qr_audit_find_at(a, all[i].table, n->header.height, "the block's record is missing");
     }
   }

@@ -32,6 +32,11 @@ typedef struct {
   int err;
 } qr_audit_t;
 
+/* A chain that began with a snapshot, and of what came with it nothing was pruned yet. */
+static inline bool qr_audit_on_base(const qr_audit_t *a) {
+  return a->r->held.base && a->r->held.from == a->r->held.base + 1;
+}
+
 static inline uintptr_t qr_audit_has(const qr_node_t *n) { return (uintptr_t)n->user; }
 
 /* audit.c */
@@ -43,6 +48,7 @@ bool qr_audit_tell(qr_audit_t *a, enum qr_audit_phase phase, uint64_t done, uint
 
 /* audit_record.c: every record by itself */
 bool qr_audit_record(void *ctx, const void *key, size_t key_sz, const void *value, size_t sz);
+void qr_audit_wants_base(qr_audit_t *a);
 void qr_audit_wants_sort(qr_audit_t *a);
 
 /* audit_chain.c: what records say of each other */

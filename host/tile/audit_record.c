@@ -21,6 +21,16 @@ static bool want(qr_audit_t *a, const qr_hash_t *root, uint64_t height) {
   return true;
 }
 
+/* The models of the target windows at the base. */
+void qr_audit_wants_base(qr_audit_t *a) {
+  const qr_params_t *p = &a->cfg->chain->p;
+  uint64_t base = a->r->held.base, cnt = (uint64_t)p->target_window * p->task_cnt;
+  qr_node_t *n = qr_audit_on_base(a) ? qr_tree_ancestor(qr_tree_tip(a->tree), base) : NULL;
+  for (; n && n->parent && n->header.height + cnt > base; n = n->parent) {
+    if (!want(a, &n->header.model_out, n->header.height)) return;
+  }
+}
+
 /* By root; of one root the greatest height first. */
 static int by_root(const void *x, const void *y) {
   const qr_audit_want_t *a = x, *b = y;

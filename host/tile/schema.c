@@ -7,11 +7,11 @@
 #include "base/err.h"
 #include "base/log.h"
 #include "tile/record.h"
+#include "tile/writer.h"
 
 /* Of one batch. */
 #define BLOCK_CNT 32u
 #define HEIGHT_CNT 256u
-#define WAIT_NS 200000L
 #define LOG_NS 5000000000ull
 
 /* Of version 1: facts | start states. */
@@ -20,10 +20,7 @@
 typedef struct {
   const qr_store_ops_t *ops;
   qr_store_t *store;
-  qr_store_op_t *ops_buf;
-  uint32_t op_cnt, op_cap;
-  uint8_t *bytes; /* of the batch: keys and values */
-  size_t sz, cap;
+  qr_writer_t w;
   uint8_t *block, *other; /* QR_STORE_VALUE_MAX_SZ each */
   uint64_t total, done, logged_ns;
   uint32_t to;
@@ -37,55 +34,6 @@ static uint64_t now_ns(void) {
 
 static int64_t get(migrate_t *m, enum qr_store_table t, const void *key, size_t sz, uint8_t *buf) {
   return m->ops->get(m->store, t, key, sz, buf, QR_STORE_VALUE_MAX_SZ);
-}
-
-/* ---- batches ---- */
-
-/* Keys and values are copied; while the batch grows they are known by their offsets. */
-static bool add(migrate_t *m, enum qr_store_table t, bool erase, const void *key, size_t key_sz,
-                const void *value, size_t sz) {
-  if (erase) sz = 0;
-  if (m->op_cnt == m->op_cap) {
-    uint32_t cap = m->op_cap ? 2 * m->op_cap : 256;
-    qr_store_op_t *grown = realloc(m->ops_buf, cap * sizeof *grown);
-    if (!grown) return false;
-    m->ops_buf = grown;
-    m->op_cap = cap;
-  }
-  if (m->sz + key_sz + sz > m->cap) {
-    size_t cap = 2 * (m->cap + key_sz + sz);
-    uint8_t *grown = realloc(m->bytes, cap);
-    if (!grown) return false;
-    m->bytes = grown;
-    m->cap = cap;
-  }
-  m->ops_buf[m->op_cnt++] =
-      (qr_store_op_t){.table = t, .erase = erase, .key_sz = key_sz, .value_sz = sz};
-  memcpy(m->bytes + m->sz, key, key_sz);
-  if (sz) memcpy(m->bytes + m->sz + key_sz, value, sz);
-  m->sz += key_sz + sz;
-  return true;
-}
-
-/* Commits the batch and waits until it is durable. */
-static int commit(migrate_t *m) {
-  qr_store_done_t done = {0};
-  size_t at = 0;
-  if (!m->op_cnt) return QR_OK;
-  for (uint32_t i = 0; i < m->op_cnt; i++) {
-    qr_store_op_t *op = &m->ops_buf[i];
-    op->key = m->bytes + at;
-    op->value = m->bytes + at + op->key_sz;
-    at += op->key_sz + op->value_sz;
-  }
-  int err = m->ops->commit(m->store, 1, m->ops_buf, m->op_cnt);
-  m->op_cnt = 0;
-  m->sz = 0;
-  while (!err && !m->ops->poll(m->store, &done, 1)) {
-    struct timespec ts = {0, WAIT_NS};
-    nanosleep(&ts, NULL);
-  }
-  return err ? err : done.err;
 }
 
 static void tell(migrate_t *m) {
@@ -122,24 +70,26 @@ static bool collect_height(void *ctx, const void *key, size_t key_sz, const void
 }
 
 /* The newest block that needs a model: as stored, or as the batch has it already. */
-static bool add_use(migrate_t *m, const qr_hash_t *root, uint64_t height) {
+static int add_use(migrate_t *m, const qr_hash_t *root, uint64_t height) {
   uint8_t key[QR_MODEL_USE_KEY_SZ], value[QR_MODEL_USE_SZ];
   uint64_t before = 0;
+  size_t pending_sz;
   qr_model_use_key(root, key);
   int64_t sz = get(m, QR_STORE_MODEL, key, sizeof key, m->other);
+  const uint8_t *pending = qr_writer_find(&m->w, QR_STORE_MODEL, key, sizeof key, &pending_sz);
   if (sz > 0 && qr_model_use_decode(m->other, (size_t)sz, &before) && before > height)
     height = before;
-  size_t at = 0;
-  for (uint32_t i = 0; i < m->op_cnt; i++) {
-    const qr_store_op_t *op = &m->ops_buf[i];
-    if (op->table == QR_STORE_MODEL && !memcmp(m->bytes + at, key, sizeof key)) {
-      before = qr_ld64(m->bytes + at + op->key_sz);
-      if (before > height) height = before;
-    }
-    at += op->key_sz + op->value_sz;
-  }
+  if (pending && qr_model_use_decode(pending, pending_sz, &before) && before > height)
+    height = before;
   qr_st64(value, height);
-  return add(m, QR_STORE_MODEL, false, key, sizeof key, value, sizeof value);
+  return qr_writer_put(&m->w, QR_STORE_MODEL, key, sizeof key, value, sizeof value);
+}
+
+/* One record under its new key, and away under the old one. */
+static int move_to(migrate_t *m, enum qr_store_table t, const uint8_t *hash,
+                   const uint8_t place[QR_PLACE_SZ], const uint8_t *value, size_t sz) {
+  int err = qr_writer_put(&m->w, t, place, QR_PLACE_SZ, value, sz);
+  return err ? err : qr_writer_erase(&m->w, t, hash, QR_HASH_SZ);
 }
 
 static int move_block(migrate_t *m, const uint8_t *hash) {
@@ -154,20 +104,17 @@ static int move_block(migrate_t *m, const uint8_t *hash) {
   qr_hash_t own = qr_header_hash(&h);
   if (memcmp(&own, hash, sizeof own)) return QR_ERR_CORRUPT;
   qr_place_encode(h.height, &own, place);
-  bool ok = add(m, QR_STORE_BLOCK, false, place, sizeof place, m->block, (size_t)sz) &&
-            add(m, QR_STORE_BLOCK, true, hash, QR_HASH_SZ, NULL, 0);
+  int err = move_to(m, QR_STORE_BLOCK, hash, place, m->block, (size_t)sz);
   sz = get(m, QR_STORE_EXEC, hash, QR_HASH_SZ, m->other);
   if (sz != EXEC_1_SZ) return sz < 0 ? (int)sz : QR_ERR_CORRUPT;
   size_t replay_sz = qr_replay_encode(m->other + QR_EXEC_RECORD_SZ, b.actions, b.action_cnt, replay);
-  ok = ok && add(m, QR_STORE_EXEC, false, place, sizeof place, m->other, QR_EXEC_RECORD_SZ) &&
-       add(m, QR_STORE_EXEC, true, hash, QR_HASH_SZ, NULL, 0) &&
-       add(m, QR_STORE_REPLAY, false, place, sizeof place, replay, replay_sz);
+  if (!err) err = move_to(m, QR_STORE_EXEC, hash, place, m->other, QR_EXEC_RECORD_SZ);
+  if (!err) err = qr_writer_put(&m->w, QR_STORE_REPLAY, place, sizeof place, replay, replay_sz);
   sz = get(m, QR_STORE_UNDO, hash, QR_HASH_SZ, m->other);
   if (sz < 0) return (int)sz;
-  ok = ok && add(m, QR_STORE_UNDO, false, place, sizeof place, m->other, (size_t)sz) &&
-       add(m, QR_STORE_UNDO, true, hash, QR_HASH_SZ, NULL, 0);
-  ok = ok && add_use(m, &h.model_in, h.height) && add_use(m, &h.model_out, h.height);
-  return ok ? QR_OK : QR_ERR_NOMEM;
+  if (!err) err = move_to(m, QR_STORE_UNDO, hash, place, m->other, (size_t)sz);
+  if (!err) err = add_use(m, &h.model_in, h.height);
+  return err ? err : add_use(m, &h.model_out, h.height);
 }
 
 static int move_height(migrate_t *m, const uint8_t *key) {
@@ -182,8 +129,7 @@ static int move_height(migrate_t *m, const uint8_t *key) {
   if (sz < (int64_t)QR_HEADER_SZ) return sz < 0 ? (int)sz : QR_ERR_CORRUPT;
   qr_header_decode(m->block, &h);
   qr_index_encode(&hash, &h, entry);
-  return add(m, QR_STORE_INDEX, false, key, QR_HEIGHT_KEY_SZ, entry, sizeof entry) ? QR_OK
-                                                                                   : QR_ERR_NOMEM;
+  return qr_writer_put(&m->w, QR_STORE_INDEX, key, QR_HEIGHT_KEY_SZ, entry, sizeof entry);
 }
 
 /* Batch by batch, as long as there are records of the old form; what a batch left is behind it. */
@@ -195,7 +141,7 @@ static int move_all(migrate_t *m, enum qr_store_table t, qr_store_visit_fn colle
     old_t o = {.max = max};
     int err = m->ops->scan(m->store, t, first, key_sz, collect, &o);
     for (uint32_t i = 0; i < o.cnt && !err; i++) err = move(m, o.keys[i]);
-    if (!err) err = commit(m);
+    if (!err) err = qr_writer_commit(&m->w);
     if (err || !o.cnt) return err;
     memcpy(first, o.keys[o.cnt - 1], key_sz);
     m->done += o.cnt;
@@ -223,10 +169,10 @@ static int step_from(migrate_t *m, uint32_t from, char *why, size_t why_sz) {
          (unsigned long long)(m->total / 2));
   int err = steps[from](m);
   qr_st32(version, m->to);
-  if (!err && !add(m, QR_STORE_META, false, QR_META_SCHEMA, strlen(QR_META_SCHEMA), version,
-                   sizeof version))
-    err = QR_ERR_NOMEM;
-  if (!err) err = commit(m);
+  if (!err)
+    err = qr_writer_put(&m->w, QR_STORE_META, QR_META_SCHEMA, strlen(QR_META_SCHEMA), version,
+                        sizeof version);
+  if (!err) err = qr_writer_commit(&m->w);
   if (err) {
     snprintf(why, why_sz,
              "the store cannot be brought from schema version %u to %u (%s) after %llu records: see "
@@ -250,7 +196,7 @@ int qr_schema_migrate(const qr_store_ops_t *ops, qr_store_t *store, char *why, s
     return sz < 0 ? (int)sz : QR_ERR_UNSUPPORTED;
   }
   if (from == QR_STORE_SCHEMA_VERSION) return QR_OK;
-  migrate_t m = {.ops = ops, .store = store};
+  migrate_t m = {.ops = ops, .store = store, .w = {.store_ops = ops, .store = store}};
   m.block = malloc(QR_STORE_VALUE_MAX_SZ);
   m.other = malloc(QR_STORE_VALUE_MAX_SZ);
   int err = m.block && m.other ? QR_OK : QR_ERR_NOMEM;
@@ -260,7 +206,6 @@ int qr_schema_migrate(const qr_store_ops_t *ops, qr_store_t *store, char *why, s
   for (; from < QR_STORE_SCHEMA_VERSION && !err; from++) err = step_from(&m, from, why, why_sz);
   free(m.block);
   free(m.other);
-  free(m.ops_buf);
-  free(m.bytes);
+  qr_writer_fini(&m.w);
   return err;
 }

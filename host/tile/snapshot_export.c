@@ -1,0 +1,287 @@
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/err.h"
+#include "chain/prune.h"
+#include "tile/snapshot.h"
+
+#define HEADERS_PER_RECORD 1024u
+#define ACCOUNTS_PER_RECORD 8192u
+_Static_assert(HEADERS_PER_RECORD *QR_HEADER_SZ <= QR_SNAPSHOT_RECORD_MAX_SZ, "headers");
+_Static_assert(ACCOUNTS_PER_RECORD *QR_ACCOUNT_SZ <= QR_SNAPSHOT_RECORD_MAX_SZ, "accounts");
+
+typedef struct {
+  const qr_snapshot_export_t *cfg;
+  qr_snapshot_about_t *about;
+  qr_tree_t *tree;
+  qr_ledger_t *ledger;
+  qr_node_t *at; /* the block at the height */
+  qr_tip_record_t tip;
+  qr_held_t held;
+  uint8_t *buf;   /* QR_STORE_VALUE_MAX_SZ */
+  uint8_t *chunk; /* a record in the making */
+  qr_ledger_undo_t *undo;
+  qr_account_t *accounts;
+  uint64_t account_cnt, done, total;
+  int err;
+  char *why;
+  size_t why_sz;
+} export_t;
+
+static int fail(export_t *x, int err, const char *fmt, ...) QR_PRINTF(3, 4);
+static int fail(export_t *x, int err, const char *fmt, ...) {
+  va_list ap;
+  va_start(ap, fmt);
+  vsnprintf(x->why, x->why_sz, fmt, ap);
+  va_end(ap);
+  return err;
+}
+
+static int64_t get(export_t *x, enum qr_store_table t, const void *key, size_t sz) {
+  return x->cfg->ops->get(x->cfg->store, t, key, sz, x->buf, QR_STORE_VALUE_MAX_SZ);
+}
+
+static int64_t get_of(export_t *x, enum qr_store_table t, const qr_node_t *n) {
+  uint8_t place[QR_PLACE_SZ];
+  qr_place_encode(n->header.height, &n->hash, place);
+  return get(x, t, place, sizeof place);
+}
+
+/* ---- what the store holds ---- */
+
+static bool see_header(void *ctx, const void *key, size_t key_sz, const void *value, size_t sz) {
+  export_t *x = ctx;
+  qr_node_t *tip = qr_tree_tip(x->tree);
+  qr_hash_t hash;
+  qr_header_t h;
+  x->err = QR_ERR_CORRUPT;
+  if (key_sz != QR_HEIGHT_KEY_SZ || !qr_index_decode(value, sz, &hash, &h)) return false;
+  if (h.height != qr_height_of(key) || h.height != tip->header.height + 1) return false;
+  if (!qr_hash_eq(&h.parent, &tip->hash)) return false;
+  qr_node_t *n = qr_tree_insert(x->tree, &h, 0);
+  x->err = n ? QR_OK : QR_ERR_NOMEM;
+  if (!n) return false;
+  bool moved = qr_tree_executed(x->tree, n);
+  (void)moved;
+  qr_tree_set_tip(x->tree, n);
+  return true;
+}
+
+static bool see_account(void *ctx, const void *key, size_t key_sz, const void *value, size_t sz) {
+  export_t *x = ctx;
+  qr_account_t a;
+  x->err = qr_state_decode(key, key_sz, value, sz, &a) ? QR_OK : QR_ERR_CORRUPT;
+  if (!x->err) qr_ledger_set(x->ledger, &a);
+  return !x->err;
+}
+
+static int load(export_t *x) {
+  const qr_store_ops_t *ops = x->cfg->ops;
+  int64_t sz = get(x, QR_STORE_META, QR_META_TIP, strlen(QR_META_TIP));
+  if (sz < 0 || !qr_tip_decode(x->buf, (size_t)sz, &x->tip))
+    return fail(x, QR_ERR_CORRUPT, "the store has no readable tip");
+  x->held = (qr_held_t){.from = 1};
+  sz = get(x, QR_STORE_META, QR_META_HELD, strlen(QR_META_HELD));
+  if (sz != QR_ERR_NOTFOUND && (sz < 0 || !qr_held_decode(x->buf, (size_t)sz, &x->held)))
+    return fail(x, QR_ERR_CORRUPT, "the store does not say what it holds");
+  int err = ops->scan(x->cfg->store, QR_STORE_INDEX, NULL, 0, see_header, x);
+  if (!err && !x->err) err = ops->scan(x->cfg->store, QR_STORE_STATE, NULL, 0, see_account, x);
+  if (!err) err = x->err;
+  qr_node_t *tip = qr_tree_tip(x->tree);
+  qr_hash_t root = qr_ledger_root(x->ledger);
+  if (!err && (!qr_hash_eq(&tip->hash, &x->tip.hash) || !qr_hash_eq(&root, &x->tip.state_root)))
+    err = QR_ERR_CORRUPT;
+  return err ? fail(x, err, "the store's chain is not whole (%s): see quarry db check",
+                    qr_err_str(err))
+             : QR_OK;
+}
+
+/* The lowest height at which everything is there that a snapshot needs. */
+static uint64_t lowest(const export_t *x) {
+  uint64_t window = qr_prune_window(&x->cfg->chain->p);
+  if (x->held.base && x->held.from == x->held.base + 1) return x->held.base;
+  return x->held.from > 1 ? x->held.from + window - 1 : 1;
+}
+
+static int choose_height(export_t *x) {
+  uint64_t tip = x->tip.height, height = x->cfg->height, low = lowest(x);
+  uint32_t limit = x->cfg->chain->p.reorg_limit;
+  if (!height && tip <= limit)
+    return fail(x, QR_ERR_ARG,
+                "the chain has %" PRIu64 " blocks, and %u can still be reorganised: whoever began "
+                "with a snapshot could not follow; name a height to export one all the same",
+                tip, limit);
+  if (!height) height = tip - limit;
+  if (height < low || height > tip)
+    return fail(x, QR_ERR_ARG, "a snapshot can be made from this store at heights %" PRIu64
+                               " to %" PRIu64, low, tip);
+  x->at = qr_tree_ancestor(qr_tree_tip(x->tree), height);
+  return QR_OK;
+}
+
+/* Takes the accounts back to where they were after the block at the height. */
+static int take_back(export_t *x) {
+  for (qr_node_t *n = qr_tree_tip(x->tree); n != x->at; n = n->parent) {
+    int64_t sz = get_of(x, QR_STORE_UNDO, n);
+    uint32_t cnt = sz > 0 ? qr_undo_decode(x->buf, (size_t)sz, x->undo->changes) : 0;
+    for (uint32_t i = 0; i < cnt; i++) qr_ledger_set(x->ledger, &x->undo->changes[i].before);
+    qr_hash_t root = qr_ledger_root(x->ledger);
+    if (!cnt || !qr_hash_eq(&root, &n->header.state_root))
+      return fail(x, QR_ERR_CORRUPT,
+                  "the accounts cannot be taken back over block %" PRIu64 ": see quarry db check",
+                  n->header.height);
+  }
+  x->about->state_root = qr_ledger_root(x->ledger);
+  return QR_OK;
+}
+
+/* ---- what is written ---- */
+
+static int put(export_t *x, enum qr_snapshot_type type, const uint8_t *bytes, uint32_t sz) {
+  uint8_t head[QR_SNAPSHOT_RECORD_HEAD_SZ];
+  qr_snapshot_record_head(type, sz, head);
+  int err = x->cfg->write(x->cfg->ctx, head, sizeof head);
+  if (!err && sz) err = x->cfg->write(x->cfg->ctx, bytes, sz);
+  if (err) return fail(x, err, "the snapshot cannot be written: %s", qr_err_str(err));
+  x->done += sizeof head + sz;
+  if (x->cfg->progress(x->cfg->ctx, x->done, x->total)) return QR_OK;
+  return fail(x, QR_ERR_CANCELLED, "interrupted");
+}
+
+static bool keep_account(void *ctx, const qr_account_t *a) {
+  export_t *x = ctx;
+  x->accounts[x->account_cnt++] = *a;
+  return true;
+}
+
+static int by_key(const void *a, const void *b) {
+  return memcmp(((const qr_account_t *)a)->pk.b, ((const qr_account_t *)b)->pk.b, QR_PUBKEY_SZ);
+}
+
+static int sort_accounts(export_t *x) {
+  uint32_t cnt = qr_ledger_account_cnt(x->ledger);
+  x->accounts = malloc((cnt + 1u) * sizeof *x->accounts);
+  if (!x->accounts) return fail(x, QR_ERR_NOMEM, "out of memory");
+  qr_ledger_visit(x->ledger, keep_account, x);
+  qsort(x->accounts, x->account_cnt, sizeof x->accounts[0], by_key);
+  return QR_OK;
+}
+
+static int put_headers(export_t *x) {
+  int err = QR_OK;
+  for (uint64_t h = 1; h <= x->about->height && !err;) {
+    uint32_t cnt = 0;
+    for (; cnt < HEADERS_PER_RECORD && h <= x->about->height; cnt++, h++)
+      qr_header_encode(&qr_tree_ancestor(x->at, h)->header, x->chunk + (size_t)cnt * QR_HEADER_SZ);
+    err = put(x, QR_SNAPSHOT_HEADERS, x->chunk, cnt * QR_HEADER_SZ);
+  }
+  return err;
+}
+
+static int put_accounts(export_t *x) {
+  int err = QR_OK;
+  for (uint64_t i = 0; i < x->account_cnt && !err;) {
+    uint32_t cnt = 0;
+    for (; cnt < ACCOUNTS_PER_RECORD && i < x->account_cnt; cnt++, i++)
+      qr_account_encode(&x->accounts[i], x->chunk + (size_t)cnt * QR_ACCOUNT_SZ);
+    err = put(x, QR_SNAPSHOT_ACCOUNTS, x->chunk, cnt * QR_ACCOUNT_SZ);
+  }
+  return err;
+}
+
+static int put_window_of(export_t *x, const qr_node_t *n) {
+  uint8_t *at = x->chunk;
+  qr_place_encode(n->header.height, &n->hash, at);
+  at += QR_PLACE_SZ;
+  int64_t exec_sz = get_of(x, QR_STORE_EXEC, n);
+  if (exec_sz == QR_EXEC_RECORD_SZ) memcpy(at, x->buf, QR_EXEC_RECORD_SZ);
+  at += QR_EXEC_RECORD_SZ;
+  int64_t sz = get_of(x, QR_STORE_REPLAY, n);
+  uint32_t window_sz = qr_snapshot_window_sz(x->cfg->chain);
+  if (exec_sz != QR_EXEC_RECORD_SZ || sz < 0 ||
+      (uint64_t)sz + QR_PLACE_SZ + QR_EXEC_RECORD_SZ != window_sz)
+    return fail(x, QR_ERR_CORRUPT, "the replay of block %" PRIu64 " cannot be read",
+                n->header.height);
+  memcpy(at, x->buf, (size_t)sz);
+  return put(x, QR_SNAPSHOT_WINDOW, x->chunk, window_sz);
+}
+
+static int put_model_of(export_t *x, const qr_node_t *n) {
+  qr_st64(x->chunk, n->header.height);
+  int64_t sz = get(x, QR_STORE_MODEL, &n->header.model_out, QR_HASH_SZ);
+  if (sz != (int64_t)x->cfg->chain->nets[n->header.task].model_sz)
+    return fail(x, QR_ERR_CORRUPT, "the model of block %" PRIu64 " cannot be read",
+                n->header.height);
+  memcpy(x->chunk + 8, x->buf, (size_t)sz);
+  return put(x, QR_SNAPSHOT_MODEL, x->chunk, 8 + (uint32_t)sz);
+}
+
+/* Windows and models, oldest first. */
+static int put_blocks(export_t *x, bool models) {
+  uint64_t cnt = models ? x->about->model_cnt : x->about->window_cnt;
+  int err = QR_OK;
+  for (uint64_t h = x->about->height - cnt + 1; h <= x->about->height && !err; h++) {
+    qr_node_t *n = qr_tree_ancestor(x->at, h);
+    err = models ? put_model_of(x, n) : put_window_of(x, n);
+  }
+  return err;
+}
+
+static int put_about(export_t *x) {
+  const qr_params_t *p = &x->cfg->chain->p;
+  qr_snapshot_about_t *a = x->about;
+  uint64_t window = qr_prune_window(p), targets = (uint64_t)p->target_window * p->task_cnt;
+  *a = (qr_snapshot_about_t){.height = x->at->header.height,
+                             .hash = x->at->hash,
+                             .state_root = a->state_root,
+                             .genesis = qr_tree_genesis(x->tree)->hash,
+                             .header_cnt = x->at->header.height,
+                             .account_cnt = x->account_cnt,
+                             .params_sz = (uint32_t)strlen(x->cfg->params),
+                             .params = x->cfg->params};
+  a->window_cnt = window < a->height ? window : a->height;
+  a->model_cnt = targets < a->height ? targets : a->height;
+  if (QR_SNAPSHOT_ABOUT_SZ + a->params_sz > QR_SNAPSHOT_RECORD_MAX_SZ)
+    return fail(x, QR_ERR_ARG, "the chain's parameters are too long");
+  x->total = a->header_cnt * QR_HEADER_SZ + a->account_cnt * QR_ACCOUNT_SZ +
+             a->window_cnt * qr_snapshot_window_sz(x->cfg->chain) +
+             a->model_cnt * x->cfg->chain->nets[0].model_sz;
+  qr_snapshot_about_encode(a, x->chunk);
+  return put(x, QR_SNAPSHOT_ABOUT, x->chunk, QR_SNAPSHOT_ABOUT_SZ + a->params_sz);
+}
+
+uint32_t qr_snapshot_window_sz(const qr_chain_cfg_t *chain) {
+  return QR_PLACE_SZ + QR_EXEC_RECORD_SZ + QR_REPLAY_STATES_SZ + chain->p.segment_rows;
+}
+
+int qr_snapshot_export(const qr_snapshot_export_t *cfg, qr_snapshot_about_t *about, char *why,
+                       size_t why_sz) {
+  export_t x = {.cfg = cfg, .about = about, .why = why, .why_sz = why_sz};
+  x.tree = qr_tree_init(cfg->chain);
+  x.ledger = qr_ledger_init();
+  x.buf = malloc(QR_STORE_VALUE_MAX_SZ);
+  x.chunk = malloc(QR_SNAPSHOT_RECORD_MAX_SZ);
+  x.undo = malloc(sizeof *x.undo);
+  int err = QR_OK;
+  if (!x.tree || !x.ledger || !x.buf || !x.chunk || !x.undo)
+    err = fail(&x, QR_ERR_NOMEM, "out of memory");
+  if (!err) err = load(&x);
+  if (!err) err = choose_height(&x);
+  if (!err) err = take_back(&x);
+  if (!err) err = sort_accounts(&x);
+  if (!err) err = put_about(&x);
+  if (!err) err = put_headers(&x);
+  if (!err) err = put_accounts(&x);
+  if (!err) err = put_blocks(&x, false);
+  if (!err) err = put_blocks(&x, true);
+  if (!err) err = put(&x, QR_SNAPSHOT_END, NULL, 0);
+  if (x.tree) qr_tree_fini(x.tree);
+  qr_ledger_fini(x.ledger);
+  free(x.buf);
+  free(x.chunk);
+  free(x.undo);
+  free(x.accounts);
+  return err;
+}
