@@ -3,27 +3,24 @@
    the running hash, which stands for the state root, right. The same harness must find out a disk
    that lies about its syncs. QUARRY_STORE_LOOPS says how often, QUARRY_STORE_SEED from where on. */
 #include "store_image.h"
-#include "unit/store_bench.h"
+#include "unit/store_numbered.h"
 
 #include <fcntl.h>
 
 #include "base/log.h"
-#include "crypto/hash.h"
 
 #define LOOP_CNT 10u
 #define LINE_LOOP_CNT 5u /* cuts that one store lives through */
 #define LIE_LOOP_CNT 12u
 #define BATCH_CNT 40u /* at most, between two cuts */
-#define PART_CNT 5u
 /* Operations until the cut: of an opening, with what comes soon after it, and of commits. */
 #define EARLY_OP_CNT 90u
 #define LATE_OP_CNT 150u
-#define ERASE_AFTER 4u
 
 typedef struct {
   store_image_t *img;
   bench_t b;
-  char why[256];
+  char why[NUMBERED_WHY_SZ];
   uint64_t lot, line, at_cut_acked, at_cut_submitted;
   _Atomic uint64_t acked, submitted;
   uint64_t cut_while_opening, found_more;
@@ -37,96 +34,13 @@ static uint64_t draw(power_t *p, uint64_t n) {
   return (z ^ z >> 31) % n;
 }
 
-/* ---- what is written ---- */
-
-/* Of every 64 batches 16 are large: they fill the smaller memtables, so that logs change and tables
-   are written while commits go on. */
-static size_t part_size(uint64_t n, uint32_t part) {
-  bool large = part == QR_STORE_STATE && n % 64 >= 48;
-  return 8 + (large ? 900000 : 0) + (n * 2654435761u + part * 40503u) % 9000;
-}
-
-static void fill_part(uint8_t *out, uint64_t n, uint32_t part) {
-  memset(out, (int)(n * 7 + part), part_size(n, part));
-  qr_st64(out, n);
-}
-
-static void part_key(uint64_t n, uint32_t part, uint8_t key[16]) {
-  qr_st64(key, __builtin_bswap64(n));
-  qr_st64(key + 8, part);
-}
-
-/* The hash of everything up to n. */
-static qr_hash_t root_of(uint64_t n) {
-  qr_hash_t h = {{0}};
-  for (uint64_t i = 1; i <= n; i++) {
-    qr_hasher_t next;
-    qr_hash_init(&next, "quarry.test.root");
-    qr_hash_add(&next, &h, sizeof h);
-    for (uint32_t k = 0; k < PART_CNT; k++) qr_hash_add_u64(&next, part_size(i, k));
-    qr_hash_end(&next, &h);
-  }
-  return h;
-}
-
-/* Batch n: its parts, one part of an earlier batch less, the tip and the hash. */
-static int commit_numbered(power_t *p, uint64_t n) {
-  static uint8_t value[PART_CNT][1 << 20];
-  uint8_t keys[PART_CNT + 1][16], tip[8];
-  qr_store_op_t ops[PART_CNT + 3];
-  for (uint32_t i = 0; i < PART_CNT; i++) {
-    part_key(n, i, keys[i]);
-    fill_part(value[i], n, i);
-    ops[i] = put_op((enum qr_store_table)i, keys[i], 16, value[i], part_size(n, i));
-  }
-  qr_hash_t root = root_of(n);
-  qr_st64(tip, n);
-  ops[PART_CNT] = put_op(QR_STORE_META, "tip", 3, tip, sizeof tip);
-  ops[PART_CNT + 1] = put_op(QR_STORE_META, "root", 4, &root, sizeof root);
-  part_key(n > ERASE_AFTER ? n - ERASE_AFTER : 0, 2, keys[PART_CNT]);
-  ops[PART_CNT + 2] = erase_op((enum qr_store_table)2, keys[PART_CNT], 16);
-  return p->b.ops->commit(p->b.store, n, ops, PART_CNT + 3);
-}
-
-/* ---- what is found ---- */
-
 static bool complain(power_t *p, const char *what, uint64_t n, int64_t got) {
-  snprintf(p->why, sizeof p->why, "%s: batch %llu: %lld", what, (unsigned long long)n,
-           (long long)got);
-  return false;
-}
-
-static bool check_batch(power_t *p, uint64_t n, uint64_t tip) {
-  static uint8_t got[1 << 20], want[1 << 20];
-  for (uint32_t i = 0; i < PART_CNT; i++) {
-    uint8_t key[16];
-    part_key(n, i, key);
-    int64_t sz = p->b.ops->get(p->b.store, (enum qr_store_table)i, key, 16, got, sizeof got);
-    bool there = n <= tip && (i != 2 || n + ERASE_AFTER > tip);
-    if (!there && sz != QR_ERR_NOTFOUND) return complain(p, "a part that must not be there", n, sz);
-    if (!there) continue;
-    fill_part(want, n, i);
-    if (sz != (int64_t)part_size(n, i)) return complain(p, "a part is not there", n, sz);
-    if (memcmp(got, want, (size_t)sz)) return complain(p, "a part is wrong", n, sz);
-  }
-  return true;
+  return numbered_complain(p->why, what, n, got);
 }
 
 /* True if the store holds just what it said, and perhaps more of what it was given. */
 static bool check_store(power_t *p, uint64_t *tip) {
-  qr_hash_t root, want;
-  *tip = 0;
-  int64_t sz = bench_get(&p->b, QR_STORE_META, "tip", tip, sizeof *tip);
-  if (sz != 8 && sz != QR_ERR_NOTFOUND) return complain(p, "the tip cannot be read", 0, sz);
-  if (*tip < p->at_cut_acked) return complain(p, "a reported batch is lost", *tip, 0);
-  if (*tip > p->at_cut_submitted) return complain(p, "a batch of the future", *tip, 0);
-  want = root_of(*tip);
-  sz = bench_get(&p->b, QR_STORE_META, "root", &root, sizeof root);
-  if (*tip && (sz != sizeof root || memcmp(&root, &want, sizeof root)))
-    return complain(p, "the hash is wrong", *tip, sz);
-  for (uint64_t n = 1; n <= *tip + 3; n++)
-    if (!check_batch(p, n, *tip)) return false;
-  return true;
+  return numbered_check(&p->b, p->at_cut_acked, p->at_cut_submitted, tip, p->why);
 }
 
 /* ---- the loop ---- */
@@ -154,7 +68,7 @@ static bool commit_some(power_t *p, uint64_t tip) {
   while (next <= last && !store_image_is_cut(p->img)) {
     for (uint64_t burst = 1 + draw(p, 4); burst && next <= last; burst--) {
       p->submitted = next;
-      int err = commit_numbered(p, next);
+      int err = numbered_commit(&p->b, next);
       if (err == QR_ERR_FULL) break;
       if (err) return complain(p, "a commit is refused", next, err);
       next++;
@@ -330,12 +244,12 @@ static void test_failed_sync_is_not_trusted(void **state) {
     store_image_begin(p.img, p.b.dir, (store_image_disk_t){.quick = true}, at_cut, &p);
     bench_open(&p.b);
     for (next = 1; next <= 5; next++) {
-      assert_int_equal(commit_numbered(&p, next), 0);
+      assert_int_equal(numbered_commit(&p.b, next), 0);
       assert_int_equal(bench_wait(&p.b).err, 0);
     }
     store_image_fail_sync(p.img, 1);
     p.submitted = p.at_cut_submitted = next;
-    assert_int_equal(commit_numbered(&p, next), 0);
+    assert_int_equal(numbered_commit(&p.b, next), 0);
     assert_true(bench_wait(&p.b).err < 0);
     p.acked = p.at_cut_acked = 5;
     bench_reopen(&p.b);
