@@ -26,9 +26,10 @@ static void put(const qr_store_t *s, rocksdb_writebatch_t *wb, const qr_store_ba
       rocksdb_writebatch_delete_cf(wb, s->cf[op->table], op->key, op->key_sz);
       continue;
     }
-    qr_hash_t hash = rocks_record_hash(op->table, op->key, op->key_sz, op->value, op->value_sz);
-    const char *key = op->key, *parts[2] = {(const char *)hash.b, op->value};
-    size_t part_szs[2] = {sizeof hash.b, op->value_sz};
+    uint8_t seal[QR_RECORD_SEAL_SZ];
+    rocks_record_seal(op->table, op->key, op->key_sz, op->value, op->value_sz, seal);
+    const char *key = op->key, *parts[2] = {(const char *)seal, op->value};
+    size_t part_szs[2] = {sizeof seal, op->value_sz};
     rocksdb_writebatch_putv_cf(wb, s->cf[op->table], 1, &key, &op->key_sz, 2, parts, part_szs);
   }
 }

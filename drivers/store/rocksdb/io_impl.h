@@ -11,7 +11,7 @@
 #define BLOCK_SZ 4096u /* of direct writes: their offset, length and memory are multiples of it */
 #define CLASS_CNT 3u
 #define POOL_CNT 4u
-#define LOG_SIZE_CNT 3u
+#define LOG_SIZE_CNT 4u
 
 typedef struct {
   uint32_t buf_cnt;
@@ -31,7 +31,7 @@ struct rocks_io {
   rocks_ring_t *ahead;  /* of reads ahead; used under ahead_lock */
   pthread_mutex_t ahead_lock;
 
-  /* The next log's file, spare.c */
+  /* The next log's file and its thread, spare.c */
   pthread_t spare_thread;
   pthread_cond_t spare_wanted;
   bool spare_thread_runs, spare_stops;
@@ -56,9 +56,9 @@ int rocks_io_open_file(const char *path, int flags);
 int rocks_io_truncate(int fd, const char *path, uint64_t sz);
 int rocks_io_allocate(int fd, const char *path, uint64_t offset, uint64_t sz);
 
-/* spare.c. A log has grown to sz: time to think of the next one. */
+/* spare.c. Asks for a zeroed file to be the next log, if there is none. */
 void rocks_spare_want(rocks_io_t *io, const char *log_path);
-/* The zeroed file under the name log_path: its descriptor and size. False if there is none. */
+/* The zeroed file under the name log_path, and how far its zeros reach. False if there is none. */
 bool rocks_spare_take(rocks_io_t *io, const char *log_path, int *fd, uint64_t *sz);
 void rocks_spare_log_closed(rocks_io_t *io, uint64_t sz);
 void rocks_spare_stop(rocks_io_t *io); /* ends the thread, removes the file */

@@ -1,5 +1,5 @@
 /* Inside of the RocksDB store: one struct, shared by open.c (options, schema), commit.c (the commit
-   thread), read.c and record.c (the hash that every record carries). */
+   thread), read.c and record.c (the seal that every record carries). */
 #ifndef QR_STORE_ROCKS_H
 #define QR_STORE_ROCKS_H
 
@@ -44,9 +44,10 @@ struct qr_store {
   _Atomic uint64_t read_cnt, corrupt_cnt;
 };
 
-/* record.c: a record is hash | value. */
-qr_hash_t rocks_record_hash(uint32_t table, const void *key, size_t key_sz, const void *value,
-                            size_t value_sz);
+/* record.c: a record is seal | value. */
+#define QR_RECORD_SEAL_SZ 32u
+void rocks_record_seal(uint32_t table, const void *key, size_t key_sz, const void *value,
+                       size_t value_sz, uint8_t seal[QR_RECORD_SEAL_SZ]);
 /* True if the record of key is whole; *value leads into it. */
 bool rocks_record_check(uint32_t table, const void *key, size_t key_sz, const void *record,
                         size_t record_sz, const uint8_t **value, size_t *value_sz);

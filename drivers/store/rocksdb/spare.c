@@ -1,6 +1,7 @@
-/* The next log's file, made while the present one is being written: allocated, written with zeros
-   and synced. A commit into it then changes neither length nor allocation, so that its sync has
-   only the commit's own bytes to wait for and not the file system's journal.
+/* The next log's file, made on a thread of its own while the present one is being written:
+   allocated, written with zeros and synced. A commit into it then changes neither the length of the
+   file nor its allocation, so that its sync has only the commit's own bytes to wait for and not the
+   file system's journal.
 
    The file bears a name that RocksDB does not know until it becomes a log. One that was left behind
    by a process that died is made anew: what it holds is not known. */
@@ -13,28 +14,26 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
-#include "io_impl.h"
-
 #include "base/log.h"
+#include "io_impl.h"
 
 #define MIB ((uint64_t)1 << 20)
 #define SPARE_NAME "next-log.zeroed"
-#define FIRST_SZ (40 * MIB) /* a memtable of 32 MiB full of models, and what comes with it */
+#define CHUNK_SZ ((size_t)256 << 10) /* of one write; a commit may have to wait for one */
+#define FIRST_SZ (24 * MIB)
 #define LEAST_SZ (4 * MIB)
-#define MOST_SZ (160 * MIB)
-/* Free space is left alone when there is little: an allocation ahead of need must not be what fills
+#define MOST_SZ (128 * MIB)
+/* Free space is left alone when there is little: what is taken ahead of need must not be what fills
    a disk. */
-#define FREE_FACTOR 4u
+#define FREE_FACTOR 8u
 
-/* A little more than the largest of the newest logs. */
+/* As long as logs are on average: zeros that are not used cost as much as those that are. */
 static uint64_t next_size(const rocks_io_t *io) {
-  uint64_t sz = io->log_cnt ? LEAST_SZ : FIRST_SZ;
-  for (uint32_t i = 0; i < LOG_SIZE_CNT && i < io->log_cnt; i++) {
-    uint64_t with_slack = io->log_sizes[i] + io->log_sizes[i] / 16 + MIB;
-    if (with_slack > sz) sz = with_slack;
-  }
-  if (sz > MOST_SZ) sz = MOST_SZ;
-  return sz / MIB * MIB;
+  uint64_t sum = 0;
+  uint32_t cnt = io->log_cnt < LOG_SIZE_CNT ? io->log_cnt : LOG_SIZE_CNT;
+  for (uint32_t i = 0; i < cnt; i++) sum += io->log_sizes[i];
+  uint64_t sz = cnt ? (sum / cnt + MIB - 1) / MIB * MIB : FIRST_SZ;
+  return sz < LEAST_SZ ? LEAST_SZ : sz > MOST_SZ ? MOST_SZ : sz;
 }
 
 void rocks_spare_log_closed(rocks_io_t *io, uint64_t sz) {
@@ -51,11 +50,9 @@ static bool stops(rocks_io_t *io) {
   return stop;
 }
 
-static bool room_for(const char *path, uint64_t sz) {
-  char dir[4096];
+static bool room_for(int fd, uint64_t sz) {
   struct statvfs v;
-  snprintf(dir, sizeof dir, "%.*s", (int)(strrchr(path, '/') - path), path);
-  return statvfs(dir, &v) || (uint64_t)v.f_bavail * v.f_frsize / FREE_FACTOR >= sz;
+  return fstatvfs(fd, &v) || (uint64_t)v.f_bavail * v.f_frsize / FREE_FACTOR >= sz;
 }
 
 static int write_zeros(rocks_io_t *io, rocks_ring_t *r, int fd, const char *path, uint64_t sz) {
@@ -65,7 +62,7 @@ static int write_zeros(rocks_io_t *io, rocks_ring_t *r, int fd, const char *path
     op.what = (rocks_tap_op_t){.kind = ROCKS_TAP_WRITE,
                                .path = path,
                                .offset = at,
-                               .sz = left < MIB ? left : MIB,
+                               .sz = left < CHUNK_SZ ? left : CHUNK_SZ,
                                .data = rocks_ring_buf(r, 0)};
     int64_t n = stops(io) ? -EINTR : rocks_ring_do(r, &op);
     io->write_cnt++;
@@ -86,16 +83,12 @@ static void remove_file(const char *path) {
 }
 
 /* The descriptor, or -errno; nothing is left behind then. */
-static int make_spare(rocks_io_t *io, const char *path, uint64_t sz) {
-  if (!room_for(path, sz)) return -ENOSPC;
+static int make_spare(rocks_io_t *io, rocks_ring_t *r, const char *path, uint64_t sz) {
   int fd = rocks_io_open_file(path, O_RDWR | O_CREAT | O_TRUNC | O_DIRECT);
   if (fd < 0) return fd;
-  rocks_ring_t *r = rocks_ring_make(2, 1, MIB, &io->refused_cnt);
-  /* At once, so that the file lies in one piece. */
-  int rc = r ? rocks_io_allocate(fd, path, 0, sz) : -ENOMEM;
-  if (rc == -EOPNOTSUPP) rc = 0;
-  if (!rc) rc = write_zeros(io, r, fd, path, sz);
-  if (r) rocks_ring_free(r);
+  /* Allocated at once, so that it lies in one piece. */
+  int rc = room_for(fd, sz) ? rocks_io_allocate(fd, path, 0, sz) : -ENOSPC;
+  if (!rc || rc == -EOPNOTSUPP) rc = write_zeros(io, r, fd, path, sz);
   if (!rc) return fd;
   close(fd);
   remove_file(path);
@@ -105,18 +98,20 @@ static int make_spare(rocks_io_t *io, const char *path, uint64_t sz) {
 static void *spare_main(void *arg) {
   rocks_io_t *io = arg;
   bool told = false;
+  rocks_ring_t *r = rocks_ring_make(2, 1, CHUNK_SZ, &io->refused_cnt);
   pthread_mutex_lock(&io->lock);
-  for (;;) {
-    while (io->spare_state != SPARE_WANTED && !io->spare_stops)
+  while (r && !io->spare_stops) {
+    if (io->spare_state != SPARE_WANTED) {
       pthread_cond_wait(&io->spare_wanted, &io->lock);
-    if (io->spare_stops) break;
+      continue;
+    }
     io->spare_state = SPARE_MAKING;
     uint64_t sz = next_size(io);
     pthread_mutex_unlock(&io->lock);
-    int fd = make_spare(io, io->spare_path, sz);
+    int fd = make_spare(io, r, io->spare_path, sz);
     if (fd < 0 && fd != -EINTR && !told) {
       qr_log(QR_LOG_WARN, "store",
-             "event=log-not-zeroed errno=%d: %s; commits are slower until that works", -fd,
+             "event=log-not-zeroed errno=%d: %s; commits may be slower until that works", -fd,
              strerror(-fd));
       told = true;
     }
@@ -126,11 +121,13 @@ static void *spare_main(void *arg) {
     io->spare_sz = sz;
   }
   pthread_mutex_unlock(&io->lock);
+  if (r) rocks_ring_free(r);
   return NULL;
 }
 
 /* Under lock. */
-static bool start_thread(rocks_io_t *io) {
+static bool have_thread(rocks_io_t *io) {
+  if (io->spare_thread_runs) return true;
   sigset_t all, before;
   sigfillset(&all);
   pthread_sigmask(SIG_SETMASK, &all, &before); /* signals belong to the process's own threads */
@@ -147,8 +144,7 @@ void rocks_spare_want(rocks_io_t *io, const char *log_path) {
   if (!io->spare_path &&
       asprintf(&io->spare_path, "%.*s/" SPARE_NAME, (int)(slash - log_path), log_path) < 0)
     io->spare_path = NULL;
-  if (io->spare_path && io->spare_state == SPARE_NONE &&
-      (io->spare_thread_runs || start_thread(io))) {
+  if (io->spare_path && io->spare_state == SPARE_NONE && have_thread(io)) {
     io->spare_state = SPARE_WANTED;
     pthread_cond_signal(&io->spare_wanted);
   }
@@ -162,7 +158,6 @@ bool rocks_spare_take(rocks_io_t *io, const char *log_path, int *fd, uint64_t *s
     io->spare_state = SPARE_NONE;
     *fd = io->spare_fd;
     *sz = io->spare_sz;
-    io->spare_fd = -1;
   }
   pthread_mutex_unlock(&io->lock);
   if (!ready) return false;

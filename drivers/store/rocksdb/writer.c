@@ -45,8 +45,10 @@ struct rocks_writer {
   int err;            /* the first failure; nothing is done after it */
 };
 
+/* A log that outgrows its zeros takes space by so much. */
+#define LOG_STEP_SZ (8u << 20)
 /* Where a log is so long, the next one is prepared. A store that hardly writes needs none. */
-#define SPARE_AT_SZ (2u << 20)
+#define SPARE_AT_SZ (256u << 10)
 
 static uint64_t now_ns(void) {
   struct timespec ts;
@@ -113,7 +115,13 @@ static void start_write(rocks_writer_t *w, bool linked) {
   w->busy[w->cur] = true;
   w->fresh = false;
   w->sealed = true;
-  if (w->base + sz > w->reserved) w->reserved = w->base + sz;
+  uint64_t end = w->base + sz;
+  if (w->cls == ROCKS_WAL && w->direct && end > w->reserved) {
+    /* If there is no room for so much, there may still be for the write. */
+    if (!rocks_io_allocate(w->fd, w->path, w->reserved, end - w->reserved + LOG_STEP_SZ))
+      end += LOG_STEP_SZ;
+  }
+  if (end > w->reserved) w->reserved = end;
   w->io->write_cnt++;
   rocks_ring_add(w->ring, &w->writes[w->cur]);
 }
@@ -264,7 +272,8 @@ int rocks_writer_truncate(rocks_writer_t *w, uint64_t sz) {
 int rocks_writer_allocate(rocks_writer_t *w, uint64_t offset, uint64_t sz) {
   int rc = 0;
   pthread_mutex_lock(&w->lock);
-  if (offset + sz > w->reserved) {
+  /* A log reserves for itself, in steps that fit what was zeroed of it. */
+  if (offset + sz > w->reserved && !(w->cls == ROCKS_WAL && w->direct)) {
     rc = rocks_io_allocate(w->fd, w->path, offset, sz);
     if (!rc) w->reserved = offset + sz;
   }
@@ -340,7 +349,7 @@ int rocks_writer_close(rocks_writer_t *w) {
     while (*at != w) at = &(*at)->next_log;
     *at = w->next_log;
     pthread_mutex_unlock(&w->io->lock);
-    rocks_spare_log_closed(w->io, w->size);
+    if (w->direct) rocks_spare_log_closed(w->io, w->size);
   }
   if (w->fresh && !w->err) start_write(w, false);
   (void)settle_sync(w);
