@@ -5,7 +5,7 @@
 #include "tile/chain_int.h"
 
 #define HEIGHTS_PER_BATCH 16u
-#define ROOTS_MAX_CNT 256u /* of one batch; models of side branches beyond it would stay */
+#define ROOTS_MAX_CNT 512u /* of one batch; models of side branches beyond it would stay */
 /* Batches of blocks on their way beyond which pruning waits its turn. */
 #define BUSY_CNT (QR_COMMIT_MAX_CNT / 2)
 #define TOLD_MIN_CNT 256u /* heights behind: worth a line in the log */
@@ -57,11 +57,23 @@ static bool visit(void *ctx, const void *key, size_t key_sz, const void *value, 
   return true;
 }
 
-/* Where the records begin. A chain that began with a snapshot has those of the windows below it. */
+/* A chain that began with a snapshot has the windows below it; they go together, once all of them can.
+ */
+static bool on_base(const qr_chain_tile_t *t) {
+  return t->held.base && t->held.from == t->held.base + 1;
+}
+
 static uint64_t first_height(const qr_chain_tile_t *t) {
   uint64_t window = qr_prune_window(&t->chain->p);
-  if (!t->held.base || t->held.from > t->held.base + 1) return t->held.from;
+  if (!on_base(t)) return t->held.from;
   return t->held.base > window ? t->held.base - window : 1;
+}
+
+/* The models that came with a snapshot: there are no blocks that lead to them. */
+static void add_base_models(prune_t *p, uint64_t first) {
+  qr_node_t *n = qr_tree_ancestor(p->t->durable_tip, p->t->held.base);
+  for (; n->parent && n->header.height >= first && p->root_cnt < ROOTS_MAX_CNT; n = n->parent)
+    p->roots[p->root_cnt++] = n->header.model_out;
 }
 
 static int fill(qr_chain_tile_t *t, prune_t *p, uint64_t first) {
@@ -74,8 +86,9 @@ static int fill(qr_chain_tile_t *t, prune_t *p, uint64_t first) {
     p->table = tables[i];
     err = t->cfg.store_ops->scan(*t->cfg.store, p->table, from, sizeof from, visit, p);
   }
+  if (on_base(t)) add_base_models(p, first);
   for (uint32_t i = 0; i < p->root_cnt && !err; i++) prune_model(p, &p->roots[i]);
-  qr_held_t h = {.from = p->end > t->held.from ? p->end : t->held.from, .base = t->held.base};
+  qr_held_t h = {.from = p->end, .base = t->held.base};
   qr_held_encode(&h, held);
   qr_chain_batch_add(&t->batch, QR_STORE_META, QR_META_HELD, strlen(QR_META_HELD), held,
                      sizeof held, false);
@@ -99,9 +112,10 @@ int qr_chain_poll_prune(qr_chain_tile_t *t) {
   if (t->commit_cnt > BUSY_CNT) return 0;
   uint64_t end = qr_prune_from(t->durable_tip->header.height, depth), first = t->prune.cursor;
   if (!first) first = first_height(t);
-  if (first >= end) return 0;
-  tell(t, first, end);
-  prune_t p = {.t = t, .end = end - first > HEIGHTS_PER_BATCH ? first + HEIGHTS_PER_BATCH : end};
+  uint64_t least = on_base(t) ? t->held.base + 1 : first; /* nothing stays below it */
+  if (least >= end) return 0;
+  tell(t, least, end);
+  prune_t p = {.t = t, .end = end - least > HEIGHTS_PER_BATCH ? least + HEIGHTS_PER_BATCH : end};
   int err = fill(t, &p, first);
   if (err) {
     /* Nothing is lost by what stays: the next start tries again. */

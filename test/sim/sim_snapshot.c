@@ -1,0 +1,279 @@
+/* A node that begins with a snapshot follows the others and agrees with them, though it never saw the
+   blocks before; one that was made of anything else is refused. */
+#include "sim/store_audit.h"
+#include "tile/snapshot.h"
+
+#define ROUNDS 2000000u
+#define REORG_LIMIT 12u
+#define PARAMS "params of the test"
+
+typedef struct {
+  size_t sz, cap;
+  uint8_t *bytes;
+} bytes_t;
+
+static char why[512];
+
+static int append(void *ctx, const void *p, size_t sz) {
+  bytes_t *b = ctx;
+  if (b->sz + sz > b->cap) {
+    b->cap = 2 * (b->cap + sz);
+    b->bytes = realloc(b->bytes, b->cap);
+    assert_non_null(b->bytes);
+  }
+  memcpy(b->bytes + b->sz, p, sz);
+  b->sz += sz;
+  return 0;
+}
+
+static bool goes_on(void *ctx, uint64_t done, uint64_t total) {
+  (void)ctx, (void)done, (void)total;
+  return true;
+}
+
+static void small_params(qr_params_t *p) {
+  world_params(p, 3);
+  p->replay_rows = 256;
+  p->witness_window = 4;
+  p->target_window = 4;
+  p->reorg_limit = REORG_LIMIT;
+}
+
+static int export(const world_t *w, const world_node_t *n, uint64_t height, bytes_t *out,
+                  qr_snapshot_about_t *about) {
+  qr_snapshot_export_t cfg = {.ops = n->store_ops,
+                              .store = n->store,
+                              .chain = &w->chain,
+                              .params = PARAMS,
+                              .height = height,
+                              .write = append,
+                              .progress = goes_on,
+                              .ctx = out};
+  out->sz = 0;
+  return qr_snapshot_export(&cfg, about, why, sizeof why);
+}
+
+/* Takes a payload into an empty store of that name. */
+static int import(const world_t *w, const char *dir, const bytes_t *in, qr_store_t **store) {
+  const qr_store_ops_t *ops = qr_store_driver("mem");
+  qr_snapshot_reader_t r = {.segment_rows_sz = qr_snapshot_window_sz(&w->chain)};
+  qr_snapshot_import_t x = {0};
+  qr_snapshot_record_t rec;
+  char params[64];
+  size_t at = 0;
+  int err = ops->open(dir, "keep=1", store, why, sizeof why);
+  while (!err && r.last != QR_SNAPSHOT_END) {
+    int64_t n = qr_snapshot_next(&r, in->bytes + at, in->sz - at, &rec);
+    if (n <= 0) {
+      err = QR_ERR_FORMAT;
+    } else if (rec.type == QR_SNAPSHOT_ABOUT) {
+      qr_snapshot_about_t a = r.about;
+      assert_true(a.params_sz < sizeof params);
+      memcpy(params, a.params, a.params_sz);
+      a.params = params;
+      err = qr_snapshot_import_init(&x, ops, *store, &w->chain, &a, world_wall_ms((void *)w), why,
+                                    sizeof why);
+    } else {
+      err = qr_snapshot_import_take(&x, &rec, why, sizeof why);
+    }
+    at += n > 0 ? (size_t)n : 0;
+  }
+  qr_snapshot_import_fini(&x);
+  return err;
+}
+
+static void drop(const char *dir, qr_store_t *s) {
+  if (s) qr_store_driver("mem")->close(s);
+  qr_store_mem_forget(dir);
+}
+
+/* A further node, whose store is that of a snapshot. */
+static world_node_t *add_from(world_t *w, const bytes_t *snapshot) {
+  world_node_t *n = world_add(w, false);
+  qr_store_t *s = NULL;
+  world_close(n);
+  qr_store_mem_forget(n->store_dir);
+  if (import(w, n->store_dir, snapshot, &s)) fail_msg("%s", why);
+  assert_int_equal(audit_finds(w, n->store_ops, s).find_cnt, 0);
+  n->store_ops->close(s);
+  world_open(w, n);
+  return n;
+}
+
+static void test_a_node_goes_on_from_it(void **state) {
+  (void)state;
+  static world_t w;
+  qr_params_t p;
+  bytes_t a_bytes = {0}, b_bytes = {0};
+  qr_snapshot_about_t about, same;
+  small_params(&p);
+  world_init(&w, "snap", &p);
+  world_node_t *a = world_add(&w, true), *b = world_add(&w, true);
+  world_until_height(&w, a, 70, ROUNDS);
+  world_stop_all(&w);
+  world_until_agree(&w, ROUNDS);
+  uint64_t tip = world_height(a);
+  assert_int_equal(export(&w, a, 0, &a_bytes, &about), 0);
+  assert_int_equal(about.height, tip - REORG_LIMIT);
+  assert_int_equal(export(&w, b, about.height, &b_bytes, &same), 0);
+  assert_int_equal(a_bytes.sz, b_bytes.sz); /* whoever makes it */
+  assert_memory_equal(a_bytes.bytes, b_bytes.bytes, a_bytes.sz);
+  world_node_t *c = add_from(&w, &a_bytes);
+  assert_int_equal(world_height(c), about.height);
+  world_until_agree(&w, ROUNDS);
+  qr_status_t s = world_status(&w, c);
+  assert_int_equal(s.base_height, about.height);
+  assert_int_equal(s.blocks_verified, tip - about.height);
+  /* it mines, and it starts again */
+  world_mine_to(&w, c, tip + 3, ROUNDS);
+  world_until_agree(&w, ROUNDS);
+  world_restart(&w, c);
+  world_until_agree(&w, ROUNDS);
+  world_rounds(&w, 3000);
+  qr_audit_result_t r = audit_sound(&w, c);
+  assert_int_equal(r.held.base, about.height);
+  assert_int_equal(r.block_cnt, r.tip.height - about.height);
+  free(a_bytes.bytes);
+  free(b_bytes.bytes);
+  world_fini(&w);
+}
+
+/* As deep as the chain permits, but not below where it began. */
+static void test_its_base_is_final(void **state) {
+  (void)state;
+  static world_t w;
+  qr_params_t p;
+  bytes_t bytes = {0};
+  qr_snapshot_about_t about;
+  small_params(&p);
+  world_init(&w, "snap-base", &p);
+  world_node_t *a = world_add(&w, false), *b = world_add(&w, false);
+  world_mine_to(&w, a, 40, ROUNDS);
+  world_until_agree(&w, ROUNDS);
+  qr_link_mem_group(a->link, 1);
+  world_mine_to(&w, b, 44, ROUNDS);
+  assert_int_equal(export(&w, b, 42, &bytes, &about), 0);
+  world_node_t *c = add_from(&w, &bytes);
+  for (int i = 0; i < 20 && world_height(c) < 44; i++) world_rounds(&w, 20000);
+  assert_int_equal(world_height(c), 44);
+  world_mine_to(&w, a, 48, ROUNDS); /* more work, from below c's base */
+  qr_link_mem_heal(a->link);
+  for (int i = 0; i < 60 && world_height(b) < 48; i++) world_rounds(&w, 20000);
+  assert_int_equal(world_height(b), 48);
+  assert_int_equal(world_height(c), 44);
+  assert_int_equal(world_status(&w, c).blocks_rejected, 0); /* too deep is nobody's fault */
+  free(bytes.bytes);
+  world_fini(&w);
+}
+
+/* Its windows go by and by; then it holds what others that prune hold. */
+static void test_it_prunes(void **state) {
+  (void)state;
+  static world_t w;
+  qr_params_t p;
+  bytes_t bytes = {0};
+  qr_snapshot_about_t about;
+  small_params(&p);
+  world_init(&w, "snap-prune", &p);
+  world_node_t *a = world_add(&w, false);
+  world_mine_to(&w, a, 40, ROUNDS);
+  assert_int_equal(export(&w, a, 0, &bytes, &about), 0);
+  world_node_t *c = add_from(&w, &bytes);
+  world_close(c);
+  c->config.prune_depth = 20;
+  world_open(&w, c);
+  for (uint64_t stop = 42; stop <= 90; stop += 16) {
+    world_mine_to(&w, a, stop, ROUNDS);
+    world_until_agree(&w, ROUNDS);
+    world_rounds(&w, 5000);
+    audit_sound(&w, c);
+    world_restart(&w, c);
+  }
+  qr_audit_result_t r = audit_sound(&w, c);
+  assert_int_equal(r.block_cnt, 20);
+  assert_int_equal(r.segment_cnt, 20);
+  assert_true(r.model_cnt <= 40);
+  /* and others can begin with it again */
+  assert_int_equal(export(&w, c, 0, &bytes, &about), 0);
+  world_node_t *d = add_from(&w, &bytes);
+  world_until_agree(&w, ROUNDS);
+  assert_int_equal(world_status(&w, d).base_height, about.height);
+  free(bytes.bytes);
+  world_fini(&w);
+}
+
+/* Every bit of a snapshot matters: what is changed is refused, while it is taken in or by the audit.
+   (But for the facts of execution, which only the root over the file vouches for.) */
+static void test_nothing_else_is_taken(void **state) {
+  (void)state;
+  static world_t w;
+  qr_params_t p;
+  bytes_t bytes = {0};
+  qr_snapshot_about_t about;
+  small_params(&p);
+  world_init(&w, "snap-bad", &p);
+  world_node_t *a = world_add(&w, false);
+  world_mine_to(&w, a, 25, ROUNDS);
+  assert_int_equal(export(&w, a, 0, &bytes, &about), 0);
+  uint32_t window_sz = qr_snapshot_window_sz(&w.chain);
+  uint64_t seed = 7;
+  int refused = 0;
+  for (int i = 0; i < 400; i++) {
+    seed = seed * 6364136223846793005u + 1442695040888963407u;
+    size_t at = (size_t)((seed >> 20) % bytes.sz);
+    size_t params_at = QR_SNAPSHOT_RECORD_HEAD_SZ + QR_SNAPSHOT_ABOUT_SZ;
+    if (at >= params_at && at < params_at + strlen(PARAMS)) continue;
+    bytes.bytes[at] ^= (uint8_t)(1u << ((seed >> 60) & 7));
+    qr_store_t *s = NULL;
+    int err = import(&w, "snap-bad/x", &bytes, &s);
+    bool found = !err && audit_finds(&w, qr_store_driver("mem"), s).find_cnt;
+    drop("snap-bad/x", s);
+    bytes.bytes[at] ^= (uint8_t)(1u << ((seed >> 60) & 7));
+    refused += err || found;
+    if (err || found) continue;
+    /* the place in its record, of those that follow headers and accounts */
+    size_t first = params_at + strlen(PARAMS) + QR_SNAPSHOT_RECORD_HEAD_SZ +
+                   about.header_cnt * QR_HEADER_SZ + QR_SNAPSHOT_RECORD_HEAD_SZ +
+                   about.account_cnt * QR_ACCOUNT_SZ;
+    assert_true(at >= first);
+    size_t in = (at - first) % (QR_SNAPSHOT_RECORD_HEAD_SZ + window_sz);
+    bool fact = in >= QR_SNAPSHOT_RECORD_HEAD_SZ + QR_PLACE_SZ &&
+                in < QR_SNAPSHOT_RECORD_HEAD_SZ + QR_PLACE_SZ + QR_EXEC_RECORD_SZ;
+    if (!fact) fail_msg("bit %zu was taken", at);
+  }
+  assert_true(refused > 300);
+  free(bytes.bytes);
+  world_fini(&w);
+}
+
+static void test_heights(void **state) {
+  (void)state;
+  static world_t w;
+  qr_params_t p;
+  bytes_t bytes = {0};
+  qr_snapshot_about_t about;
+  small_params(&p);
+  world_init(&w, "snap-height", &p);
+  world_node_t *a = world_add(&w, false);
+  world_mine_to(&w, a, REORG_LIMIT, ROUNDS);
+  assert_int_equal(export(&w, a, 0, &bytes, &about), QR_ERR_ARG);
+  assert_non_null(strstr(why, "can still be reorganised"));
+  assert_int_equal(export(&w, a, REORG_LIMIT + 1, &bytes, &about), QR_ERR_ARG);
+  assert_non_null(strstr(why, "heights 1 to 12"));
+  assert_int_equal(export(&w, a, 1, &bytes, &about), 0);
+  assert_int_equal(about.window_cnt, 1);
+  qr_store_t *s = NULL;
+  assert_int_equal(import(&w, "snap-height/x", &bytes, &s), 0);
+  drop("snap-height/x", s);
+  free(bytes.bytes);
+  world_fini(&w);
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(test_a_node_goes_on_from_it), cmocka_unit_test(test_its_base_is_final),
+      cmocka_unit_test(test_it_prunes),              cmocka_unit_test(test_nothing_else_is_taken),
+      cmocka_unit_test(test_heights),
+  };
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}
