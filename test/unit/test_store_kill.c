@@ -11,7 +11,7 @@
 
 #include "base/philox.h"
 
-#define KILL_CNT 20
+#define KILL_CNT 12 /* on each kind of files */
 #define PART_CNT 5 /* records of a batch */
 
 static const char *self_path = "/proc/self/exe";
@@ -73,14 +73,14 @@ static int child_busy(bench_t *b) {
   return err != QR_ERR_BUSY ? 1 : !strstr(why, "another process") ? 2 : 0;
 }
 
-static pid_t spawn(const bench_t *b, const char *role, int *out_fd) {
+static pid_t spawn(const bench_t *b, const char *role, const char *dir, int *out_fd) {
   int fds[2];
   assert_int_equal(pipe2(fds, O_CLOEXEC), 0);
   pid_t pid = fork();
   assert_true(pid >= 0);
   if (!pid) {
     dup2(fds[1], STDOUT_FILENO);
-    execl(self_path, self_path, role, b->dir, (char *)NULL);
+    execl(self_path, self_path, role, dir, b->options, (char *)NULL);
     _exit(127);
   }
   close(fds[1]);
@@ -112,16 +112,17 @@ static uint64_t verify_batches(bench_t *b) {
   return tip;
 }
 
-static void test_kill_loop(void **state) {
+/* other: the kind of files that a killed store is looked at with. */
+static void kill_loop(const char *options, const char *other) {
   const qr_store_ops_t *ops = qr_store_driver("rocksdb");
-  (void)state;
   if (!ops) skip();
   bench_t b;
   bench_begin(&b, ops);
   uint64_t acked = 0, acked_cnt = 0;
   for (int i = 0; i < KILL_CNT; i++) {
     int fd;
-    pid_t pid = spawn(&b, "commit", &fd);
+    b.options = options;
+    pid_t pid = spawn(&b, "commit", b.dir, &fd);
     uint64_t number, burst = draw(12);
     /* some are killed while they open, some after a number of acknowledgements and a little more */
     for (uint64_t k = 0; k < burst && read(fd, &number, 8) == 8; k++) {
@@ -138,6 +139,7 @@ static void test_kill_loop(void **state) {
     int status;
     assert_int_equal(waitpid(pid, &status, 0), pid);
     assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
+    b.options = i % 4 == 3 ? other : options;
     bench_open(&b);
     uint64_t tip = verify_batches(&b);
     assert_true(tip >= acked);
@@ -149,31 +151,51 @@ static void test_kill_loop(void **state) {
   bench_remove(&b);
 }
 
+static void test_kill_loop_on_the_ring(void **state) {
+  (void)state;
+  kill_loop("io=uring", "io=stock");
+}
+
+static void test_kill_loop_on_stock_files(void **state) {
+  (void)state;
+  kill_loop("io=stock", "io=uring");
+}
+
+/* Whatever files the two use, and under another name for the directory too. */
 static void test_second_process_is_busy(void **state) {
   const qr_store_ops_t *ops = qr_store_driver("rocksdb");
+  static const char *const options[] = {"io=uring", "io=stock"};
   (void)state;
   if (!ops) skip();
-  bench_t b;
-  bench_begin(&b, ops);
-  bench_open(&b);
-  int fd, status;
-  pid_t pid = spawn(&b, "busy", &fd);
-  assert_int_equal(waitpid(pid, &status, 0), pid);
-  close(fd);
-  assert_int_equal(status, 0);
-  assert_int_equal(bench_put(&b, QR_STORE_META, "still", "works", 5), 0);
-  bench_close(&b);
-  bench_remove(&b);
+  for (int i = 0; i < 4; i++) {
+    bench_t b;
+    char link[96];
+    int fd, status;
+    bench_begin(&b, ops);
+    b.options = options[i % 2];
+    bench_open(&b);
+    snprintf(link, sizeof link, "%s/link", b.root);
+    assert_int_equal(symlink(b.dir, link), 0);
+    b.options = options[i / 2];
+    pid_t pid = spawn(&b, "busy", i % 2 ? link : b.dir, &fd);
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    close(fd);
+    assert_int_equal(status, 0);
+    assert_int_equal(bench_put(&b, QR_STORE_META, "still", "works", 5), 0);
+    bench_close(&b);
+    bench_remove(&b);
+  }
 }
 
 int main(int argc, char **argv) {
-  if (argc == 3) {
-    bench_t b = {.ops = qr_store_driver("rocksdb"), .options = ""};
+  if (argc == 4) {
+    bench_t b = {.ops = qr_store_driver("rocksdb"), .options = argv[3]};
     snprintf(b.dir, sizeof b.dir, "%s", argv[2]);
     return !strcmp(argv[1], "commit") ? child_commit(&b) : child_busy(&b);
   }
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_kill_loop),
+      cmocka_unit_test(test_kill_loop_on_the_ring),
+      cmocka_unit_test(test_kill_loop_on_stock_files),
       cmocka_unit_test(test_second_process_is_busy),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
