@@ -1,5 +1,5 @@
-/* quarry backup: a copy of a node's store, made while the node runs or of one that does not, and looked
-   through before it gets its name. */
+/* quarry backup: a copy of a node's store, made while the node runs or of one that does not, and
+   looked through before it gets its name. */
 #include "app/cli_backup.h"
 
 #include <errno.h>
@@ -116,7 +116,8 @@ static int describe(backup_t *b, qr_cli_backup_t *out) {
   qr_held_t held = {.from = 1};
   int err = qr_cli_store_open(b->partial, NULL, &s, b->why, sizeof b->why);
   if (err) return err;
-  int64_t sz = s->ops->get(s->store, QR_STORE_META, QR_META_TIP, strlen(QR_META_TIP), buf, sizeof buf);
+  int64_t sz =
+      s->ops->get(s->store, QR_STORE_META, QR_META_TIP, strlen(QR_META_TIP), buf, sizeof buf);
   bool ok = sz == sizeof buf && qr_tip_decode(buf, sizeof buf, &tip);
   ok = ok && s->ops->get(s->store, QR_STORE_META, QR_META_GENESIS, strlen(QR_META_GENESIS),
                          &out->genesis, sizeof out->genesis) == sizeof out->genesis;
@@ -162,8 +163,8 @@ static int give_name(backup_t *b) {
 
 static int make(const qr_cli_t *cli, backup_t *b, qr_cli_backup_t *out) {
   b->online = qr_cli_node_runs(cli);
-  int err = b->online ? qr_cli_copy_online(cli, b->store, b->why, sizeof b->why)
-                      : copy_offline(cli, b);
+  int err =
+      b->online ? qr_cli_copy_online(cli, b->store, b->why, sizeof b->why) : copy_offline(cli, b);
   if (b->online && err == QR_ERR_CANCELLED) b->made = false; /* what becomes of it is the node's */
   if (!err) err = describe(b, out);
   if (!err) err = list_files(b, out);
@@ -203,8 +204,7 @@ static int run(const qr_cli_t *cli) {
   if (b.made) {
     /* nothing that is not whole stays */
     if (err == QR_ERR_CANCELLED) b.why[0] = 0;
-    if (qr_cli_remove_dir(b.partial))
-      fprintf(stderr, "quarry: cannot remove %s\n", b.partial);
+    if (qr_cli_remove_dir(b.partial)) fprintf(stderr, "quarry: cannot remove %s\n", b.partial);
   }
   int rc = err ? qr_cli_backup_end(cli, err, b.why) : tell(cli, &b, &out);
   qr_cli_files_free(&out.files);

@@ -1,6 +1,6 @@
-/* Backups: a directory with store/, a copy of a node's store, and backup.json, which says of what chain
-   and height it is and lists every file with size and hash. A backup under its own name is complete:
-   while it is made it is called NAME.partial. */
+/* Backups: a directory with store/, a copy of a node's store, and backup.json, which says of what
+   chain and height it is and lists every file with size and hash. A backup under its own name is
+   complete: while it is made it is called NAME.partial. */
 #ifndef QR_APP_CLI_BACKUP_H
 #define QR_APP_CLI_BACKUP_H
 
@@ -18,8 +18,8 @@ typedef struct {
   qr_cli_files_t files; /* of store/ */
 } qr_cli_backup_t;
 
-/* Reads or writes dir/backup.json. Any bytes are safe to read. 0 or a negative code with a sentence in
-   why; a backup that was read is to be freed. */
+/* Reads or writes dir/backup.json. Any bytes are safe to read. 0 or a negative code with a sentence
+   in why; a backup that was read is to be freed. */
 int qr_cli_backup_read(const char *dir, qr_cli_backup_t *out, char *why,
                        size_t why_sz) QR_WARN_UNUSED;
 int qr_cli_backup_parse(const char *text, size_t sz, qr_cli_backup_t *out, char *why,
@@ -27,8 +27,8 @@ int qr_cli_backup_parse(const char *text, size_t sz, qr_cli_backup_t *out, char 
 int qr_cli_backup_write(const char *dir, const qr_cli_backup_t *b, char *why,
                         size_t why_sz) QR_WARN_UNUSED;
 
-/* Looks whether all files are there and have the size and hash of the list; to_dir: copies them there on
-   the way. The first that is not whole is named in why (QR_ERR_CORRUPT). */
+/* Looks whether all files are there and have the size and hash of the list; to_dir: copies them
+   there on the way. The first that is not whole is named in why (QR_ERR_CORRUPT). */
 int qr_cli_backup_files(const char *dir, const qr_cli_backup_t *b, const char *to_dir, char *why,
                         size_t why_sz) QR_WARN_UNUSED;
 

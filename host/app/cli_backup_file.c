@@ -194,16 +194,19 @@ int qr_cli_backup_audit(const qr_cli_t *cli, const char *dir, const qr_cli_backu
   int err = qr_cli_store_open(dir, NULL, &s, why, why_sz);
   if (!err) {
     err = qr_cli_store_audit(s, cli->json, &a);
-    if (err) snprintf(why, why_sz, "the check of %s could not be finished: %s", dir, qr_err_str(err));
+    if (err)
+      snprintf(why, why_sz, "the check of %s could not be finished: %s", dir, qr_err_str(err));
   }
   if (!err && a.result.find_cnt) {
-    snprintf(why, why_sz, "%" PRIu64 " things are wrong in the store of %s", a.result.find_cnt, dir);
+    snprintf(why, why_sz, "%" PRIu64 " things are wrong in the store of %s", a.result.find_cnt,
+             dir);
     err = QR_ERR_CORRUPT;
   }
   bool checked = s && s->has_chain && s->schema == QR_STORE_SCHEMA_VERSION;
   if (!err && checked &&
       (!qr_hash_eq(&a.result.tip.hash, &b->tip) || a.result.tip.height != b->height)) {
-    snprintf(why, why_sz, "the store of %s is at another tip than its " QR_BACKUP_FILE " says", dir);
+    snprintf(why, why_sz, "the store of %s is at another tip than its " QR_BACKUP_FILE " says",
+             dir);
     err = QR_ERR_CORRUPT;
   }
   json_decref(a.finds);

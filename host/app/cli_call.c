@@ -61,8 +61,8 @@ static bool send_all(int fd, const char *p, size_t sz) {
   return true;
 }
 
-/* Reads one line. Returns its length, 0 if the node hung up or talks nonsense, -1 if time ran out, -2
-   if the user wants no more. */
+/* Reads one line. Returns its length, 0 if the node hung up or talks nonsense, -1 if time ran out,
+   -2 if the user wants no more. */
 static ssize_t read_line(int fd, char *out, size_t out_sz, uint32_t timeout_ms) {
   uint64_t end = mono_ms() + timeout_ms;
   size_t n = 0;

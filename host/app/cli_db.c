@@ -19,7 +19,8 @@ static int tell(const qr_cli_t *cli, const qr_cli_store_t *s, const qr_cli_audit
   if (sound)
     puts("sound     nothing wrong was found");
   else
-    printf("DAMAGED   %llu things are wrong: restore a backup (quarry restore), or move the store away "
+    printf("DAMAGED   %llu things are wrong: restore a backup (quarry restore), or move the store "
+           "away "
            "and sync again\n",
            (unsigned long long)r->find_cnt);
   return sound ? QR_CLI_OK : QR_CLI_DAMAGED;
@@ -41,7 +42,8 @@ static int run(const qr_cli_t *cli) {
     fputs("quarry: interrupted; nothing was changed\n", stderr);
     rc = QR_CLI_INTERRUPTED;
   } else if (err) {
-    snprintf(why, sizeof why, "the check of %s could not be finished: %s", s->path, qr_err_str(err));
+    snprintf(why, sizeof why, "the check of %s could not be finished: %s", s->path,
+             qr_err_str(err));
     rc = qr_cli_fail(cli, err, why);
   } else {
     rc = tell(cli, s, &a);

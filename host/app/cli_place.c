@@ -15,8 +15,8 @@ static int fail(qr_cli_place_t *p, const char *what, const char *path) {
   return QR_ERR_IO;
 }
 
-/* Nobody may use the store that is there: RocksDB's own lock is taken, until the end. It is the file,
-   not the name, that is locked: what comes in its place is free. */
+/* Nobody may use the store that is there: RocksDB's own lock is taken, until the end. It is the
+   file, not the name, that is locked: what comes in its place is free. */
 static int lock_store(qr_cli_place_t *p) {
   char path[QR_CONFIG_PATH_SZ + 32];
   struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET};

@@ -15,9 +15,9 @@ typedef struct {
   char why[1024];
 } qr_cli_place_t;
 
-/* Makes the data directory if its parent exists, locks the store that is there, and refuses to go on
-   if it holds anything, unless words are QR_CLI_OVERWRITE_WORDS. Removes what an interrupted try left.
-   Returns 0 or a negative code with why; fini in any case. */
+/* Makes the data directory if its parent exists, locks the store that is there, and refuses to go
+   on if it holds anything, unless words are QR_CLI_OVERWRITE_WORDS. Removes what an interrupted try
+   left. Returns 0 or a negative code with why; fini in any case. */
 int qr_cli_place_init(qr_cli_place_t *p, const char *dir, const char *words) QR_WARN_UNUSED;
 /* fresh becomes store; the old one is removed. */
 int qr_cli_place_take(qr_cli_place_t *p) QR_WARN_UNUSED;

@@ -72,6 +72,7 @@ const qr_cli_command_t qr_cli_restore = {
             "backup is damaged, 130 interrupted.",
     .arg_min_cnt = 1,
     .arg_max_cnt = 1,
-    .options = {{"overwrite", "WORDS", "replace a store that is there: '" QR_CLI_OVERWRITE_WORDS "'"}},
+    .options = {{"overwrite", "WORDS",
+                 "replace a store that is there: '" QR_CLI_OVERWRITE_WORDS "'"}},
     .run = run,
 };

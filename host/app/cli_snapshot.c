@@ -1,5 +1,5 @@
-/* quarry snapshot export | import: the state of a chain at a height as one file, and a node's store made
-   of it. */
+/* quarry snapshot export | import: the state of a chain at a height as one file, and a node's store
+   made of it. */
 #include "tile/snapshot.h"
 
 #include <errno.h>
@@ -23,7 +23,7 @@
 typedef struct {
   const qr_cli_t *cli;
   char path[PATH_SZ], partial[PATH_SZ + 16], copy[PATH_SZ + 16];
-  bool copied;       /* copy is ours to remove */
+  bool copied; /* copy is ours to remove */
   uint64_t height;
   qr_snapshot_file_t file;
   qr_snapshot_about_t about;
@@ -73,8 +73,8 @@ static int write_all(export_t *x, const qr_cli_store_t *s) {
                               .write = on_write,
                               .progress = on_progress,
                               .ctx = x};
-  int err = params ? qr_snapshot_file_create(&x->file, x->partial, x->why, sizeof x->why)
-                   : QR_ERR_NOMEM;
+  int err =
+      params ? qr_snapshot_file_create(&x->file, x->partial, x->why, sizeof x->why) : QR_ERR_NOMEM;
   if (!params) snprintf(x->why, sizeof x->why, "out of memory");
   if (!err) {
     err = qr_snapshot_export(&cfg, &x->about, x->why, sizeof x->why);
@@ -116,8 +116,7 @@ static int run_export(const qr_cli_t *cli) {
     return qr_cli_usage("--height '%s' is not a height from 1 up", cli->values[2]);
   qr_cli_work_begin();
   int err = export_it(&x);
-  if (x.copied && qr_cli_remove_dir(x.copy))
-    fprintf(stderr, "quarry: cannot remove %s\n", x.copy);
+  if (x.copied && qr_cli_remove_dir(x.copy)) fprintf(stderr, "quarry: cannot remove %s\n", x.copy);
   if (err == QR_ERR_CANCELLED && !strcmp(x.why, "interrupted")) x.why[0] = 0;
   if (err) return qr_cli_backup_end(cli, err, x.why);
   qr_hex(hex, &x.file.head.root, 32);
@@ -132,7 +131,8 @@ static int run_export(const qr_cli_t *cli) {
     return qr_cli_print_json(o);
   }
   printf("snapshot  %s, %s\n", x.path, qr_cli_size(x.file.file_sz, size));
-  printf("height    %" PRIu64 "  %.16s\n", x.about.height, qr_hex((char[65]){0}, &x.about.hash, 32));
+  printf("height    %" PRIu64 "  %.16s\n", x.about.height,
+         qr_hex((char[65]){0}, &x.about.hash, 32));
   printf("root      %s\n", hex);
   return QR_CLI_OK;
 }
@@ -146,17 +146,19 @@ static int run(const qr_cli_t *cli) {
 const qr_cli_command_t qr_cli_snapshot = {
     .name = "snapshot",
     .args = "export|import FILE",
-    .help = "the state of a chain at a height as a file; a new node goes on from it\n\n"
-            "export writes headers, accounts, replay windows and target models of a node that runs or "
-            "not to FILE, in chunks\nthat are hashed one by one, and prints the root over them: the "
-            "same for every node of the chain.\nimport makes a store of it in the data directory that "
-            "--dir names, which must have none; the node that is\nstarted there fetches the blocks "
-            "after it from its peers and does their work again, but not that of those before.\nSo give "
-            "--root, from a source that you trust: without it whoever made FILE is believed.\n\nExit "
-            "codes: 0 done, 1 failed, 3 the store or FILE is damaged, 130 interrupted.",
+    .help =
+        "the state of a chain at a height as a file; a new node goes on from it\n\n"
+        "export writes headers, accounts, replay windows and target models of a node that runs or "
+        "not to FILE, in chunks\nthat are hashed one by one, and prints the root over them: the "
+        "same for every node of the chain.\nimport makes a store of it in the data directory that "
+        "--dir names, which must have none; the node that is\nstarted there fetches the blocks "
+        "after it from its peers and does their work again, but not that of those before.\nSo give "
+        "--root, from a source that you trust: without it whoever made FILE is believed.\n\nExit "
+        "codes: 0 done, 1 failed, 3 the store or FILE is damaged, 130 interrupted.",
     .arg_min_cnt = 2,
     .arg_max_cnt = 2,
-    .options = {{"genesis", "FILE", "the chain must be this one; needed if a store does not hold it"},
+    .options = {{"genesis", "FILE",
+                 "the chain must be this one; needed if a store does not hold it"},
                 {"from", "PATH", "export: a store, data directory or backup instead of --dir's"},
                 {"height", "N", "export: default the newest that cannot be reorganised"},
                 {"root", "HEX", "import: FILE must have this root"},

@@ -148,8 +148,9 @@ int qr_snapshot_file_open(qr_snapshot_file_t *s, const char *path, char *why, si
                                                  : QR_ERR_FORMAT;
     if (err)
       snprintf(why, why_sz,
-               err == QR_ERR_UNSUPPORTED ? "%s was written by a newer version of quarry; use that one"
-                                         : "%s is no snapshot",
+               err == QR_ERR_UNSUPPORTED
+                   ? "%s was written by a newer version of quarry; use that one"
+                   : "%s is no snapshot",
                path);
   }
   if (!err) err = check_size(s, why, why_sz);
@@ -170,8 +171,9 @@ int qr_snapshot_file_read(qr_snapshot_file_t *s, char *why, size_t why_sz) {
   if (fread(s->buf + s->sz, n, 1, s->f) != 1) return fail(s, why, why_sz, "read");
   qr_hash_t leaf = qr_merkle_leaf((uint32_t)s->chunk_idx, s->buf + s->sz, n);
   if (!qr_hash_eq(&leaf, &s->leaves[s->chunk_idx])) {
-    snprintf(why, why_sz, "%s is damaged: chunk %" PRIu64 " of %" PRIu64
-                          " (bytes %" PRIu64 " to %" PRIu64 ") does not have its hash",
+    snprintf(why, why_sz,
+             "%s is damaged: chunk %" PRIu64 " of %" PRIu64 " (bytes %" PRIu64 " to %" PRIu64
+             ") does not have its hash",
              s->path, s->chunk_idx, s->leaf_cnt, QR_SNAPSHOT_HEAD_SZ + at,
              QR_SNAPSHOT_HEAD_SZ + at + n - 1);
     return QR_ERR_CORRUPT;

@@ -141,8 +141,9 @@ static int check(import_t *x) {
     if (err) snprintf(x->why, x->why_sz, "the check could not be finished: %s", qr_err_str(err));
   }
   if (!err && (a.result.find_cnt || !s->has_chain)) {
-    snprintf(x->why, x->why_sz, "the snapshot is whole, but what it says is wrong in %" PRIu64
-                                " places", a.result.find_cnt);
+    snprintf(x->why, x->why_sz,
+             "the snapshot is whole, but what it says is wrong in %" PRIu64 " places",
+             a.result.find_cnt);
     err = QR_ERR_CORRUPT;
   }
   json_decref(a.finds);

@@ -57,8 +57,8 @@ static int find_chain(qr_cli_store_t *s, const char *name, char *why, size_t why
   static qr_params_t p;
   qr_hash_t genesis;
   if (get_meta(s, QR_META_GENESIS, &genesis, sizeof genesis) != sizeof genesis) {
-    snprintf(why, why_sz, "the store in %s does not say which chain it holds: it is empty or damaged",
-             s->path);
+    snprintf(why, why_sz,
+             "the store in %s does not say which chain it holds: it is empty or damaged", s->path);
     return QR_ERR_CORRUPT;
   }
   if (name) {
@@ -140,9 +140,8 @@ static bool on_progress(void *ctx, const qr_audit_progress_t *p) {
   static const struct {
     const char *name;
     enum qr_cli_unit unit;
-  } phases[QR_AUDIT_PHASE_CNT] = {{"records", QR_CLI_BYTES},
-                                  {"accounts", QR_CLI_BLOCKS},
-                                  {"replay", QR_CLI_SEGMENTS}};
+  } phases[QR_AUDIT_PHASE_CNT] = {
+      {"records", QR_CLI_BYTES}, {"accounts", QR_CLI_BLOCKS}, {"replay", QR_CLI_SEGMENTS}};
   (void)ctx;
   qr_cli_work_show(phases[p->phase].name, p->done, p->total, phases[p->phase].unit);
   return !qr_cli_work_stopped();
@@ -167,8 +166,8 @@ int qr_cli_store_audit(const qr_cli_store_t *s, bool json, qr_cli_audit_t *out) 
   watch_t w = {out, json};
   qr_audit_cfg_t cfg = {.ops = s->ops,
                         .store = s->store,
-                        .chain = s->has_chain && s->schema == QR_STORE_SCHEMA_VERSION ? &s->chain
-                                                                                      : NULL,
+                        .chain =
+                            s->has_chain && s->schema == QR_STORE_SCHEMA_VERSION ? &s->chain : NULL,
                         .byte_sz = qr_cli_dir_sz(s->path),
                         .progress = on_progress,
                         .found = on_find,
@@ -192,7 +191,8 @@ void qr_cli_audit_print(const qr_cli_store_t *s, const qr_cli_audit_t *a) {
     return;
   }
   if (!s->has_chain) {
-    puts("chain     not known: only the records' hashes were looked at; name it with --genesis FILE");
+    puts("chain     not known: only the records' hashes were looked at; name it with --genesis "
+         "FILE");
     return;
   }
   printf("chain     %s, schema %u\n", s->chain.p.name, s->schema);
@@ -201,8 +201,8 @@ void qr_cli_audit_print(const qr_cli_store_t *s, const qr_cli_audit_t *a) {
   if (r->held.from > 1)
     printf("held      blocks from %" PRIu64 " on%s\n", r->held.from,
            r->held.base ? ", begun with a snapshot" : ", older ones were pruned");
-  printf("          %" PRIu64 " blocks, %" PRIu64 " of side branches, %" PRIu64
-         " models, %" PRIu64 " accounts\n",
+  printf("          %" PRIu64 " blocks, %" PRIu64 " of side branches, %" PRIu64 " models, %" PRIu64
+         " accounts\n",
          r->block_cnt, r->side_cnt, r->model_cnt, r->account_cnt);
   printf("accounts  taken back over %" PRIu64 " blocks and made again\n", r->undone_cnt);
   printf("replay    %" PRIu64 " segments played again\n", r->segment_cnt);
@@ -214,13 +214,12 @@ void qr_cli_audit_json(const qr_cli_store_t *s, const qr_cli_audit_t *a, json_t 
   const struct {
     const char *name;
     uint64_t v;
-  } nums[] = {{"schema", s->schema},           {"records", r->record_cnt},
-              {"bytes", r->byte_sz},           {"height", r->tip.height},
-              {"held_from", r->held.from},     {"base", r->held.base},
-              {"blocks", r->block_cnt},        {"side_blocks", r->side_cnt},
-              {"models", r->model_cnt},        {"accounts", r->account_cnt},
-              {"undone_blocks", r->undone_cnt}, {"segments", r->segment_cnt},
-              {"find_cnt", r->find_cnt}};
+  } nums[] = {
+      {"schema", s->schema},        {"records", r->record_cnt},       {"bytes", r->byte_sz},
+      {"height", r->tip.height},    {"held_from", r->held.from},      {"base", r->held.base},
+      {"blocks", r->block_cnt},     {"side_blocks", r->side_cnt},     {"models", r->model_cnt},
+      {"accounts", r->account_cnt}, {"undone_blocks", r->undone_cnt}, {"segments", r->segment_cnt},
+      {"find_cnt", r->find_cnt}};
   json_object_set_new(o, "store", json_string(s->path));
   json_object_set_new(o, "chain", s->has_chain ? json_string(s->chain.p.name) : json_null());
   for (size_t i = 0; i < QR_ARRAY_CNT(nums); i++)

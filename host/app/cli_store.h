@@ -1,5 +1,5 @@
-/* What the commands on stores at rest share: finding one, opening it for reading, knowing its chain,
-   and looking through all of it. */
+/* What the commands on stores at rest share: finding one, opening it for reading, knowing its
+   chain, and looking through all of it. */
 #ifndef QR_APP_CLI_STORE_H
 #define QR_APP_CLI_STORE_H
 
@@ -20,8 +20,8 @@ typedef struct {
 /* Where the store of `where` lies, which may be a store, a node's data directory or a backup. */
 void qr_cli_store_path(const char *where, char *out, size_t out_sz);
 
-/* Opens it. genesis names the parameters if the store does not hold them (NULL: it does, or they are
-   a built-in profile's). Returns 0 or a negative code with a sentence in why. */
+/* Opens it. genesis names the parameters if the store does not hold them (NULL: it does, or they
+   are a built-in profile's). Returns 0 or a negative code with a sentence in why. */
 int qr_cli_store_open(const char *where, const char *genesis, qr_cli_store_t **out, char *why,
                       size_t why_sz) QR_WARN_UNUSED;
 void qr_cli_store_close(qr_cli_store_t *s); /* NULL is allowed */

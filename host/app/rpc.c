@@ -17,10 +17,10 @@
 #include "base/log.h"
 
 #define POLL_EVERY_NS 1000000u
-#define ANSWER_WITHIN_NS 15000000000u  /* a tile that is merely busy answers well before */
-#define VERIFY_WITHIN_NS 180000000000u /* re-execution of a large block on a slow, loaded core */
+#define ANSWER_WITHIN_NS 15000000000u   /* a tile that is merely busy answers well before */
+#define VERIFY_WITHIN_NS 180000000000u  /* re-execution of a large block on a slow, loaded core */
 #define BACKUP_WITHIN_NS 1800000000000u /* a copy onto another file system */
-#define WRITE_WITHIN_NS 10000000000u   /* a client that takes nothing for so long is dropped */
+#define WRITE_WITHIN_NS 10000000000u    /* a client that takes nothing for so long is dropped */
 #define EVICT_AFTER_NS                                                                             \
   5000000000u /* when all places are taken, one idle for so long makes room                        \
                */

@@ -12,8 +12,8 @@ uint64_t qr_prune_depth_min(const qr_params_t *p);
    taken together. */
 uint64_t qr_prune_window(const qr_params_t *p);
 
-/* Lowest height that is still needed when the tip is at height and depth newest blocks are kept; 1 if
-   all are. */
+/* Lowest height that is still needed when the tip is at height and depth newest blocks are kept; 1
+   if all are. */
 static inline uint64_t qr_prune_from(uint64_t height, uint64_t depth) {
   return depth && height > depth ? height - depth + 1 : 1;
 }

@@ -1,8 +1,8 @@
-/* The bytes of a snapshot: all that a node needs to go on from a height, without the blocks before it.
-   Pure; any bytes are safe to decode. A file is a head, a payload and the hashes of the payload's
-   chunks; the root over these stands in the head, and whoever trusts the root can trust every chunk by
-   its hash before looking at it. The payload is a sequence of records: u32 type | u32 size | bytes, in
-   the order of the types. Layout: README.md. */
+/* The bytes of a snapshot: all that a node needs to go on from a height, without the blocks before
+   it. Pure; any bytes are safe to decode. A file is a head, a payload and the hashes of the
+   payload's chunks; the root over these stands in the head, and whoever trusts the root can trust
+   every chunk by its hash before looking at it. The payload is a sequence of records: u32 type |
+   u32 size | bytes, in the order of the types. Layout: README.md. */
 #ifndef QR_CHAIN_SNAPSHOT_H
 #define QR_CHAIN_SNAPSHOT_H
 
@@ -45,7 +45,7 @@ typedef struct {
   const char *params; /* as a genesis file; borrowed, not terminated */
 } qr_snapshot_about_t;
 
-#define QR_SNAPSHOT_ABOUT_SZ 140u /* and the params */
+#define QR_SNAPSHOT_ABOUT_SZ 140u                                          /* and the params */
 void qr_snapshot_about_encode(const qr_snapshot_about_t *a, uint8_t *out); /* with the params */
 
 typedef struct {
@@ -65,8 +65,8 @@ typedef struct {
   qr_snapshot_about_t about; /* without params once the owner's buffer is gone */
 } qr_snapshot_reader_t;
 
-/* The next record of the sz bytes at p. Returns how many bytes it takes (out is set), 0 if it is not
-   all there yet, or QR_ERR_FORMAT. r is all zero before the first. */
+/* The next record of the sz bytes at p. Returns how many bytes it takes (out is set), 0 if it is
+   not all there yet, or QR_ERR_FORMAT. r is all zero before the first. */
 int64_t qr_snapshot_next(qr_snapshot_reader_t *r, const uint8_t *p, size_t sz,
                          qr_snapshot_record_t *out) QR_WARN_UNUSED;
 

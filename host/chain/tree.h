@@ -44,8 +44,9 @@ qr_node_t *qr_tree_find(const qr_tree_t *t, const qr_hash_t *hash); /* NULL if u
 
 /* All rules that need only headers, in this order: VERSION, CHAIN, DUPLICATE (hash known; a known
    invalid one gives PARENT_INVALID), PARENT_UNKNOWN, PARENT_INVALID, HEIGHT, TOO_DEEP (below tip
-   height - reorg_limit or the floor, on another branch), TASK, TIME (not after the median of the past eleven),
-   TARGET, TICKET, TIME_AHEAD (more than drift_ms after wall_ms). *parent is set when known. */
+   height - reorg_limit or the floor, on another branch), TASK, TIME (not after the median of the
+   past eleven), TARGET, TICKET, TIME_AHEAD (more than drift_ms after wall_ms). *parent is set when
+   known. */
 enum qr_verdict qr_tree_check(const qr_tree_t *t, const qr_header_t *h, uint64_t wall_ms,
                               qr_node_t **parent) QR_WARN_UNUSED;
 
@@ -69,8 +70,8 @@ void qr_tree_invalid(qr_tree_t *t, qr_node_t *n);
    and it is not to blame. */
 void qr_tree_forget(qr_tree_t *t, qr_node_t *n);
 
-/* No block is taken that forks off below this height of the tip's chain (TOO_DEEP), however near the
-   tip: what lies below cannot be undone here. 0 at first. */
+/* No block is taken that forks off below this height of the tip's chain (TOO_DEEP), however near
+   the tip: what lies below cannot be undone here. 0 at first. */
 void qr_tree_set_floor(qr_tree_t *t, uint64_t height);
 
 qr_node_t *qr_tree_tip(const qr_tree_t *t);

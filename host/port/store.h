@@ -6,8 +6,8 @@
 
 #include "base/types.h"
 
-/* The numbers go into the records' hashes: they stay. A place is u64 big-endian height | block hash.
-   Bytes of keys and values: tile/record.h. */
+/* The numbers go into the records' hashes: they stay. A place is u64 big-endian height | block
+   hash. Bytes of keys and values: tile/record.h. */
 enum qr_store_table {
   QR_STORE_BLOCK = 0, /* key: place; value: header | body */
   QR_STORE_MODEL,     /* key: model root; value: model bytes (incoming and outgoing models) */
@@ -87,8 +87,8 @@ struct qr_store_ops {
      QR_ERR_NOTFOUND, QR_ERR_CORRUPT or QR_ERR_IO. Sees every commit reported by poll. */
   int64_t (*get)(qr_store_t *s, enum qr_store_table t, const void *key, size_t key_sz, void *buf,
                  size_t buf_sz);
-  /* Gets cnt values of a table, each as get does; what has to come from the disk is read at the same
-     time. */
+  /* Gets cnt values of a table, each as get does; what has to come from the disk is read at the
+     same time. */
   void (*get_many)(qr_store_t *s, enum qr_store_table t, qr_store_read_t *reads, uint32_t cnt);
   /* Visits records of a table in key order from first (NULL: the beginning). Returns 0 or a
    * negative code. */

@@ -9,8 +9,8 @@ bool qr_store_key_ok(uint32_t table, const void *key, size_t key_sz) {
 }
 
 const char *qr_store_table_name(uint32_t table) {
-  static const char *const names[QR_STORE_TABLE_CNT] = {
-      "block", "model", "exec", "index", "state", "undo", "meta", "replay"};
+  static const char *const names[QR_STORE_TABLE_CNT] = {"block", "model", "exec", "index",
+                                                        "state", "undo",  "meta", "replay"};
   return table < QR_STORE_TABLE_CNT ? names[table] : "unknown";
 }
 

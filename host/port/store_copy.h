@@ -20,9 +20,9 @@ typedef struct {
   char why[256];
 } qr_store_copy_t;
 
-/* Begins a checkpoint of the store in dir; one at a time. The store must stay open until poll has told
-   of the end. Returns 0, QR_ERR_BUSY, QR_ERR_ARG (path too long), QR_ERR_UNSUPPORTED or QR_ERR_NOMEM,
-   with a sentence in c->why. c is all zero before its first use. */
+/* Begins a checkpoint of the store in dir; one at a time. The store must stay open until poll has
+   told of the end. Returns 0, QR_ERR_BUSY, QR_ERR_ARG (path too long), QR_ERR_UNSUPPORTED or
+   QR_ERR_NOMEM, with a sentence in c->why. c is all zero before its first use. */
 int qr_store_copy_start(qr_store_copy_t *c, const qr_store_ops_t *ops, qr_store_t *store,
                         const char *dir) QR_WARN_UNUSED;
 /* True once, when it has ended: err and why are its result. */

@@ -40,8 +40,8 @@ typedef struct {
 typedef struct {
   uint64_t record_cnt, byte_sz;
   uint64_t block_cnt, side_cnt, model_cnt, account_cnt, segment_cnt; /* held and read */
-  uint64_t undone_cnt;  /* blocks whose effect on the accounts was taken back and made again */
-  uint64_t find_cnt;    /* what is wrong */
+  uint64_t undone_cnt; /* blocks whose effect on the accounts was taken back and made again */
+  uint64_t find_cnt;   /* what is wrong */
   qr_held_t held;
   qr_tip_record_t tip;
   bool stopped; /* progress said so; nothing is known of the rest */

@@ -1,6 +1,6 @@
-/* What the records of a store say of each other: nothing that is needed is missing, the accounts lead
-   back to the genesis by the undo records and forward again by the blocks, the segments give the
-   roots in the headers. */
+/* What the records of a store say of each other: nothing that is needed is missing, the accounts
+   lead back to the genesis by the undo records and forward again by the blocks, the segments give
+   the roots in the headers. */
 #include <stdlib.h>
 
 #include "chain/prune.h"
@@ -112,9 +112,11 @@ static void redo_block(qr_audit_t *a, const qr_node_t *n) {
                      qr_verdict_str(v));
     return;
   }
-  bool same = a->undo->cnt == cnt && !memcmp(a->changes, a->undo->changes, cnt * sizeof *a->changes);
+  bool same =
+      a->undo->cnt == cnt && !memcmp(a->changes, a->undo->changes, cnt * sizeof *a->changes);
   if (!same)
-    qr_audit_find_at(a, QR_STORE_UNDO, n->header.height, "the block changes the accounts otherwise");
+    qr_audit_find_at(a, QR_STORE_UNDO, n->header.height,
+                     "the block changes the accounts otherwise");
   qr_ledger_disconnect(a->ledger, a->undo);
 }
 
@@ -168,8 +170,8 @@ static void play(replay_t *r, const qr_node_t *n, const qr_hash_t *prev_replay,
   const qr_env_t *env = qr_env_get(a->cfg->chain->p.tasks[n->header.task].env);
   const uint8_t *states, *actions;
   int64_t sz = get(a, QR_STORE_REPLAY, n);
-  if (sz < 0 || !qr_replay_decode(a->buf, (size_t)sz, a->cfg->chain->p.segment_rows, &states,
-                                  &actions))
+  if (sz < 0 ||
+      !qr_replay_decode(a->buf, (size_t)sz, a->cfg->chain->p.segment_rows, &states, &actions))
     return; /* has been told of */
   qr_hash_t begins = qr_segment_env_root(env, states);
   for (uint32_t i = 0; i < a->cfg->chain->p.segment_rows; i++) {

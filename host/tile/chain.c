@@ -45,10 +45,11 @@ void qr_chain_tell_tip(qr_chain_tile_t *t) {
 static int check_depth(const qr_chain_tile_t *t, char *why, size_t why_sz) {
   uint64_t least = qr_prune_depth_min(&t->chain->p);
   if (!t->cfg.prune_depth || t->cfg.prune_depth >= least) return QR_OK;
-  snprintf(why, why_sz,
-           "store.prune_depth is %llu; on this chain a node needs the last %llu blocks at least, for "
-           "reorganisations and the replay before them (0: keep all)",
-           (unsigned long long)t->cfg.prune_depth, (unsigned long long)least);
+  snprintf(
+      why, why_sz,
+      "store.prune_depth is %llu; on this chain a node needs the last %llu blocks at least, for "
+      "reorganisations and the replay before them (0: keep all)",
+      (unsigned long long)t->cfg.prune_depth, (unsigned long long)least);
   return QR_ERR_ARG;
 }
 

@@ -20,7 +20,7 @@ typedef struct {
   qr_store_t **store;
   const char *store_dir, *store_options; /* what it was opened with */
   const qr_reserve_t *reserve;           /* NULL: the disk is not looked at */
-  uint64_t prune_depth;    /* newest blocks that are kept; 0: all */
+  uint64_t prune_depth;                  /* newest blocks that are kept; 0: all */
   const char *params_text; /* kept in the store, for those who read it alone; NULL: not kept */
   const qr_clock_t *clock;
   qr_ring_t *from_net, *to_net; /* qr_inbound_t, qr_outbound_t; to_net NULL: no network */
@@ -40,8 +40,8 @@ typedef struct {
 } qr_chain_tile_cfg_t;
 
 /* Loads the chain from the store, or begins it. Takes memory. cfg is copied, what it points to
-   borrowed. Returns 0, QR_ERR_NOMEM, QR_ERR_ARG (the store holds another chain, or prune_depth is too
-   little), QR_ERR_CORRUPT or QR_ERR_IO; why says cause and cure. */
+   borrowed. Returns 0, QR_ERR_NOMEM, QR_ERR_ARG (the store holds another chain, or prune_depth is
+   too little), QR_ERR_CORRUPT or QR_ERR_IO; why says cause and cure. */
 int qr_chain_tile_init(const qr_chain_tile_cfg_t *cfg, qr_chain_tile_t **out, char *why,
                        size_t why_sz) QR_WARN_UNUSED;
 /* After the verify, mine and net tiles have ended. */
@@ -54,8 +54,8 @@ const qr_model_obj_t *qr_chain_tile_genesis(const qr_chain_tile_t *t, uint32_t t
    was durable); the reason has been logged. A commit that fails is none. */
 bool qr_chain_tile_failed(const qr_chain_tile_t *t);
 
-/* Lowest height of which the node holds blocks and models; 1: all. From the owning thread, or before
-   it runs. */
+/* Lowest height of which the node holds blocks and models; 1: all. From the owning thread, or
+   before it runs. */
 uint64_t qr_chain_tile_held_from(const qr_chain_tile_t *t);
 
 /* For simulators and tests, from the owning thread: the tip, and a digest of all that must be equal

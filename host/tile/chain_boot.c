@@ -46,7 +46,8 @@ static int begin_chain(qr_chain_tile_t *t) {
   return write_now(t);
 }
 
-/* Keeps the parameters in the store, so that a tool that has nothing but the store knows its chain. */
+/* Keeps the parameters in the store, so that a tool that has nothing but the store knows its chain.
+ */
 static int keep_params(qr_chain_tile_t *t) {
   const char *text = t->cfg.params_text;
   if (!text) return QR_OK;

@@ -105,7 +105,7 @@ struct qr_chain_tile {
     bool failed, full;
     uint64_t retry_ns, backoff_ns, failure_cnt;
   } disk;
-  qr_held_t held;       /* what of the past the store holds */
+  qr_held_t held; /* what of the past the store holds */
   struct {
     uint64_t cursor; /* everything below it has gone; 0: not looked yet */
     qr_held_t next;  /* once the batch under way is durable */
@@ -178,8 +178,8 @@ void qr_chain_batch_clear(qr_batch_t *b);
 int qr_chain_batch_commit(qr_chain_tile_t *t, const qr_batch_t *b, uint64_t tag) QR_WARN_UNUSED;
 /* The record of tip n; the ledger stands there. */
 void qr_chain_tip_encode(qr_chain_tile_t *t, const qr_node_t *n, uint8_t out[QR_META_TIP_SZ]);
-/* Takes the batch as n's (NULL: it prunes): it goes to the disk after all before it. tip: it moves the
-   tip. */
+/* Takes the batch as n's (NULL: it prunes): it goes to the disk after all before it. tip: it moves
+   the tip. */
 void qr_chain_send(qr_chain_tile_t *t, qr_node_t *n, bool tip);
 int qr_chain_poll_store(qr_chain_tile_t *t, uint64_t now_ns);
 enum qr_writing qr_chain_writing(const qr_chain_tile_t *t);

@@ -57,7 +57,8 @@ static bool visit(void *ctx, const void *key, size_t key_sz, const void *value, 
   return true;
 }
 
-/* A chain that began with a snapshot has the windows below it; they go together, once all of them can.
+/* A chain that began with a snapshot has the windows below it; they go together, once all of them
+ * can.
  */
 static bool on_base(const qr_chain_tile_t *t) {
   return t->held.base && t->held.from == t->held.base + 1;

@@ -136,8 +136,9 @@ static void send_tx(qr_chain_tile_t *t, const qr_query_t *q, qr_reply_t *r) {
 static bool start_backup(qr_chain_tile_t *t, const qr_query_t *q, qr_reply_t *r) {
   qr_store_t *s = *t->cfg.store;
   bool busy = t->copy.running;
-  r->err = busy ? QR_ERR_BUSY : s ? qr_store_copy_start(&t->copy, t->cfg.store_ops, s, q->dir)
-                                  : QR_ERR_AGAIN;
+  r->err = busy ? QR_ERR_BUSY
+           : s  ? qr_store_copy_start(&t->copy, t->cfg.store_ops, s, q->dir)
+                : QR_ERR_AGAIN;
   if (!r->err) {
     qr_log(QR_LOG_INFO, "chain", "event=backup dir=%s", q->dir);
     t->copy_query = q->id;

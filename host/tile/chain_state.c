@@ -121,8 +121,8 @@ static void add_tip(qr_chain_tile_t *t, qr_node_t *old, qr_node_t *now) {
                      sizeof t->tip_record, false);
 }
 
-/* The newest block that needs the model, of those that are stored or on their way and one at height;
-   with it the model may go. */
+/* The newest block that needs the model, of those that are stored or on their way and one at
+   height; with it the model may go. */
 static void add_use(qr_chain_tile_t *t, const qr_hash_t *root, uint64_t height) {
   uint8_t key[QR_MODEL_USE_KEY_SZ], value[QR_MODEL_USE_SZ];
   uint64_t stored;
@@ -132,7 +132,8 @@ static void add_use(qr_chain_tile_t *t, const qr_hash_t *root, uint64_t height) 
     height = stored;
   for (uint32_t i = 0; i < t->commit_cnt; i++) {
     const qr_node_t *n = t->commits[(t->commit_head + i) % QR_COMMIT_MAX_CNT].node;
-    if (!n || (!qr_hash_eq(&n->header.model_in, root) && !qr_hash_eq(&n->header.model_out, root))) continue;
+    if (!n || (!qr_hash_eq(&n->header.model_in, root) && !qr_hash_eq(&n->header.model_out, root)))
+      continue;
     if (n->header.height > height) height = n->header.height;
   }
   qr_st64(value, height);
@@ -157,8 +158,8 @@ static void add_block(qr_chain_tile_t *t, const qr_cand_t *c, qr_exec_t *e, bool
   qr_exec_encode(&e->facts, facts);
   qr_chain_batch_add(b, QR_STORE_BLOCK, place, sizeof place, c->block->bytes, c->block->sz, false);
   qr_chain_batch_add(b, QR_STORE_EXEC, place, sizeof place, facts, sizeof facts, false);
-  size_t sz = qr_replay_encode(qr_view_start_states(c->view), body->actions, body->action_cnt,
-                               t->io_buf);
+  size_t sz =
+      qr_replay_encode(qr_view_start_states(c->view), body->actions, body->action_cnt, t->io_buf);
   qr_chain_batch_add(b, QR_STORE_REPLAY, place, sizeof place, t->io_buf, sz, false);
   sz = qr_undo_encode(e->undo, e->undo_cnt, t->io_buf);
   qr_chain_batch_add(b, QR_STORE_UNDO, place, sizeof place, t->io_buf, sz, false);

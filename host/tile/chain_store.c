@@ -158,9 +158,10 @@ static void durable(qr_chain_tile_t *t) {
   t->commit_cnt--;
   t->disk.sent_cnt--;
   if (!n) return;
-  qr_chain_out(
-      t, &(qr_outbound_t){
-             .kind = QR_OUT_ACCEPTED, .hash = n->hash, .height = n->header.height, .work = n->work});
+  qr_chain_out(t, &(qr_outbound_t){.kind = QR_OUT_ACCEPTED,
+                                   .hash = n->hash,
+                                   .height = n->header.height,
+                                   .work = n->work});
 }
 
 /* How many commits may be told of: each may be two words to peers, for which the others leave
@@ -270,9 +271,7 @@ int qr_chain_poll_store(qr_chain_tile_t *t, uint64_t now_ns) {
 }
 
 enum qr_writing qr_chain_writing(const qr_chain_tile_t *t) {
-  return t->disk.failed ? QR_WRITING_RECOVERS
-         : t->disk.full ? QR_WRITING_DISK_FULL
-                        : QR_WRITING_ON;
+  return t->disk.failed ? QR_WRITING_RECOVERS : t->disk.full ? QR_WRITING_DISK_FULL : QR_WRITING_ON;
 }
 
 void qr_chain_store_fini(qr_chain_tile_t *t) {

@@ -25,10 +25,10 @@ enum qr_query_kind {
 typedef struct {
   uint64_t id;
   enum qr_query_kind kind;
-  uint64_t height;      /* BLOCK, VERIFY */
-  qr_pubkey_t account;  /* ACCOUNT */
-  uint8_t tx[QR_TX_SZ]; /* SEND: canonical encoding */
-  bool enable;          /* MINING: on or off */
+  uint64_t height;            /* BLOCK, VERIFY */
+  qr_pubkey_t account;        /* ACCOUNT */
+  uint8_t tx[QR_TX_SZ];       /* SEND: canonical encoding */
+  bool enable;                /* MINING: on or off */
   char dir[QR_QUERY_PATH_SZ]; /* BACKUP: where the copy of the store goes, an absolute path */
 } qr_query_t;
 

@@ -1,5 +1,5 @@
-/* What lies in a store: the keys and values of every table, schema version 2. Pure. The table of all
-   bytes: README.md. */
+/* What lies in a store: the keys and values of every table, schema version 2. Pure. The table of
+   all bytes: README.md. */
 #ifndef QR_TILE_RECORD_H
 #define QR_TILE_RECORD_H
 
@@ -76,7 +76,8 @@ void qr_tip_encode(const qr_tip_record_t *t, uint8_t out[QR_META_TIP_SZ]);
 bool qr_tip_decode(const void *value, size_t sz, qr_tip_record_t *t);
 
 typedef struct {
-  uint64_t from; /* lowest height of which blocks, undo and models are held; 1: nothing was pruned */
+  uint64_t
+      from; /* lowest height of which blocks, undo and models are held; 1: nothing was pruned */
   uint64_t base; /* the chain began here with a snapshot: no reorganisation goes below; 0: none */
 } qr_held_t;
 void qr_held_encode(const qr_held_t *h, uint8_t out[QR_META_HELD_SZ]);

@@ -107,7 +107,8 @@ static int move_block(migrate_t *m, const uint8_t *hash) {
   int err = move_to(m, QR_STORE_BLOCK, hash, place, m->block, (size_t)sz);
   sz = get(m, QR_STORE_EXEC, hash, QR_HASH_SZ, m->other);
   if (sz != EXEC_1_SZ) return sz < 0 ? (int)sz : QR_ERR_CORRUPT;
-  size_t replay_sz = qr_replay_encode(m->other + QR_EXEC_RECORD_SZ, b.actions, b.action_cnt, replay);
+  size_t replay_sz =
+      qr_replay_encode(m->other + QR_EXEC_RECORD_SZ, b.actions, b.action_cnt, replay);
   if (!err) err = move_to(m, QR_STORE_EXEC, hash, place, m->other, QR_EXEC_RECORD_SZ);
   if (!err) err = qr_writer_put(&m->w, QR_STORE_REPLAY, place, sizeof place, replay, replay_sz);
   sz = get(m, QR_STORE_UNDO, hash, QR_HASH_SZ, m->other);
@@ -174,10 +175,11 @@ static int step_from(migrate_t *m, uint32_t from, char *why, size_t why_sz) {
                         sizeof version);
   if (!err) err = qr_writer_commit(&m->w);
   if (err) {
-    snprintf(why, why_sz,
-             "the store cannot be brought from schema version %u to %u (%s) after %llu records: see "
-             "that the disk is whole and has room, then start again, it goes on where it stopped",
-             from, m->to, qr_err_str(err), (unsigned long long)m->done);
+    snprintf(
+        why, why_sz,
+        "the store cannot be brought from schema version %u to %u (%s) after %llu records: see "
+        "that the disk is whole and has room, then start again, it goes on where it stopped",
+        from, m->to, qr_err_str(err), (unsigned long long)m->done);
     return err;
   }
   qr_log(QR_LOG_INFO, "store", "event=migrated schema=%u records=%llu ms=%.0f", m->to,

@@ -1,5 +1,5 @@
-/* Snapshots: out of a store at rest, and into an empty one. Bytes: chain/snapshot.h. Of one chain and
-   height every node makes the same snapshot, so its root can be compared. */
+/* Snapshots: out of a store at rest, and into an empty one. Bytes: chain/snapshot.h. Of one chain
+   and height every node makes the same snapshot, so its root can be compared. */
 #ifndef QR_TILE_SNAPSHOT_H
 #define QR_TILE_SNAPSHOT_H
 
@@ -26,8 +26,8 @@ int qr_snapshot_export(const qr_snapshot_export_t *cfg, qr_snapshot_about_t *abo
                        size_t why_sz) QR_WARN_UNUSED;
 
 /* Of records that come in the order of qr_snapshot_next, after the first. What they hold is checked
-   against the headers and the state root before it is written; only the facts of execution, which no
-   header commits to, are taken on the snapshot's root alone. */
+   against the headers and the state root before it is written; only the facts of execution, which
+   no header commits to, are taken on the snapshot's root alone. */
 typedef struct {
   const qr_chain_cfg_t *chain;
   qr_snapshot_about_t about;
@@ -39,8 +39,8 @@ typedef struct {
   uint64_t account_cnt;
 } qr_snapshot_import_t;
 
-/* The store is empty but for its schema. about->params is lent until fini. Takes memory. Returns 0, QR_ERR_ARG (another chain) or
-   QR_ERR_NOMEM. fini in any case. */
+/* The store is empty but for its schema. about->params is lent until fini. Takes memory. Returns 0,
+   QR_ERR_ARG (another chain) or QR_ERR_NOMEM. fini in any case. */
 int qr_snapshot_import_init(qr_snapshot_import_t *x, const qr_store_ops_t *ops, qr_store_t *store,
                             const qr_chain_cfg_t *chain, const qr_snapshot_about_t *about,
                             uint64_t wall_ms, char *why, size_t why_sz) QR_WARN_UNUSED;

@@ -115,8 +115,9 @@ static int choose_height(export_t *x) {
                 tip, limit);
   if (!height) height = tip - limit;
   if (height < low || height > tip)
-    return fail(x, QR_ERR_ARG, "a snapshot can be made from this store at heights %" PRIu64
-                               " to %" PRIu64, low, tip);
+    return fail(x, QR_ERR_ARG,
+                "a snapshot can be made from this store at heights %" PRIu64 " to %" PRIu64, low,
+                tip);
   x->at = qr_tree_ancestor(qr_tree_tip(x->tree), height);
   return QR_OK;
 }

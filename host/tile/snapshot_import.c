@@ -26,10 +26,8 @@ int qr_snapshot_import_init(qr_snapshot_import_t *x, const qr_store_ops_t *ops, 
                             const qr_chain_cfg_t *chain, const qr_snapshot_about_t *about,
                             uint64_t wall_ms, char *why, size_t why_sz) {
   say_t say = {why, why_sz};
-  *x = (qr_snapshot_import_t){.chain = chain,
-                              .about = *about,
-                              .wall_ms = wall_ms,
-                              .w = {.store_ops = ops, .store = store}};
+  *x = (qr_snapshot_import_t){
+      .chain = chain, .about = *about, .wall_ms = wall_ms, .w = {.store_ops = ops, .store = store}};
   qr_hash_t genesis = qr_genesis_hash(chain);
   if (!qr_hash_eq(&genesis, &about->genesis))
     return fail(&say, QR_ERR_ARG, "the snapshot is of another chain than %s", chain->p.name);
@@ -68,8 +66,7 @@ static int take_headers(qr_snapshot_import_t *x, const qr_snapshot_record_t *r, 
   return err;
 }
 
-static int take_accounts(qr_snapshot_import_t *x, const qr_snapshot_record_t *r,
-                         const say_t *say) {
+static int take_accounts(qr_snapshot_import_t *x, const qr_snapshot_record_t *r, const say_t *say) {
   int err = QR_OK;
   for (uint32_t at = 0; at < r->sz && !err; at += QR_ACCOUNT_SZ) {
     qr_account_t a;
@@ -116,7 +113,8 @@ static int take_model(qr_snapshot_import_t *x, const qr_snapshot_record_t *r, co
     return fail(say, QR_ERR_CORRUPT, "a model is of no block of the chain");
   qr_hash_t root = qr_model_root(&x->chain->nets[n->header.task], r->bytes + 8);
   if (!qr_hash_eq(&root, &n->header.model_out))
-    return fail(say, QR_ERR_CORRUPT, "the model of block %" PRIu64 " does not have its root", height);
+    return fail(say, QR_ERR_CORRUPT, "the model of block %" PRIu64 " does not have its root",
+                height);
   qr_model_use_key(&root, key);
   int err = qr_writer_put(&x->w, QR_STORE_MODEL, &root, sizeof root, r->bytes + 8, sz);
   if (err) return err;

@@ -68,9 +68,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t sz) {
     if (n <= 0) break;
     QR_ASSERT((uint64_t)n <= sz - at && rec.bytes + rec.sz == data + at + n);
     at += (size_t)n;
-    err = rec.type == QR_SNAPSHOT_ABOUT
-              ? begin(&t, &r.about)
-              : qr_snapshot_import_take(&t.import, &rec, why, sizeof why);
+    err = rec.type == QR_SNAPSHOT_ABOUT ? begin(&t, &r.about)
+                                        : qr_snapshot_import_take(&t.import, &rec, why, sizeof why);
     QR_ASSERT(!err || rec.type == QR_SNAPSHOT_ABOUT || why[0]);
   }
   if (t.begun) qr_snapshot_import_fini(&t.import);

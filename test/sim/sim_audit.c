@@ -1,5 +1,5 @@
-/* The audit of a store names what is wrong: records that are damaged, missing, or whole by their own
-   hash and yet not what the chain says. */
+/* The audit of a store names what is wrong: records that are damaged, missing, or whole by their
+   own hash and yet not what the chain says. */
 #include "sim/store_audit.h"
 #include "tile/writer.h"
 
@@ -72,8 +72,8 @@ static void store(enum qr_store_table t, const void *key, size_t key_sz, const v
   assert_int_equal(qr_writer_commit(&g.writer), 0);
 }
 
-/* With the record changed in one byte, and then without it, the audit tells of it; with it as it was,
-   of nothing. */
+/* With the record changed in one byte, and then without it, the audit tells of it; with it as it
+   was, of nothing. */
 static void spoil(enum qr_store_table t, const void *key, size_t key_sz, size_t at,
                   const char *table, const char *where, const char *changed, const char *gone) {
   static uint8_t before[QR_STORE_VALUE_MAX_SZ];
@@ -185,7 +185,8 @@ static void test_replay(void **state) {
   uint8_t place[QR_PLACE_SZ];
   const qr_node_t *n = node_at(14);
   qr_place_encode(14, &n->hash, place);
-  spoil(QR_STORE_REPLAY, place, sizeof place, 8, "replay", "height 14", "not the one that", "missing");
+  spoil(QR_STORE_REPLAY, place, sizeof place, 8, "replay", "height 14", "not the one that",
+        "missing");
   size_t sz = load(QR_STORE_REPLAY, place, sizeof place);
   uint8_t before[QR_REPLAY_RECORD_MAX_SZ];
   memcpy(before, g.buf, sz);

@@ -1,7 +1,7 @@
-/* A store of schema 1 is brought to schema 2, whatever batch of it fails on the way, and is then what a
-   node would have written itself. The stores of schema 1 are made here, from what a node wrote: by hash
-   what is now by height, the start states behind the facts, only hashes in the index, no use of models.
-   test/func/test_db.sh has one that version 0.1 wrote. */
+/* A store of schema 1 is brought to schema 2, whatever batch of it fails on the way, and is then
+   what a node would have written itself. The stores of schema 1 are made here, from what a node
+   wrote: by hash what is now by height, the start states behind the facts, only hashes in the
+   index, no use of models. test/func/test_db.sh has one that version 0.1 wrote. */
 #include "sim/store_audit.h"
 #include "tile/schema.h"
 #include "tile/writer.h"
@@ -104,8 +104,8 @@ static int migrate(const world_node_t *n) {
 static void reopen(world_node_t *n) {
   char why[256];
   n->store_ops->close(n->store);
-  assert_int_equal(
-      n->store_ops->open(n->store_dir, n->store_options, &n->store, why, sizeof why), 0);
+  assert_int_equal(n->store_ops->open(n->store_dir, n->store_options, &n->store, why, sizeof why),
+                   0);
 }
 
 /* The chain, with a side branch. */

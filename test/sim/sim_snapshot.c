@@ -1,5 +1,5 @@
-/* A node that begins with a snapshot follows the others and agrees with them, though it never saw the
-   blocks before; one that was made of anything else is refused. */
+/* A node that begins with a snapshot follows the others and agrees with them, though it never saw
+   the blocks before; one that was made of anything else is refused. */
 #include "sim/store_audit.h"
 #include "tile/snapshot.h"
 
@@ -202,8 +202,8 @@ static void test_it_prunes(void **state) {
   world_fini(&w);
 }
 
-/* Every bit of a snapshot matters: what is changed is refused, while it is taken in or by the audit.
-   (But for the facts of execution, which only the root over the file vouches for.) */
+/* Every bit of a snapshot matters: what is changed is refused, while it is taken in or by the
+   audit. (But for the facts of execution, which only the root over the file vouches for.) */
 static void test_nothing_else_is_taken(void **state) {
   (void)state;
   static world_t w;
@@ -271,8 +271,10 @@ static void test_heights(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_a_node_goes_on_from_it), cmocka_unit_test(test_its_base_is_final),
-      cmocka_unit_test(test_it_prunes),              cmocka_unit_test(test_nothing_else_is_taken),
+      cmocka_unit_test(test_a_node_goes_on_from_it),
+      cmocka_unit_test(test_its_base_is_final),
+      cmocka_unit_test(test_it_prunes),
+      cmocka_unit_test(test_nothing_else_is_taken),
       cmocka_unit_test(test_heights),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

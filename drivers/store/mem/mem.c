@@ -266,8 +266,7 @@ static int64_t mem_get(qr_store_t *s, enum qr_store_table t, const void *key, si
 static void mem_get_many(qr_store_t *s, enum qr_store_table t, qr_store_read_t *reads,
                          uint32_t cnt) {
   for (uint32_t i = 0; i < cnt; i++)
-    reads[i].result =
-        mem_get(s, t, reads[i].key, reads[i].key_sz, reads[i].buf, reads[i].buf_sz);
+    reads[i].result = mem_get(s, t, reads[i].key, reads[i].key_sz, reads[i].buf, reads[i].buf_sz);
 }
 
 static int mem_scan(qr_store_t *s, enum qr_store_table t, const void *first, size_t first_sz,
