@@ -170,9 +170,8 @@ static void test_get_many(void **state) {
     for (uint32_t i = 0; i < cnt; i++) {
       uint8_t alone[300];
       memset(alone, 0xee, sizeof alone);
-      assert_int_equal(reads[i].result,
-                       b->ops->get(b->store, QR_STORE_STATE, reads[i].key, reads[i].key_sz, alone,
-                                   reads[i].buf_sz));
+      assert_int_equal(reads[i].result, b->ops->get(b->store, QR_STORE_STATE, reads[i].key,
+                                                    reads[i].key_sz, alone, reads[i].buf_sz));
       assert_memory_equal(got[i], alone, sizeof alone);
     }
     bench_reopen(b);
@@ -377,9 +376,9 @@ static void test_newer_schema_is_refused(void **state) {
 
 static void test_bad_options(void **state) {
   bench_t *b = *state;
-  static const char *const bad[] = {"nonsense",    "sync=2",   "cache_mb=",  "cache_mb=0",
-                                    "cache_mb=9x", "keep=yes", "sync=1;what",
-                                    "io=",         "io=posix"};
+  static const char *const bad[] = {
+      "nonsense", "sync=2",      "cache_mb=", "cache_mb=0", "cache_mb=9x",
+      "keep=yes", "sync=1;what", "io=",       "io=posix"};
   bench_close(b);
   for (size_t i = 0; i < QR_ARRAY_CNT(bad); i++) {
     char why[512];
@@ -499,8 +498,8 @@ static const body_t bodies[] = {
 static int run(const variant_t *v, const char *name) {
   struct CMUnitTest tests[QR_ARRAY_CNT(bodies)];
   for (size_t i = 0; i < QR_ARRAY_CNT(bodies); i++) {
-    tests[i] = (struct CMUnitTest){bodies[i].name, bodies[i].run, setup, teardown,
-                                   (void *)(uintptr_t)v};
+    tests[i] =
+        (struct CMUnitTest){bodies[i].name, bodies[i].run, setup, teardown, (void *)(uintptr_t)v};
   }
   return cmocka_run_group_tests_name(name, tests, NULL, NULL);
 }

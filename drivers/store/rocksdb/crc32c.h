@@ -1,5 +1,5 @@
-/* CRC-32C with the processor's own instruction. Debian's RocksDB is built without it, and then takes
-   longer over the checksum of a block's log record than the disk over the record. */
+/* CRC-32C with the processor's own instruction. Debian's RocksDB is built without it, and then
+   takes longer over the checksum of a block's log record than the disk over the record. */
 #ifndef QR_STORE_ROCKS_CRC32C_H
 #define QR_STORE_ROCKS_CRC32C_H
 

@@ -36,8 +36,8 @@ uint32_t Extend(uint32_t crc, const char *data, size_t sz) {
       reinterpret_cast<Function>(dlsym(RTLD_NEXT, "_ZN7rocksdb6crc32c6ExtendEjPKcm"));
   return library(crc, data, sz);
 }
-}  // namespace crc32c
-}  // namespace rocksdb
+} // namespace crc32c
+} // namespace rocksdb
 
 namespace {
 
@@ -56,23 +56,23 @@ IOStatus Status(const char *what, const std::string &path, int64_t rc) {
   std::string context = std::string("While ") + what + ": " + path;
   IOStatus s;
   switch (err) {
-    case ENOSPC:
-    case EDQUOT:
-      s = IOStatus::NoSpace(context, strerror(err));
-      s.SetRetryable(true);
-      return s;
-    case ENOENT: return IOStatus::PathNotFound(context, strerror(err));
-    case ESTALE: return IOStatus::IOError(IOStatus::kStaleFile);
-    case ENOTSUP: return IOStatus::NotSupported(context, strerror(err));
-    default:
-      s = IOStatus::IOError(context, strerror(err));
-      s.SetRetryable(false);
-      return s;
+  case ENOSPC:
+  case EDQUOT:
+    s = IOStatus::NoSpace(context, strerror(err));
+    s.SetRetryable(true);
+    return s;
+  case ENOENT: return IOStatus::PathNotFound(context, strerror(err));
+  case ESTALE: return IOStatus::IOError(IOStatus::kStaleFile);
+  case ENOTSUP: return IOStatus::NotSupported(context, strerror(err));
+  default:
+    s = IOStatus::IOError(context, strerror(err));
+    s.SetRetryable(false);
+    return s;
   }
 }
 
 class WritableFile final : public rocksdb::FSWritableFile {
- public:
+public:
   WritableFile(const std::string &path, const FileOptions &o, rocks_writer_t *w)
       : FSWritableFile(o), path_(path), w_(w) {}
   ~WritableFile() override {
@@ -113,7 +113,7 @@ class WritableFile final : public rocksdb::FSWritableFile {
     return rocks_writer_size(w_);
   }
 
- private:
+private:
   std::string path_;
   rocks_writer_t *w_;
 };
@@ -143,7 +143,7 @@ void DeleteHandle(void *p) {
 }
 
 class RandomAccessFile final : public rocksdb::FSRandomAccessFile {
- public:
+public:
   RandomAccessFile(const std::string &path, bool direct, rocks_reader_t *r)
       : path_(path), direct_(direct), r_(r) {}
   ~RandomAccessFile() override { rocks_reader_close(r_); }
@@ -197,14 +197,14 @@ class RandomAccessFile final : public rocksdb::FSRandomAccessFile {
   }
   bool use_direct_io() const override { return direct_; }
 
- private:
+private:
   std::string path_;
   bool direct_;
   rocks_reader_t *r_;
 };
 
 class SequentialFile final : public rocksdb::FSSequentialFile {
- public:
+public:
   SequentialFile(const std::string &path, bool direct, rocks_reader_t *r)
       : path_(path), direct_(direct), r_(r) {}
   ~SequentialFile() override { rocks_reader_close(r_); }
@@ -230,7 +230,7 @@ class SequentialFile final : public rocksdb::FSSequentialFile {
   }
   bool use_direct_io() const override { return direct_; }
 
- private:
+private:
   std::string path_;
   bool direct_;
   rocks_reader_t *r_;
@@ -238,7 +238,7 @@ class SequentialFile final : public rocksdb::FSSequentialFile {
 };
 
 class Directory final : public rocksdb::FSDirectory {
- public:
+public:
   Directory(const std::string &path, int fd, rocks_io_t *io) : path_(path), fd_(fd), io_(io) {}
   ~Directory() override {
     if (fd_ >= 0) close(fd_);
@@ -252,7 +252,7 @@ class Directory final : public rocksdb::FSDirectory {
     return IOStatus::OK();
   }
 
- private:
+private:
   std::string path_;
   int fd_;
   rocks_io_t *io_;
@@ -269,7 +269,7 @@ rocks_class ClassOf(const std::string &path) {
 }
 
 class QuarryFileSystem final : public rocksdb::FileSystemWrapper {
- public:
+public:
   QuarryFileSystem(const std::shared_ptr<rocksdb::FileSystem> &stock, rocks_io_t *io)
       : FileSystemWrapper(stock), io_(io) {}
   const char *Name() const override { return "QuarryFileSystem"; }
@@ -378,7 +378,7 @@ class QuarryFileSystem final : public rocksdb::FileSystemWrapper {
     return IOStatus::OK();
   }
 
- private:
+private:
   IOStatus Writable(const std::string &path, const FileOptions &o, bool append,
                     std::unique_ptr<rocksdb::FSWritableFile> *result) {
     rocks_writer_t *w;
@@ -415,7 +415,7 @@ rocksdb::Env *Find(const std::string &name, std::unique_ptr<rocksdb::Env> *, std
   return at == table->end() ? nullptr : at->second;
 }
 
-}  // namespace
+} // namespace
 
 struct rocks_fs {
   std::string name, option;

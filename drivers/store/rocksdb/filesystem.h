@@ -1,5 +1,5 @@
-/* RocksDB's FileSystem on io.h. The C API of RocksDB has no word for a file system; it does take one
-   by name, from the registry of objects, in an options string. */
+/* RocksDB's FileSystem on io.h. The C API of RocksDB has no word for a file system; it does take
+   one by name, from the registry of objects, in an options string. */
 #ifndef QR_STORE_ROCKS_FILESYSTEM_H
 #define QR_STORE_ROCKS_FILESYSTEM_H
 

@@ -127,8 +127,9 @@ static int check_tables(const char *dir, const rocksdb_options_t *o, char *why, 
 static void log_refusal(int err) {
   const char *cure = "use a kernel of at least 6.1, or io=stock";
   if (err == -EPERM || err == -EACCES)
-    cure = "set the sysctl kernel.io_uring_disabled to 0, permit io_uring_setup, io_uring_enter and "
-           "io_uring_register in the sandbox, or use io=stock";
+    cure =
+        "set the sysctl kernel.io_uring_disabled to 0, permit io_uring_setup, io_uring_enter and "
+        "io_uring_register in the sandbox, or use io=stock";
   if (err == -ENOMEM || err == -EMFILE || err == -ENFILE)
     cure = "raise the limits of locked memory and open files, or use io=stock";
   qr_log(QR_LOG_WARN, "store",
@@ -303,9 +304,22 @@ static void free_store(qr_store_t *s) {
   rocksdb_writeoptions_destroy(s->write_options);
   rocksdb_readoptions_destroy(s->get_options);
   rocksdb_readoptions_destroy(s->scan_options);
+  rocksdb_readoptions_destroy(s->walk_options);
   if (s->fs) rocks_fs_free(s->fs);
   if (s->io) rocks_io_close(s->io);
   free(s);
+}
+
+static void make_read_options(qr_store_t *s) {
+  s->get_options = rocksdb_readoptions_create();
+  s->scan_options = rocksdb_readoptions_create();
+  s->walk_options = rocksdb_readoptions_create();
+  /* A walk over everything must not displace what is hot. */
+  rocksdb_readoptions_set_fill_cache(s->scan_options, 0);
+  rocksdb_readoptions_set_fill_cache(s->walk_options, 0);
+  /* What comes next is read while what came is checked. */
+  if (s->fs && rocks_fs_read_ahead(s->walk_options))
+    rocksdb_readoptions_set_readahead_size(s->walk_options, MIB);
 }
 
 static int rocks_open(const char *dir, const char *options, qr_store_t **out, char *why,
@@ -326,13 +340,10 @@ static int rocks_open(const char *dir, const char *options, qr_store_t **out, ch
   }
   s->write_batch = rocksdb_writebatch_create();
   s->write_options = rocksdb_writeoptions_create();
-  s->get_options = rocksdb_readoptions_create();
-  s->scan_options = rocksdb_readoptions_create();
-  rocksdb_readoptions_set_fill_cache(s->scan_options,
-                                     0); /* a walk over everything must not displace what is hot */
   err = prepare_files(s, &cfg);
   if (err) snprintf(why, why_sz, "out of memory");
   rocksdb_writeoptions_set_sync(s->write_options, cfg.sync && !s->sync_apart);
+  make_read_options(s);
   if (!err) err = open_database(s, dir, &cfg, why, why_sz);
   if (!err) err = check_schema(s, dir, why, why_sz);
   if (!err && rocks_commit_start(s)) {

@@ -89,7 +89,8 @@ void rocks_get_many(qr_store_t *s, enum qr_store_table t, qr_store_read_t *reads
 int rocks_scan(qr_store_t *s, enum qr_store_table t, const void *first, size_t first_sz,
                qr_store_visit_fn fn, void *ctx) {
   if (t >= QR_STORE_TABLE_CNT) return QR_ERR_ARG;
-  rocksdb_iterator_t *it = rocksdb_create_iterator_cf(s->db, s->scan_options, s->cf[t]);
+  rocksdb_iterator_t *it =
+      rocksdb_create_iterator_cf(s->db, first ? s->scan_options : s->walk_options, s->cf[t]);
   if (first) {
     rocksdb_iter_seek(it, first, first_sz);
   } else {

@@ -60,8 +60,7 @@ static int64_t complete(rocks_reader_t *r, uint64_t offset, uint8_t *buf, size_t
     if (tries == TRY_MAX_CNT) return -EIO;
     /* A direct read that does not end with a sector has met the end of the file. */
     if (r->direct && done_sz % SECTOR_SZ) break;
-    rocks_op_t op =
-        read_op(r, offset + (uint64_t)done_sz, buf + done_sz, sz - (size_t)done_sz);
+    rocks_op_t op = read_op(r, offset + (uint64_t)done_sz, buf + done_sz, sz - (size_t)done_sz);
     r->io->read_cnt++;
     int64_t n = rocks_ring_do(ring, &op);
     if (n < 0) return n;
@@ -91,8 +90,7 @@ void rocks_reader_read_many(rocks_reader_t *r, rocks_read_t *reads, size_t cnt) 
     for (size_t i = 0; i < n; i++) {
       part[i].result = ops[i].result;
       if (part[i].result != (int64_t)part[i].sz)
-        part[i].result =
-            complete(r, part[i].offset, part[i].buf, part[i].sz, part[i].result);
+        part[i].result = complete(r, part[i].offset, part[i].buf, part[i].sz, part[i].result);
     }
   }
 }

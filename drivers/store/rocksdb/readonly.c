@@ -1,6 +1,6 @@
-/* The store for reading only: for checks, restores and exports, on what nobody writes meanwhile. The
-   lock file is taken as RocksDB takes it, so that no node starts on a store that is being looked at;
-   nothing else in the directory is touched. */
+/* The store for reading only: for checks, restores and exports, on what nobody writes meanwhile.
+   The lock file is taken as RocksDB takes it, so that no node starts on a store that is being
+   looked at; nothing else in the directory is touched. */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -21,8 +21,8 @@ typedef struct {
   bool own[CF_CNT]; /* of s.cf: the others stand in for tables that the store lacks */
 } rocks_readonly_t;
 
-/* What RocksDB itself asks of the file: a write lock on all of it. A store on a medium that cannot be
-   written to is nobody's but the readers'. */
+/* What RocksDB itself asks of the file: a write lock on all of it. A store on a medium that cannot
+   be written to is nobody's but the readers'. */
 static int take_lock(const char *dir, int *fd, char *why, size_t why_sz) {
   char path[4096];
   snprintf(path, sizeof path, "%s/LOCK", dir);
@@ -104,6 +104,7 @@ static void ro_close(qr_store_t *s) {
   if (s->db) rocksdb_close(s->db);
   rocksdb_readoptions_destroy(s->get_options);
   rocksdb_readoptions_destroy(s->scan_options);
+  rocksdb_readoptions_destroy(s->walk_options);
   rocksdb_readoptions_destroy(r->unchecked);
   if (r->lock_fd >= 0) close(r->lock_fd); /* gives the lock back */
   free(r);
@@ -136,8 +137,10 @@ static int ro_open(const char *dir, const char *options, qr_store_t **out, char 
   }
   r->s.get_options = rocksdb_readoptions_create();
   r->s.scan_options = rocksdb_readoptions_create();
+  r->s.walk_options = rocksdb_readoptions_create();
   r->unchecked = rocksdb_readoptions_create();
   rocksdb_readoptions_set_fill_cache(r->s.scan_options, 0);
+  rocksdb_readoptions_set_fill_cache(r->s.walk_options, 0);
   rocksdb_readoptions_set_fill_cache(r->unchecked, 0);
   rocksdb_readoptions_set_verify_checksums(r->unchecked, 0);
   rocksdb_options_t *o = reading_options();
@@ -214,8 +217,8 @@ static char *walk(audit_t *a, const rocksdb_readoptions_t *options) {
   return message;
 }
 
-/* A block of a table file whose checksum is wrong ends a walk. Without the checksums the walk goes on
-   through it, and the records' own hashes say which of them are hit. */
+/* A block of a table file whose checksum is wrong ends a walk. Without the checksums the walk goes
+   on through it, and the records' own hashes say which of them are hit. */
 static int ro_audit(qr_store_t *s, enum qr_store_table t, qr_store_visit_fn fn, qr_store_bad_fn bad,
                     void *ctx) {
   rocks_readonly_t *r = (rocks_readonly_t *)s;

@@ -4,7 +4,8 @@
 #include "base/log.h"
 #include "crypto/hash.h"
 
-/* A seal of this version: a tag, and these bytes. In a seal of schema 1 stands hash bytes instead. */
+/* A seal of this version: a tag, and these bytes. In a seal of schema 1 stands hash bytes instead.
+ */
 static const uint8_t mark[QR_RECORD_SEAL_SZ - crypto_onetimeauth_BYTES] = "quarry.record.2";
 
 static uint8_t tag_key[crypto_onetimeauth_KEYBYTES];

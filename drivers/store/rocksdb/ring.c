@@ -49,8 +49,8 @@ rocks_ring_t *rocks_ring_make(uint32_t depth, uint32_t buf_cnt, size_t buf_sz,
   if (!r || !buf_cnt) return r;
   r->buf_cnt = buf_cnt;
   r->buf_sz = buf_sz;
-  void *mem = mmap(NULL, buf_cnt * buf_sz, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1,
-                   0);
+  void *mem =
+      mmap(NULL, buf_cnt * buf_sz, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (mem == MAP_FAILED) {
     rocks_ring_free(r);
     return NULL;
@@ -142,9 +142,9 @@ static void finish(rocks_op_t *op, int64_t result) {
 static int64_t call_plain(const rocks_op_t *op, size_t sz) {
   ssize_t n;
   switch (op->what.kind) {
-    case ROCKS_TAP_WRITE: n = pwrite(op->fd, op->what.data, sz, (off_t)op->what.offset); break;
-    case ROCKS_TAP_READ: n = pread(op->fd, op->what.data, sz, (off_t)op->what.offset); break;
-    default: n = op->data_only ? fdatasync(op->fd) : fsync(op->fd); break;
+  case ROCKS_TAP_WRITE: n = pwrite(op->fd, op->what.data, sz, (off_t)op->what.offset); break;
+  case ROCKS_TAP_READ: n = pread(op->fd, op->what.data, sz, (off_t)op->what.offset); break;
+  default: n = op->data_only ? fdatasync(op->fd) : fsync(op->fd); break;
   }
   return n < 0 ? -errno : n;
 }
@@ -152,16 +152,16 @@ static int64_t call_plain(const rocks_op_t *op, size_t sz) {
 static void prepare(rocks_ring_t *r, struct io_uring_sqe *sqe, rocks_op_t *op, size_t sz) {
   uint64_t at = op->what.offset;
   switch (op->what.kind) {
-    case ROCKS_TAP_WRITE:
-      if (op->fixed) {
-        uint32_t idx = (uint32_t)((size_t)((uint8_t *)op->what.data - r->bufs) / r->buf_sz);
-        io_uring_prep_write_fixed(sqe, op->fd, op->what.data, (unsigned)sz, at, (int)idx);
-      } else {
-        io_uring_prep_write(sqe, op->fd, op->what.data, (unsigned)sz, at);
-      }
-      break;
-    case ROCKS_TAP_READ: io_uring_prep_read(sqe, op->fd, op->what.data, (unsigned)sz, at); break;
-    default: io_uring_prep_fsync(sqe, op->fd, op->data_only ? IORING_FSYNC_DATASYNC : 0); break;
+  case ROCKS_TAP_WRITE:
+    if (op->fixed) {
+      uint32_t idx = (uint32_t)((size_t)((uint8_t *)op->what.data - r->bufs) / r->buf_sz);
+      io_uring_prep_write_fixed(sqe, op->fd, op->what.data, (unsigned)sz, at, (int)idx);
+    } else {
+      io_uring_prep_write(sqe, op->fd, op->what.data, (unsigned)sz, at);
+    }
+    break;
+  case ROCKS_TAP_READ: io_uring_prep_read(sqe, op->fd, op->what.data, (unsigned)sz, at); break;
+  default: io_uring_prep_fsync(sqe, op->fd, op->data_only ? IORING_FSYNC_DATASYNC : 0); break;
   }
   if (op->linked) sqe->flags |= IOSQE_IO_LINK;
   io_uring_sqe_set_data(sqe, op);

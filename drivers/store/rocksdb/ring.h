@@ -1,6 +1,6 @@
-/* Operations on files over io_uring. Every operation holds its own result: whoever reaps a completion
-   writes it into the operation it belongs to, so that it does not matter in which order they end, or
-   who of several is waiting.
+/* Operations on files over io_uring. Every operation holds its own result: whoever reaps a
+   completion writes it into the operation it belongs to, so that it does not matter in which order
+   they end, or who of several is waiting.
 
    Two kinds of ring, because a ring that only one thread may use is cheaper:
     - the thread's ring (rocks_ring_of_thread): reads, directory syncs, whatever starts and ends

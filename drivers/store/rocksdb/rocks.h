@@ -23,10 +23,11 @@ struct qr_store {
   rocks_fs_t *fs;
   rocksdb_t *db;
   rocksdb_column_family_handle_t
-      *cf[QR_STORE_TABLE_CNT + 1]; /* one per table, then RocksDB's own default, unused */
+      *cf[QR_STORE_TABLE_CNT + 1];   /* one per table, then RocksDB's own default, unused */
   rocksdb_writebatch_t *write_batch; /* of rocks_write */
   rocksdb_writeoptions_t *write_options;
-  rocksdb_readoptions_t *get_options, *scan_options;
+  /* walk: of a whole table */
+  rocksdb_readoptions_t *get_options, *scan_options, *walk_options;
   bool sync_apart; /* a commit's bytes go to the disk while RocksDB takes them into its memory, and
                       are waited for afterwards */
 

@@ -161,8 +161,8 @@ bool rocks_spare_take(rocks_io_t *io, const char *log_path, int *fd, uint64_t *s
   }
   pthread_mutex_unlock(&io->lock);
   if (!ready) return false;
-  /* The new name is made durable by who makes any log durable: RocksDB syncs the directory before it
-     reports the first synced commit in it. */
+  /* The new name is made durable by who makes any log durable: RocksDB syncs the directory before
+     it reports the first synced commit in it. */
   rocks_tap_op_t op = {.kind = ROCKS_TAP_RENAME, .path = io->spare_path, .to = log_path};
   int rc = rocks_tap_ask(&op);
   if (rc > 0) rc = rename(io->spare_path, log_path) ? -errno : 0;

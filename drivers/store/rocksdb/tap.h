@@ -9,8 +9,8 @@
       whose after came before the SYNC's before. A DIR_SYNC does so for the names in that directory:
       CREATE, RENAME, LINK, UNLINK and MKDIR. Both do nothing else.
     - A sector of 512 bytes is written whole or not at all. Where a write goes over bytes that were
-      durable already, each of its sectors is afterwards the old one or the new one, never zeros: the
-      last block of the write-ahead log is written again, with the same bytes and more behind them,
+      durable already, each of its sectors is afterwards the old one or the new one, never zeros:
+   the last block of the write-ahead log is written again, with the same bytes and more behind them,
       whenever a commit ends inside of it. */
 #ifndef QR_STORE_ROCKS_TAP_H
 #define QR_STORE_ROCKS_TAP_H
@@ -46,7 +46,8 @@ typedef struct {
   const char *to;   /* RENAME and LINK, else NULL */
   uint64_t offset;
   size_t sz;
-  void *data; /* WRITE and READ, else NULL; lent for the call, to be changed only by a READ's after */
+  void *
+      data; /* WRITE and READ, else NULL; lent for the call, to be changed only by a READ's after */
 } rocks_tap_op_t;
 
 /* Answers of before, besides these: -errno fails the operation without doing it, and for WRITE and

@@ -1,9 +1,9 @@
-/* Files that are written front to back. What is appended is gathered in a buffer, the buffer goes to
-   the kernel as one write, and the next one is filled meanwhile.
+/* Files that are written front to back. What is appended is gathered in a buffer, the buffer goes
+   to the kernel as one write, and the next one is filled meanwhile.
 
-   The log and the tables are written around the page cache. Their writes are whole blocks: where the
-   bytes end inside of a block, the rest of it is zeros, and the block is written again with what
-   follows. A reader of the log takes zeros for its end. */
+   The log and the tables are written around the page cache. Their writes are whole blocks: where
+   the bytes end inside of a block, the rest of it is zeros, and the block is written again with
+   what follows. A reader of the log takes zeros for its end. */
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/falloc.h>
@@ -36,13 +36,13 @@ struct rocks_writer {
   uint32_t cur;       /* buffer that is being filled */
   uint64_t base;      /* its place in the file */
   size_t fill;
-  bool fresh;         /* it holds bytes that were not handed to the kernel */
-  bool sealed;        /* it was handed to the kernel: what comes goes into the next */
-  bool made_up;       /* a write came short and was completed by another one */
-  uint64_t size;      /* what was appended */
-  uint64_t reserved;  /* blocks of the file reach so far */
+  bool fresh;        /* it holds bytes that were not handed to the kernel */
+  bool sealed;       /* it was handed to the kernel: what comes goes into the next */
+  bool made_up;      /* a write came short and was completed by another one */
+  uint64_t size;     /* what was appended */
+  uint64_t reserved; /* blocks of the file reach so far */
   bool spare_asked;
-  int err;            /* the first failure; nothing is done after it */
+  int err; /* the first failure; nothing is done after it */
 };
 
 /* A log that outgrows its zeros takes space by so much. */
@@ -104,14 +104,11 @@ static void start_write(rocks_writer_t *w, bool linked) {
     memset(buf + sz, 0, whole_sz - sz);
     sz = whole_sz;
   }
-  w->writes[w->cur] = (rocks_op_t){.what = {.kind = ROCKS_TAP_WRITE,
-                                            .path = w->path,
-                                            .offset = w->base,
-                                            .sz = sz,
-                                            .data = buf},
-                                   .fd = w->fd,
-                                   .fixed = rocks_ring_fixed(w->ring),
-                                   .linked = linked};
+  w->writes[w->cur] = (rocks_op_t){
+      .what = {.kind = ROCKS_TAP_WRITE, .path = w->path, .offset = w->base, .sz = sz, .data = buf},
+      .fd = w->fd,
+      .fixed = rocks_ring_fixed(w->ring),
+      .linked = linked};
   w->busy[w->cur] = true;
   w->fresh = false;
   w->sealed = true;
