@@ -22,7 +22,7 @@ start() {
 # ---- without a node ----
 expect 0 'Usage: quarry' "$bin/quarry" help
 expect 0 'Usage: quarry' "$bin/quarry" --help
-for c in status watch block verify peers mining account send key genesis stop; do
+for c in status watch block verify peers mining account send key genesis stop db backup restore snapshot; do
   expect 0 "$c" "$bin/quarry" help $c
   expect 0 "$c" "$bin/quarry" $c --help
 done

@@ -93,6 +93,8 @@ touch b3/store/extra.sst
 expect 3 'does not belong to the backup' q --dir n7 restore b3
 rm b3/store/extra.sst "$sst"
 expect 3 'is missing' q --dir n7 restore b3
+sed -i '0,/"name": "/s//"name": "..\/..\/n0\//' b3/backup.json
+expect 1 'not the list of a backup' q --dir n7 restore b3
 echo '{"quarry_backup": 2}' > b3/backup.json
 expect 1 'newer version' q --dir n7 restore b3
 rm -rf b2 b3 n7
