@@ -271,6 +271,7 @@ static json_t *peers_json(const qr_reply_peers_t *p) {
     PUT_HASH(e, peer, identity);
     PUT_TEXT(e, peer, addr);
     PUT_BOOL(e, peer, inbound);
+    PUT_BOOL(e, peer, pruned);
     PUT_NUM(e, peer, height);
     PUT_NUM(e, peer, rtt_ns);
     PUT_NUM(e, peer, rx_bytes);

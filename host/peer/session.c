@@ -78,6 +78,7 @@ void qr_peer_info(const qr_peers_t *p, const qr_peer_slot_t *s, qr_peer_info_t *
   out->identity = s->pk;
   out->addr = s->addr;
   out->inbound = s->inbound;
+  out->pruned = s->pruned;
   out->listen_port = s->listen_port;
   memcpy(out->agent, s->agent, sizeof out->agent);
   out->height = s->claim.height;

@@ -178,6 +178,7 @@ static int answer_query(qr_net_tile_t *t) {
     qr_reply_peer_t *p = &r.peers.peers[i];
     *p = (qr_reply_peer_t){.identity = infos[i].identity,
                            .inbound = infos[i].inbound,
+                           .pruned = infos[i].pruned,
                            .height = infos[i].height,
                            .rtt_ns = infos[i].rtt_ns,
                            .rx_bytes = infos[i].rx_bytes,

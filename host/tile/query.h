@@ -106,7 +106,7 @@ typedef struct {
 typedef struct {
   qr_pubkey_t identity;
   char addr[56];
-  bool inbound;
+  bool inbound, pruned;
   uint64_t height, rtt_ns, rx_bytes, tx_bytes, connected_ms;
   uint32_t misbehaviour;
 } qr_reply_peer_t;

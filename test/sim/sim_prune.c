@@ -117,6 +117,7 @@ static void test_asking_for_what_was_pruned_costs_nobody(void **state) {
     if (memcmp(&r.peers.peers[i].identity, &b->key.pk, sizeof b->key.pk)) continue;
     seen = true;
     assert_int_equal(r.peers.peers[i].misbehaviour, 0);
+    assert_true(r.peers.peers[i].pruned);
   }
   assert_true(seen);
   qr_link_mem_heal(a->link);
