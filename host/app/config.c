@@ -23,7 +23,7 @@ void qr_config_defaults(qr_config_t *c) {
   snprintf(c->genesis, sizeof c->genesis, "main");
   snprintf(c->link, sizeof c->link, "dpdk");
   snprintf(c->store, sizeof c->store, "rocksdb");
-  c->store_reserve_mb = 64;
+  c->store_reserve_mb = 160; /* a log, up to 128 MiB, becomes tables when a store is opened */
   snprintf(c->accel, sizeof c->accel, "cpu");
   c->listen.ip[10] = c->listen.ip[11] = 0xff;
   c->listen.port = QR_CONFIG_PORT;
