@@ -14,7 +14,7 @@ extern "C" {
 /* False if this processor has none. */
 bool rocks_crc32c_usable(void);
 /* The checksum of what crc is the checksum of (0: nothing) and sz bytes more. Only if usable.
-   Cost: 8 bytes in 3 cycles. Source: RFC 3720, appendix B.4. */
+   Cost: 8 bytes a cycle. Source: RFC 3720, appendix B.4. */
 uint32_t rocks_crc32c(uint32_t crc, const void *data, size_t sz);
 
 #ifdef __cplusplus
