@@ -287,14 +287,12 @@ static qr_eng_result_t run_forward(const qr_eng_prog_t *p, const qr_eng_plan_t *
 }
 
 /* What can be said before the program is read. */
-static qr_eng_result_t check_launch(const run_t *r, const qr_eng_win_t *win) {
+static qr_eng_result_t check_launch(const run_t *r) {
   uint32_t mode = r->head[QR_ENGINE_JOB_MODE];
   if (r->head[QR_ENGINE_JOB_ABI] != QR_ENGINE_ABI_VERSION)
     return refused(QR_ENGINE_E_ABI, 0, UINT32_MAX, r->head[QR_ENGINE_JOB_ABI]);
   if (mode > QR_ENGINE_PROGRAM || r->head[QR_ENGINE_JOB_FLAGS] > QR_ENGINE_COPY_MODEL)
     return refused(QR_ENGINE_E_MODE, 0, UINT32_MAX, mode);
-  if (win->s8_cnt & 63) return refused(QR_ENGINE_E_WINDOW, 0, UINT32_MAX, QR_ENGINE_ARG_S8);
-  if (win->s32_cnt & 15) return refused(QR_ENGINE_E_WINDOW, 0, UINT32_MAX, QR_ENGINE_ARG_S32);
   return refused(QR_ENGINE_OK, 0, UINT32_MAX, 0);
 }
 
@@ -319,7 +317,7 @@ static qr_eng_result_t run_job(run_t *r, const qr_eng_win_t *win, const uint32_t
                                int32_t *s32, uint32_t *out) {
   QR_ENG_STATE qr_eng_prog_t p;
   QR_ENG_STATE qr_eng_plan_t plan;
-  qr_eng_result_t res = check_launch(r, win);
+  qr_eng_result_t res = check_launch(r);
   uint32_t mode = r->head[QR_ENGINE_JOB_MODE];
   if (res.status != QR_ENGINE_OK || mode == QR_ENGINE_INFO) return res;
   res = qr_eng_decode(prog, win, &p);

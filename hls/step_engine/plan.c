@@ -4,23 +4,19 @@
 #include "engine.h"
 
 static bool reads(const qr_eng_op_t *op, uint32_t buf) {
-  bool own = op->kind == QR_OP_MASK || op->kind == QR_OP_BIAS_UPD || op->kind == QR_OP_WEIGHT_UPD;
-  if (op->src0 == buf) return true;
-  if (own && op->dst == buf) return true;
-  return (op->kind == QR_OP_GEMM || op->kind == QR_OP_BIAS_ACT || op->kind == QR_OP_Q_OUT) &&
-         op->src1 == buf;
+  bool second = op->kind == QR_OP_GEMM || op->kind == QR_OP_BIAS_ACT || op->kind == QR_OP_Q_OUT;
+  bool own = op->kind == QR_OP_MASK || op->kind == QR_OP_WEIGHT_UPD;
+  return op->src0 == buf || (second && op->src1 == buf) || (own && op->dst == buf);
 }
 
 static bool touches(const qr_eng_op_t *op, uint32_t buf) {
   return op->dst == buf || reads(op, buf);
 }
 
-/* Elements of its dst that an op writes. */
-static uint64_t written(const qr_eng_prog_t *p, const qr_eng_op_t *op) {
-  if (op->kind == QR_OP_BIAS_UPD) return op->n;
-  if (op->kind != QR_OP_COL2IM) return (uint64_t)op->m * op->n;
+/* Words of its dst that an op writes. */
+static uint64_t written(const qr_eng_op_t *op) {
   const qr_eng_geo_t *g = &op->geo;
-  (void)p;
+  if (op->kind != QR_OP_COL2IM) return (uint64_t)op->m * op->n;
   return (uint64_t)(op->m / (g->out_h * g->out_w)) * (g->h * g->w * g->c);
 }
 
@@ -44,13 +40,13 @@ static bool dead_after(const qr_eng_prog_t *p, uint32_t i, uint32_t j, uint32_t 
     at = at + 1 < limit ? at + 1 : 0;
     if (at == i) return true;
     if (reads(&p->ops[at], buf)) return false;
-    if (p->ops[at].dst == buf && written(p, &p->ops[at]) >= written(p, &p->ops[i])) return true;
+    if (p->ops[at].dst == buf && written(&p->ops[at]) >= written(&p->ops[i])) return true;
   }
   return true;
 }
 
 /* Whether op j, which reads the sums of op i, could have run right after i. */
-static bool can_hoist(const qr_eng_prog_t *p, uint32_t i, uint32_t j, uint32_t limit) {
+static bool can_hoist(const qr_eng_prog_t *p, uint32_t i, uint32_t j) {
   const qr_eng_op_t *a = &p->ops[i], *b = &p->ops[j];
   for (uint32_t n = i + 1; n < j; n++) {
 #pragma HLS PIPELINE II = 1
@@ -61,7 +57,6 @@ static bool can_hoist(const qr_eng_prog_t *p, uint32_t i, uint32_t j, uint32_t l
     if (b->kind == QR_OP_WEIGHT_UPD && o->kind == QR_OP_ERR_QUANT && o->layer == b->layer)
       return false;
   }
-  (void)limit;
   return a->src0 != b->dst && (a->kind != QR_OP_GEMM || a->src1 != b->dst);
 }
 
@@ -75,7 +70,7 @@ static bool can_post(const qr_eng_prog_t *p, uint32_t i, uint32_t j) {
   case QR_OP_Q_OUT:
   case QR_OP_WEIGHT_UPD: return a->kind == QR_OP_GEMM && same && b->src0 == a->dst && apart;
   case QR_OP_MASK:
-    return b->dst == a->dst && (a->kind == QR_OP_GEMM ? same : written(p, a) == written(p, b));
+    return b->dst == a->dst && (a->kind == QR_OP_GEMM ? same : written(a) == written(b));
   default: return false;
   }
 }
@@ -93,9 +88,9 @@ void qr_eng_plan(const qr_eng_prog_t *p, uint32_t limit, bool fuse, qr_eng_plan_
     uint32_t kind = p->ops[i].kind;
     if (kind != QR_OP_GEMM && kind != QR_OP_COL2IM) continue;
     uint32_t j = next_touch(p, i, limit, p->ops[i].dst);
-    if (j == limit || !can_post(p, i, j) || !can_hoist(p, i, j, limit)) continue;
+    if (j == limit || !can_post(p, i, j) || !can_hoist(p, i, j)) continue;
     plan->post[i] = j;
     plan->skip[j] = true;
-    if (p->ops[j].kind != QR_OP_MASK) plan->store[i] = !dead_after(p, i, j, limit);
+    plan->store[i] = !dead_after(p, i, j, limit);
   }
 }

@@ -350,6 +350,14 @@ static void perturb(qr_step_prog_t *p, gen_t *g) {
     at = pick(p, g, QR_OP_BIAS_ACT);
     op = p->ops[at];
     insert_op(p, (uint32_t)gen_range(g, at + 1, gen_range(g, 0, 1) ? at + 2 : p->op_cnt), &op);
+    if (gen_range(g, 0, 1)) { /* or changed where they lie */
+      op = p->ops[pick(p, g, QR_OP_MASK)];
+      op.src0 = p->ops[at].dst;
+      op.dst = p->ops[at].src0;
+      op.m = p->ops[at].m;
+      op.n = p->ops[at].n;
+      insert_op(p, at + 1, &op);
+    }
     break;
   case 1: /* activations made twice */
     at = pick(p, g, QR_OP_BIAS_ACT);

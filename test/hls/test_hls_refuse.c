@@ -143,6 +143,8 @@ static void refuses_small_windows(void **state) {
   window(QR_ENGINE_ARG_OUT, 0, 0, 0, 0, 4, 0);
   window(QR_ENGINE_ARG_ROW_STRIDE, 0, 0, 0, 0, 0, 64);
   window(QR_ENGINE_ARG_ROW_STRIDE, 0, 0, 0, 0, 0, 1);
+  job[QR_ENGINE_JOB_MODE] = QR_ENGINE_INFO; /* even that wants a whole head */
+  window(QR_ENGINE_ARG_JOB, rig.job.sz - 60, 0, 0, 0, 0, 0);
   job[QR_ENGINE_JOB_MODE] = QR_ENGINE_FORWARD;
   job[QR_ENGINE_JOB_ROW_CNT] = 41;
   window(QR_ENGINE_ARG_OUT, 0, 0, 0, 0, rig.out.sz - 4 * (16 + 3 * 41 - 1), 0);
