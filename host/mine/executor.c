@@ -271,12 +271,12 @@ static void gather(qr_executor_t *x) {
 }
 
 /* Who does what is not training. */
-static const seat_t *trusted(const qr_executor_t *x) {
-  return x->helper.ops ? &x->helper : &x->trainer;
-}
+static seat_t *trusted(qr_executor_t *x) { return x->helper.ops ? &x->helper : &x->trainer; }
 
 /* Sends accel_job; false if the accelerator refused. */
-static bool send(qr_executor_t *x, const seat_t *s) {
+static bool send(qr_executor_t *x, seat_t *s) {
+  if (!s->queue && s->ops->queue_open(s->dev, &s->queue)) s->queue = NULL;
+  if (!s->queue) return false;
   x->accel_job.prog = s->prog_ids[x->job->task];
   if (s->ops->submit(s->queue, &x->accel_job)) return false;
   x->flies_on = s;
@@ -630,6 +630,14 @@ bool qr_executor_away(const qr_executor_t *x, bool *idle) {
   bool away = x->helper.ops && x->flies_on == &x->trainer;
   *idle = away && x->is_idle;
   return away;
+}
+
+void qr_executor_abandon(qr_executor_t *x) {
+  QR_ASSERT(x->helper.ops && x->flies_on == &x->trainer);
+  x->trainer.ops->queue_close(x->trainer.queue);
+  x->trainer.queue = NULL; /* the next job opens another one */
+  x->flies_on = NULL;
+  fail(x, QR_ERR_IO);
 }
 
 enum qr_exec_stage qr_executor_stage(const qr_executor_t *x) { return x->stage; }

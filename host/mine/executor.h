@@ -83,6 +83,9 @@ bool qr_executor_poll(qr_executor_t *x);
 /* Whether the job in progress is away on the accelerator that is not trusted; poll is cheap then,
    and if idle is true, nothing had happened there when it was polled last. */
 bool qr_executor_away(const qr_executor_t *x, bool *idle);
+/* For a job that is away and does not come back, not even after a cancel: the queue that it was
+   given to is closed, and the job ends with QR_ERR_IO. */
+void qr_executor_abandon(qr_executor_t *x);
 /* Where the job in progress stands. */
 enum qr_exec_stage qr_executor_stage(const qr_executor_t *x);
 /* Ends the job early: it becomes done with cancelled set, after the training step in progress. */

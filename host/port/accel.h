@@ -119,6 +119,7 @@ typedef struct {
    * Before any queue_open. */
   int (*load)(qr_accel_t *a, const qr_net_t *net, const qr_step_prog_t *prog, uint32_t *prog_id);
   int (*queue_open)(qr_accel_t *a, qr_accel_queue_t **out);
+  /* Jobs in flight are forgotten: nothing of theirs is touched any more when this returns. */
   void (*queue_close)(qr_accel_queue_t *q);
   /* Returns 0, QR_ERR_FULL if queue_depth jobs are in flight, or QR_ERR_ARG. */
   int (*submit)(qr_accel_queue_t *q, qr_accel_job_t *job);

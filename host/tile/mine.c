@@ -1,6 +1,7 @@
 #include "tile/mine.h"
 
 #include <stdlib.h>
+#include <time.h>
 
 #include "base/assert.h"
 #include "base/err.h"
@@ -11,6 +12,11 @@
 #define FOUND_WAIT_NS 2000000000ull
 /* How long it leaves an accelerator alone that failed. */
 #define ERROR_WAIT_NS 1000000000ull
+/* A job that makes no progress on an accelerator for so long is taken back, and if it does not come
+   for so much longer, given up. Drivers with hardware of their own know better and act earlier. */
+#define HANG_NS 60000000000ull
+#define RECALL_NS 10000000000ull
+#define FINI_NAP_CNT 1000u /* milliseconds that the end waits for a job that is away */
 
 /* The miner's own model of a task. An attempt leads from in to out; then they change places. */
 typedef struct {
@@ -27,8 +33,8 @@ typedef struct {
   uint64_t wait_until_ns;
   bool has_found;
   qr_inbound_t found; /* a block that waits for room in the ring */
-  bool running;
-  uint64_t start_ns;
+  bool running, is_recalled;
+  uint64_t start_ns, moved_ns; /* moved: when the job in progress was last seen to */
   qr_exec_job_t job;
 } lane_t;
 
@@ -81,11 +87,24 @@ static void drop_order(qr_mine_order_t *o) {
   qr_pool_unref(o->best);
 }
 
-static void fini_lane(lane_t *n) {
-  if (n->running && !n->job.done) {
-    qr_executor_cancel(n->executor);
-    while (!n->job.done) qr_executor_poll(n->executor);
+/* Ends the job in progress; one that an accelerator does not give back is left to it. */
+static void end_job(lane_t *n) {
+  bool idle;
+  qr_executor_cancel(n->executor);
+  for (uint32_t naps = 0; !n->job.done;) {
+    qr_executor_poll(n->executor);
+    if (n->job.done || !qr_executor_away(n->executor, &idle) || !idle) continue;
+    if (naps++ == FINI_NAP_CNT) {
+      qr_executor_abandon(n->executor);
+    } else {
+      struct timespec ms = {0, 1000000};
+      nanosleep(&ms, NULL);
+    }
   }
+}
+
+static void fini_lane(lane_t *n) {
+  if (n->running && !n->job.done) end_job(n);
   qr_pool_unref(n->job.segment);
   if (n->has_found) {
     qr_pool_unref(n->found.block);
@@ -237,6 +256,20 @@ static bool may_mine(const lane_t *n, uint64_t now_ns) {
   return t->cfg.only_task < 0 || (uint32_t)t->cfg.only_task == t->order.view->task;
 }
 
+/* The job has not moved, or it has. */
+static void watch(lane_t *n, bool idle, uint64_t now_ns) {
+  if (!idle || now_ns < n->moved_ns) n->moved_ns = now_ns;
+  uint64_t ns = now_ns - n->moved_ns;
+  if (ns <= HANG_NS || (n->is_recalled && ns <= HANG_NS + RECALL_NS)) return;
+  qr_log_limited(&n->tile->log, QR_LOG_ERROR, "mine", "event=attempt-hangs idle_s=%llu next=%s",
+                 (unsigned long long)(ns / 1000000000u), n->is_recalled ? "give-up" : "recall");
+  if (n->is_recalled)
+    qr_executor_abandon(n->executor);
+  else
+    qr_executor_cancel(n->executor);
+  n->is_recalled = true;
+}
+
 /* Returns the work done; none while the job is away and nothing has come back. */
 static int poll_lane(lane_t *n, bool must_yield, uint64_t now_ns) {
   qr_mine_tile_t *t = n->tile;
@@ -246,6 +279,7 @@ static int poll_lane(lane_t *n, bool must_yield, uint64_t now_ns) {
     qr_executor_poll(n->executor);
     if (!n->job.done) {
       (void)qr_executor_away(n->executor, &idle);
+      watch(n, idle, now_ns);
       return !idle;
     }
     n->running = false;
@@ -263,6 +297,8 @@ static int poll_lane(lane_t *n, bool must_yield, uint64_t now_ns) {
     return 0;
   n->start_ns = t->cfg.clock->mono_ns(t->cfg.clock->ctx);
   qr_executor_start(n->executor, &n->job);
+  n->moved_ns = now_ns;
+  n->is_recalled = false;
   n->running = true;
   return 1;
 }

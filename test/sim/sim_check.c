@@ -11,10 +11,14 @@
 static struct {
   const qr_accel_ops_t *cpu;
   uint64_t seed, state;
-  uint32_t one_in; /* of the attempts; 0: never */
+  uint32_t one_in;  /* of the attempts; 0: never */
+  uint32_t lost_in; /* one in so many never comes back; 0: all do */
+  bool deaf;        /* not even when it is cancelled */
   qr_accel_job_t *jobs[64];
   qr_step_prog_t progs[QR_TASK_MAX_CNT];
-  uint64_t attempts, lies, right, wrong;
+  qr_accel_job_t *lost[64];
+  qr_accel_queue_t *lost_on[64];
+  uint64_t attempts, lies, right, wrong, losses, cancelled, closed;
 } g_liar;
 
 static uint64_t draw(void) {
@@ -39,10 +43,33 @@ static int liar_load(qr_accel_t *a, const qr_net_t *net, const qr_step_prog_t *p
 static int liar_queue_open(qr_accel_t *a, qr_accel_queue_t **out) {
   return g_liar.cpu->queue_open(a, out);
 }
-static void liar_queue_close(qr_accel_queue_t *q) { g_liar.cpu->queue_close(q); }
+static void liar_queue_close(qr_accel_queue_t *q) {
+  for (size_t i = 0; i < QR_ARRAY_CNT(g_liar.lost); i++) {
+    if (g_liar.lost_on[i] != q) continue;
+    g_liar.lost[i] = NULL;
+    g_liar.lost_on[i] = NULL;
+    g_liar.closed++;
+  }
+  g_liar.cpu->queue_close(q);
+}
+
+static bool lose(qr_accel_queue_t *q, qr_accel_job_t *job) {
+  if (!g_liar.lost_in || draw() % g_liar.lost_in) return false;
+  for (size_t i = 0; i < QR_ARRAY_CNT(g_liar.lost); i++) {
+    if (g_liar.lost[i]) continue;
+    g_liar.lost[i] = job;
+    g_liar.lost_on[i] = q;
+    g_liar.losses++;
+    job->finished = false;
+    job->steps_done = 0;
+    return true;
+  }
+  return false;
+}
 
 static int liar_submit(qr_accel_queue_t *q, qr_accel_job_t *job) {
   assert_int_equal(job->kind, QR_ACCEL_ATTEMPT); /* it is asked for nothing else */
+  if (lose(q, job)) return 0;
   for (size_t i = 0; i < QR_ARRAY_CNT(g_liar.jobs); i++) {
     if (g_liar.jobs[i]) continue;
     g_liar.jobs[i] = job;
@@ -80,7 +107,19 @@ static int liar_poll(qr_accel_queue_t *q) {
   return done;
 }
 
-static void liar_cancel(qr_accel_queue_t *q, qr_accel_job_t *job) { g_liar.cpu->cancel(q, job); }
+static void liar_cancel(qr_accel_queue_t *q, qr_accel_job_t *job) {
+  for (size_t i = 0; i < QR_ARRAY_CNT(g_liar.lost); i++) {
+    if (g_liar.lost[i] != job) continue;
+    if (g_liar.deaf) return;
+    g_liar.lost[i] = NULL;
+    g_liar.lost_on[i] = NULL;
+    g_liar.cancelled++;
+    job->err = QR_ERR_CANCELLED;
+    job->finished = true;
+    return;
+  }
+  g_liar.cpu->cancel(q, job);
+}
 
 static void liar_judge(qr_accel_t *a, uint32_t unit, bool right) {
   (void)a;
@@ -100,6 +139,47 @@ static const qr_accel_ops_t liar = {.name = "liar",
                                     .poll = liar_poll,
                                     .cancel = liar_cancel,
                                     .judge = liar_judge};
+
+/* One node alone whose accelerator loses jobs: each costs its lane a minute, and mining goes on. */
+static void run_lossy(bool deaf) {
+  static world_t w;
+  qr_params_t p;
+  memset(&g_liar, 0, sizeof g_liar);
+  g_liar.cpu = qr_accel_driver("cpu");
+  g_liar.state = 99;
+  g_liar.lost_in = 30;
+  g_liar.deaf = deaf;
+  world_params(&p, 4);
+  world_init(&w, "lossy", &p);
+  qr_log_init(QR_LOG_ERROR, -1);
+  w.untrusted = &liar;
+  w.lane_cnt = 2;
+  w.check_every = 1;
+  world_node_t *miner = world_add(&w, true);
+  for (uint32_t i = 0; i < ROUNDS && g_liar.attempts < 600; i++) {
+    world_rounds(&w, 1);
+    w.now_ns += 20000000u;
+  }
+  qr_log_init(QR_LOG_ERROR, 2);
+  assert_true(g_liar.attempts >= 600);
+  assert_true(g_liar.losses > 5);
+  assert_int_equal(g_liar.wrong, 0);
+  assert_true(world_height(miner) > 5);
+  if (deaf)
+    assert_true(g_liar.closed + 2 >= g_liar.losses && !g_liar.cancelled);
+  else
+    assert_true(g_liar.cancelled + 2 >= g_liar.losses && !g_liar.closed);
+  /* the end does not wait for a job that never comes */
+  g_liar.lost_in = 1;
+  world_rounds(&w, 2000);
+  world_fini(&w);
+}
+
+static void test_lost_jobs(void **state) {
+  (void)state;
+  run_lossy(false);
+  run_lossy(true);
+}
 
 /* A miner on the liar with several lanes and an honest node that only follows. Runs until so many
    attempts were made. */
@@ -161,8 +241,8 @@ static void test_honest_is_not_blamed(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(test_lies_stay_here),
-                                     cmocka_unit_test(test_every_result_checked),
-                                     cmocka_unit_test(test_honest_is_not_blamed)};
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(test_lies_stay_here), cmocka_unit_test(test_every_result_checked),
+      cmocka_unit_test(test_honest_is_not_blamed), cmocka_unit_test(test_lost_jobs)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
