@@ -13,6 +13,8 @@
 #include "crypto/hash.h"
 #include "port/drivers.h"
 
+#define CHECK_DRIVER "cpu"
+
 static atomic_bool g_stop;
 
 static void on_signal(int sig) {
@@ -30,8 +32,8 @@ typedef struct {
   qr_link_t *link;
   const qr_store_ops_t *store_ops;
   qr_store_t *store;
-  const qr_accel_ops_t *accel_ops;
-  qr_accel_t *accel;
+  const qr_accel_ops_t *accel_ops, *check_ops;
+  qr_accel_t *accel, *check;
   qr_topology_t *topology;
   char rpc_path[QR_CONFIG_PATH_SZ];
   char why[512];
@@ -63,6 +65,17 @@ static int load_key(daemon_t *d) {
   return err;
 }
 
+/* What is not done on this processor is checked on it. */
+static int open_check(daemon_t *d) {
+  if (!strcmp(d->config.accel, CHECK_DRIVER)) return QR_OK;
+  d->check_ops = qr_accel_driver(CHECK_DRIVER);
+  if (d->check_ops) return d->check_ops->open("", &d->check, d->why, sizeof d->why);
+  snprintf(d->why, sizeof d->why,
+           "accel.driver = %s needs the driver " CHECK_DRIVER " beside it, which this build lacks",
+           d->config.accel);
+  return QR_ERR_UNSUPPORTED;
+}
+
 static int open_drivers(daemon_t *d) {
   const qr_config_t *c = &d->config;
   char dir[QR_CONFIG_PATH_SZ + 16];
@@ -72,6 +85,7 @@ static int open_drivers(daemon_t *d) {
   const qr_link_ops_t *link = *c->link ? qr_link_driver(c->link) : NULL;
   int err = d->store_ops->open(dir, c->store_options, &d->store, d->why, sizeof d->why);
   if (!err) err = d->accel_ops->open(c->accel_options, &d->accel, d->why, sizeof d->why);
+  if (!err) err = open_check(d);
   if (!err && link) {
     qr_link_cfg_t cfg = {.options = c->link_options,
                          .local = c->listen,
@@ -107,6 +121,8 @@ static int start(daemon_t *d) {
       .store = d->store,
       .accel_ops = d->accel_ops,
       .accel = d->accel,
+      .check_ops = d->check_ops,
+      .check = d->check,
       .clock = &d->clock,
       .rpc_path = d->rpc_path,
   };
@@ -118,6 +134,7 @@ static void shut(daemon_t *d) {
   qr_topology_fini(d->topology);
   if (d->link) d->link_ops->close(d->link);
   if (d->accel) d->accel_ops->close(d->accel);
+  if (d->check) d->check_ops->close(d->check);
   if (d->store) d->store_ops->close(d->store);
   sodium_memzero(&d->key, sizeof d->key);
 }
