@@ -19,6 +19,15 @@ enum qr_accel_job_kind {
   QR_ACCEL_GEMM     /* one product of the caller's own, not digested */
 };
 
+/* A segment of a replay, row by row. The tag lets a driver keep what it has made of a segment from
+   job to job: equal tags but 0 on one device promise equal observations and actions. */
+typedef struct {
+  uint64_t tag;
+  const int8_t *obs;     /* [segment_rows][obs_sz] */
+  const uint8_t *act;    /* [segment_rows] */
+  const int32_t *target; /* [segment_rows], Q16; of rows that no minibatch of the job draws: any */
+} qr_accel_segment_t;
+
 /* Everything a job points to is lent by the submitter until the job is finished. */
 typedef struct {
   enum qr_accel_job_kind kind;
@@ -35,6 +44,12 @@ typedef struct {
   const int8_t *obs;     /* ATTEMPT: [step_cnt][batch][obs_sz]; FORWARD: [row_cnt][obs_sz] */
   const uint8_t *act;    /* [step_cnt][batch] */
   const int32_t *target; /* [step_cnt][batch], Q16 */
+  /* ATTEMPT, in place of obs, act and target, for drivers that take replays: the replay whose
+     minibatches sigma draws (qr_step_batch, step/program.h), row r being row r % segment_rows of
+     segment r / segment_rows; rows are those draws, [step_cnt][batch]. NULL: dense, as above. */
+  const qr_accel_segment_t *segments;
+  uint32_t segment_cnt, segment_rows;
+  const uint32_t *rows;
   uint64_t *digests;     /* out [step_cnt][digest_cnt], valid up to steps_done while the job runs */
   uint64_t *td_abs_sum;  /* out [step_cnt] */
   uint32_t row_cnt;      /* FORWARD */
@@ -59,6 +74,7 @@ typedef struct {
   char detail[96];      /* device, bus address or kernel variant, for people */
   uint32_t queue_depth; /* jobs a queue holds at once, >= 1 */
   uint32_t seat_cnt;    /* attempts that it likes to run side by side; 0 counts as 1 */
+  bool takes_replay;    /* attempts may be given as segments; else only dense */
 } qr_accel_info_t;
 
 /* A unit is one piece of hardware of a device, such as one of its cards; what people see of it, and
@@ -90,6 +106,7 @@ typedef struct {
   uint64_t jobs_done, jobs_failed;
   uint64_t checked, hw_errors; /* results repeated on the CPU, and those of them that were wrong */
   uint64_t retries, reloads, resets;
+  uint64_t up_sz, down_sz; /* bytes moved to it and back for jobs */
   uint64_t valid_ago_ms; /* since its last job that ended well; UINT64_MAX: never */
   int32_t temp_c;        /* QR_ACCEL_UNTOLD */
   uint32_t rail_cnt;
