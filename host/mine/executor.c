@@ -20,6 +20,7 @@ typedef struct {
   qr_accel_t *dev;
   qr_accel_queue_t *queue;
   uint32_t prog_ids[QR_TASK_MAX_CNT];
+  bool takes_replay;
 } seat_t;
 
 struct qr_executor {
@@ -37,13 +38,14 @@ struct qr_executor {
   /* minibatches of the attempt */
   uint32_t gather_k;
   uint32_t *rows; /* [K][B] replay rows */
-  int8_t *obs;    /* [K][B][obs] */
-  uint8_t *act;
-  int32_t *target;
   void *batch_scratch;
-  uint32_t *missing; /* rows whose target value is not known yet */
+  uint32_t *missing; /* rows whose target is not known yet */
   uint32_t missing_cnt, missing_done;
   qr_qcache_view_t qview;
+  qr_accel_segment_t segments[QR_VIEW_SEGMENT_MAX_CNT]; /* for a seat that takes replays */
+  int8_t *obs;                                          /* for another: [K][B][obs] */
+  uint8_t *act;
+  int32_t *target;
   /* the accelerator job in flight */
   qr_accel_job_t accel_job;
   const seat_t *flies_on; /* NULL: none is in flight */
@@ -96,6 +98,9 @@ static int take_seat(seat_t *s, const qr_accel_ops_t *ops, qr_accel_t *dev,
                      const uint32_t prog_ids[QR_TASK_MAX_CNT]) {
   *s = (seat_t){.ops = ops, .dev = dev};
   memcpy(s->prog_ids, prog_ids, sizeof s->prog_ids);
+  qr_accel_info_t info;
+  ops->info(dev, &info);
+  s->takes_replay = info.takes_replay;
   int err = ops->queue_open(dev, &s->queue);
   if (err) s->queue = NULL;
   return err;
@@ -250,21 +255,28 @@ static void replay(qr_executor_t *x) {
   x->stage = QR_EXEC_GATHER;
 }
 
-/* One step's minibatch: observations and actions copied out, rows without a known target value
- * noted once. */
+/* Minibatch k as a dense job has it, but for the targets. */
+static void copy_minibatch(qr_executor_t *x, uint32_t k) {
+  uint32_t b_cnt = batch_of(x), obs_sz = obs_sz_of(x), seg_rows = x->cfg->p.segment_rows;
+  size_t first = (size_t)k * b_cnt;
+  for (size_t i = first; i < first + b_cnt; i++) {
+    const qr_segment_t *seg = x->job->view->segments[x->rows[i] / seg_rows]->seg;
+    uint32_t r = x->rows[i] % seg_rows;
+    memcpy(x->obs + i * obs_sz, seg->obs + (size_t)r * obs_sz, obs_sz);
+    x->act[i] = seg->actions[r];
+  }
+}
+
+/* One step's minibatch is drawn; rows without a known target are noted once. */
 static void gather(qr_executor_t *x) {
-  const qr_view_t *v = x->job->view;
-  uint32_t b_cnt = batch_of(x), obs_sz = obs_sz_of(x), seg_rows = x->cfg->p.segment_rows,
-           k = x->gather_k;
+  uint32_t b_cnt = batch_of(x), seg_rows = x->cfg->p.segment_rows, k = x->gather_k;
   uint32_t *rows = x->rows + (size_t)k * b_cnt;
-  qr_step_batch(&x->sigma, k, qr_view_row_cnt(v), b_cnt, rows, x->batch_scratch);
+  qr_step_batch(&x->sigma, k, qr_view_row_cnt(x->job->view), b_cnt, rows, x->batch_scratch);
+  if (!x->trainer.takes_replay) copy_minibatch(x, k);
   for (uint32_t b = 0; b < b_cnt; b++) {
-    uint32_t s = rows[b] / seg_rows, r = rows[b] % seg_rows;
-    const qr_segment_t *seg = v->segments[s]->seg;
-    memcpy(x->obs + ((size_t)k * b_cnt + b) * obs_sz, seg->obs + (size_t)r * obs_sz, obs_sz);
-    x->act[(size_t)k * b_cnt + b] = seg->actions[r];
-    if (seg->dones[r] || x->qview.known[s][r]) continue;
-    x->qview.known[s][r] = 1; /* becomes true before anything reads it */
+    uint8_t *known = &x->qview.known[rows[b] / seg_rows][rows[b] % seg_rows];
+    if (*known) continue;
+    *known = 1; /* becomes true before anything reads it */
     x->missing[x->missing_cnt++] = rows[b];
   }
   if (++x->gather_k == x->cfg->p.step_cnt) x->stage = QR_EXEC_TARGETS;
@@ -294,7 +306,7 @@ static bool send_forward(qr_executor_t *x, const uint8_t *model, const int8_t *o
   return send(x, trusted(x));
 }
 
-/* Rows noted before a failure or a cancel were marked known without a value: take that back. */
+/* Rows noted before a failure or a cancel were marked known without a target: take that back. */
 static void forget_missing(qr_executor_t *x) {
   uint32_t seg_rows = x->cfg->p.segment_rows;
   for (uint32_t i = x->missing_done; i < x->missing_cnt; i++) {
@@ -302,39 +314,62 @@ static void forget_missing(qr_executor_t *x) {
   }
 }
 
-static void keep_target_values(qr_executor_t *x) {
+static void keep_targets(qr_executor_t *x) {
+  const qr_task_params_t *task = &x->cfg->p.tasks[x->job->task];
   uint32_t seg_rows = x->cfg->p.segment_rows, a_cnt = action_cnt_of(x);
   for (uint32_t i = 0; i < x->accel_job.row_cnt; i++) {
-    uint32_t row = x->missing[x->missing_done + i];
+    uint32_t s = x->missing[x->missing_done + i] / seg_rows,
+             r = x->missing[x->missing_done + i] % seg_rows;
     const int32_t *q = x->q + (size_t)i * a_cnt;
-    x->qview.values[row / seg_rows][row % seg_rows] = q[qr_step_argmax(q, a_cnt)];
+    x->qview.targets[s][r] =
+        qr_step_td_target(x->job->view->segments[s]->seg->rewards[r], false,
+                          q[qr_step_argmax(q, a_cnt)], task->gamma_q16, task->q_clip);
   }
   x->missing_done += x->accel_job.row_cnt;
 }
 
-static void send_attempt(qr_executor_t *x) {
+/* accel_job on what copy_minibatch copied. */
+static void make_dense(qr_executor_t *x) {
+  size_t total = (size_t)x->cfg->p.step_cnt * batch_of(x);
+  uint32_t seg_rows = x->cfg->p.segment_rows;
+  for (size_t i = 0; i < total; i++)
+    x->target[i] = x->qview.targets[x->rows[i] / seg_rows][x->rows[i] % seg_rows];
+  x->accel_job.obs = x->obs;
+  x->accel_job.act = x->act;
+  x->accel_job.target = x->target;
+  x->accel_job.segments = NULL;
+}
+
+/* accel_job on the replay where it lies: the view holds the segments, and the targets stay where
+   they are until the next bind. */
+static void lend_replay(qr_executor_t *x) {
   const qr_view_t *v = x->job->view;
-  const qr_task_params_t *task = &x->cfg->p.tasks[x->job->task];
-  uint32_t total = x->cfg->p.step_cnt * batch_of(x), seg_rows = x->cfg->p.segment_rows;
-  for (uint32_t i = 0; i < total; i++) {
-    uint32_t s = x->rows[i] / seg_rows, r = x->rows[i] % seg_rows;
-    const qr_segment_t *seg = v->segments[s]->seg;
-    x->target[i] = qr_step_td_target(seg->rewards[r], seg->dones[r], x->qview.values[s][r],
-                                     task->gamma_q16, task->q_clip);
+  for (uint32_t i = 0; i < v->segment_cnt; i++) {
+    const qr_segment_t *seg = v->segments[i]->seg;
+    x->segments[i] = (qr_accel_segment_t){seg->key, seg->obs, seg->actions, x->qview.targets[i]};
   }
+  x->accel_job.segments = x->segments;
+  x->accel_job.segment_cnt = v->segment_cnt;
+  x->accel_job.segment_rows = x->cfg->p.segment_rows;
+  x->accel_job.rows = x->rows;
+}
+
+static void send_attempt(qr_executor_t *x) {
+  const qr_task_params_t *task = &x->cfg->p.tasks[x->job->task];
   x->accel_job = (qr_accel_job_t){
       .kind = QR_ACCEL_ATTEMPT,
       .model_in = x->job->model_in,
       .model_out = x->job->model_out,
       .sigma = x->sigma,
       .step_cnt = x->cfg->p.step_cnt,
-      .lr_shift = qr_params_lr_shift(task, v->task_idx),
-      .obs = x->obs,
-      .act = x->act,
-      .target = x->target,
+      .lr_shift = qr_params_lr_shift(task, x->job->view->task_idx),
       .digests = x->digests,
       .td_abs_sum = x->td_abs_sum,
   };
+  if (x->trainer.takes_replay)
+    lend_replay(x);
+  else
+    make_dense(x);
   x->stage = QR_EXEC_TRAIN;
   if (!send(x, &x->trainer)) fail(x, QR_ERR_IO);
 }
@@ -398,12 +433,23 @@ static bool must_repeat(const qr_executor_t *x) {
   return x->met || (x->check_every && qr_ld32(x->sigma.b) % x->check_every == 0);
 }
 
-static void send_repeat(qr_executor_t *x) {
+static void begin_repeat(qr_executor_t *x) {
   x->trained_by = x->accel_job.unit;
   x->accel_job.model_out = x->repeat_model;
   x->accel_job.digests = x->repeat_digests;
   x->accel_job.td_abs_sum = x->repeat_td;
   x->stage = QR_EXEC_REPEAT;
+  x->gather_k = 0;
+}
+
+/* Sends the attempt to the trusted accelerator; if that takes no replay, after its minibatches have
+   been copied one by one. */
+static void send_repeat(qr_executor_t *x) {
+  if (x->accel_job.segments && !x->helper.takes_replay) {
+    copy_minibatch(x, x->gather_k);
+    if (++x->gather_k < x->cfg->p.step_cnt) return;
+    make_dense(x);
+  }
   if (!send(x, &x->helper)) fail(x, QR_ERR_IO);
 }
 
@@ -440,7 +486,7 @@ static void find_root(qr_executor_t *x) {
   if (!x->met && job->mode == QR_EXEC_VERIFY)
     refute(x, QR_VERDICT_TICKET);
   else if (must_repeat(x))
-    send_repeat(x);
+    begin_repeat(x);
   else
     settle(x);
 }
@@ -602,7 +648,7 @@ static void land(qr_executor_t *x) {
     return;
   }
   if (x->stage == QR_EXEC_TARGETS)
-    keep_target_values(x);
+    keep_targets(x);
   else if (x->stage == QR_EXEC_REPEAT)
     compare(x);
   else if (x->stage == QR_EXEC_ACT)
@@ -619,6 +665,7 @@ static void advance(qr_executor_t *x) {
   case QR_EXEC_GATHER: gather(x); break;
   case QR_EXEC_TARGETS: compute_targets(x); break;
   case QR_EXEC_ROOT: find_root(x); break;
+  case QR_EXEC_REPEAT: send_repeat(x); break;
   case QR_EXEC_ACT:
   case QR_EXEC_CHECK_ACTIONS:
   case QR_EXEC_EVALUATE: send_rollout_forward(x); break;

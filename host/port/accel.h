@@ -38,7 +38,7 @@ typedef struct {
   /* FORWARD: equal tags but 0 on one queue promise equal bytes of the model, so that a driver may
      keep what it has made of them from job to job. 0: no promise. */
   uint64_t model_tag;
-  uint8_t *model_out;      /* ATTEMPT; may equal model_in */
+  uint8_t *model_out; /* ATTEMPT; may equal model_in */
   qr_hash_t sigma;
   uint32_t step_cnt, lr_shift;
   const int8_t *obs;     /* ATTEMPT: [step_cnt][batch][obs_sz]; FORWARD: [row_cnt][obs_sz] */
@@ -50,10 +50,10 @@ typedef struct {
   const qr_accel_segment_t *segments;
   uint32_t segment_cnt, segment_rows;
   const uint32_t *rows;
-  uint64_t *digests;     /* out [step_cnt][digest_cnt], valid up to steps_done while the job runs */
-  uint64_t *td_abs_sum;  /* out [step_cnt] */
-  uint32_t row_cnt;      /* FORWARD */
-  int32_t *q;            /* FORWARD: out [row_cnt][action_cnt], Q16 */
+  uint64_t *digests;    /* out [step_cnt][digest_cnt], valid up to steps_done while the job runs */
+  uint64_t *td_abs_sum; /* out [step_cnt] */
+  uint32_t row_cnt;     /* FORWARD */
+  int32_t *q;           /* FORWARD: out [row_cnt][action_cnt], Q16 */
   /* GEMM: m, n, k, flags and geo as of QR_OP_GEMM, the rest is not read. No model, and prog only
      has to be loaded. Elements in [-64, 63]; 64*64*k and m*k, m*n, n*k at most 2^31 - 1 and 2^24.
    */
@@ -107,8 +107,8 @@ typedef struct {
   uint64_t checked, hw_errors; /* results repeated on the CPU, and those of them that were wrong */
   uint64_t retries, reloads, resets;
   uint64_t up_sz, down_sz; /* bytes moved to it and back for jobs */
-  uint64_t valid_ago_ms; /* since its last job that ended well; UINT64_MAX: never */
-  int32_t temp_c;        /* QR_ACCEL_UNTOLD */
+  uint64_t valid_ago_ms;   /* since its last job that ended well; UINT64_MAX: never */
+  int32_t temp_c;          /* QR_ACCEL_UNTOLD */
   uint32_t rail_cnt;
   qr_accel_rail_t rails[QR_ACCEL_RAIL_MAX_CNT];
 } qr_accel_unit_t;
@@ -147,7 +147,8 @@ typedef struct {
   void (*cancel)(qr_accel_queue_t *q, qr_accel_job_t *job);
 
   /* The rest is for drivers with hardware of their own and may be NULL. A driver that has units
-     takes the option look, which opens it for these alone: nothing is loaded, there are no queues. */
+     takes the option look, which opens it for these alone: nothing is loaded, there are no queues.
+   */
 
   /* Lists units without opening them, or as far as options ask for. Needs no privilege. Returns how
      many, or a negative code; if none, a sentence with cause and cure goes to why. */
