@@ -11,7 +11,7 @@
 
 #include "hls/common/qr_step_abi.h"
 
-#define QR_ENGINE_ABI_VERSION 1u
+#define QR_ENGINE_ABI_VERSION 2u
 #define QR_ENGINE_KERNEL_NAME "qr_step_engine"
 #define QR_ENGINE_ALIGN 64u /* bytes */
 
@@ -21,6 +21,7 @@ enum qr_engine_arg {
   QR_ENGINE_ARG_PROG = 0,  /* uint32_t, read: a qr_step_prog_t, QR_ENGINE_PROG_CNT words */
   QR_ENGINE_ARG_JOB,       /* uint32_t, read: a job block, below */
   QR_ENGINE_ARG_POOL,      /* int8_t, read: rows of observations */
+  QR_ENGINE_ARG_TABLE,     /* uint32_t, read: actions and targets of POOL's rows; for DRAW */
   QR_ENGINE_ARG_MODEL_IN,  /* int16_t, read: a model's bytes; only with QR_ENGINE_COPY_MODEL */
   QR_ENGINE_ARG_MODEL,     /* int16_t, read and written: the model worked on, its canonical bytes */
   QR_ENGINE_ARG_S8,        /* int8_t, read and written: scratch of bytes */
@@ -32,6 +33,7 @@ enum qr_engine_arg {
   QR_ENGINE_ARG_POOL_ROWS, /* rows of POOL */
   QR_ENGINE_ARG_ROW_STRIDE, /* bytes from one row of POOL to the next: a multiple of 64, >= obs_sz
                              */
+  QR_ENGINE_ARG_TABLE_CNT,  /* words of TABLE */
   QR_ENGINE_ARG_MODEL_CNT,  /* int16 elements of MODEL, and of MODEL_IN if that is read */
   QR_ENGINE_ARG_S8_CNT,     /* bytes of S8 */
   QR_ENGINE_ARG_S32_CNT,    /* words of S32 */
@@ -39,26 +41,28 @@ enum qr_engine_arg {
   QR_ENGINE_ARG_CNT
 };
 
-#define QR_ENGINE_POINTER_CNT 10u /* arguments 0..9 */
+#define QR_ENGINE_POINTER_CNT 11u /* arguments 0..10 */
 #define QR_ENGINE_REG_CONTROL 0x00u
 #define QR_ENGINE_REG_PROG 0x10u
 #define QR_ENGINE_REG_JOB 0x1cu
 #define QR_ENGINE_REG_POOL 0x28u
-#define QR_ENGINE_REG_MODEL_IN 0x34u
-#define QR_ENGINE_REG_MODEL 0x40u
-#define QR_ENGINE_REG_S8 0x4cu
-#define QR_ENGINE_REG_A8 0x58u
-#define QR_ENGINE_REG_B8 0x64u
-#define QR_ENGINE_REG_S32 0x70u
-#define QR_ENGINE_REG_OUT 0x7cu
-#define QR_ENGINE_REG_JOB_CNT 0x88u
-#define QR_ENGINE_REG_POOL_ROWS 0x90u
-#define QR_ENGINE_REG_ROW_STRIDE 0x98u
-#define QR_ENGINE_REG_MODEL_CNT 0xa0u
-#define QR_ENGINE_REG_S8_CNT 0xa8u
-#define QR_ENGINE_REG_S32_CNT 0xb0u
-#define QR_ENGINE_REG_OUT_CNT 0xb8u
-#define QR_ENGINE_REG_END 0xc0u
+#define QR_ENGINE_REG_TABLE 0x34u
+#define QR_ENGINE_REG_MODEL_IN 0x40u
+#define QR_ENGINE_REG_MODEL 0x4cu
+#define QR_ENGINE_REG_S8 0x58u
+#define QR_ENGINE_REG_A8 0x64u
+#define QR_ENGINE_REG_B8 0x70u
+#define QR_ENGINE_REG_S32 0x7cu
+#define QR_ENGINE_REG_OUT 0x88u
+#define QR_ENGINE_REG_JOB_CNT 0x94u
+#define QR_ENGINE_REG_POOL_ROWS 0x9cu
+#define QR_ENGINE_REG_ROW_STRIDE 0xa4u
+#define QR_ENGINE_REG_TABLE_CNT 0xacu
+#define QR_ENGINE_REG_MODEL_CNT 0xb4u
+#define QR_ENGINE_REG_S8_CNT 0xbcu
+#define QR_ENGINE_REG_S32_CNT 0xc4u
+#define QR_ENGINE_REG_OUT_CNT 0xccu
+#define QR_ENGINE_REG_END 0xd4u
 
 /* Offset of an argument's register. */
 static inline uint32_t qr_engine_reg(uint32_t arg) {
@@ -99,6 +103,10 @@ static inline void qr_engine_place(const qr_step_buf_t *bufs, uint32_t buf_cnt,
   }
 }
 
+/* POOL, TABLE. Row r of POOL is obs_sz bytes from byte r * ROW_STRIDE on; words 2r and 2r + 1 of
+   TABLE are its action and its target (Q16). Only launches with QR_ENGINE_DRAW read TABLE. */
+#define QR_ENGINE_TABLE_CNT_OF(rows) (2u * (rows)) /* words */
+
 /* JOB. A head of 16 words, then what the mode needs. */
 enum qr_engine_job_word {
   QR_ENGINE_JOB_ABI = 0,    /* QR_ENGINE_ABI_VERSION */
@@ -108,8 +116,9 @@ enum qr_engine_job_word {
   QR_ENGINE_JOB_FIRST_STEP, /* ATTEMPT, PROGRAM: k of the first; k stays below 2^16 */
   QR_ENGINE_JOB_LR_SHIFT,   /* ATTEMPT, PROGRAM: the schedule's shift */
   QR_ENGINE_JOB_ROW_CNT,    /* FORWARD: rows, >= 1 */
-  QR_ENGINE_JOB_ZERO,
-  QR_ENGINE_JOB_SIGMA, /* 8 words: the 32 bytes of sigma */
+  QR_ENGINE_JOB_SEGMENT_ROWS = QR_ENGINE_JOB_ROW_CNT, /* DRAW: rows of a segment, >= 1 */
+  QR_ENGINE_JOB_SEGMENT_CNT,                          /* DRAW: segments of the replay, >= 1 */
+  QR_ENGINE_JOB_SIGMA,                                /* 8 words: the 32 bytes of sigma */
   QR_ENGINE_JOB_HEAD_CNT = 16
 };
 
@@ -118,7 +127,12 @@ enum qr_engine_mode {
   QR_ENGINE_INFO = 0,
   /* step_cnt steps on MODEL. After the head, for every step: batch words of row numbers (of POOL),
      batch words of actions, batch words of targets (Q16). The rows are gathered into the program's
-     OBS buffer. A caller that wants to be able to stop early cuts an attempt into launches. */
+     OBS buffer. A caller that wants to be able to stop early cuts an attempt into launches.
+     With QR_ENGINE_DRAW the engine draws each minibatch itself, by the protocol's rule, from a
+     replay of segment_cnt segments of segment_rows rows that lies in POOL and TABLE. After the
+     head, nothing of the steps, but segment_cnt words: the row of POOL with which segment s starts,
+     oldest segment first. Row i of the replay is row segment[i / segment_rows] + i % segment_rows
+     of POOL. */
   QR_ENGINE_ATTEMPT = 1,
   /* Q values of row_cnt rows under MODEL: the program's ops before its TD, with nothing dithered,
      nothing digested. After the head: row_cnt words of row numbers. */
@@ -132,10 +146,14 @@ enum qr_engine_mode {
 };
 
 enum qr_engine_flags {
-  QR_ENGINE_COPY_MODEL = 1 /* MODEL_IN is copied to MODEL first */
+  QR_ENGINE_COPY_MODEL = 1, /* MODEL_IN is copied to MODEL first */
+  QR_ENGINE_DRAW = 2        /* ATTEMPT: minibatches are drawn by the engine */
 };
 
 #define QR_ENGINE_STEP_MAX 65536u
+#define QR_ENGINE_BATCH_MAX 1024u                       /* a program's minibatch */
+#define QR_ENGINE_SEGMENT_MAX 1024u                     /* DRAW: segments of a replay .. */
+#define QR_ENGINE_REPLAY_MAX (1u << 18)                 /* .. and rows of all of them */
 #define QR_ENGINE_JOB_STEP_CNT_OF(batch) (3u * (batch)) /* words of one step */
 
 /* OUT. A head of 16 words, written last; the host clears it before a launch. Then
@@ -170,16 +188,22 @@ enum qr_engine_status {
   QR_ENGINE_E_SHAPE,  /* an op needs more elements than its buffer has, or shapes that disagree */
   QR_ENGINE_E_LIMIT,  /* beyond the kernel's on-chip buffers */
   QR_ENGINE_E_ROW,    /* a row number not below POOL_ROWS; detail: the row */
-  QR_ENGINE_E_ACTION  /* an action not below the program's; detail: the sample */
+  QR_ENGINE_E_ACTION, /* an action not below the program's; detail: the sample */
+  /* DRAW: */
+  QR_ENGINE_E_REPLAY, /* no segment, too many, or of no rows; more rows than QR_ENGINE_REPLAY_MAX or
+                         fewer than a minibatch; detail: segments times rows, mod 2^32 */
+  QR_ENGINE_E_SEGMENT, /* a segment that is not all in POOL and TABLE; detail: its number */
+  QR_ENGINE_E_DRAW     /* draws that found rows taken again and again, as no seed makes them: the
+                          kernel is broken; detail: rows found */
 };
 
 /* The kernel itself, for whoever links it natively; pointers as the arguments above. Calls in
    different threads do not meet unless their buffers do; a thread that calls it keeps half a MiB.
  */
 void qr_step_engine(const uint32_t *prog, const uint32_t *job, const int8_t *pool,
-                    const int16_t *model_in, int16_t *model, int8_t *s8, const int8_t *a8,
-                    const int8_t *b8, int32_t *s32, uint32_t *out, uint32_t job_cnt,
-                    uint32_t pool_rows, uint32_t row_stride, uint32_t model_cnt, uint32_t s8_cnt,
-                    uint32_t s32_cnt, uint32_t out_cnt);
+                    const uint32_t *table, const int16_t *model_in, int16_t *model, int8_t *s8,
+                    const int8_t *a8, const int8_t *b8, int32_t *s32, uint32_t *out,
+                    uint32_t job_cnt, uint32_t pool_rows, uint32_t row_stride, uint32_t table_cnt,
+                    uint32_t model_cnt, uint32_t s8_cnt, uint32_t s32_cnt, uint32_t out_cnt);
 
 #endif

@@ -24,12 +24,14 @@ static void *buffer(const qr_emu_mem_t *mem, const uint8_t *regs, uint32_t arg, 
 static int run(const qr_emu_mem_t *mem, const uint8_t regs[QR_EMU_WINDOW_SZ]) {
   uint32_t job_cnt = word(regs, QR_ENGINE_ARG_JOB_CNT), rows = word(regs, QR_ENGINE_ARG_POOL_ROWS),
            stride = word(regs, QR_ENGINE_ARG_ROW_STRIDE),
+           table_cnt = word(regs, QR_ENGINE_ARG_TABLE_CNT),
            model_cnt = word(regs, QR_ENGINE_ARG_MODEL_CNT),
            s8_cnt = word(regs, QR_ENGINE_ARG_S8_CNT), s32_cnt = word(regs, QR_ENGINE_ARG_S32_CNT),
            out_cnt = word(regs, QR_ENGINE_ARG_OUT_CNT);
   const uint32_t *prog = buffer(mem, regs, QR_ENGINE_ARG_PROG, QR_ENGINE_PROG_CNT * 4ull);
   const uint32_t *job = buffer(mem, regs, QR_ENGINE_ARG_JOB, job_cnt * 4ull);
   const int8_t *pool = buffer(mem, regs, QR_ENGINE_ARG_POOL, (uint64_t)rows * stride);
+  const uint32_t *table = buffer(mem, regs, QR_ENGINE_ARG_TABLE, table_cnt * 4ull);
   const int16_t *model_in = buffer(mem, regs, QR_ENGINE_ARG_MODEL_IN, model_cnt * 2ull);
   int8_t *s8 = buffer(mem, regs, QR_ENGINE_ARG_S8, s8_cnt);
   const int8_t *a8 = buffer(mem, regs, QR_ENGINE_ARG_A8, s8_cnt);
@@ -37,9 +39,10 @@ static int run(const qr_emu_mem_t *mem, const uint8_t regs[QR_EMU_WINDOW_SZ]) {
   int32_t *s32 = buffer(mem, regs, QR_ENGINE_ARG_S32, s32_cnt * 4ull);
   uint32_t *out = buffer(mem, regs, QR_ENGINE_ARG_OUT, out_cnt * 4ull);
   int16_t *model = buffer(mem, regs, QR_ENGINE_ARG_MODEL, model_cnt * 2ull);
-  if (!prog || !job || !pool || !model_in || !s8 || !a8 || !b8 || !s32 || !out || !model) return -1;
-  qr_step_engine(prog, job, pool, model_in, model, s8, a8, b8, s32, out, job_cnt, rows, stride,
-                 model_cnt, s8_cnt, s32_cnt, out_cnt);
+  if (!prog || !job || !pool || !table || !model_in || !s8 || !a8 || !b8 || !s32 || !out || !model)
+    return -1;
+  qr_step_engine(prog, job, pool, table, model_in, model, s8, a8, b8, s32, out, job_cnt, rows,
+                 stride, table_cnt, model_cnt, s8_cnt, s32_cnt, out_cnt);
   return 0;
 }
 

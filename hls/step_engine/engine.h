@@ -65,7 +65,7 @@ typedef struct {
 
 /* The window registers. */
 typedef struct {
-  uint32_t job_cnt, pool_rows, row_stride, model_cnt, s8_cnt, s32_cnt, out_cnt;
+  uint32_t job_cnt, pool_rows, row_stride, table_cnt, model_cnt, s8_cnt, s32_cnt, out_cnt;
 } qr_eng_win_t;
 
 /* What the result block says of a launch. */

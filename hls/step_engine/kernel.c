@@ -336,14 +336,15 @@ static qr_eng_result_t run_job(run_t *r, const qr_eng_win_t *win, const uint32_t
 }
 
 void qr_step_engine(const uint32_t *prog, const uint32_t *job, const int8_t *pool,
-                    const int16_t *model_in, int16_t *model, int8_t *s8, const int8_t *a8,
-                    const int8_t *b8, int32_t *s32, uint32_t *out, uint32_t job_cnt,
-                    uint32_t pool_rows, uint32_t row_stride, uint32_t model_cnt, uint32_t s8_cnt,
-                    uint32_t s32_cnt, uint32_t out_cnt) {
+                    const uint32_t *table, const int16_t *model_in, int16_t *model, int8_t *s8,
+                    const int8_t *a8, const int8_t *b8, int32_t *s32, uint32_t *out,
+                    uint32_t job_cnt, uint32_t pool_rows, uint32_t row_stride, uint32_t table_cnt,
+                    uint32_t model_cnt, uint32_t s8_cnt, uint32_t s32_cnt, uint32_t out_cnt) {
 #pragma HLS INTERFACE m_axi port = prog offset = slave bundle = gmem0 depth = 1641
 #pragma HLS INTERFACE m_axi port = job offset = slave bundle = gmem0 depth = 24592
 #pragma HLS INTERFACE m_axi port = out offset = slave bundle = gmem0 depth = 2064
 #pragma HLS INTERFACE m_axi port = pool offset = slave bundle = gmem1 depth = 524288
+#pragma HLS INTERFACE m_axi port = table offset = slave bundle = gmem1 depth = 131072
 #pragma HLS INTERFACE m_axi port = model_in offset = slave bundle = gmem1 depth = 524288
 #pragma HLS INTERFACE m_axi port = model offset = slave bundle = gmem2 depth = 524288
 #pragma HLS INTERFACE m_axi port = s8 offset = slave bundle = gmem3 depth = 4194304
@@ -353,6 +354,7 @@ void qr_step_engine(const uint32_t *prog, const uint32_t *job, const int8_t *poo
 #pragma HLS INTERFACE s_axilite port = prog
 #pragma HLS INTERFACE s_axilite port = job
 #pragma HLS INTERFACE s_axilite port = pool
+#pragma HLS INTERFACE s_axilite port = table
 #pragma HLS INTERFACE s_axilite port = model_in
 #pragma HLS INTERFACE s_axilite port = model
 #pragma HLS INTERFACE s_axilite port = s8
@@ -363,13 +365,16 @@ void qr_step_engine(const uint32_t *prog, const uint32_t *job, const int8_t *poo
 #pragma HLS INTERFACE s_axilite port = job_cnt
 #pragma HLS INTERFACE s_axilite port = pool_rows
 #pragma HLS INTERFACE s_axilite port = row_stride
+#pragma HLS INTERFACE s_axilite port = table_cnt
 #pragma HLS INTERFACE s_axilite port = model_cnt
 #pragma HLS INTERFACE s_axilite port = s8_cnt
 #pragma HLS INTERFACE s_axilite port = s32_cnt
 #pragma HLS INTERFACE s_axilite port = out_cnt
 #pragma HLS INTERFACE s_axilite port = return
   QR_ENG_STATE run_t r;
-  const qr_eng_win_t win = {job_cnt, pool_rows, row_stride, model_cnt, s8_cnt, s32_cnt, out_cnt};
+  const qr_eng_win_t win = {job_cnt,   pool_rows, row_stride, table_cnt,
+                            model_cnt, s8_cnt,    s32_cnt,    out_cnt};
+  (void)table;
   qr_eng_result_t res = {QR_ENGINE_E_WINDOW, 0, UINT32_MAX, QR_ENGINE_ARG_JOB};
   if (out_cnt < QR_ENGINE_OUT_HEAD_CNT) return;
   if (job_cnt >= QR_ENGINE_JOB_HEAD_CNT) {

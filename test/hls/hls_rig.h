@@ -25,7 +25,7 @@ typedef struct {
 
 typedef struct {
   qr_step_prog_t program;
-  rig_buf_t prog, job, pool, model_in, model, s8, s32, out;
+  rig_buf_t prog, job, pool, table, model_in, model, s8, s32, out;
   uint32_t pool_rows, row_stride;
   qr_engine_place_t place;
 } rig_t;
@@ -61,6 +61,7 @@ static inline void rig_open(rig_t *r, const qr_step_prog_t *prog, uint32_t steps
   r->prog = rig_buf(sizeof *prog);
   r->job = rig_buf(4 * (QR_ENGINE_JOB_HEAD_CNT + (job > rows ? job : rows)));
   r->pool = rig_buf((size_t)pool_rows * r->row_stride);
+  r->table = rig_buf(4 * (size_t)QR_ENGINE_TABLE_CNT_OF(pool_rows));
   r->model_in = rig_buf(prog->model_sz);
   r->model = rig_buf(prog->model_sz);
   r->s8 = rig_buf(r->place.s8_cnt);
@@ -70,7 +71,7 @@ static inline void rig_open(rig_t *r, const qr_step_prog_t *prog, uint32_t steps
 }
 
 static inline void rig_close(rig_t *r) {
-  rig_buf_t *all[] = {&r->prog,  &r->job, &r->pool, &r->model_in,
+  rig_buf_t *all[] = {&r->prog,  &r->job, &r->pool, &r->table, &r->model_in,
                       &r->model, &r->s8,  &r->s32,  &r->out};
   for (size_t i = 0; i < QR_ARRAY_CNT(all); i++) rig_buf_free(all[i]);
 }
@@ -92,9 +93,10 @@ static inline const uint32_t *rig_launch(rig_t *r) {
   uint32_t *out = rig_at(&r->out);
   memset(out, 0, r->out.sz);
   void *s8 = rig_at(&r->s8);
-  qr_step_engine(rig_at(&r->prog), rig_at(&r->job), rig_at(&r->pool), rig_at(&r->model_in),
-                 rig_at(&r->model), s8, s8, s8, rig_at(&r->s32), out, (uint32_t)(r->job.sz / 4),
-                 r->pool_rows, r->row_stride, (uint32_t)(r->model.sz / 2), (uint32_t)r->s8.sz,
+  qr_step_engine(rig_at(&r->prog), rig_at(&r->job), rig_at(&r->pool), rig_at(&r->table),
+                 rig_at(&r->model_in), rig_at(&r->model), s8, s8, s8, rig_at(&r->s32), out,
+                 (uint32_t)(r->job.sz / 4), r->pool_rows, r->row_stride,
+                 (uint32_t)(r->table.sz / 4), (uint32_t)(r->model.sz / 2), (uint32_t)r->s8.sz,
                  (uint32_t)(r->s32.sz / 4), (uint32_t)(r->out.sz / 4));
   return out;
 }

@@ -73,16 +73,16 @@ for dir in "$root"/fpga/platform/*/; do
   [ "$(grep -c . <<< "$names")" = "$engines" ] || fail "$card: nk does not name $engines engines"
   for e in $names; do
     [ "$(grep -c "^slr=$e:SLR[0-3]$" "$cfg")" = 1 ] || fail "$card: $e has no region"
-    for arg in prog job pool model_in model s8 a8 b8 s32 out; do
+    for arg in prog job pool table model_in model s8 a8 b8 s32 out; do
       [ "$(grep -cE "^sp=$e\.$arg:(HBM|DDR)\[[0-9]+\]$" "$cfg")" = 1 ] || fail "$card: $e.$arg has no memory"
       grep -qE "#pragma HLS INTERFACE m_axi port = $arg " "$root/hls/step_engine/kernel.c" || fail "the kernel has no $arg"
     done
     memory() { sed -n "s/^sp=$e\.$1://p" "$cfg"; }
     [ "$(memory s8)" = "$(memory a8)" ] && [ "$(memory s8)" = "$(memory b8)" ] || fail "$card: $e has S8 in two memories"
     [ "$(memory prog)" = "$(memory job)" ] && [ "$(memory prog)" = "$(memory out)" ] || fail "$card: $e: one port, two memories"
-    [ "$(memory pool)" = "$(memory model_in)" ] || fail "$card: $e: one port, two memories"
+    [ "$(memory pool)" = "$(memory model_in)" ] && [ "$(memory pool)" = "$(memory table)" ] || fail "$card: $e: one port, two memories"
   done
-  [ "$(grep -c '^sp=' "$cfg")" = $((10 * engines)) ] || fail "$card: link.cfg has more than the engines need"
+  [ "$(grep -c '^sp=' "$cfg")" = $((11 * engines)) ] || fail "$card: link.cfg has more than the engines need"
 done
 
 rm -f "$NOTES"
