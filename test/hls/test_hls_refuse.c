@@ -71,10 +71,10 @@ static qr_step_op_t *op_of(enum qr_step_op_kind kind) {
 
 static void refuses_launches(void **state) {
   (void)state;
-  REFUSED(false, QR_ENGINE_E_ABI, job[QR_ENGINE_JOB_ABI] = 2);
-  REFUSED(false, QR_ENGINE_E_ABI, prog()->abi_version = 2);
+  REFUSED(false, QR_ENGINE_E_ABI, job[QR_ENGINE_JOB_ABI]++);
+  REFUSED(false, QR_ENGINE_E_ABI, prog()->abi_version++);
   REFUSED(false, QR_ENGINE_E_MODE, job[QR_ENGINE_JOB_MODE] = 4);
-  REFUSED(false, QR_ENGINE_E_MODE, job[QR_ENGINE_JOB_FLAGS] = 2);
+  REFUSED(false, QR_ENGINE_E_MODE, job[QR_ENGINE_JOB_FLAGS] = 4);
   REFUSED(false, QR_ENGINE_E_MODE, job[QR_ENGINE_JOB_STEP_CNT] = 0);
   REFUSED(false, QR_ENGINE_E_MODE, job[QR_ENGINE_JOB_STEP_CNT] = UINT32_MAX);
   REFUSED(false, QR_ENGINE_E_MODE, job[QR_ENGINE_JOB_FIRST_STEP] = 65535);
