@@ -147,8 +147,7 @@ typedef struct {
   void (*cancel)(qr_accel_queue_t *q, qr_accel_job_t *job);
 
   /* The rest is for drivers with hardware of their own and may be NULL. A driver that has units
-     takes the option look, which opens it for these alone: nothing is loaded, there are no queues.
-   */
+     takes the option look, which opens it for these alone: nothing is loaded, no queue opened. */
 
   /* Lists units without opening them, or as far as options ask for. Needs no privilege. Returns how
      many, or a negative code; if none, a sentence with cause and cure goes to why. */
