@@ -6,7 +6,6 @@
 /* The program as words: head, buffers of three, ops of fifteen. */
 #define BUF_AT 9u
 #define OP_AT (BUF_AT + 3u * QR_STEP_BUF_MAX_CNT)
-#define BATCH_MAX 65536u
 #define EXP_LIM 4096 /* parameters that go into an exponent */
 
 static qr_eng_result_t refused(uint32_t status, uint32_t op, uint32_t detail) {
@@ -195,7 +194,7 @@ qr_eng_result_t qr_eng_decode(const uint32_t *prog, const qr_eng_win_t *win, qr_
   out->batch = prog[4], out->obs_sz = prog[5], out->model_sz = prog[7];
   out->td_op = UINT32_MAX;
   if (!out->op_cnt || out->op_cnt >= QR_STEP_OP_MAX_CNT || out->buf_cnt > QR_STEP_BUF_MAX_CNT ||
-      out->digest_cnt > QR_STEP_GEMM_MAX_CNT || out->batch > BATCH_MAX)
+      out->digest_cnt > QR_STEP_GEMM_MAX_CNT || out->batch > QR_ENGINE_BATCH_MAX)
     return refused(QR_ENGINE_E_PROG, UINT32_MAX, 0);
   qr_eng_result_t r = fetch_bufs(prog, win, out);
   if (r.status != QR_ENGINE_OK) return r;

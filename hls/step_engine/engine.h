@@ -81,6 +81,21 @@ typedef struct {
   bool store[QR_STEP_OP_MAX_CNT];    /* the drain writes the sums themselves too */
 } qr_eng_plan_t;
 
+/* A minibatch on chip. */
+typedef struct {
+  uint32_t row[QR_ENGINE_BATCH_MAX];                              /* of POOL */
+  uint32_t act[QR_ENGINE_BATCH_MAX], target[QR_ENGINE_BATCH_MAX]; /* targets: int32 as bits */
+  uint32_t number[QR_ENGINE_BATCH_MAX];                           /* of the replay, if drawn */
+} qr_eng_batch_t;
+
+/* A replay: where its segments start in POOL and TABLE. */
+typedef struct {
+  uint32_t segment_cnt, segment_rows, start[QR_ENGINE_SEGMENT_MAX];
+} qr_eng_replay_t;
+
+/* A bit for each row of a replay: taken. */
+typedef uint64_t qr_eng_marks_t[QR_ENGINE_REPLAY_MAX / 64];
+
 /* ARS4x32-5 under the key of the launch: round keys made once. */
 #define QR_ENG_ARS_ROUNDS 5u
 typedef struct {
@@ -120,6 +135,24 @@ void qr_eng_plan(const qr_eng_prog_t *p, uint32_t limit, bool fuse, qr_eng_plan_
 /* ars.c */
 void qr_eng_ars_init(const uint32_t sigma[6], qr_eng_ars_t *ars);
 void qr_eng_ars_block(const qr_eng_ars_t *ars, uint32_t stream, uint32_t idx, uint32_t out[4]);
+
+/* philox.c: block idx of a stream, keyed by the first words of sigma. */
+#define QR_ENG_PHILOX_ROUNDS 10u
+void qr_eng_philox_block(const uint32_t sigma[4], uint32_t stream, uint32_t idx, uint32_t out[4]);
+
+/* batch.c. Of words that have to be below limit, a result below cnt is the first that is not. */
+uint32_t qr_eng_take(const uint32_t *job, uint32_t off, uint32_t cnt, uint64_t limit,
+                     uint32_t out[QR_ENGINE_BATCH_MAX]);
+/* Checks the replay whose counts out has, fetches where its segments start, and clears marks. */
+qr_eng_result_t qr_eng_replay(const uint32_t *job, const qr_eng_win_t *win, uint32_t batch,
+                              qr_eng_replay_t *out, qr_eng_marks_t marks);
+/* Draws rows, marks those of the replay and returns how many it found: cnt, or the draws are not
+   random. marks: none. */
+uint32_t qr_eng_draw(const uint32_t sigma[4], uint32_t stream, const qr_eng_replay_t *replay,
+                     uint32_t cnt, qr_eng_marks_t marks, qr_eng_batch_t *out);
+/* Looks up what belongs to the rows drawn, and unmarks them. */
+uint32_t qr_eng_look_up(const uint32_t *table, uint32_t cnt, uint64_t limit, qr_eng_marks_t marks,
+                        qr_eng_batch_t *batch);
 
 /* Panels are skewed: element (k, r) lies in bank (r + k) & 63, so that rows and columns are both
    written in one cycle, and a column is read in one. */
@@ -169,11 +202,11 @@ void qr_eng_quant(const qr_eng_ars_t *ars, uint32_t stream, int32_t shift, const
 void qr_eng_copy_model(const int16_t *from, int16_t *to, uint32_t cnt);
 
 /* sample.c: units that go by samples or columns. */
-bool qr_eng_gather(const uint32_t *job, uint32_t job_off, uint32_t rows, const int8_t *pool,
-                   const qr_eng_win_t *win, uint32_t obs_sz, int8_t *s8, uint32_t dst,
-                   uint32_t *bad_row);
-uint64_t qr_eng_td(const uint32_t *job, uint32_t act_off, uint32_t target_off,
-                   const qr_eng_op_t *op, int32_t *s32, uint32_t q, uint32_t e, uint32_t *max_abs);
+void qr_eng_gather(const uint32_t row[QR_ENGINE_BATCH_MAX], uint32_t cnt, const int8_t *pool,
+                   uint32_t stride, uint32_t obs_sz, int8_t *s8, uint32_t dst);
+uint64_t qr_eng_td(const uint32_t act[QR_ENGINE_BATCH_MAX],
+                   const uint32_t target[QR_ENGINE_BATCH_MAX], const qr_eng_op_t *op, int32_t *s32,
+                   uint32_t q, uint32_t e, uint32_t *max_abs);
 void qr_eng_bias_update(const qr_eng_ars_t *ars, uint32_t stream, const qr_eng_op_t *op,
                         int64_t shift, const int8_t *s8, uint32_t src, int16_t *model,
                         uint32_t dst);

@@ -4,13 +4,14 @@
 #include "fixed.h"
 
 /* Purposes of streams, and what a launch carries from op to op. */
-enum { ROUND_E = 8, ROUND_W = 9, ROUND_B = 10, DIGEST_K = 11, DIGEST_R = 12 };
+enum { BATCH = 1, ROUND_E = 8, ROUND_W = 9, ROUND_B = 10, DIGEST_K = 11, DIGEST_R = 12 };
 
 typedef struct {
   uint32_t head[QR_ENGINE_JOB_HEAD_CNT];
-  bool forward;
+  bool forward, drawn;
   uint32_t rows, k, lr_shift; /* rows: of this pass, FORWARD only */
-  uint32_t act_off, target_off;
+  qr_eng_batch_t batch;
+  qr_eng_replay_t replay;
   int32_t exp[QR_STEP_EXP_MAX_CNT];
   uint64_t digest[QR_STEP_GEMM_MAX_CNT], td_abs_sum;
   uint32_t max_abs[QR_STEP_BUF_MAX_CNT]; /* of a buffer's elements, if as many as .. */
@@ -116,8 +117,8 @@ static void run_col2im(const qr_eng_prog_t *p, const qr_eng_plan_t *plan, run_t 
 
 /* m: rows of this pass. */
 static void run_op(const qr_eng_prog_t *p, const qr_eng_plan_t *plan, run_t *r, uint32_t i,
-                   uint32_t m, const uint32_t *job, const int8_t *a8, const int8_t *b8, int8_t *s8,
-                   int32_t *s32, int16_t *model) {
+                   uint32_t m, const int8_t *a8, const int8_t *b8, int8_t *s8, int32_t *s32,
+                   int16_t *model) {
   const qr_eng_op_t *op = &p->ops[i];
   uint32_t src = op->src0 < p->buf_cnt ? p->bufs[op->src0].off : 0, dst = p->bufs[op->dst].off;
   switch (op->kind) {
@@ -133,7 +134,7 @@ static void run_op(const qr_eng_prog_t *p, const qr_eng_plan_t *plan, run_t *r, 
   case QR_OP_WEIGHT_UPD: run_pass(p, r, op, m, s8, s32, model); break;
   case QR_OP_TD:
     r->td_abs_sum +=
-        qr_eng_td(job, r->act_off, r->target_off, op, s32, src, dst, &r->max_abs[op->dst]);
+        qr_eng_td(r->batch.act, r->batch.target, op, s32, src, dst, &r->max_abs[op->dst]);
     r->max_cnt[op->dst] = (uint64_t)op->m * op->n;
     break;
   case QR_OP_ERR_QUANT: run_quant(p, r, op, s8, s32); break;
@@ -147,16 +148,15 @@ static void run_op(const qr_eng_prog_t *p, const qr_eng_plan_t *plan, run_t *r, 
 }
 
 /* The program once. */
-static void run_ops(const qr_eng_prog_t *p, const qr_eng_plan_t *plan, run_t *r,
-                    const uint32_t *job, const int8_t *a8, const int8_t *b8, int8_t *s8,
-                    int32_t *s32, int16_t *model) {
+static void run_ops(const qr_eng_prog_t *p, const qr_eng_plan_t *plan, run_t *r, const int8_t *a8,
+                    const int8_t *b8, int8_t *s8, int32_t *s32, int16_t *model) {
   r->td_abs_sum = 0;
   for (uint32_t i = 0; i < QR_STEP_GEMM_MAX_CNT; i++) r->digest[i] = 0;
   for (uint32_t i = 0; i < QR_STEP_EXP_MAX_CNT; i++) r->exp[i] = 0;
   for (uint32_t i = 0; i < QR_STEP_BUF_MAX_CNT; i++) r->max_cnt[i] = 0;
   for (uint32_t i = 0; i < p->op_cnt; i++) {
 #pragma HLS LOOP_TRIPCOUNT min = 1 max = 95
-    if (!plan->skip[i]) run_op(p, plan, r, i, p->ops[i].m, job, a8, b8, s8, s32, model);
+    if (!plan->skip[i]) run_op(p, plan, r, i, p->ops[i].m, a8, b8, s8, s32, model);
   }
 }
 
@@ -164,16 +164,34 @@ static qr_eng_result_t refused(uint32_t status, uint32_t done, uint32_t op, uint
   return (qr_eng_result_t){status, done, op, detail};
 }
 
-/* Actions of a step are below what the TD op has columns for. */
-static bool actions_fit(const qr_eng_prog_t *p, const uint32_t *job, uint32_t act_off,
-                        uint32_t *bad) {
-  for (uint32_t b = 0; p->td_op != UINT32_MAX && b < p->batch; b++) {
-#pragma HLS PIPELINE II = 1
-#pragma HLS LOOP_TRIPCOUNT min = 16 max = 1024
-    *bad = b;
-    if (job[act_off + b] >= p->ops[p->td_op].n) return false;
+/* What an action has to stay below: columns of the TD op. */
+static uint64_t action_limit(const qr_eng_prog_t *p) {
+  return p->td_op == UINT32_MAX ? UINT64_MAX : p->ops[p->td_op].n;
+}
+
+/* Step s of the job's tables; PROGRAM takes no rows. */
+static qr_eng_result_t list_batch(const qr_eng_prog_t *p, run_t *r, const qr_eng_win_t *win,
+                                  const uint32_t *job, uint32_t s, bool rows) {
+  uint32_t off = QR_ENGINE_JOB_HEAD_CNT + s * QR_ENGINE_JOB_STEP_CNT_OF(p->batch), good;
+  if (rows) {
+    good = qr_eng_take(job, off, p->batch, win->pool_rows, r->batch.row);
+    if (good < p->batch) return refused(QR_ENGINE_E_ROW, s, UINT32_MAX, r->batch.row[good]);
   }
-  return true;
+  good = qr_eng_take(job, off + p->batch, p->batch, action_limit(p), r->batch.act);
+  if (good < p->batch) return refused(QR_ENGINE_E_ACTION, s, p->td_op, good);
+  qr_eng_take(job, off + 2 * p->batch, p->batch, UINT64_MAX, r->batch.target);
+  return refused(QR_ENGINE_OK, s, UINT32_MAX, 0);
+}
+
+/* Step s of a launch, drawn. */
+static qr_eng_result_t draw_batch(const qr_eng_prog_t *p, run_t *r, const uint32_t *table,
+                                  uint32_t s, qr_eng_marks_t marks) {
+  uint32_t found = qr_eng_draw(&r->head[QR_ENGINE_JOB_SIGMA], stream_word(BATCH, 0, r->k),
+                               &r->replay, p->batch, marks, &r->batch);
+  if (found < p->batch) return refused(QR_ENGINE_E_DRAW, s, UINT32_MAX, found);
+  uint32_t good = qr_eng_look_up(table, p->batch, action_limit(p), marks, &r->batch);
+  if (good < p->batch) return refused(QR_ENGINE_E_ACTION, s, p->td_op, good);
+  return refused(QR_ENGINE_OK, s, UINT32_MAX, 0);
 }
 
 static void put_step(const qr_eng_prog_t *p, const run_t *r, uint32_t step, uint32_t *out) {
@@ -188,35 +206,46 @@ static void put_step(const qr_eng_prog_t *p, const run_t *r, uint32_t step, uint
   out[at + QR_ENGINE_OUT_TD + 1] = (uint32_t)(r->td_abs_sum >> 32);
 }
 
-/* ATTEMPT and PROGRAM. */
-static qr_eng_result_t run_steps(const qr_eng_prog_t *p, const qr_eng_plan_t *plan, run_t *r,
-                                 const qr_eng_win_t *win, const uint32_t *job, const int8_t *pool,
-                                 const int8_t *a8, const int8_t *b8, int8_t *s8, int32_t *s32,
-                                 int16_t *model, uint32_t *out) {
+/* ATTEMPT and PROGRAM: counts, tables and results against the windows. */
+static qr_eng_result_t steps_fit(const qr_eng_prog_t *p, const run_t *r, const qr_eng_win_t *win,
+                                 uint32_t cnt) {
   bool attempt = r->head[QR_ENGINE_JOB_MODE] == QR_ENGINE_ATTEMPT;
-  bool table = attempt || p->td_op != UINT32_MAX;
-  uint32_t cnt = attempt ? r->head[QR_ENGINE_JOB_STEP_CNT] : 1, bad = 0;
-  uint32_t first = r->head[QR_ENGINE_JOB_FIRST_STEP];
-  if (!cnt || cnt > QR_ENGINE_STEP_MAX || first > QR_ENGINE_STEP_MAX - cnt)
+  bool listed = !r->drawn && (attempt || p->td_op != UINT32_MAX);
+  if (!cnt || cnt > QR_ENGINE_STEP_MAX ||
+      r->head[QR_ENGINE_JOB_FIRST_STEP] > QR_ENGINE_STEP_MAX - cnt)
     return refused(QR_ENGINE_E_MODE, 0, UINT32_MAX, cnt);
-  uint64_t step_words = table ? QR_ENGINE_JOB_STEP_CNT_OF((uint64_t)p->batch) : 0;
-  if (QR_ENGINE_JOB_HEAD_CNT + cnt * step_words > win->job_cnt)
+  uint64_t words = listed ? QR_ENGINE_JOB_STEP_CNT_OF((uint64_t)p->batch) * cnt : 0;
+  if (QR_ENGINE_JOB_HEAD_CNT + words > win->job_cnt)
     return refused(QR_ENGINE_E_WINDOW, 0, UINT32_MAX, QR_ENGINE_ARG_JOB);
   if (QR_ENGINE_OUT_HEAD_CNT + (uint64_t)cnt * QR_ENGINE_OUT_STEP_CNT > win->out_cnt)
     return refused(QR_ENGINE_E_WINDOW, 0, UINT32_MAX, QR_ENGINE_ARG_OUT);
+  return refused(QR_ENGINE_OK, 0, UINT32_MAX, 0);
+}
+
+static qr_eng_result_t run_steps(const qr_eng_prog_t *p, const qr_eng_plan_t *plan, run_t *r,
+                                 const qr_eng_win_t *win, const uint32_t *job, const int8_t *pool,
+                                 const uint32_t *table, const int8_t *a8, const int8_t *b8,
+                                 int8_t *s8, int32_t *s32, int16_t *model, uint32_t *out) {
+  QR_ENG_STATE qr_eng_marks_t marks;
+#pragma HLS BIND_STORAGE variable = marks type = ram_t2p impl = uram
+  bool attempt = r->head[QR_ENGINE_JOB_MODE] == QR_ENGINE_ATTEMPT;
+  uint32_t cnt = attempt ? r->head[QR_ENGINE_JOB_STEP_CNT] : 1;
+  qr_eng_result_t res = steps_fit(p, r, win, cnt);
+  if (res.status == QR_ENGINE_OK && r->drawn)
+    res = qr_eng_replay(job, win, p->batch, &r->replay, marks);
+  if (res.status != QR_ENGINE_OK) return res;
   for (uint32_t s = 0; s < cnt; s++) {
 #pragma HLS LOOP_TRIPCOUNT min = 1 max = 32
-    uint32_t rows_off = QR_ENGINE_JOB_HEAD_CNT + s * (uint32_t)step_words;
-    r->k = first + s;
-    r->act_off = rows_off + p->batch;
-    r->target_off = rows_off + 2 * p->batch;
-    if (!actions_fit(p, job, r->act_off, &bad))
-      return refused(QR_ENGINE_E_ACTION, s, p->td_op, bad);
-    if (attempt && p->obs_buf != UINT32_MAX &&
-        !qr_eng_gather(job, rows_off, p->batch, pool, win, p->obs_sz, s8, p->bufs[p->obs_buf].off,
-                       &bad))
-      return refused(QR_ENGINE_E_ROW, s, UINT32_MAX, bad);
-    run_ops(p, plan, r, job, a8, b8, s8, s32, model);
+    r->k = r->head[QR_ENGINE_JOB_FIRST_STEP] + s;
+    if (r->drawn)
+      res = draw_batch(p, r, table, s, marks);
+    else if (attempt || p->td_op != UINT32_MAX)
+      res = list_batch(p, r, win, job, s, attempt);
+    if (res.status != QR_ENGINE_OK) return res;
+    if (attempt && p->obs_buf != UINT32_MAX)
+      qr_eng_gather(r->batch.row, p->batch, pool, win->row_stride, p->obs_sz, s8,
+                    p->bufs[p->obs_buf].off);
+    run_ops(p, plan, r, a8, b8, s8, s32, model);
     put_step(p, r, s, out);
   }
   return refused(QR_ENGINE_OK, cnt, UINT32_MAX, 0);
@@ -264,18 +293,20 @@ static qr_eng_result_t run_forward(const qr_eng_prog_t *p, const qr_eng_plan_t *
   if (res.status == QR_ENGINE_OK) res = mark_rows(p, r);
   if (res.status != QR_ENGINE_OK) return res;
   const qr_eng_op_t *td = &p->ops[p->td_op];
-  uint32_t cnt = r->head[QR_ENGINE_JOB_ROW_CNT], q = p->bufs[td->src0].off, bad = 0;
+  uint32_t cnt = r->head[QR_ENGINE_JOB_ROW_CNT], q = p->bufs[td->src0].off;
   for (uint32_t at = 0; at < cnt; at += p->batch) {
 #pragma HLS LOOP_TRIPCOUNT min = 1 max = 4
     r->rows = qr_eng_min(cnt - at, p->batch);
-    if (!qr_eng_gather(job, QR_ENGINE_JOB_HEAD_CNT + at, r->rows, pool, win, p->obs_sz, s8,
-                       p->bufs[p->obs_buf].off, &bad))
-      return refused(QR_ENGINE_E_ROW, at, UINT32_MAX, bad);
+    uint32_t good =
+        qr_eng_take(job, QR_ENGINE_JOB_HEAD_CNT + at, r->rows, win->pool_rows, r->batch.row);
+    if (good < r->rows) return refused(QR_ENGINE_E_ROW, at, UINT32_MAX, r->batch.row[good]);
+    qr_eng_gather(r->batch.row, r->rows, pool, win->row_stride, p->obs_sz, s8,
+                  p->bufs[p->obs_buf].off);
     for (uint32_t i = 0; i < p->td_op; i++) {
 #pragma HLS LOOP_TRIPCOUNT min = 1 max = 32
       const qr_eng_op_t *op = &p->ops[i];
       uint32_t m = r->by_rows[op->dst] ? op->m / p->batch * r->rows : op->m;
-      if (!plan->skip[i]) run_op(p, plan, r, i, m, job, a8, b8, s8, s32, model);
+      if (!plan->skip[i]) run_op(p, plan, r, i, m, a8, b8, s8, s32, model);
     }
     for (uint32_t i = 0; i < r->rows * td->n; i++) {
 #pragma HLS PIPELINE II = 1
@@ -288,10 +319,11 @@ static qr_eng_result_t run_forward(const qr_eng_prog_t *p, const qr_eng_plan_t *
 
 /* What can be said before the program is read. */
 static qr_eng_result_t check_launch(const run_t *r) {
-  uint32_t mode = r->head[QR_ENGINE_JOB_MODE];
+  uint32_t mode = r->head[QR_ENGINE_JOB_MODE], flags = r->head[QR_ENGINE_JOB_FLAGS];
+  uint32_t known = QR_ENGINE_COPY_MODEL | (mode == QR_ENGINE_ATTEMPT ? QR_ENGINE_DRAW : 0u);
   if (r->head[QR_ENGINE_JOB_ABI] != QR_ENGINE_ABI_VERSION)
     return refused(QR_ENGINE_E_ABI, 0, UINT32_MAX, r->head[QR_ENGINE_JOB_ABI]);
-  if (mode > QR_ENGINE_PROGRAM || r->head[QR_ENGINE_JOB_FLAGS] > QR_ENGINE_COPY_MODEL)
+  if (mode > QR_ENGINE_PROGRAM || flags & ~known)
     return refused(QR_ENGINE_E_MODE, 0, UINT32_MAX, mode);
   return refused(QR_ENGINE_OK, 0, UINT32_MAX, 0);
 }
@@ -312,9 +344,9 @@ static void put_head(const qr_eng_result_t *res, uint32_t *out) {
 }
 
 static qr_eng_result_t run_job(run_t *r, const qr_eng_win_t *win, const uint32_t *prog,
-                               const uint32_t *job, const int8_t *pool, const int16_t *model_in,
-                               int16_t *model, int8_t *s8, const int8_t *a8, const int8_t *b8,
-                               int32_t *s32, uint32_t *out) {
+                               const uint32_t *job, const int8_t *pool, const uint32_t *table,
+                               const int16_t *model_in, int16_t *model, int8_t *s8,
+                               const int8_t *a8, const int8_t *b8, int32_t *s32, uint32_t *out) {
   QR_ENG_STATE qr_eng_prog_t p;
   QR_ENG_STATE qr_eng_plan_t plan;
   qr_eng_result_t res = check_launch(r);
@@ -332,7 +364,7 @@ static qr_eng_result_t run_job(run_t *r, const qr_eng_win_t *win, const uint32_t
   qr_eng_plan(&p, r->forward && p.td_op != UINT32_MAX ? p.td_op : p.op_cnt,
               mode != QR_ENGINE_PROGRAM, &plan);
   if (r->forward) return run_forward(&p, &plan, r, win, job, pool, a8, b8, s8, s32, model, out);
-  return run_steps(&p, &plan, r, win, job, pool, a8, b8, s8, s32, model, out);
+  return run_steps(&p, &plan, r, win, job, pool, table, a8, b8, s8, s32, model, out);
 }
 
 void qr_step_engine(const uint32_t *prog, const uint32_t *job, const int8_t *pool,
@@ -374,7 +406,6 @@ void qr_step_engine(const uint32_t *prog, const uint32_t *job, const int8_t *poo
   QR_ENG_STATE run_t r;
   const qr_eng_win_t win = {job_cnt,   pool_rows, row_stride, table_cnt,
                             model_cnt, s8_cnt,    s32_cnt,    out_cnt};
-  (void)table;
   qr_eng_result_t res = {QR_ENGINE_E_WINDOW, 0, UINT32_MAX, QR_ENGINE_ARG_JOB};
   if (out_cnt < QR_ENGINE_OUT_HEAD_CNT) return;
   if (job_cnt >= QR_ENGINE_JOB_HEAD_CNT) {
@@ -384,7 +415,10 @@ void qr_step_engine(const uint32_t *prog, const uint32_t *job, const int8_t *poo
     }
     r.lr_shift = r.head[QR_ENGINE_JOB_LR_SHIFT];
     qr_eng_ars_init(&r.head[QR_ENGINE_JOB_SIGMA], &r.ars);
-    res = run_job(&r, &win, prog, job, pool, model_in, model, s8, a8, b8, s32, out);
+    r.drawn = r.head[QR_ENGINE_JOB_FLAGS] & QR_ENGINE_DRAW;
+    r.replay.segment_cnt = r.head[QR_ENGINE_JOB_SEGMENT_CNT];
+    r.replay.segment_rows = r.head[QR_ENGINE_JOB_SEGMENT_ROWS];
+    res = run_job(&r, &win, prog, job, pool, table, model_in, model, s8, a8, b8, s32, out);
   }
   put_head(&res, out);
 }

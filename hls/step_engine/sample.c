@@ -5,22 +5,19 @@
 
 /* Rows of the pool, packed without gaps. Lines come in whole, are turned by what the last one left,
    and go out whole. */
-bool qr_eng_gather(const uint32_t *job, uint32_t job_off, uint32_t rows, const int8_t *pool,
-                   const qr_eng_win_t *win, uint32_t obs_sz, int8_t *s8, uint32_t dst,
-                   uint32_t *bad_row) {
+void qr_eng_gather(const uint32_t row[QR_ENGINE_BATCH_MAX], uint32_t cnt, const int8_t *pool,
+                   uint32_t stride, uint32_t obs_sz, int8_t *s8, uint32_t dst) {
   int8_t out[QR_ENG_PANEL] = {0}, turned[QR_ENG_PANEL], line[QR_ENG_PANEL];
 #pragma HLS ARRAY_PARTITION variable = out complete
 #pragma HLS ARRAY_PARTITION variable = turned complete
 #pragma HLS ARRAY_PARTITION variable = line complete
-  uint32_t fill = 0, to = dst >> 6, b = 0, at = 0, row = 0;
-  while (b < rows) {
+  uint32_t fill = 0, to = dst >> 6, b = 0, at = 0;
+  while (b < cnt) {
 #pragma HLS PIPELINE II = 1
 #pragma HLS LOOP_TRIPCOUNT min = 16 max = 16384
-    if (!at) row = job[job_off + b];
-    if (row >= win->pool_rows) break;
-    uint64_t from = (((uint64_t)row * win->row_stride) >> 6) + (at >> 6);
-    uint32_t cnt = qr_eng_min(obs_sz - at, QR_ENG_PANEL);
-    bool full = fill + cnt >= QR_ENG_PANEL;
+    uint64_t from = (((uint64_t)row[b] * stride) >> 6) + (at >> 6);
+    uint32_t n = qr_eng_min(obs_sz - at, QR_ENG_PANEL);
+    bool full = fill + n >= QR_ENG_PANEL;
     for (uint32_t i = 0; i < QR_ENG_PANEL; i++) {
 #pragma HLS UNROLL
       line[i] = pool[(from << 6) + i];
@@ -38,7 +35,7 @@ bool qr_eng_gather(const uint32_t *job, uint32_t job_off, uint32_t rows, const i
       }
     }
     to += full;
-    fill = (fill + cnt) & 63;
+    fill = (fill + n) & 63;
     at += QR_ENG_PANEL;
     if (at < obs_sz) continue;
     at = 0;
@@ -48,20 +45,20 @@ bool qr_eng_gather(const uint32_t *job, uint32_t job_off, uint32_t rows, const i
 #pragma HLS UNROLL
     s8[((uint64_t)to << 6) + i] = out[i];
   }
-  *bad_row = row;
-  return b == rows;
 }
 
-uint64_t qr_eng_td(const uint32_t *job, uint32_t act_off, uint32_t target_off,
-                   const qr_eng_op_t *op, int32_t *s32, uint32_t q, uint32_t e, uint32_t *max_abs) {
+uint64_t qr_eng_td(const uint32_t act[QR_ENGINE_BATCH_MAX],
+                   const uint32_t target[QR_ENGINE_BATCH_MAX], const qr_eng_op_t *op, int32_t *s32,
+                   uint32_t q, uint32_t e, uint32_t *max_abs) {
   uint64_t sum = 0;
   uint32_t most = 0, b = 0, j = 0;
   for (uint32_t i = 0; i < op->m * op->n; i++) {
-#pragma HLS PIPELINE II = 2
+#pragma HLS PIPELINE II = 1
 #pragma HLS LOOP_TRIPCOUNT min = 16 max = 16384
+#pragma HLS DEPENDENCE variable = s32 inter false
     int32_t d = 0;
-    if (j == job[act_off + b])
-      d = (int32_t)qr_eng_clip((int64_t)s32[q + i] - (int32_t)job[target_off + b], -65536, 65536);
+    if (j == act[b])
+      d = (int32_t)qr_eng_clip((int64_t)s32[q + i] - (int32_t)target[b], -65536, 65536);
     s32[e + i] = d;
     sum += qr_eng_abs(d);
     most = qr_eng_abs(d) > most ? qr_eng_abs(d) : most;
