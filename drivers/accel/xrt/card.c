@@ -35,9 +35,18 @@ static void drop_slots(qr_xrt_card_t *c) {
     c->slots[i] = (qr_xrt_slot_t){.epoch = c->slots[i].epoch + 1};
 }
 
+/* From now on the card has nothing of what was sent to it, or is as new with room for rows. */
+static void reset_replays(qr_xrt_card_t *c, uint32_t row_cnt) {
+  for (uint32_t e = 0; e < c->common->engine_cnt; e++) {
+    for (uint32_t i = 0; i < c->common->prog_cnt; i++)
+      qr_xrt_replay_reset(&c->replays[e][i], row_cnt);
+  }
+}
+
 static void take_down(qr_xrt_card_t *c, bool reset, uint64_t wait_ns, uint64_t now_ns) {
   qr_xrt_process_end(c, false);
   drop_slots(c);
+  reset_replays(c, 0);
   c->state = QR_XRT_CARD_DOWN;
   c->must_reset = reset;
   c->until_ns = now_ns + wait_ns;
@@ -204,6 +213,8 @@ static void finished(qr_xrt_card_t *c, const qr_xrt_msg_t *m, uint64_t now_ns) {
   qr_xrt_slot_t *s = &c->slots[m->slot];
   s->part[m->part] = m->err ? QR_XRT_PART_BAD : QR_XRT_PART_DONE;
   s->run_ns = m->ns[0];
+  c->unit.up_sz += m->moved[0];
+  c->unit.down_sz += m->moved[1];
   s->oldest_ns = now_ns;
   if (m->err) snprintf(c->unit.why, sizeof c->unit.why, "%.100s", m->text);
   if (c->state != QR_XRT_CARD_TESTING) return;
@@ -225,6 +236,16 @@ static void told_engine(qr_xrt_card_t *c) {
            c->common->engine_cnt, i->array, i->array);
 }
 
+static void told_memory(qr_xrt_card_t *c) {
+  uint32_t rows = c->common->options.keep_rows;
+  bool keeps = ((const qr_xrt_share_t *)c->base)->info.keeps_replay;
+  reset_replays(c, keeps ? rows : 0);
+  if (rows && !keeps)
+    qr_log(QR_LOG_WARN, "accel",
+           "event=card-small card=%s rows=%u effect=\"minibatches travel with every job\"",
+           c->unit.id, rows);
+}
+
 static void handle(qr_xrt_card_t *c, qr_xrt_msg_t *m, uint64_t now_ns) {
   m->text[sizeof m->text - 1] = 0;
   switch (m->kind) {
@@ -238,6 +259,7 @@ static void handle(qr_xrt_card_t *c, qr_xrt_msg_t *m, uint64_t now_ns) {
     if (c->common->has_sizes) attach(c, now_ns);
     break;
   case QR_XRT_ATTACHED:
+    told_memory(c);
     c->state = QR_XRT_CARD_TESTING;
     c->asked = 0;
     ask(c, now_ns);
@@ -306,6 +328,10 @@ void qr_xrt_card_take(qr_xrt_card_t *c, uint32_t slot) {
   s->is_taken = true;
 }
 
+qr_xrt_replay_t *qr_xrt_card_replay(qr_xrt_card_t *c, uint32_t slot, uint32_t prog) {
+  return &c->replays[slot % c->common->engine_cnt][prog];
+}
+
 void qr_xrt_card_send(qr_xrt_card_t *c, uint32_t slot, const qr_xrt_task_t *t, int part,
                       uint64_t now_ns) {
   qr_xrt_slot_t *s = &c->slots[slot];
@@ -318,7 +344,8 @@ void qr_xrt_card_send(qr_xrt_card_t *c, uint32_t slot, const qr_xrt_task_t *t, i
   if (o->timeout_ms) s->limit_ns = o->timeout_ms * MS;
   if (t->in_cnt == 1) s->oldest_ns = now_ns;
   s->part[part] = QR_XRT_PART_SENT;
-  if (t->job->kind == QR_ACCEL_ATTEMPT) s->is_resident = false;
+  if (t->job->kind == QR_ACCEL_ATTEMPT && t->sent) s->is_resident = false;
+  if (t->hold.replay && t->has_table) s->has_table |= 1u << t->prog->number;
   tell(c, &(qr_xrt_msg_t){.kind = QR_XRT_RUN, .slot = slot, .part = (uint32_t)part});
 }
 

@@ -34,6 +34,7 @@ enum qr_xrt_part_state { QR_XRT_PART_FREE, QR_XRT_PART_SENT, QR_XRT_PART_DONE, Q
    failed and the job is no longer there. */
 typedef struct {
   bool is_taken, is_resident; /* resident: the card's model is that of the shared memory */
+  uint32_t has_table;         /* the same of the programs' tables, a bit for each */
   uint32_t epoch;
   enum qr_xrt_part_state part[QR_XRT_PART_CNT];
   uint64_t oldest_ns; /* since when the oldest launch could run */
@@ -79,6 +80,7 @@ typedef struct {
   int scratch_fd;
   qr_xrt_slot_t slots[QR_XRT_SLOT_MAX_CNT];
   qr_xrt_areas_t areas[QR_XRT_SLOT_MAX_CNT];
+  qr_xrt_replay_t replays[QR_XRT_ENGINE_MAX_CNT][QR_XRT_PROG_MAX_CNT];
   uint64_t unit_ns[QR_XRT_PROG_MAX_CNT][2]; /* of a step, of a row; 0: not known */
   uint64_t valid_ns;                        /* when a job ended well last; 0: never */
   uint32_t asked; /* of the test in progress: question, and engine times the number of questions */
@@ -106,6 +108,8 @@ bool qr_xrt_card_measure(qr_xrt_card_t *c, uint64_t sz);
 /* Slots. take: the card is ready and the slot free. send: part was laid out, units of a kind tell
    how long it may take. collected: the oldest part's answer was taken. */
 void qr_xrt_card_take(qr_xrt_card_t *c, uint32_t slot);
+/* What the slot's engine keeps of a program's replay. */
+qr_xrt_replay_t *qr_xrt_card_replay(qr_xrt_card_t *c, uint32_t slot, uint32_t prog);
 void qr_xrt_card_send(qr_xrt_card_t *c, uint32_t slot, const qr_xrt_task_t *t, int part,
                       uint64_t now_ns);
 void qr_xrt_card_collected(qr_xrt_card_t *c, uint32_t slot, const qr_xrt_task_t *t, uint32_t part,

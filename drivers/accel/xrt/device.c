@@ -22,6 +22,7 @@ typedef struct {
 typedef struct {
   xrtKernelHandle kernel; /* the engine's */
   xrtBufferHandle custom, model_in, model, s8, s32;
+  xrtBufferHandle no_table, table[QR_XRT_PROG_MAX_CNT];
   part_t part[QR_XRT_PART_CNT];
 } slot_t;
 
@@ -34,6 +35,9 @@ struct qr_xrt_device {
   qr_xrt_layout_t at;
   qr_xrt_sizes_t sizes;
   xrtBufferHandle prog[QR_XRT_ENGINE_MAX_CNT][QR_XRT_PROG_MAX_CNT];
+  xrtBufferHandle keep[QR_XRT_ENGINE_MAX_CNT][QR_XRT_PROG_MAX_CNT]; /* rows of replays */
+  bool keeps;
+  uint64_t moved[2];
   slot_t slot[QR_XRT_SLOT_MAX_CNT];
 };
 
@@ -111,12 +115,22 @@ static xrtBufferHandle take_buffer(qr_xrt_device_t *d, xrtKernelHandle kernel, u
   return group < 0 ? NULL : xrtBOAlloc(d->dev, sz, XRT_BO_FLAGS_NONE, (xrtMemoryGroup)group);
 }
 
-static int put(xrtBufferHandle b, const void *p, uint64_t sz) {
-  return xrtBOWrite(b, p, sz, 0) || xrtBOSync(b, XCL_BO_SYNC_BO_TO_DEVICE, sz, 0) ? -1 : 0;
+static int put_at(qr_xrt_device_t *d, xrtBufferHandle b, uint64_t at, const void *p, uint64_t sz) {
+  d->moved[0] += sz;
+  return xrtBOWrite(b, p, sz, at) || xrtBOSync(b, XCL_BO_SYNC_BO_TO_DEVICE, sz, at) ? -1 : 0;
 }
 
-static int get(xrtBufferHandle b, void *p, uint64_t sz) {
+static int put(qr_xrt_device_t *d, xrtBufferHandle b, const void *p, uint64_t sz) {
+  return put_at(d, b, 0, p, sz);
+}
+
+static int get(qr_xrt_device_t *d, xrtBufferHandle b, void *p, uint64_t sz) {
+  d->moved[1] += sz;
   return xrtBOSync(b, XCL_BO_SYNC_BO_FROM_DEVICE, sz, 0) || xrtBORead(b, p, sz, 0) ? -1 : 0;
+}
+
+static void give(xrtBufferHandle b) {
+  if (b) xrtBOFree(b);
 }
 
 /* A launch that has been started: 1 over, 0 under way, -1 failed. */
@@ -160,14 +174,14 @@ static int ask_engine(qr_xrt_device_t *d, xrtKernelHandle kernel,
   }
   for (uint32_t i = QR_ENGINE_POINTER_CNT; i < QR_ENGINE_ARG_CNT && !err; i++)
     err = xrtRunSetArg(run, (int)i, counts[i]) ? -1 : 0;
-  if (!err) err = put(b[QR_ENGINE_ARG_JOB], head, sizeof head);
-  if (!err) err = put(b[QR_ENGINE_ARG_OUT], out, QR_ENGINE_OUT_HEAD_CNT * sizeof *out);
+  if (!err) err = put(d, b[QR_ENGINE_ARG_JOB], head, sizeof head);
+  if (!err) err = put(d, b[QR_ENGINE_ARG_OUT], out, QR_ENGINE_OUT_HEAD_CNT * sizeof *out);
   if (!err) err = xrtRunStart(run) ? -1 : 0;
   if (err)
     fail(why, why_sz, "the engine cannot be started");
   else
     err = await(run, INFO_WAIT_NS, why, why_sz);
-  if (!err && get(b[QR_ENGINE_ARG_OUT], out, QR_ENGINE_OUT_HEAD_CNT * sizeof *out))
+  if (!err && get(d, b[QR_ENGINE_ARG_OUT], out, QR_ENGINE_OUT_HEAD_CNT * sizeof *out))
     err = fail(why, why_sz, "the engine's answer cannot be read");
   if (run) xrtRunClose(run);
   for (uint32_t i = 0; i < QR_ENGINE_POINTER_CNT; i++) {
@@ -219,7 +233,8 @@ static int take_slot(qr_xrt_device_t *d, slot_t *s) {
   s->model = take_buffer(d, k, QR_ENGINE_ARG_MODEL, z->model);
   s->s8 = take_buffer(d, k, QR_ENGINE_ARG_S8, z->s8);
   s->s32 = take_buffer(d, k, QR_ENGINE_ARG_S32, z->s32);
-  bool ok = s->custom && s->model_in && s->model && s->s8 && s->s32;
+  s->no_table = take_buffer(d, k, QR_ENGINE_ARG_TABLE, QR_XRT_PAGE); /* never read */
+  bool ok = s->custom && s->model_in && s->model && s->s8 && s->s32 && s->no_table;
   for (uint32_t i = 0; i < QR_XRT_PART_CNT; i++) {
     part_t *p = &s->part[i];
     p->pool = take_buffer(d, k, QR_ENGINE_ARG_POOL, z->pool);
@@ -237,9 +252,36 @@ static int take_programs(qr_xrt_device_t *d, uint32_t engine) {
     xrtBufferHandle b = take_buffer(d, d->kernels[engine], QR_ENGINE_ARG_PROG,
                                     qr_xrt_page_up(sizeof(qr_step_prog_t)));
     d->prog[engine][i] = b;
-    if (!b || put(b, d->base + d->at.prog[i], sizeof(qr_step_prog_t))) return -1;
+    if (!b || put(d, b, d->base + d->at.prog[i], sizeof(qr_step_prog_t))) return -1;
   }
   return 0;
+}
+
+static void give_replays(qr_xrt_device_t *d) {
+  for (uint32_t i = 0; i < d->sizes.prog_cnt; i++) {
+    for (uint32_t e = 0; e < d->engine_cnt; e++) give(d->keep[e][i]);
+    for (uint32_t s = 0; s < d->sizes.slot_cnt; s++) give(d->slot[s].table[i]);
+  }
+  memset(d->keep, 0, sizeof d->keep);
+  for (uint32_t s = 0; s < d->sizes.slot_cnt; s++)
+    memset(d->slot[s].table, 0, sizeof d->slot[s].table);
+}
+
+/* All of it or nothing: without it jobs bring their minibatches. */
+static void take_replays(qr_xrt_device_t *d) {
+  const qr_xrt_sizes_t *z = &d->sizes;
+  d->keeps = z->table > 0;
+  for (uint32_t i = 0; i < z->prog_cnt && d->keeps; i++) {
+    for (uint32_t e = 0; e < d->engine_cnt && d->keeps; e++) {
+      d->keep[e][i] = take_buffer(d, d->kernels[e], QR_ENGINE_ARG_POOL, z->keep[i]);
+      d->keeps = d->keep[e][i] != NULL;
+    }
+    for (uint32_t s = 0; s < z->slot_cnt && d->keeps; s++) {
+      d->slot[s].table[i] = take_buffer(d, d->slot[s].kernel, QR_ENGINE_ARG_TABLE, z->table);
+      d->keeps = d->slot[s].table[i] != NULL;
+    }
+  }
+  if (!d->keeps) give_replays(d);
 }
 
 int qr_xrt_device_attach(qr_xrt_device_t *d, uint8_t *base, const qr_xrt_layout_t *at,
@@ -256,21 +298,47 @@ int qr_xrt_device_attach(qr_xrt_device_t *d, uint8_t *base, const qr_xrt_layout_
     d->slot[i].kernel = d->kernels[i % d->engine_cnt];
     if (take_slot(d, &d->slot[i])) return fail(why, why_sz, "the card's memory is too small");
   }
+  take_replays(d);
+  memset(d->moved, 0, sizeof d->moved);
   return 0;
+}
+
+bool qr_xrt_device_keeps(const qr_xrt_device_t *d) { return d->keeps; }
+
+void qr_xrt_device_moved(qr_xrt_device_t *d, uint64_t out[2]) {
+  memcpy(out, d->moved, sizeof d->moved);
+  memset(d->moved, 0, sizeof d->moved);
 }
 
 /* ---- launches ---- */
 
+/* What other launches that run may be reading is never in what is written here: rows that are new,
+   and the table of a slot whose job begins. */
+static int bring_replay(qr_xrt_device_t *d, uint32_t slot, const qr_xrt_launch_t *l,
+                        const uint8_t *rows) {
+  const uint8_t *table = d->base + d->at.slot[slot].table[l->prog % QR_XRT_PROG_MAX_CNT];
+  int err = 0;
+  if (l->keep_sz)
+    err = put_at(d, d->keep[slot % d->engine_cnt][l->prog], l->keep_at, rows, l->keep_sz);
+  for (uint32_t i = 0; i < l->range_cnt && !err; i++)
+    err = put_at(d, d->slot[slot].table[l->prog], l->ranges[i].at, table + l->ranges[i].at,
+                 l->ranges[i].sz);
+  return err;
+}
+
 int qr_xrt_device_bring(qr_xrt_device_t *d, uint32_t slot, uint32_t part, char *why,
                         size_t why_sz) {
   const qr_xrt_launch_t *l = &d->share->launch[slot][part];
-  part_t *p = &d->slot[slot].part[part];
+  const part_t *p = &d->slot[slot].part[part];
+  const qr_xrt_part_layout_t *at = &d->at.slot[slot].part[part];
   uint32_t head[QR_ENGINE_OUT_HEAD_CNT] = {0};
   errno = 0;
+  if (bring_replay(d, slot, l, d->base + at->pool))
+    return fail(why, why_sz, "a replay cannot be written to the card");
   if (!l->job_cnt) return 0;
-  if (put(p->job, d->base + d->at.slot[slot].part[part].job, l->job_cnt * 4ull) ||
-      (l->pool_sz && put(p->pool, d->base + d->at.slot[slot].part[part].pool, l->pool_sz)) ||
-      put(p->out, head, sizeof head))
+  if (put(d, p->job, d->base + at->job, l->job_cnt * 4ull) ||
+      (l->pool_sz && put(d, p->pool, d->base + at->pool, l->pool_sz)) ||
+      put(d, p->out, head, sizeof head))
     return fail(why, why_sz, "data cannot be written to the card");
   return 0;
 }
@@ -280,10 +348,12 @@ static int set_args(const qr_xrt_device_t *d, uint32_t slot, const part_t *p,
   const slot_t *s = &d->slot[slot];
   xrtBufferHandle prog =
       l->prog == QR_XRT_CUSTOM ? s->custom : d->prog[slot % d->engine_cnt][l->prog];
-  const xrtBufferHandle b[QR_ENGINE_POINTER_CNT] = {prog,  p->job, p->pool, s->model_in, s->model,
-                                                    s->s8, s->s8,  s->s8,   s->s32,      p->out};
-  const uint32_t v[] = {l->job_cnt, l->pool_rows, l->row_stride, l->model_cnt,
-                        l->s8_cnt,  l->s32_cnt,   l->out_cnt};
+  xrtBufferHandle pool = l->is_drawn ? d->keep[slot % d->engine_cnt][l->prog] : p->pool;
+  xrtBufferHandle table = l->is_drawn ? s->table[l->prog] : s->no_table;
+  const xrtBufferHandle b[QR_ENGINE_POINTER_CNT] = {
+      prog, p->job, pool, table, s->model_in, s->model, s->s8, s->s8, s->s8, s->s32, p->out};
+  const uint32_t v[] = {l->job_cnt,   l->pool_rows, l->row_stride, l->table_cnt,
+                        l->model_cnt, l->s8_cnt,    l->s32_cnt,    l->out_cnt};
   int err = 0;
   for (uint32_t i = 0; i < QR_ENGINE_POINTER_CNT; i++) err |= xrtRunSetArg(p->run, (int)i, b[i]);
   for (uint32_t i = 0; i < QR_ARRAY_CNT(v); i++)
@@ -297,13 +367,13 @@ int qr_xrt_device_start(qr_xrt_device_t *d, uint32_t slot, uint32_t part, char *
   slot_t *s = &d->slot[slot];
   part_t *p = &s->part[part];
   errno = 0;
-  if (l->model_up_sz && put(s->model, d->base + d->at.slot[slot].model, l->model_up_sz))
+  if (l->model_up_sz && put(d, s->model, d->base + d->at.slot[slot].model, l->model_up_sz))
     return fail(why, why_sz, "the model cannot be written to the card");
-  if (l->s8_up_sz && put(s->s8, d->base + d->at.slot[slot].s8, l->s8_up_sz))
+  if (l->s8_up_sz && put(d, s->s8, d->base + d->at.slot[slot].s8, l->s8_up_sz))
     return fail(why, why_sz, "data cannot be written to the card");
   if (!l->job_cnt) return 0;
   if (l->prog == QR_XRT_CUSTOM &&
-      put(s->custom, d->base + d->at.slot[slot].custom, sizeof(qr_step_prog_t)))
+      put(d, s->custom, d->base + d->at.slot[slot].custom, sizeof(qr_step_prog_t)))
     return fail(why, why_sz, "the program cannot be written to the card");
   if (set_args(d, slot, p, l) || xrtRunStart(p->run))
     return fail(why, why_sz, "the engine cannot be started");
@@ -321,9 +391,9 @@ int qr_xrt_device_take(qr_xrt_device_t *d, uint32_t slot, uint32_t part, char *w
   slot_t *s = &d->slot[slot];
   errno = 0;
   if ((l->job_cnt &&
-       get(s->part[part].out, d->base + d->at.slot[slot].part[part].out, l->out_cnt * 4ull)) ||
-      (l->model_down_sz && get(s->model, d->base + d->at.slot[slot].model, l->model_down_sz)) ||
-      (l->s32_down_sz && get(s->s32, d->base + d->at.slot[slot].s32, l->s32_down_sz)))
+       get(d, s->part[part].out, d->base + d->at.slot[slot].part[part].out, l->out_cnt * 4ull)) ||
+      (l->model_down_sz && get(d, s->model, d->base + d->at.slot[slot].model, l->model_down_sz)) ||
+      (l->s32_down_sz && get(d, s->s32, d->base + d->at.slot[slot].s32, l->s32_down_sz)))
     return fail(why, why_sz, "results cannot be read from the card");
   return 0;
 }
@@ -376,11 +446,8 @@ void qr_xrt_device_sense(qr_xrt_device_t *d, qr_xrt_info_t *info) {
   set_rail(info, 3, "vccint", i.mVccIntVol, i.mVccIntCurr);
 }
 
-static void give(xrtBufferHandle b) {
-  if (b) xrtBOFree(b);
-}
-
 void qr_xrt_device_close(qr_xrt_device_t *d) {
+  give_replays(d);
   for (uint32_t i = 0; i < d->sizes.slot_cnt; i++) {
     slot_t *s = &d->slot[i];
     for (uint32_t p = 0; p < QR_XRT_PART_CNT; p++) {
@@ -390,6 +457,7 @@ void qr_xrt_device_close(qr_xrt_device_t *d) {
       give(s->part[p].out);
     }
     give(s->custom);
+    give(s->no_table);
     give(s->model_in);
     give(s->model);
     give(s->s8);

@@ -22,6 +22,8 @@ int qr_xrt_device_load(qr_xrt_device_t *d, const void *p, qr_xrt_share_t *share,
 /* Takes the card's buffers and writes the programs to it. base: the shared memory. */
 int qr_xrt_device_attach(qr_xrt_device_t *d, uint8_t *base, const qr_xrt_layout_t *at,
                          const qr_xrt_sizes_t *sizes, char *why, size_t why_sz);
+/* Whether the card's memory is large enough to keep replays too. */
+bool qr_xrt_device_keeps(const qr_xrt_device_t *d);
 /* The steps of a launch, in this order; the first may come while an earlier launch of the slot
  * runs.
  */
@@ -31,6 +33,8 @@ int qr_xrt_device_start(qr_xrt_device_t *d, uint32_t slot, uint32_t part, char *
 int qr_xrt_device_state(qr_xrt_device_t *d, uint32_t slot, uint32_t part, char *why, size_t why_sz);
 int qr_xrt_device_take(qr_xrt_device_t *d, uint32_t slot, uint32_t part, char *why, size_t why_sz);
 
+/* Bytes moved to the card and back by launches since this was asked last. */
+void qr_xrt_device_moved(qr_xrt_device_t *d, uint64_t out[2]);
 /* Moves sz bytes to the card and back, compares them, and says how long each way took. */
 int qr_xrt_device_measure(qr_xrt_device_t *d, size_t sz, uint64_t ns[2], char *why, size_t why_sz);
 /* Reads the sensors into info; what the card does not tell becomes QR_ACCEL_UNTOLD. */

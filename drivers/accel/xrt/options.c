@@ -7,10 +7,13 @@
 #include "base/err.h"
 #include "port/bitstream.h"
 #include "port/option.h"
+#include "share.h"
 
 #define STEPS_CARD 8u     /* some milliseconds of a card */
 #define STEPS_EMULATED 2u /* an emulated step is slow, and a new tip should not wait for many */
 #define CARD_MAX_CNT 16u
+#define KEEP_ROWS 81920u /* a quarter more than a replay of the largest profile */
+#define KEEP_MAX_ROWS (QR_XRT_TABLE_MAX_SZ / 8)
 
 enum kind {
   CARD,
@@ -25,7 +28,8 @@ enum kind {
   ACCEPT,
   LOOK,
   TIMEOUT,
-  STEPS
+  STEPS,
+  REPLAY
 };
 
 static const struct {
@@ -37,7 +41,7 @@ static const struct {
              {"worker", WORKER},       {"sysfs", SYSFS},
              {"fault", FAULT},         {"accept_unsigned", ACCEPT},
              {"look", LOOK},           {"timeout_ms", TIMEOUT},
-             {"steps", STEPS}};
+             {"steps", STEPS},         {"replay_rows", REPLAY}};
 
 static bool copy(char *out, size_t out_sz, const char *value) {
   if (!*value || strlen(value) >= out_sz) return false;
@@ -75,6 +79,7 @@ static const char *set(qr_xrt_options_t *o, enum kind kind, const char *v) {
   case LOOK: o->look = true; return !*v ? NULL : "without a value";
   case TIMEOUT:
     return qr_option_u64(v, 1, 3600000, &o->timeout_ms) ? NULL : "a number of milliseconds";
+  case REPLAY: return number(v, 0, KEEP_MAX_ROWS, &o->keep_rows) ? NULL : "from 0 to 1048576";
   default: return number(v, 1, 1024, &o->launch_steps) ? NULL : "a number from 1 to 1024";
   }
 }
@@ -102,14 +107,15 @@ static void fill_in(qr_xrt_options_t *o) {
 int qr_xrt_options_parse(const char *text, qr_xrt_options_t *out, char *why, size_t why_sz) {
   qr_option_t item;
   int r;
-  *out = (qr_xrt_options_t){.card = "all", .card_cnt = 1, .mode = "sw_emu", .sysfs = "/sys"};
+  *out = (qr_xrt_options_t){
+      .card = "all", .card_cnt = 1, .mode = "sw_emu", .sysfs = "/sys", .keep_rows = KEEP_ROWS};
   while ((r = qr_option_next(&text, ',', &item)) > 0) {
     size_t i = 0;
     while (i < QR_ARRAY_CNT(known) && strcmp(known[i].name, item.key)) i++;
     if (i == QR_ARRAY_CNT(known)) {
       snprintf(why, why_sz,
                "accel xrt: unknown option %s; there are card, cards, emulate, mode, bitstream, "
-               "keys, accept_unsigned, timeout_ms, steps, worker",
+               "keys, accept_unsigned, timeout_ms, steps, replay_rows, worker",
                item.key);
       return QR_ERR_ARG;
     }

@@ -18,6 +18,7 @@ typedef struct {
   bool accept_unsigned;
   bool look;             /* open to look only: no bitstream */
   uint64_t timeout_ms;   /* of a launch; 0: from what was measured */
+  uint32_t keep_rows;    /* of each program's replay that an engine keeps */
   uint32_t launch_steps; /* training steps of a launch, of the largest network; of others more */
 } qr_xrt_options_t;
 

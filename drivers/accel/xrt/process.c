@@ -18,7 +18,7 @@
 #define KILL_WAIT_MS 200u /* longer only if it hangs in the kernel's driver */
 #define FD_MIN 16         /* above those that the process gets */
 
-_Static_assert(sizeof(qr_xrt_share_t) <= QR_XRT_PAGE, "the head is mapped as one page");
+_Static_assert(sizeof(qr_xrt_share_t) <= QR_XRT_HEAD_SZ, "the head is mapped before the rest");
 
 uint64_t qr_xrt_clock_ns(void) {
   struct timespec ts;
@@ -56,6 +56,8 @@ int qr_xrt_process_share(qr_xrt_card_t *c) {
                           .s8 = c->base + c->at.slot[i].s8,
                           .s32 = c->base + c->at.slot[i].s32,
                           .sizes = common->sizes};
+    for (uint32_t p = 0; p < common->prog_cnt; p++)
+      a->table[p] = (uint32_t *)(c->base + c->at.slot[i].table[p]);
     for (uint32_t p = 0; p < QR_XRT_PART_CNT; p++) {
       a->part[p].pool = c->base + c->at.slot[i].part[p].pool;
       a->part[p].job = c->base + c->at.slot[i].part[p].job;
@@ -69,7 +71,7 @@ static int make_share(qr_xrt_card_t *c) {
   if (c->base) return QR_OK;
   c->share_fd = memfd_create("quarry-card", MFD_CLOEXEC);
   if (c->share_fd < 0) return QR_ERR_NOMEM;
-  int err = c->common->has_sizes ? qr_xrt_process_share(c) : map_share(c, QR_XRT_PAGE);
+  int err = c->common->has_sizes ? qr_xrt_process_share(c) : map_share(c, QR_XRT_HEAD_SZ);
   if (err) return err;
   qr_xrt_share_t *s = (qr_xrt_share_t *)c->base;
   s->magic = QR_XRT_MAGIC;

@@ -37,12 +37,14 @@ int qr_xrt_prog_init(qr_xrt_prog_t *p, const qr_step_prog_t *prog, uint32_t numb
 #define GROW(to, v) (to) = (uint64_t)(v) > (to) ? (uint64_t)(v) : (to)
 
 void qr_xrt_sizes_of(const qr_xrt_prog_t *progs, uint32_t prog_cnt, uint32_t step_cnt,
-                     qr_xrt_sizes_t *out) {
+                     uint32_t keep_rows, qr_xrt_sizes_t *out) {
   memset(out, 0, sizeof *out);
   out->prog_cnt = prog_cnt;
   out->s8 = 2 * PIECE_S8_SZ;
   out->s32 = 4 * PIECE_S32_CNT;
   out->model = out->pool = QR_XRT_PAGE;
+  out->job = 4ull * up16(QR_ENGINE_JOB_HEAD_CNT + QR_XRT_SEGMENT_MAX_CNT);
+  out->table = qr_xrt_page_up(4ull * QR_ENGINE_TABLE_CNT_OF(keep_rows));
   for (uint32_t i = 0; i < prog_cnt; i++) {
     const qr_step_prog_t *p = &progs[i].prog;
     uint64_t rows = (uint64_t)step_cnt * p->batch;
@@ -55,6 +57,7 @@ void qr_xrt_sizes_of(const qr_xrt_prog_t *progs, uint32_t prog_cnt, uint32_t ste
     GROW(out->model, qr_align_up(p->model_sz, QR_ENGINE_ALIGN));
     GROW(out->s8, progs[i].s8_cnt);
     GROW(out->s32, 4ull * progs[i].s32_cnt);
+    out->keep[i] = qr_xrt_page_up((uint64_t)keep_rows * progs[i].row_stride);
   }
   uint64_t *const sizes[] = {&out->model, &out->pool, &out->job, &out->out, &out->s8, &out->s32};
   for (size_t i = 0; i < QR_ARRAY_CNT(sizes); i++) *sizes[i] = qr_xrt_page_up(*sizes[i]);
@@ -71,14 +74,32 @@ static bool gemm_ok(const qr_accel_job_t *job) {
          ((uint64_t)e->h * e->w * e->c <= PIECE_S8_SZ / 4 && 9u * e->c <= PIECE_S32_CNT);
 }
 
+static bool replay_ok(const qr_step_prog_t *p, const qr_accel_job_t *job) {
+  uint64_t row_cnt = (uint64_t)job->segment_cnt * job->segment_rows;
+  if (!job->rows || row_cnt < p->batch || row_cnt > UINT32_MAX) return false;
+  for (uint32_t i = 0; i < job->segment_cnt; i++) {
+    const qr_accel_segment_t *s = &job->segments[i];
+    if (!s->obs || !s->act || !s->target) return false;
+  }
+  for (size_t i = 0; i < (size_t)job->step_cnt * p->batch; i++) {
+    uint32_t r = job->rows[i];
+    if (r >= row_cnt ||
+        job->segments[r / job->segment_rows].act[r % job->segment_rows] >= p->action_cnt)
+      return false;
+  }
+  return true;
+}
+
 bool qr_xrt_job_ok(const qr_xrt_prog_t *prog, const qr_accel_job_t *job) {
   const qr_step_prog_t *p = &prog->prog;
   if (job->kind == QR_ACCEL_GEMM) return gemm_ok(job);
-  if (!job->model_in || !job->obs) return false;
-  if (job->kind == QR_ACCEL_FORWARD) return job->row_cnt && job->q;
+  if (!job->model_in) return false;
+  if (job->kind == QR_ACCEL_FORWARD) return job->obs && job->row_cnt && job->q;
   if (job->kind != QR_ACCEL_ATTEMPT || !job->step_cnt || job->step_cnt > QR_ENGINE_STEP_MAX ||
-      !job->model_out || !job->act || !job->target || !job->digests || !job->td_abs_sum)
+      !job->model_out || !job->digests || !job->td_abs_sum)
     return false;
+  if (job->segments) return replay_ok(p, job);
+  if (!job->obs || !job->act || !job->target) return false;
   for (size_t i = 0; i < (size_t)job->step_cnt * p->batch; i++) {
     if (job->act[i] >= p->action_cnt) return false;
   }
@@ -136,6 +157,18 @@ void qr_xrt_task_begin(qr_xrt_task_t *t, qr_accel_job_t *job, const qr_xrt_prog_
   t->must_upload = !resident || memcmp(job->model_in, a->model, p->model_sz);
 }
 
+void qr_xrt_task_keep(qr_xrt_task_t *t, qr_xrt_replay_t *replay, bool has_table) {
+  const qr_accel_job_t *job = t->job;
+  t->hold.replay = NULL;
+  t->has_table = has_table;
+  if (job->kind == QR_ACCEL_ATTEMPT && job->segments &&
+      t->prog->prog.batch <= QR_ENGINE_BATCH_MAX &&
+      job->segment_cnt * job->segment_rows <= QR_ENGINE_REPLAY_MAX)
+    (void)qr_xrt_replay_hold(replay, job, &t->hold);
+}
+
+void qr_xrt_task_end(qr_xrt_task_t *t) { qr_xrt_replay_let_go(&t->hold); }
+
 /* ---- laying out ---- */
 
 static uint32_t *job_head(const qr_xrt_areas_t *a, int part, enum qr_engine_mode mode) {
@@ -165,27 +198,121 @@ static void launch_of(const qr_xrt_task_t *t, uint32_t rows, uint32_t job_cnt, u
                          .pool_sz = (uint64_t)rows * p->row_stride};
 }
 
-static void lay_steps(qr_xrt_task_t *t, const qr_xrt_areas_t *a, int part, uint32_t cnt) {
-  const qr_accel_job_t *job = t->job;
-  const qr_step_prog_t *p = &t->prog->prog;
-  uint32_t b = p->batch, *w = job_head(a, part, QR_ENGINE_ATTEMPT);
-  size_t row0 = (size_t)t->sent * b;
+static uint32_t *attempt_head(const qr_xrt_task_t *t, const qr_xrt_areas_t *a, int part,
+                              uint32_t cnt) {
+  uint32_t *w = job_head(a, part, QR_ENGINE_ATTEMPT);
   w[QR_ENGINE_JOB_STEP_CNT] = cnt;
   w[QR_ENGINE_JOB_FIRST_STEP] = t->sent;
-  w[QR_ENGINE_JOB_LR_SHIFT] = job->lr_shift;
-  memcpy(w + QR_ENGINE_JOB_SIGMA, job->sigma.b, QR_HASH_SZ);
-  w += QR_ENGINE_JOB_HEAD_CNT;
+  w[QR_ENGINE_JOB_LR_SHIFT] = t->job->lr_shift;
+  memcpy(w + QR_ENGINE_JOB_SIGMA, t->job->sigma.b, QR_HASH_SZ);
+  return w;
+}
+
+/* Row i of the attempt's minibatches, wherever the job has it. */
+static void put_drawn(const qr_accel_job_t *job, const qr_xrt_prog_t *p, size_t i, uint8_t *obs,
+                      uint32_t *act, uint32_t *target) {
+  size_t r = i;
+  qr_accel_segment_t s = {0, job->obs, job->act, job->target};
+  if (job->segments) {
+    s = job->segments[job->rows[i] / job->segment_rows];
+    r = job->rows[i] % job->segment_rows;
+  }
+  put_rows(p, s.obs + r * p->prog.obs_sz, 1, obs);
+  *act = s.act[r];
+  *target = (uint32_t)s.target[r];
+}
+
+/* Steps whose minibatches travel with them. */
+static void lay_steps(qr_xrt_task_t *t, const qr_xrt_areas_t *a, int part, uint32_t cnt) {
+  const qr_step_prog_t *p = &t->prog->prog;
+  uint32_t b = p->batch, *w = attempt_head(t, a, part, cnt) + QR_ENGINE_JOB_HEAD_CNT;
+  size_t row0 = (size_t)t->sent * b;
+  uint8_t *pool = a->part[part].pool;
   for (uint32_t k = 0; k < cnt; k++, w += QR_ENGINE_JOB_STEP_CNT_OF(b)) {
     for (uint32_t i = 0; i < b; i++) {
-      w[i] = k * b + i;
-      w[b + i] = job->act[row0 + k * b + i];
+      uint32_t row = k * b + i;
+      w[i] = row;
+      put_drawn(t->job, t->prog, row0 + row, pool + (size_t)row * t->prog->row_stride, &w[b + i],
+                &w[2 * b + i]);
     }
-    memcpy(w + 2 * b, job->target + row0 + k * b, b * sizeof *w);
   }
-  put_rows(t->prog, job->obs + row0 * p->obs_sz, cnt * b, a->part[part].pool);
   launch_of(t, cnt * b, QR_ENGINE_JOB_HEAD_CNT + cnt * QR_ENGINE_JOB_STEP_CNT_OF(b),
             QR_ENGINE_OUT_HEAD_CNT + cnt * QR_ENGINE_OUT_STEP_CNT, &a->launch[part]);
-  if (t->sent + cnt == t->unit_cnt) a->launch[part].model_down_sz = p->model_sz;
+}
+
+/* The next rows of the replay that the card does not have; false if it has them all. Only moved,
+   nothing is launched. */
+static bool lay_segment(qr_xrt_task_t *t, const qr_xrt_areas_t *a, int part) {
+  const qr_xrt_prog_t *p = t->prog;
+  uint32_t seg_rows = t->job->segment_rows;
+  for (; t->kept < t->hold.cnt; t->kept++) {
+    qr_xrt_place_t *place = qr_xrt_hold_place(&t->hold, t->kept);
+    if (place->sent_rows == seg_rows) continue;
+    uint32_t row = place->sent_rows,
+             cnt = least(seg_rows - row, (uint32_t)(a->sizes.pool / p->row_stride));
+    put_rows(p, t->job->segments[t->kept].obs + (size_t)row * p->prog.obs_sz, cnt,
+             a->part[part].pool);
+    a->launch[part] = (qr_xrt_launch_t){
+        .prog = p->number,
+        .keep_at = (uint64_t)(qr_xrt_hold_row(&t->hold, t->kept) + row) * p->row_stride,
+        .keep_sz = (uint64_t)cnt * p->row_stride};
+    place->sent_rows += cnt;
+    return true;
+  }
+  return false;
+}
+
+/* Pages of the table as ranges; what is beyond their number, between the last ones, goes along. */
+static void add_range(qr_xrt_launch_t *l, uint32_t page) {
+  uint32_t at = page * QR_XRT_PAGE, last = l->range_cnt - 1;
+  bool grow = l->range_cnt && (l->range_cnt == QR_XRT_RANGE_MAX_CNT ||
+                               l->ranges[last].at + l->ranges[last].sz == at);
+  if (!grow) {
+    last = l->range_cnt++;
+    l->ranges[last].at = at;
+  }
+  l->ranges[last].sz = at + QR_XRT_PAGE - l->ranges[last].at;
+}
+
+/* Actions and targets of the replay's rows: what differs from the card's table. */
+static void lay_table(qr_xrt_task_t *t, const qr_xrt_areas_t *a, qr_xrt_launch_t *l) {
+  enum { PAGE_ROWS = QR_XRT_PAGE / 8 };
+  uint32_t *table = a->table[t->prog->number], page_cnt = (uint32_t)(a->sizes.table / QR_XRT_PAGE);
+  uint8_t changed[QR_XRT_TABLE_MAX_SZ / QR_XRT_PAGE];
+  memset(changed, !t->has_table, sizeof changed);
+  for (uint32_t i = 0; i < t->hold.cnt; i++) {
+    const qr_accel_segment_t *s = &t->job->segments[i];
+    uint32_t row0 = qr_xrt_hold_row(&t->hold, i);
+    for (uint32_t r = 0; r < t->job->segment_rows; r++) {
+      uint32_t *to = table + QR_ENGINE_TABLE_CNT_OF(row0 + r);
+      if (to[0] == s->act[r] && to[1] == (uint32_t)s->target[r]) continue;
+      to[0] = s->act[r];
+      to[1] = (uint32_t)s->target[r];
+      changed[(row0 + r) / PAGE_ROWS] = 1;
+    }
+  }
+  for (uint32_t i = 0; i < page_cnt; i++) {
+    if (changed[i]) add_range(l, i);
+  }
+  t->has_table = true;
+}
+
+/* Steps whose minibatches the engine draws from what the card holds. */
+static void lay_drawn_steps(qr_xrt_task_t *t, const qr_xrt_areas_t *a, int part, uint32_t cnt) {
+  const qr_accel_job_t *job = t->job;
+  uint32_t *w = attempt_head(t, a, part, cnt);
+  qr_xrt_launch_t *l = &a->launch[part];
+  w[QR_ENGINE_JOB_FLAGS] = QR_ENGINE_DRAW;
+  w[QR_ENGINE_JOB_SEGMENT_ROWS] = job->segment_rows;
+  w[QR_ENGINE_JOB_SEGMENT_CNT] = job->segment_cnt;
+  for (uint32_t i = 0; i < job->segment_cnt; i++)
+    w[QR_ENGINE_JOB_HEAD_CNT + i] = qr_xrt_hold_row(&t->hold, i);
+  launch_of(t, t->hold.replay->row_cnt, QR_ENGINE_JOB_HEAD_CNT + job->segment_cnt,
+            QR_ENGINE_OUT_HEAD_CNT + cnt * QR_ENGINE_OUT_STEP_CNT, l);
+  l->is_drawn = true;
+  l->pool_sz = 0;
+  l->table_cnt = QR_ENGINE_TABLE_CNT_OF(t->hold.replay->row_cnt);
+  if (!t->sent) lay_table(t, a, l);
 }
 
 static void lay_rows(qr_xrt_task_t *t, const qr_xrt_areas_t *a, int part, uint32_t cnt) {
@@ -283,10 +410,16 @@ int qr_xrt_task_next(qr_xrt_task_t *t, const qr_xrt_areas_t *a) {
     a->launch[part] = (qr_xrt_launch_t){.model_down_sz = t->prog->prog.model_sz};
   else if (product)
     lay_piece(t, a, part);
-  else if (training)
-    lay_steps(t, a, part, cnt);
-  else
+  else if (!training)
     lay_rows(t, a, part, cnt);
+  else if (!t->hold.replay)
+    lay_steps(t, a, part, cnt);
+  else if (lay_segment(t, a, part))
+    cnt = 0;
+  else
+    lay_drawn_steps(t, a, part, cnt);
+  if (training && cnt && t->sent + cnt == t->unit_cnt)
+    a->launch[part].model_down_sz = t->prog->prog.model_sz;
   if (t->must_upload && cnt && !product) {
     memcpy(a->model, t->job->model_in, t->prog->prog.model_sz);
     a->launch[part].model_up_sz = t->prog->prog.model_sz;

@@ -4,6 +4,7 @@
 #ifndef QR_XRT_TASK_H
 #define QR_XRT_TASK_H
 
+#include "replay.h"
 #include "share.h"
 
 /* A program as loaded. */
@@ -20,6 +21,7 @@ typedef struct {
   struct {
     uint8_t *pool, *job, *out;
   } part[QR_XRT_PART_CNT];
+  uint32_t *table[QR_XRT_PROG_MAX_CNT];
   qr_xrt_sizes_t sizes;
 } qr_xrt_areas_t;
 
@@ -41,20 +43,29 @@ typedef struct {
   bool model_is_back; /* the slot's model area holds the model after `done` steps */
   bool cancelled;
   qr_xrt_cut_t cut;
+  qr_xrt_hold_t hold; /* of an attempt whose minibatches the engine draws */
+  uint32_t kept;      /* its segments that are on the card, or on their way, from the first on */
+  bool has_table;     /* the card's table is what the slot's area holds */
 } qr_xrt_task_t;
 
 /* Checks a program and says where its buffers lie. Returns 0 or QR_ERR_ARG. */
 int qr_xrt_prog_init(qr_xrt_prog_t *p, const qr_step_prog_t *prog, uint32_t number) QR_WARN_UNUSED;
-/* Sizes that every program's launches of up to step_cnt steps, and pieces of products, fit in; the
-   number of slots is the caller's to set. */
+/* Sizes that every program's launches of up to step_cnt steps, pieces of products, and keep_rows
+   rows of every program's replay fit in; the number of slots is the caller's to set. */
 void qr_xrt_sizes_of(const qr_xrt_prog_t *progs, uint32_t prog_cnt, uint32_t step_cnt,
-                     qr_xrt_sizes_t *out);
+                     uint32_t keep_rows, qr_xrt_sizes_t *out);
 /* Whether the job is one that can be run; prog is its program. */
 bool qr_xrt_job_ok(const qr_xrt_prog_t *prog, const qr_accel_job_t *job);
 
 /* resident: the card's model is what the slot's model area holds. */
 void qr_xrt_task_begin(qr_xrt_task_t *t, qr_accel_job_t *job, const qr_xrt_prog_t *prog,
                        const qr_xrt_areas_t *a, bool resident);
+/* For a job that brings its replay, before its first launch: holds places for it in the engine's
+   memory, so that only what is not there yet goes up. Where that cannot be, its minibatches travel
+   with it. end gives the places back. has_table: the card's table of the program is what the slot's
+   area holds. */
+void qr_xrt_task_keep(qr_xrt_task_t *t, qr_xrt_replay_t *replay, bool has_table);
+void qr_xrt_task_end(qr_xrt_task_t *t);
 /* Lays out the next launch. Returns its part, or -1 if there is none now. */
 int qr_xrt_task_next(qr_xrt_task_t *t, const qr_xrt_areas_t *a);
 /* The oldest launch under way is over: takes its answer. Returns the units it did, or a negative

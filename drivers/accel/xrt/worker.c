@@ -207,9 +207,10 @@ static void attach(worker_t *w) {
   qr_xrt_sizes_t sizes = w->share->sizes;
   qr_xrt_layout_t at;
   qr_xrt_lay_out(&sizes, &at);
-  munmap(w->base, QR_XRT_PAGE);
+  munmap(w->base, QR_XRT_HEAD_SZ);
   map_share(w, at.sz);
   if (qr_xrt_device_attach(w->dev, w->base, &at, &sizes, why, sizeof why)) give_up("%s", why);
+  w->share->info.keeps_replay = qr_xrt_device_keeps(w->dev);
   w->is_attached = true;
   say_kind(QR_XRT_ATTACHED);
 }
@@ -224,6 +225,7 @@ static void conclude(worker_t *w, uint32_t slot, int err, const char *why) {
   qr_xrt_msg_t m = {.kind = QR_XRT_DONE, .slot = slot, .part = part, .err = err ? -1 : 0};
   m.ns[1] = now_ns - lane->brought_ns[part];
   m.ns[0] = lane->started_ns[part] ? now_ns - lane->started_ns[part] : 0;
+  qr_xrt_device_moved(w->dev, m.moved);
   snprintf(m.text, sizeof m.text, "%s", why);
   lane->state[part] = PART_EMPTY;
   lane->cnt--;
@@ -315,7 +317,7 @@ int main(int argc, char **argv) {
   pthread_t thread;
   prepare(w, argc, argv);
   prctl(PR_SET_TIMERSLACK, 1000);
-  map_share(w, QR_XRT_PAGE);
+  map_share(w, QR_XRT_HEAD_SZ);
   if (w->share->magic != QR_XRT_MAGIC) give_up("started by another version");
   if (pthread_create(&thread, NULL, watch, NULL)) give_up("no thread");
   if (w->cfg.is_emulated)

@@ -203,6 +203,7 @@ static void xrt_info(const qr_accel_t *a, qr_accel_info_t *out) {
   snprintf(out->detail, sizeof out->detail, "%.23s %.63s%s", c->unit.id, c->unit.name,
            a->card_cnt > 1 ? ", .." : "");
   out->queue_depth = QUEUE_DEPTH;
+  out->takes_replay = true;
   /* two jobs keep a card busy while the host prepares the next; an emulated one is busy anyway */
   out->seat_cnt = a->card_cnt * (emulated ? 1 : 2 * a->common.engine_cnt);
 }
@@ -227,7 +228,8 @@ static int xrt_queue_open(qr_accel_t *a, qr_accel_queue_t **out) {
   int err = m->prog_cnt && !m->options.look ? QR_OK : QR_ERR_ARG;
   pthread_mutex_lock(&a->lock);
   if (!err && !m->has_sizes) {
-    qr_xrt_sizes_of(m->progs, m->prog_cnt, m->options.launch_steps, &m->sizes);
+    qr_xrt_sizes_of(m->progs, m->prog_cnt, m->options.launch_steps, m->options.keep_rows,
+                    &m->sizes);
     m->sizes.slot_cnt = 2 * m->engine_cnt;
     m->has_sizes = true;
   }
@@ -291,7 +293,9 @@ static bool assign(qr_accel_t *a, entry_t *e) {
   if (!c) return false;
   qr_xrt_slot_t *s = &c->slots[e->slot];
   qr_xrt_card_take(c, e->slot);
+  uint32_t prog = e->task.prog->number;
   qr_xrt_task_begin(&e->task, e->job, e->task.prog, &c->areas[e->slot], s->is_resident);
+  qr_xrt_task_keep(&e->task, qr_xrt_card_replay(c, e->slot, prog), s->has_table >> prog & 1);
   e->card = c;
   e->epoch = s->epoch;
   return true;
@@ -299,6 +303,7 @@ static bool assign(qr_accel_t *a, entry_t *e) {
 
 /* The card failed under the job: it starts again elsewhere. */
 static void unassign(entry_t *e, uint64_t now_ns) {
+  qr_xrt_task_end(&e->task);
   e->card = NULL;
   e->task.model_is_back = false;
   e->tries++;
@@ -372,6 +377,7 @@ static void advance(qr_accel_t *a, entry_t *e, uint64_t now_ns) {
     memcpy(e->job->model_out, c->areas[e->slot].model, e->task.prog->prog.model_sz);
   bool whole = e->task.done == e->task.unit_cnt;
   qr_xrt_card_leave(c, e->slot, &e->task, whole, now_ns);
+  qr_xrt_task_end(&e->task);
   e->job->unit = (uint32_t)(c - a->cards);
   finish(e, whole ? QR_OK : QR_ERR_CANCELLED);
 }
