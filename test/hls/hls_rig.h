@@ -16,8 +16,17 @@
 #define RIG_GUARD 64u
 #define RIG_GUARD_BYTE 0xa5
 
-/* A buffer of card memory. AddressSanitizer sees accesses beyond it; the guards see them without.
- */
+/* Under AddressSanitizer a guard may not even be read. */
+#if defined(__SANITIZE_ADDRESS__)
+#include <sanitizer/asan_interface.h>
+#define RIG_CLOSE_GUARD(p) ASAN_POISON_MEMORY_REGION(p, RIG_GUARD)
+#define RIG_OPEN_GUARD(p) ASAN_UNPOISON_MEMORY_REGION(p, RIG_GUARD)
+#else
+#define RIG_CLOSE_GUARD(p) (void)(p)
+#define RIG_OPEN_GUARD(p) (void)(p)
+#endif
+
+/* A buffer of card memory between guards. */
 typedef struct {
   uint8_t *mem;
   size_t sz;
@@ -35,12 +44,16 @@ static inline rig_buf_t rig_buf(size_t sz) {
   b.mem = aligned_alloc(64, b.sz + 2 * RIG_GUARD);
   assert_non_null(b.mem);
   memset(b.mem, RIG_GUARD_BYTE, b.sz + 2 * RIG_GUARD);
+  RIG_CLOSE_GUARD(b.mem);
+  RIG_CLOSE_GUARD(b.mem + RIG_GUARD + b.sz);
   return b;
 }
 
 static inline void *rig_at(const rig_buf_t *b) { return b->mem + RIG_GUARD; }
 
 static inline void rig_buf_free(rig_buf_t *b) {
+  RIG_OPEN_GUARD(b->mem);
+  RIG_OPEN_GUARD(b->mem + RIG_GUARD + b->sz);
   for (uint32_t i = 0; i < RIG_GUARD; i++) {
     assert_int_equal(b->mem[i], RIG_GUARD_BYTE);
     assert_int_equal(b->mem[RIG_GUARD + b->sz + i], RIG_GUARD_BYTE);
@@ -103,6 +116,23 @@ static inline const uint32_t *rig_launch(rig_t *r) {
 
 static inline void rig_pool_row(rig_t *r, uint32_t row, const int8_t *obs) {
   memcpy((int8_t *)rig_at(&r->pool) + (size_t)row * r->row_stride, obs, r->program.obs_sz);
+}
+
+/* What is known of a row of the pool. */
+static inline void rig_table_row(rig_t *r, uint32_t row, uint32_t act, int32_t target) {
+  uint32_t *t = (uint32_t *)rig_at(&r->table) + 2 * (size_t)row;
+  t[0] = act;
+  t[1] = (uint32_t)target;
+}
+
+/* A replay in place of listed minibatches. */
+static inline void rig_replay(rig_t *r, uint32_t segment_rows, uint32_t segment_cnt,
+                              const uint32_t *start) {
+  uint32_t *j = rig_at(&r->job);
+  j[QR_ENGINE_JOB_FLAGS] |= QR_ENGINE_DRAW;
+  j[QR_ENGINE_JOB_SEGMENT_ROWS] = segment_rows;
+  j[QR_ENGINE_JOB_SEGMENT_CNT] = segment_cnt;
+  memcpy(j + QR_ENGINE_JOB_HEAD_CNT, start, segment_cnt * sizeof *start);
 }
 
 /* Rows, actions and targets of step s of an attempt. */

@@ -19,6 +19,13 @@
 #define ROUND_CNT 4u
 #endif
 
+/* A minibatch that the engine has to draw; rows of the pool. */
+typedef struct {
+  uint32_t rows[QR_ENGINE_BATCH_MAX];
+  uint8_t act[QR_ENGINE_BATCH_MAX];
+  int32_t target[QR_ENGINE_BATCH_MAX];
+} drawn_t;
+
 /* A network on a card, with the reference beside it. */
 typedef struct {
   qr_net_t net;
@@ -28,6 +35,7 @@ typedef struct {
   uint8_t *want;
   int8_t *pool;
   uint32_t pool_rows;
+  drawn_t drawn[STEP_MAX];
 } net_t;
 
 static void net_open(net_t *t, const qr_net_t *net, const qr_step_prog_t *prog) {
@@ -79,6 +87,19 @@ static void net_step(net_t *t, gen_t *g, enum gen_mode mode, uint32_t s, const q
   free(obs);
 }
 
+static void check_answer(net_t *t, const uint32_t *out, uint32_t steps,
+                         uint64_t digests[STEP_MAX][QR_STEP_GEMM_MAX_CNT],
+                         const uint64_t td[STEP_MAX]) {
+  assert_int_equal(out[QR_ENGINE_OUT_STATUS], QR_ENGINE_OK);
+  assert_int_equal(out[QR_ENGINE_OUT_DONE], steps);
+  for (uint32_t s = 0; s < steps; s++) {
+    for (uint32_t i = 0; i < t->rig.program.digest_cnt; i++)
+      assert_int_equal(rig_u64(out, s, 2 * i), digests[s][i]);
+    assert_int_equal(rig_u64(out, s, QR_ENGINE_OUT_TD), td[s]);
+  }
+  assert_memory_equal(rig_at(&t->rig.model), t->want, t->net.model_sz);
+}
+
 /* An attempt of some steps, from model_in or from where the card's model is. */
 static void check_attempt(net_t *t, gen_t *g, enum gen_mode mode, uint32_t steps, uint32_t first,
                           bool copy) {
@@ -91,15 +112,81 @@ static void check_attempt(net_t *t, gen_t *g, enum gen_mode mode, uint32_t steps
   memcpy(t->want, rig_at(copy ? &t->rig.model_in : &t->rig.model), t->net.model_sz);
   for (uint32_t s = 0; s < steps; s++)
     net_step(t, g, mode, s, &sigma, first + s, lr, digests[s], &td[s]);
-  const uint32_t *out = rig_launch(&t->rig);
-  assert_int_equal(out[QR_ENGINE_OUT_STATUS], QR_ENGINE_OK);
-  assert_int_equal(out[QR_ENGINE_OUT_DONE], steps);
-  for (uint32_t s = 0; s < steps; s++) {
-    for (uint32_t i = 0; i < t->rig.program.digest_cnt; i++)
-      assert_int_equal(rig_u64(out, s, 2 * i), digests[s][i]);
-    assert_int_equal(rig_u64(out, s, QR_ENGINE_OUT_TD), td[s]);
+  check_answer(t, rig_launch(&t->rig), steps, digests, td);
+}
+
+/* The same minibatches listed: the model, and every word of the answer, are those of the draws. */
+static void check_listed(net_t *t, uint32_t steps, bool copy, const uint8_t *before) {
+  size_t model_sz = t->rig.model.sz, out_sz = t->rig.out.sz;
+  uint8_t *model = malloc(model_sz), *out = malloc(out_sz);
+  assert_true(model && out);
+  memcpy(model, rig_at(&t->rig.model), model_sz);
+  memcpy(out, rig_at(&t->rig.out), out_sz);
+  uint32_t *job = rig_at(&t->rig.job);
+  job[QR_ENGINE_JOB_FLAGS] &= ~(uint32_t)QR_ENGINE_DRAW;
+  for (uint32_t s = 0; s < steps; s++)
+    rig_step(&t->rig, s, t->drawn[s].rows, t->drawn[s].act, t->drawn[s].target);
+  if (!copy) memcpy(rig_at(&t->rig.model), before, t->net.model_sz);
+  rig_launch(&t->rig);
+  assert_memory_equal(rig_at(&t->rig.out), out, out_sz);
+  assert_memory_equal(rig_at(&t->rig.model), model, model_sz);
+  free(model), free(out);
+}
+
+/* A replay of segments anywhere in the pool, one on top of another where there are many: a row of
+   the pool is then several of the replay. */
+static uint32_t lay_replay(net_t *t, gen_t *g, enum gen_mode mode, uint32_t *segment_rows,
+                           uint32_t start[QR_ENGINE_SEGMENT_MAX]) {
+  uint32_t b = t->net.spec.batch, rows = (uint32_t)gen_range(g, 1, t->pool_rows);
+  uint32_t cnt = (b + rows - 1) / rows;
+  if (gen_range(g, 0, 1)) cnt += (uint32_t)gen_range(g, 0, 2 * b / 3);
+  for (uint32_t s = 0; s < cnt; s++) start[s] = (uint32_t)gen_range(g, 0, t->pool_rows - rows);
+  for (uint32_t i = 0; i < t->pool_rows; i++) {
+    uint8_t act;
+    int32_t target;
+    gen_act(g, &t->net, &act, 1);
+    gen_target(g, mode, &target, 1);
+    rig_table_row(&t->rig, i, act, target);
   }
-  assert_memory_equal(rig_at(&t->rig.model), t->want, t->net.model_sz);
+  *segment_rows = rows;
+  return cnt;
+}
+
+/* An attempt whose minibatches the engine draws, against the reference and against the same
+   minibatches listed. */
+static void check_drawn(net_t *t, gen_t *g, enum gen_mode mode, uint32_t steps, uint32_t first,
+                        bool copy) {
+  static uint32_t start[QR_ENGINE_SEGMENT_MAX], rows[QR_ENGINE_BATCH_MAX];
+  static uint8_t scratch[QR_ENGINE_REPLAY_MAX / 8 + 1];
+  uint64_t digests[STEP_MAX][QR_STEP_GEMM_MAX_CNT], td[STEP_MAX];
+  qr_hash_t sigma = gen_hash(g);
+  uint32_t lr = (uint32_t)gen_range(g, 0, 2), segment_rows, b_cnt = t->net.spec.batch;
+  uint32_t cnt = lay_replay(t, g, mode, &segment_rows, start);
+  const uint32_t *table = rig_at(&t->rig.table);
+  uint32_t *job = rig_job(&t->rig, QR_ENGINE_ATTEMPT, copy ? QR_ENGINE_COPY_MODEL : 0, &sigma, lr);
+  job[QR_ENGINE_JOB_STEP_CNT] = steps;
+  job[QR_ENGINE_JOB_FIRST_STEP] = first;
+  rig_replay(&t->rig, segment_rows, cnt, start);
+  uint8_t *before = malloc(t->net.model_sz);
+  int8_t *obs = malloc((size_t)b_cnt * t->net.in_sz);
+  assert_true(before && obs);
+  memcpy(before, rig_at(copy ? &t->rig.model_in : &t->rig.model), t->net.model_sz);
+  memcpy(t->want, before, t->net.model_sz);
+  for (uint32_t s = 0; s < steps; s++) {
+    drawn_t *d = &t->drawn[s];
+    qr_step_batch(&sigma, first + s, cnt * segment_rows, b_cnt, rows, scratch);
+    for (uint32_t b = 0; b < b_cnt; b++) {
+      d->rows[b] = start[rows[b] / segment_rows] + rows[b] % segment_rows;
+      d->act[b] = (uint8_t)table[2 * d->rows[b]];
+      d->target[b] = (int32_t)table[2 * d->rows[b] + 1];
+      memcpy(obs + (size_t)b * t->net.in_sz, t->pool + (size_t)d->rows[b] * t->net.in_sz,
+             t->net.in_sz);
+    }
+    qr_ref_step(t->ref, t->want, obs, d->act, d->target, &sigma, first + s, lr, digests[s], &td[s]);
+  }
+  check_answer(t, rig_launch(&t->rig), steps, digests, td);
+  check_listed(t, steps, copy, before);
+  free(before), free(obs);
 }
 
 static void check_forward(net_t *t, gen_t *g, uint32_t rows) {
@@ -140,6 +227,8 @@ static void random_networks(void **state) {
       check_attempt(&t, &g, mode, 1 + round % STEP_MAX, 0, true);
       check_attempt(&t, &g, GEN_INIT, 2, (uint32_t)gen_range(&g, 1, 65534), false);
       check_forward(&t, &g, (uint32_t)gen_range(&g, 1, ROW_MAX));
+      check_drawn(&t, &g, mode, 1 + round % STEP_MAX, 0, true);
+      check_drawn(&t, &g, GEN_INIT, 2, (uint32_t)gen_range(&g, 1, 65534), false);
     }
     check_forward(&t, &g, 1);
     check_forward(&t, &g, ROW_MAX);
@@ -151,6 +240,17 @@ static double seconds(void) {
   struct timespec t;
   clock_gettime(CLOCK_MONOTONIC, &t);
   return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+static void check_steps(const step_vector_t *v, const uint32_t *out, const uint8_t *model) {
+  assert_int_equal(out[QR_ENGINE_OUT_STATUS], QR_ENGINE_OK);
+  for (uint32_t s = 0; s < v->step_cnt; s++) {
+    for (uint32_t i = 0; i < v->steps[s].digest_cnt; i++)
+      assert_int_equal(rig_u64(out, s, 2 * i), v->steps[s].digests[i]);
+    assert_int_equal(rig_u64(out, s, QR_ENGINE_OUT_TD), v->steps[s].td_abs_sum);
+  }
+  qr_hash_t root = qr_model_root(&v->net, model);
+  assert_memory_equal(&root, &v->steps[v->step_cnt - 1].root, sizeof root);
 }
 
 /* The vectors, the two networks that carry tickets among them. */
@@ -183,15 +283,24 @@ static void check_vector(const char *name) {
   double step_s = (seconds() - began) / v.step_cnt;
   print_message("%s: %.2f ms a step natively, %.1f GMAC/s\n", name, 1e3 * step_s,
                 1e-9 * (double)v.net.mac_cnt_step / step_s);
-  assert_int_equal(out[QR_ENGINE_OUT_STATUS], QR_ENGINE_OK);
-  for (uint32_t s = 0; s < v.step_cnt; s++) {
-    for (uint32_t i = 0; i < v.steps[s].digest_cnt; i++)
-      assert_int_equal(rig_u64(out, s, 2 * i), v.steps[s].digests[i]);
-    assert_int_equal(rig_u64(out, s, QR_ENGINE_OUT_TD), v.steps[s].td_abs_sum);
-  }
-  qr_hash_t root = qr_model_root(&v.net, rig_at(&r.model));
-  assert_memory_equal(&root, &v.steps[v.step_cnt - 1].root, sizeof root);
+  check_steps(&v, out, rig_at(&r.model));
 
+  /* The same drawn: the vector's rows as a replay, its segments in the pool in reverse. */
+  memset(rig_at(&r.model), 0, r.model.sz);
+  uint32_t segment_rows = v.rows, start[QR_ENGINE_SEGMENT_MAX];
+  while (segment_rows > 1 && (segment_rows > v.rows / 2 || v.rows % segment_rows)) segment_rows--;
+  uint32_t cnt = v.rows / segment_rows;
+  assert_true(cnt > 1 && cnt <= QR_ENGINE_SEGMENT_MAX);
+  for (uint32_t s = 0; s < cnt; s++) start[s] = (cnt - 1 - s) * segment_rows;
+  for (uint32_t i = 0; i < v.rows; i++) {
+    uint32_t row = start[i / segment_rows] + i % segment_rows;
+    rig_pool_row(&r, row, v.obs + (size_t)i * v.net.in_sz);
+    rig_table_row(&r, row, v.act[i], v.target[i]);
+  }
+  rig_replay(&r, segment_rows, cnt, start);
+  check_steps(&v, rig_launch(&r), rig_at(&r.model));
+
+  for (uint32_t i = 0; i < v.rows; i++) rig_pool_row(&r, i, v.obs + (size_t)i * v.net.in_sz);
   job = rig_job(&r, QR_ENGINE_FORWARD, 0, &v.sigma, 0);
   job[QR_ENGINE_JOB_ROW_CNT] = STEP_VECTOR_Q_ROWS;
   for (uint32_t i = 0; i < STEP_VECTOR_Q_ROWS; i++) job[QR_ENGINE_JOB_HEAD_CNT + i] = i;
@@ -532,6 +641,7 @@ static void cards_in_threads(void **state) {
 #endif
   gen_t g = {105};
   static thread_t th[2];
+  static uint32_t start[QR_ENGINE_SEGMENT_MAX];
   pthread_t id;
   for (uint32_t i = 0; i < 2; i++) {
     qr_net_t net;
@@ -541,6 +651,9 @@ static void cards_in_threads(void **state) {
     net_open(&th[i].t, &net, &prog);
     net_fill(&th[i].t, &g, GEN_INIT, GEN_INIT);
     check_attempt(&th[i].t, &g, GEN_INIT, 2, 0, true);
+    uint32_t segment_rows, cnt = lay_replay(&th[i].t, &g, GEN_INIT, &segment_rows, start);
+    rig_replay(&th[i].t.rig, segment_rows, cnt, start);
+    assert_int_equal(rig_launch(&th[i].t.rig)[QR_ENGINE_OUT_STATUS], QR_ENGINE_OK);
     th[i].model = malloc(net.model_sz);
     th[i].out = malloc(th[i].t.rig.out.sz);
     assert_true(th[i].model && th[i].out);

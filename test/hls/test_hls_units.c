@@ -2,8 +2,10 @@
 #include "hls_rig.h"
 
 #include "base/ars.h"
+#include "base/philox.h"
 #include "hls/step_engine/engine.h"
 #include "step/fixed.h"
+#include "step/program.h"
 #include "step/ref_gemm.h"
 
 static qr_eng_panel_t panel, panel_b;
@@ -269,6 +271,123 @@ static void panels_of_convolutions(void **state) {
   }
 }
 
+/* Minibatches */
+
+static void philox_is_that_of_the_reference(void **state) {
+  (void)state;
+  gen_t g = {20};
+  for (int n = 0; n < 3000; n++) {
+    qr_hash_t sigma = gen_hash(&g);
+    uint32_t words[4], stream = (uint32_t)gen_u64(&g), idx = (uint32_t)gen_u64(&g), got[4], want[4];
+    memcpy(words, sigma.b, sizeof words);
+    qr_philox_t ref = qr_philox_init(&sigma, stream);
+    qr_eng_philox_block(words, stream, idx, got);
+    qr_philox_block(&ref, idx, want);
+    assert_memory_equal(got, want, sizeof got);
+  }
+}
+
+static qr_eng_marks_t marks;
+static qr_eng_replay_t replay;
+static qr_eng_batch_t batch;
+
+static void assert_no_marks(void) {
+  for (size_t i = 0; i < QR_ARRAY_CNT(marks); i++) assert_int_equal(marks[i], 0);
+}
+
+/* A step's draws against the reference, in segments that lie anywhere. */
+static void check_draw(gen_t *g, uint32_t segment_cnt, uint32_t segment_rows, uint32_t cnt,
+                       uint32_t k) {
+  uint32_t n = segment_cnt * segment_rows;
+  static uint32_t want[QR_ENGINE_BATCH_MAX], words[4];
+  static uint8_t scratch[QR_ENGINE_REPLAY_MAX / 8 + 1];
+  qr_hash_t sigma = gen_hash(g);
+  memcpy(words, sigma.b, sizeof words);
+  assert_true(n <= QR_ENGINE_REPLAY_MAX && qr_step_batch_scratch_sz(n) <= sizeof scratch);
+  qr_step_batch(&sigma, k, n, cnt, want, scratch);
+  replay.segment_cnt = segment_cnt, replay.segment_rows = segment_rows;
+  for (uint32_t s = 0; s < segment_cnt; s++) replay.start[s] = (uint32_t)gen_u64(g) >> 1;
+  memset(&batch, 0x77, sizeof batch);
+  assert_int_equal(
+      qr_eng_draw(words, qr_stream_word(QR_STREAM_BATCH, 0, k), &replay, cnt, marks, &batch), cnt);
+  for (uint32_t b = 0; b < cnt; b++) {
+    assert_int_equal(batch.number[b], want[b]);
+    assert_int_equal(batch.row[b], replay.start[want[b] / segment_rows] + want[b] % segment_rows);
+    assert_true(marks[want[b] >> 6] >> (want[b] & 63) & 1);
+  }
+  if (cnt < QR_ENGINE_BATCH_MAX) assert_int_equal(batch.row[cnt], 0x77777777);
+  /* Looked up in a table of a few rows, or marks would have to be taken back by hand. */
+  static uint32_t table[2 * QR_ENGINE_BATCH_MAX];
+  for (uint32_t b = 0; b < cnt; b++) batch.row[b] = cnt - 1 - b;
+  for (uint32_t i = 0; i < 2 * cnt; i++) table[i] = (uint32_t)gen_u64(g);
+  assert_int_equal(qr_eng_look_up(table, cnt, UINT64_MAX, marks, &batch), cnt);
+  for (uint32_t b = 0; b < cnt; b++) {
+    assert_int_equal(batch.act[b], table[2 * (cnt - 1 - b)]);
+    assert_int_equal(batch.target[b], table[2 * (cnt - 1 - b) + 1]);
+  }
+}
+
+static void minibatches_are_those_of_the_reference(void **state) {
+  (void)state;
+  gen_t g = {21};
+  static const uint32_t sizes[][2] = {{1, 1},       {1, 256},   {2, 128},    {256, 1},
+                                      {1, 257},     {257, 1},   {7, 37},     {1024, 256},
+                                      {1, 1 << 18}, {64, 1024}, {1023, 255}, {3, 87381}};
+  for (size_t i = 0; i < QR_ARRAY_CNT(sizes); i++) {
+    uint32_t n = sizes[i][0] * sizes[i][1], most = n < 1024 ? n : 1024;
+    static const uint32_t cnts[] = {1, 2, 3, 4, 5, 16, 255, 256, 257, 1024};
+    for (size_t j = 0; j < QR_ARRAY_CNT(cnts); j++)
+      if (cnts[j] <= most) check_draw(&g, sizes[i][0], sizes[i][1], cnts[j], (uint32_t)(7 * j));
+    check_draw(&g, sizes[i][0], sizes[i][1], most, 65535);
+  }
+  check_draw(&g, 1, 1024, 1024, 1); /* until the very last row is met */
+  check_draw(&g, 205, 5, 1024, 2);
+  for (int i = 0; i < 300; i++) {
+    uint32_t rows = (uint32_t)gen_range(&g, 1, 300), cnt = (uint32_t)gen_range(&g, 1, 300);
+    uint32_t n = rows * cnt, least = n < 1024 ? n : 1024;
+    check_draw(&g, cnt, rows, (uint32_t)gen_range(&g, 1, least), (uint32_t)gen_range(&g, 0, 65535));
+  }
+  assert_no_marks();
+}
+
+/* More rows than there are: the draws end, with all that there are. */
+static void draws_end(void **state) {
+  (void)state;
+  const uint32_t words[4] = {1, 2, 3, 4};
+  replay = (qr_eng_replay_t){.segment_cnt = 2, .segment_rows = 3, .start = {10, 20}};
+  memset(&batch, 0x77, sizeof batch);
+  assert_int_equal(qr_eng_draw(words, 1u << 24, &replay, 7, marks, &batch), 6);
+  assert_int_equal(batch.row[6], 0x77777777);
+  assert_int_equal(marks[0], 63);
+  marks[0] = 0;
+}
+
+/* The first word that is not below the limit is told, whatever follows. */
+static void words_are_held_below_their_limit(void **state) {
+  (void)state;
+  gen_t g = {22};
+  static uint32_t job[100], table[200], out[QR_ENGINE_BATCH_MAX];
+  for (int n = 0; n < 400; n++) {
+    uint32_t off = (uint32_t)gen_range(&g, 1, 30), cnt = (uint32_t)gen_range(&g, 1, 60);
+    uint32_t limit = (uint32_t)gen_range(&g, 1, 9), want = cnt;
+    for (uint32_t i = 0; i < 100; i++) job[i] = (uint32_t)gen_range(&g, 0, limit - 1);
+    job[off - 1] = job[off + cnt] = limit; /* beside the words: no matter */
+    for (int64_t i = gen_range(&g, 0, 3); i > 0; i--) {
+      uint32_t at = (uint32_t)gen_range(&g, 0, cnt - 1);
+      job[off + at] = gen_range(&g, 0, 1) ? limit : UINT32_MAX;
+      want = at < want ? at : want;
+    }
+    assert_int_equal(qr_eng_take(job, off, cnt, limit, out), want);
+    assert_memory_equal(out, job + off, cnt * sizeof *out);
+    assert_int_equal(qr_eng_take(job, off, cnt, UINT64_MAX, out), cnt);
+    for (uint32_t i = 0; i < cnt; i++) {
+      batch.row[i] = i, batch.number[i] = 0;
+      table[2 * i] = job[off + i], table[2 * i + 1] = UINT32_MAX;
+    }
+    assert_int_equal(qr_eng_look_up(table, cnt, limit, marks, &batch), want);
+  }
+}
+
 /* Gather packs rows of any size without gaps. */
 static void gather_packs_rows(void **state) {
   (void)state;
@@ -300,6 +419,10 @@ int main(void) {
       cmocka_unit_test(leftovers_stay_apart),
       cmocka_unit_test(panels_of_plain_operands),
       cmocka_unit_test(panels_of_convolutions),
+      cmocka_unit_test(philox_is_that_of_the_reference),
+      cmocka_unit_test(minibatches_are_those_of_the_reference),
+      cmocka_unit_test(draws_end),
+      cmocka_unit_test(words_are_held_below_their_limit),
       cmocka_unit_test(gather_packs_rows),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
