@@ -47,6 +47,15 @@ static uint32_t *fresh(bool conv) {
   return job;
 }
 
+/* The same with its minibatches drawn: a replay of three segments of seven rows, their last two
+   rows shared. */
+static uint32_t *fresh_drawn(bool conv) {
+  uint32_t *job = fresh(conv);
+  rig_replay(&rig, 7, 3, (const uint32_t[]){0, 1, 1});
+  for (uint32_t i = 0; i < 8; i++) rig_table_row(&rig, i, i % 3, (int32_t)i << 14);
+  return job;
+}
+
 static qr_step_prog_t *prog(void) { return rig_at(&rig.prog); }
 
 static qr_step_op_t *op_of(enum qr_step_op_kind kind) {
@@ -75,6 +84,12 @@ static void refuses_launches(void **state) {
   REFUSED(false, QR_ENGINE_E_ABI, prog()->abi_version++);
   REFUSED(false, QR_ENGINE_E_MODE, job[QR_ENGINE_JOB_MODE] = 4);
   REFUSED(false, QR_ENGINE_E_MODE, job[QR_ENGINE_JOB_FLAGS] = 4);
+  REFUSED(false, QR_ENGINE_E_MODE, job[QR_ENGINE_JOB_FLAGS] = QR_ENGINE_DRAW;
+          job[QR_ENGINE_JOB_MODE] = QR_ENGINE_PROGRAM);
+  REFUSED(false, QR_ENGINE_E_MODE, job[QR_ENGINE_JOB_FLAGS] = QR_ENGINE_DRAW;
+          job[QR_ENGINE_JOB_MODE] = QR_ENGINE_FORWARD; job[QR_ENGINE_JOB_ROW_CNT] = 4);
+  REFUSED(false, QR_ENGINE_E_MODE, job[QR_ENGINE_JOB_FLAGS] = QR_ENGINE_DRAW;
+          job[QR_ENGINE_JOB_MODE] = QR_ENGINE_INFO);
   REFUSED(false, QR_ENGINE_E_MODE, job[QR_ENGINE_JOB_STEP_CNT] = 0);
   REFUSED(false, QR_ENGINE_E_MODE, job[QR_ENGINE_JOB_STEP_CNT] = UINT32_MAX);
   REFUSED(false, QR_ENGINE_E_MODE, job[QR_ENGINE_JOB_FIRST_STEP] = 65535);
@@ -114,6 +129,120 @@ static void says_where(void **state) {
   assert_int_equal(out[QR_ENGINE_OUT_ABI], QR_ENGINE_ABI_VERSION);
   assert_int_equal(out[QR_ENGINE_OUT_ARRAY], QR_ENGINE_T);
   assert_true(out[QR_ENGINE_OUT_PANEL] && out[QR_ENGINE_OUT_SAMPLE_MAX]);
+  rig_close(&rig);
+}
+
+/* A launch with drawn minibatches that is refused, or runs, with this detail. Nothing was done: no
+   step's results are there. */
+static void replay(uint32_t want, uint32_t detail) {
+  const uint32_t *out = rig_launch(&rig);
+  assert_int_equal(out[QR_ENGINE_OUT_STATUS], want);
+  assert_int_equal(out[QR_ENGINE_OUT_DETAIL], detail);
+  assert_int_equal(out[QR_ENGINE_OUT_DONE], want == QR_ENGINE_OK ? 2 : 0);
+  if (want == QR_ENGINE_OK) return;
+  for (uint32_t i = QR_ENGINE_OUT_HEAD_CNT; i < rig.out.sz / 4; i++) assert_int_equal(out[i], 0);
+}
+
+static void counts(uint32_t segment_cnt, uint32_t segment_rows, uint32_t want, uint32_t detail) {
+  uint32_t *job = rig_at(&rig.job);
+  job[QR_ENGINE_JOB_SEGMENT_CNT] = segment_cnt;
+  job[QR_ENGINE_JOB_SEGMENT_ROWS] = segment_rows;
+  replay(want, detail);
+}
+
+static void refuses_replays(void **state) {
+  (void)state;
+  uint32_t *job = fresh_drawn(false), *start = job + QR_ENGINE_JOB_HEAD_CNT;
+  replay(QR_ENGINE_OK, 0);
+  counts(0, 7, QR_ENGINE_E_REPLAY, 0);
+  counts(3, 0, QR_ENGINE_E_REPLAY, 0);
+  counts(3, 5, QR_ENGINE_E_REPLAY, 15); /* a row fewer than a minibatch */
+  start[3] = 0;
+  counts(4, 4, QR_ENGINE_OK, 0);
+  counts(1u << 16, 1u << 16, QR_ENGINE_E_REPLAY, 0);
+  counts(UINT32_MAX, UINT32_MAX, QR_ENGINE_E_REPLAY, 1);
+  counts(1025, 1, QR_ENGINE_E_REPLAY, 1025);
+  counts(1, (1u << 18) + 1, QR_ENGINE_E_REPLAY, (1u << 18) + 1);
+  counts(1024, 257, QR_ENGINE_E_REPLAY, 1024 * 257);
+  counts(1, 1u << 18, QR_ENGINE_E_SEGMENT, 0); /* so many would be drawn from, if they were there */
+  counts(1024, 1, QR_ENGINE_E_WINDOW, QR_ENGINE_ARG_JOB);
+  uint32_t room = (uint32_t)rig.job.sz / 4 - QR_ENGINE_JOB_HEAD_CNT;
+  counts(room + 1, 1, QR_ENGINE_E_WINDOW, QR_ENGINE_ARG_JOB);
+  memset(start, 0, room * sizeof *start);
+  counts(room, 1, QR_ENGINE_OK, 0);
+  start[room - 1] = 8;
+  counts(room, 1, QR_ENGINE_E_SEGMENT, room - 1);
+  rig_close(&rig);
+}
+
+static void refuses_segments(void **state) {
+  (void)state;
+  uint32_t *job = fresh_drawn(true), *start = job + QR_ENGINE_JOB_HEAD_CNT;
+  replay(QR_ENGINE_OK, 0);
+  static const uint32_t beyond[] = {2, 8, 1u << 31, UINT32_MAX - 7, UINT32_MAX - 6, UINT32_MAX};
+  for (uint32_t s = 0; s < 3; s++)
+    for (size_t i = 0; i < QR_ARRAY_CNT(beyond); i++) {
+      uint32_t kept = start[s];
+      start[s] = beyond[i];
+      replay(QR_ENGINE_E_SEGMENT, s);
+      start[s] = kept;
+    }
+  start[2] = 2, start[1] = 3; /* the first of them is told */
+  replay(QR_ENGINE_E_SEGMENT, 1);
+  start[2] = start[1] = 1;
+  rig_t whole = rig;
+  rig.pool_rows--; /* each window counts, by a row or by half of one */
+  replay(QR_ENGINE_E_SEGMENT, 1);
+  rig = whole;
+  rig.table.sz -= 4;
+  replay(QR_ENGINE_E_SEGMENT, 1);
+  start[2] = start[1] = 0;
+  replay(QR_ENGINE_OK, 0);
+  rig.table.sz = 0;
+  replay(QR_ENGINE_E_SEGMENT, 0);
+  job[QR_ENGINE_JOB_FLAGS] = 0; /* listed minibatches need no table */
+  replay(QR_ENGINE_OK, 0);
+  rig = whole;
+  rig_close(&rig);
+}
+
+/* Actions are looked at when they are drawn: the step, the sample, and nothing of that step. What a
+   launch leaves behind when it ends so does not matter to the next. */
+static void refuses_actions_that_are_drawn(void **state) {
+  (void)state;
+  uint32_t *job = fresh_drawn(false), rows[16];
+  uint8_t scratch[8], *one = malloc(net.model_sz);
+  assert_non_null(one);
+  replay(QR_ENGINE_OK, 0);
+  memcpy(one, rig_at(&rig.model), net.model_sz);
+  uint32_t *table = rig_at(&rig.table), *start = job + QR_ENGINE_JOB_HEAD_CNT;
+  start[0] = start[1] = start[2] = 0; /* row 7 is in no segment: whatever its action */
+  table[2 * 7] = UINT32_MAX;
+  replay(QR_ENGINE_OK, 0);
+  start[2] = 1; /* number 20 of the replay, where a step draws it */
+  uint32_t refusals = 0;
+  for (uint32_t k = 0; k < 40; k++) {
+    job[QR_ENGINE_JOB_FIRST_STEP] = k;
+    uint32_t done = 0, sample = 16;
+    for (; done < 2; done++) {
+      qr_step_batch(&sigma, k + done, 21, 16, rows, scratch);
+      for (sample = 0; sample < 16 && rows[sample] != 20; sample++) continue;
+      if (sample < 16) break;
+    }
+    table[2 * 7] = k & 1 ? 3 : UINT32_MAX;
+    const uint32_t *out = rig_launch(&rig);
+    assert_int_equal(out[QR_ENGINE_OUT_STATUS], done < 2 ? QR_ENGINE_E_ACTION : QR_ENGINE_OK);
+    assert_int_equal(out[QR_ENGINE_OUT_DONE], done);
+    assert_int_equal(out[QR_ENGINE_OUT_DETAIL], done < 2 ? sample : 0);
+    refusals |= 1u << done;
+  }
+  assert_int_equal(refusals, 7); /* in the first step, in the second, in none */
+  job[QR_ENGINE_JOB_FIRST_STEP] = 0;
+  start[1] = 1;
+  table[2 * 7] = 7 % 3;
+  replay(QR_ENGINE_OK, 0);
+  assert_memory_equal(rig_at(&rig.model), one, net.model_sz);
+  free(one);
   rig_close(&rig);
 }
 
@@ -249,15 +378,20 @@ static void damage_stays_inside(void **state) {
                                     15,       16,       17,        63,       64,
                                     65,       255,      256,       1u << 16, (1u << 24) - 1,
                                     1u << 24, 1u << 31, UINT32_MAX};
-  uint32_t seen[QR_ENGINE_E_ACTION + 1] = {0};
-  for (int n = 0; n < 6000; n++) {
-    uint32_t *job = fresh(n & 1);
-    job[QR_ENGINE_JOB_MODE] = (uint32_t)gen_range(&g, 1, 3);
-    job[QR_ENGINE_JOB_ROW_CNT] = (uint32_t)gen_range(&g, 1, 40);
+  uint32_t seen[QR_ENGINE_E_DRAW + 1] = {0};
+  for (int n = 0; n < 8000; n++) {
+    bool drawn = n % 4 == 3;
+    uint32_t *job = drawn ? fresh_drawn(n & 4) : fresh(n & 1);
+    if (!drawn) {
+      job[QR_ENGINE_JOB_MODE] = (uint32_t)gen_range(&g, 1, 3);
+      job[QR_ENGINE_JOB_ROW_CNT] = (uint32_t)gen_range(&g, 1, 40);
+    }
     uint32_t *words = rig_at(&rig.prog), used = 201 + 15 * prog()->op_cnt;
     for (int64_t i = gen_range(&g, 1, 4); i > 0; i--) {
-      bool in_job = !gen_range(&g, 0, 7);
-      uint32_t *w = in_job ? &job[gen_range(&g, 0, 111)] : &words[gen_range(&g, 0, used - 1)];
+      bool in_job = !gen_range(&g, 0, drawn ? 1 : 7);
+      uint32_t *w =
+          in_job ? &job[gen_range(&g, 0, drawn ? 18 : 111)] : &words[gen_range(&g, 0, used - 1)];
+      if (drawn && !gen_range(&g, 0, 3)) w = (uint32_t *)rig_at(&rig.table) + gen_range(&g, 0, 15);
       switch (gen_range(&g, 0, 3)) {
       case 0: *w = values[gen_range(&g, 0, QR_ARRAY_CNT(values) - 1)]; break;
       case 1: *w ^= 1u << gen_range(&g, 0, 31); break;
@@ -266,18 +400,26 @@ static void damage_stays_inside(void **state) {
       }
     }
     uint32_t status = rig_launch(&rig)[QR_ENGINE_OUT_STATUS];
-    assert_true(status >= QR_ENGINE_OK && status <= QR_ENGINE_E_ACTION);
+    assert_true(status >= QR_ENGINE_OK && status <= QR_ENGINE_E_DRAW);
     seen[status]++;
     rig_close(&rig);
   }
   assert_true(seen[QR_ENGINE_OK] > 500); /* damage that passes must be there too */
+  assert_true(seen[QR_ENGINE_E_REPLAY] > 20 && seen[QR_ENGINE_E_SEGMENT] > 100);
+  assert_int_equal(seen[QR_ENGINE_E_DRAW], 0);
 }
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(refuses_launches),      cmocka_unit_test(says_where),
-      cmocka_unit_test(refuses_small_windows), cmocka_unit_test(refuses_programs),
-      cmocka_unit_test(refuses_geometry),      cmocka_unit_test(forward_refuses),
+      cmocka_unit_test(refuses_launches),
+      cmocka_unit_test(says_where),
+      cmocka_unit_test(refuses_small_windows),
+      cmocka_unit_test(refuses_programs),
+      cmocka_unit_test(refuses_replays),
+      cmocka_unit_test(refuses_segments),
+      cmocka_unit_test(refuses_actions_that_are_drawn),
+      cmocka_unit_test(refuses_geometry),
+      cmocka_unit_test(forward_refuses),
       cmocka_unit_test(damage_stays_inside),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
