@@ -12,7 +12,9 @@
 #define STEPS_CARD 8u     /* some milliseconds of a card */
 #define STEPS_EMULATED 2u /* an emulated step is slow, and a new tip should not wait for many */
 #define CARD_MAX_CNT 16u
-#define KEEP_ROWS 81920u /* a quarter more than a replay of the largest profile */
+#define KEEP_ROWS_CARD 81920u     /* a quarter more than a replay of devnet */
+#define KEEP_ROWS_EMULATED 20480u /* of regtest: it is this machine's memory */
+#define KEEP_ROWS_UNSAID UINT32_MAX
 #define KEEP_MAX_ROWS (QR_XRT_TABLE_MAX_SZ / 8)
 
 enum kind {
@@ -101,14 +103,19 @@ static void fill_in(qr_xrt_options_t *o) {
   if (!*o->worker) build_path(o->worker, sizeof o->worker, "/bin/quarry-card");
   if (o->emulate && !*o->bitstream)
     snprintf(o->bitstream, sizeof o->bitstream, "%.200s/engine.%s.xclbin", o->tree, o->mode);
+  if (o->keep_rows == KEEP_ROWS_UNSAID)
+    o->keep_rows = o->emulate ? KEEP_ROWS_EMULATED : KEEP_ROWS_CARD;
   if (!o->launch_steps) o->launch_steps = o->emulate ? STEPS_EMULATED : STEPS_CARD;
 }
 
 int qr_xrt_options_parse(const char *text, qr_xrt_options_t *out, char *why, size_t why_sz) {
   qr_option_t item;
   int r;
-  *out = (qr_xrt_options_t){
-      .card = "all", .card_cnt = 1, .mode = "sw_emu", .sysfs = "/sys", .keep_rows = KEEP_ROWS};
+  *out = (qr_xrt_options_t){.card = "all",
+                            .card_cnt = 1,
+                            .mode = "sw_emu",
+                            .sysfs = "/sys",
+                            .keep_rows = KEEP_ROWS_UNSAID};
   while ((r = qr_option_next(&text, ',', &item)) > 0) {
     size_t i = 0;
     while (i < QR_ARRAY_CNT(known) && strcmp(known[i].name, item.key)) i++;
