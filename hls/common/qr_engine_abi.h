@@ -198,7 +198,7 @@ enum qr_engine_status {
 };
 
 /* The kernel itself, for whoever links it natively; pointers as the arguments above. Calls in
-   different threads do not meet unless their buffers do; a thread that calls it keeps half a MiB.
+   different threads do not meet unless their buffers do; a thread that calls it keeps 0.6 MiB.
  */
 void qr_step_engine(const uint32_t *prog, const uint32_t *job, const int8_t *pool,
                     const uint32_t *table, const int16_t *model_in, int16_t *model, int8_t *s8,

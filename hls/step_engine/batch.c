@@ -67,8 +67,8 @@ static place_t place_of(uint32_t w, uint32_t segment_cnt, uint32_t segment_rows)
   return p;
 }
 
-/* Blocks that a minibatch may take. Where the replay is no larger than the largest minibatch, a seed
-   takes 2,000 on average, and as many as this with a probability of 1024 * e^-1024. */
+/* Blocks that a minibatch may take. Where the replay is no larger than the largest minibatch, a
+   seed takes 2,000 on average, and as many as this with a probability of 1024 * e^-1024. */
 #define BLOCK_MAX (1u << 18)
 
 /* Goes by rounds, of as many blocks as the rows still missing take at the least. So an inner loop's

@@ -11,8 +11,12 @@
 #define CYC_LATENCY 100u /* first beat of card memory (HBM), with its adapter, at 300 MHz */
 #define CYC_HAND 4u      /* handing a buffer on in a data flow */
 #define CYC_IDLE 8u      /* between taps, sample.c */
+#define CYC_PHILOX                                                                                 \
+  50u /* ten rounds one after the other: four cycles for a product, one for the rest */
 
 enum cyc_unit {
+  CYC_DRAW,
+  CYC_LOOK_UP,
   CYC_GATHER,
   CYC_W7,
   CYC_DITHER,
@@ -25,7 +29,8 @@ enum cyc_unit {
 };
 
 static const char *const cyc_names[CYC_UNIT_CNT] = {
-    "gather", "w7", "dither", "products", "TD error", "error rounding", "col2im", "bias update"};
+    "draw",     "actions and targets", "gather", "w7",         "dither", "products",
+    "TD error", "error rounding",      "col2im", "bias update"};
 
 typedef struct {
   uint64_t unit[CYC_UNIT_CNT];
@@ -157,6 +162,18 @@ static inline uint64_t cyc_bias(const qr_eng_op_t *op) {
   return sum;
 }
 
+/* Once a launch: where segments start, and marks cleared. */
+static inline uint64_t cyc_replay(uint32_t segment_cnt, uint32_t rows) {
+  return cyc_loop(segment_cnt) + cyc_parts(rows, 64) + CYC_FILL;
+}
+
+/* Two rounds of blocks of sixteen cycles: what a minibatch takes at the least, and once more for
+   rows that were met twice, as many as is to be expected of a replay much larger than cnt. */
+static inline uint64_t cyc_draw(uint32_t cnt, uint32_t rows) {
+  uint64_t again = cyc_parts((uint64_t)cnt * (cnt - 1), 2 * (uint64_t)rows);
+  return 16 * (cyc_parts(cnt, 4) + cyc_parts(again, 4)) + 2 * (CYC_PHILOX + CYC_FILL);
+}
+
 /* Bytes of card memory that an op other than a product moves. */
 static inline uint64_t cyc_streamed(const qr_eng_op_t *op) {
   uint64_t cnt = (uint64_t)op->m * op->n;
@@ -173,11 +190,14 @@ static inline uint64_t cyc_streamed(const qr_eng_op_t *op) {
   }
 }
 
-/* One training step. */
-static inline cyc_t cyc_step(const qr_eng_prog_t *p, const qr_eng_plan_t *plan, uint32_t t) {
+/* One training step, its minibatch drawn from a replay of so many rows. */
+static inline cyc_t cyc_step(const qr_eng_prog_t *p, const qr_eng_plan_t *plan, uint32_t rows,
+                             uint32_t t) {
   cyc_t c = {0};
+  c.unit[CYC_DRAW] = cyc_draw(p->batch, rows);
+  c.unit[CYC_LOOK_UP] = cyc_loop(2 * (uint64_t)p->batch);
   c.unit[CYC_GATHER] = cyc_loop((uint64_t)p->batch * cyc_parts(p->obs_sz, 64));
-  c.bytes = 2 * (uint64_t)p->batch * p->obs_sz;
+  c.bytes = 2 * (uint64_t)p->batch * p->obs_sz + 8 * (uint64_t)p->batch;
   for (uint32_t i = 0; i < p->op_cnt; i++) {
     const qr_eng_op_t *op = &p->ops[i];
     uint64_t cnt = (uint64_t)op->m * op->n;
@@ -188,7 +208,7 @@ static inline cyc_t cyc_step(const qr_eng_prog_t *p, const qr_eng_plan_t *plan, 
     case QR_OP_W7: c.unit[CYC_W7] += cyc_loop(cyc_parts(cnt, 32)); break;
     case QR_OP_DITHER: c.unit[CYC_DITHER] += cyc_loop(2 * cyc_parts(cnt, 128)); break;
     case QR_OP_GEMM: c.unit[CYC_GEMM] += cyc_gemm(op, post, plan->store[i], t, &c); break;
-    case QR_OP_TD: c.unit[CYC_TD] += cyc_loop(2 * cnt); break;
+    case QR_OP_TD: c.unit[CYC_TD] += cyc_loop(cnt); break;
     case QR_OP_ERR_QUANT: c.unit[CYC_QUANT] += cyc_loop(cyc_parts(cnt, 16)); break;
     case QR_OP_COL2IM: c.unit[CYC_COL2IM] += cyc_col2im(op, post == QR_OP_MASK); break;
     case QR_OP_BIAS_UPD: c.unit[CYC_BIAS] += cyc_bias(op); break;
