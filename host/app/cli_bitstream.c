@@ -1,6 +1,7 @@
 /* quarry bitstream: sign, verify and list the manifests of bitstreams. Needs no node and no card.
  */
 #include <dirent.h>
+#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -21,9 +22,11 @@ enum { OPT_KEY, OPT_PART, OPT_TOOL, OPT_CLOCK, OPT_ABI, OPT_KEYS };
 static int copy_word(const qr_cli_t *cli, int option, const char *name,
                      char out[QR_MANIFEST_WORD_SZ]) {
   const char *text = cli->values[option];
-  if (!text || strlen(text) >= QR_MANIFEST_WORD_SZ || !qr_xclbin_word(text)) {
+  if (!text)
     return qr_cli_usage("--%s must be given, a word of letters, digits and . _ : + - /", name);
-  }
+  if (strlen(text) >= QR_MANIFEST_WORD_SZ || !qr_xclbin_word(text))
+    return qr_cli_usage("--%s '%s' is not a word of 1 to 64 letters, digits and . _ : + - /", name,
+                        text);
   memcpy(out, text, strlen(text) + 1);
   return QR_CLI_OK;
 }
@@ -39,8 +42,12 @@ static int load_key(const qr_cli_t *cli, qr_key_t *out) {
     return QR_CLI_OK;
   }
   int err = qr_key_load(path, out);
+  const char *cause = err == QR_ERR_NOTFOUND ? "no such file; 'quarry key new FILE' makes one"
+                      : err == QR_ERR_FORMAT
+                          ? "not a key file (64 hex digits)"
+                          : "cannot be read, or others may read it: chmod 600 it";
   char why[640];
-  snprintf(why, sizeof why, "key %.500s: not a key file that only you can read", path);
+  snprintf(why, sizeof why, "key %.500s: %s", path, cause);
   return err ? qr_cli_fail(cli, err, why) : QR_CLI_OK;
 }
 
@@ -51,7 +58,7 @@ static int write_manifest(const qr_cli_t *cli, const char *path, const qr_manife
   FILE *f = fopen(file, "we");
   bool ok = f && fwrite(text, 1, n, f) == n;
   if (f && fclose(f)) ok = false;
-  snprintf(why, sizeof why, "%s cannot be written", file);
+  snprintf(why, sizeof why, "%s cannot be written: %s", file, strerror(errno));
   if (!ok) return qr_cli_fail(cli, QR_ERR_IO, why);
   if (!cli->json) printf("%s\n", file);
   return QR_CLI_OK;
@@ -86,12 +93,15 @@ static int run_sign(const qr_cli_t *cli, const char *path) {
     return qr_cli_usage("--clock-mhz '%s' is not a number up to %u", clock, CLOCK_MAX_MHZ);
   if (abi_text && !qr_cli_parse_u64(abi_text, UINT32_MAX, &abi))
     return qr_cli_usage("--engine-abi '%s' is not a number", abi_text);
-  int err = qr_bitstream_describe(path, &m, why, sizeof why);
-  if (err) return qr_cli_fail(cli, err, why);
-  int rc = copy_word(cli, OPT_PART, "part", m.part);
-  if (!rc) rc = copy_word(cli, OPT_TOOL, "tool", m.tool);
+  char part[QR_MANIFEST_WORD_SZ], tool[QR_MANIFEST_WORD_SZ];
+  int rc = copy_word(cli, OPT_PART, "part", part);
+  if (!rc) rc = copy_word(cli, OPT_TOOL, "tool", tool);
   if (!rc) rc = load_key(cli, &key);
   if (rc) return rc;
+  int err = qr_bitstream_describe(path, &m, why, sizeof why);
+  if (err) return qr_cli_fail(cli, err, why);
+  memcpy(m.part, part, sizeof m.part);
+  memcpy(m.tool, tool, sizeof m.tool);
   m.clock_khz = (uint32_t)mhz * 1000;
   m.engine_abi = (uint32_t)abi;
   if (qr_manifest_sign(&m, &key))
@@ -109,41 +119,67 @@ static void print_manifest(const qr_manifest_t *m) {
   for (uint32_t i = 0; i < m->kernel_cnt; i++)
     printf("  kernel     %s, %u unit%s\n", m->kernels[i].name, m->kernels[i].cu_cnt,
            m->kernels[i].cu_cnt == 1 ? "" : "s");
-  printf("  made by    %s, %u.%03u MHz\n", m->tool, m->clock_khz / 1000, m->clock_khz % 1000);
+  printf("  made by    %s", m->tool);
+  if (m->clock_khz)
+    printf(", %u.%03u MHz\n", m->clock_khz / 1000, m->clock_khz % 1000);
+  else
+    puts(", no clock");
   printf("  sha256     %s, %" PRIu64 " bytes\n", qr_hex(hex, m->sha256, sizeof m->sha256),
          m->file_sz);
   printf("  signed by  %s\n", qr_hex(hex, m->key.b, sizeof m->key.b));
 }
 
-/* Looks at one file whatever it is: accept_unsigned makes open tell instead of refuse. */
-static json_t *look(const qr_cli_t *cli, const char *path, bool *trusted) {
+/* Looks at one file whatever it is: accept_unsigned makes open tell instead of refuse. Returns what
+   to print, or NULL and why if nothing can be said of it. */
+static json_t *look(const qr_cli_t *cli, const char *path, bool *trusted, int *err, char *why,
+                    size_t why_sz) {
   qr_bitstream_policy_t policy = {.keys_path = cli->values[OPT_KEYS], .accept_unsigned = true};
   qr_bitstream_t b;
-  char why[512];
+  *trusted = false;
+  *err = qr_bitstream_open(path, &policy, &b, why, why_sz);
+  if (*err) return NULL;
+  *trusted = b.is_trusted;
   json_t *o = json_object();
   json_object_set_new(o, "file", json_string(path));
-  int err = qr_bitstream_open(path, &policy, &b, why, sizeof why);
-  *trusted = !err && b.is_trusted;
-  json_object_set_new(o, "trusted", json_boolean(*trusted));
-  const char *word = *trusted ? b.signer : err ? why : b.doubt;
-  json_object_set_new(o, *trusted ? "signer" : "why", json_string(word));
-  if (!err && b.has_manifest) json_object_set_new(o, "manifest", manifest_json(&b.manifest));
+  json_object_set_new(o, "trusted", json_boolean(b.is_trusted));
+  json_object_set_new(o, b.is_trusted ? "signer" : "why",
+                      json_string(b.is_trusted ? b.signer : b.doubt));
+  if (b.has_manifest) json_object_set_new(o, "manifest", manifest_json(&b.manifest));
   if (!cli->json) {
-    printf("%s: %s: %s\n", path, *trusted ? "trusted" : "NOT TRUSTED", word);
-    if (!err && b.has_manifest) print_manifest(&b.manifest);
+    printf("%s: %s: %s\n", path, b.is_trusted ? "trusted" : "NOT TRUSTED",
+           b.is_trusted ? b.signer : b.doubt);
+    if (b.has_manifest) print_manifest(&b.manifest);
   }
-  if (!err) qr_bitstream_close(&b);
+  qr_bitstream_close(&b);
   return o;
 }
 
 static int run_verify(const qr_cli_t *cli, const char *path) {
   bool trusted;
-  json_t *o = look(cli, path, &trusted);
+  int err;
+  char why[512];
+  json_t *o = look(cli, path, &trusted, &err, why, sizeof why);
+  if (!o) return qr_cli_fail(cli, err, why);
   if (cli->json)
     qr_cli_print_json(o);
   else
     json_decref(o);
   return trusted ? QR_CLI_OK : QR_CLI_FAILED;
+}
+
+/* One line of the list, also for a file that is none. */
+static json_t *look_in_list(const qr_cli_t *cli, const char *path) {
+  bool trusted;
+  int err;
+  char why[512];
+  json_t *o = look(cli, path, &trusted, &err, why, sizeof why);
+  if (o) return o;
+  if (!cli->json) printf("NOT USABLE: %s\n", why);
+  o = json_object();
+  json_object_set_new(o, "file", json_string(path));
+  json_object_set_new(o, "trusted", json_false());
+  json_object_set_new(o, "why", json_string(why));
+  return o;
 }
 
 static int is_bitstream(const struct dirent *e) {
@@ -152,16 +188,18 @@ static int is_bitstream(const struct dirent *e) {
 }
 
 static int run_list(const qr_cli_t *cli, const char *dir) {
+  static qr_bitstream_keys_t keys;
   struct dirent **names;
   char path[1024];
+  int err = qr_bitstream_keys_load(cli->values[OPT_KEYS], &keys, path, sizeof path);
+  if (err) return qr_cli_fail(cli, err, path); /* else every file would be blamed for it */
   int cnt = scandir(dir, &names, is_bitstream, alphasort);
-  snprintf(path, sizeof path, "%.900s: not a folder that can be read", dir);
+  snprintf(path, sizeof path, "%.900s: %s", dir, strerror(errno));
   if (cnt < 0) return qr_cli_fail(cli, QR_ERR_IO, path);
   json_t *list = json_array();
   for (int i = 0; i < cnt; i++) {
-    bool trusted;
     snprintf(path, sizeof path, "%.700s/%.255s", dir, names[i]->d_name);
-    json_array_append_new(list, look(cli, path, &trusted));
+    json_array_append_new(list, look_in_list(cli, path));
     free(names[i]);
   }
   free(names);

@@ -11,6 +11,7 @@
 
 #include "base/err.h"
 #include "base/log.h"
+#include "hls/common/qr_engine_abi.h"
 #include "hls/common/qr_step_abi.h"
 
 #define FILE_MAX_SZ ((off_t)1 << 30)
@@ -73,7 +74,19 @@ int qr_bitstream_keys_parse(const char *text, size_t sz, qr_bitstream_keys_t *ou
 
 static int io_fail(char *why, size_t why_sz, const char *path) {
   snprintf(why, why_sz, "%.400s: %s", path, strerror(errno));
-  return errno == ENOENT ? QR_ERR_NOTFOUND : QR_ERR_IO;
+  return errno == ENOENT || errno == ENOTDIR ? QR_ERR_NOTFOUND : QR_ERR_IO;
+}
+
+/* Whether what a file says can be somebody else's word. */
+static int guard(const struct stat *st, const char *path, char *why, size_t why_sz) {
+  if (st->st_mode & 022)
+    snprintf(why, why_sz, "%.400s: others may write it, so it says nothing: chmod go-w it", path);
+  else if (st->st_uid && st->st_uid != geteuid())
+    snprintf(why, why_sz, "%.400s: it is neither yours nor root's, so it says nothing: chown it",
+             path);
+  else
+    return QR_OK;
+  return QR_ERR_IO;
 }
 
 /* The whole of a small file, NUL-terminated. */
@@ -86,12 +99,14 @@ static int read_small(const char *path, char *out, size_t out_sz, size_t *sz, bo
   size_t n = 0;
   if (fstat(fd, &st)) {
     err = io_fail(why, why_sz, path);
-  } else if (!S_ISREG(st.st_mode) || st.st_size >= (off_t)out_sz) {
-    snprintf(why, why_sz, "%.400s: not a file of less than %zu bytes", path, out_sz);
+  } else if (!S_ISREG(st.st_mode)) {
+    snprintf(why, why_sz, "%.400s: not a file", path);
     err = QR_ERR_FORMAT;
-  } else if (guarded && st.st_mode & 022) {
-    snprintf(why, why_sz, "%.400s: others may write it, so it says nothing: chmod go-w it", path);
-    err = QR_ERR_IO;
+  } else if (st.st_size >= (off_t)out_sz) {
+    snprintf(why, why_sz, "%.400s: longer than %zu bytes", path, out_sz - 1);
+    err = QR_ERR_FORMAT;
+  } else if (guarded) {
+    err = guard(&st, path, why, why_sz);
   }
   while (!err && n < out_sz - 1) {
     ssize_t r = read(fd, out + n, out_sz - 1 - n);
@@ -143,12 +158,19 @@ static int copy_sealed(const char *path, qr_bitstream_t *b, uint8_t sha[QR_MANIF
                        char *why, size_t why_sz) {
   static const int seals = F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE;
   crypto_hash_sha256_state st;
+  struct stat at;
   uint8_t buf[65536];
   crypto_hash_sha256_init(&st);
-  int in = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+  int in = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK), err = QR_OK;
   if (in < 0) return io_fail(why, why_sz, path);
-  b->fd = memfd_create("bitstream", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-  int err = b->fd < 0 ? io_fail(why, why_sz, "memfd_create") : QR_OK;
+  if (fstat(in, &at)) {
+    err = io_fail(why, why_sz, path);
+  } else if (!S_ISREG(at.st_mode)) {
+    snprintf(why, why_sz, "%.400s: not a file", path);
+    err = QR_ERR_FORMAT;
+  } else if ((b->fd = memfd_create("bitstream", MFD_CLOEXEC | MFD_ALLOW_SEALING)) < 0) {
+    err = io_fail(why, why_sz, "memory for the bitstream");
+  }
   while (!err) {
     ssize_t n = read(in, buf, sizeof buf);
     if (n < 0) err = io_fail(why, why_sz, path);
@@ -201,32 +223,44 @@ static const qr_bitstream_key_t *find_key(const qr_bitstream_keys_t *keys, const
   return found;
 }
 
+/* What is wrong with a manifest whoever signed it, and what to do; NULL: nothing. */
+static const char *wrong(const qr_bitstream_t *b, const uint8_t *sha) {
+  const qr_manifest_t *m = &b->manifest;
+  if (!qr_manifest_signed(m))
+    return "the manifest's signature is wrong: it was changed after signing; get it anew";
+  if (m->file_sz != b->sz || memcmp(m->sha256, sha, QR_MANIFEST_SHA256_SZ))
+    return "the file is not the one that was signed: size or SHA-256 differs; get both anew";
+  if (m->target != b->info.target || strcmp(m->platform, b->info.platform) ||
+      !same_kernels(m, &b->info))
+    return "the manifest names another platform, target or kernels than the file";
+  return NULL;
+}
+
 /* Decides is_trusted and, if not, says why in doubt. */
 static void judge(qr_bitstream_t *b, const uint8_t *sha, const qr_bitstream_keys_t *keys) {
   const qr_manifest_t *m = &b->manifest;
   const qr_bitstream_key_t *key = find_key(keys, &m->key);
+  const char *doubt = wrong(b, sha);
   char hex[2 * QR_PUBKEY_SZ + 1];
-  const char *doubt = NULL;
-  if (!qr_manifest_signed(m))
-    doubt = "the manifest's signature is wrong: it was changed after signing";
-  else if (m->file_sz != b->sz || memcmp(m->sha256, sha, QR_MANIFEST_SHA256_SZ))
-    doubt = "the file is not the one that was signed: size or SHA-256 differs";
-  else if (m->target != b->info.target || strcmp(m->platform, b->info.platform) ||
-           !same_kernels(m, &b->info))
-    doubt = "the manifest names another platform, target or kernels than the file";
-  else if (m->step_abi != QR_STEP_ABI_VERSION)
-    doubt = "it was built for another version of the step program";
-  else if (key && !key->for_cards && m->target == QR_XCLBIN_HW)
-    doubt = "its signer is trusted for emulation alone";
-  if (doubt) {
+  if (doubt)
     snprintf(b->doubt, sizeof b->doubt, "%s", doubt);
-  } else if (!key) {
-    snprintf(b->doubt, sizeof b->doubt, "its signer is not among the trusted keys: %s",
+  else if (m->step_abi != QR_STEP_ABI_VERSION || m->engine_abi != QR_ENGINE_ABI_VERSION)
+    snprintf(b->doubt, sizeof b->doubt,
+             "it is for step program %u and engine interface %u, this program for %u and %u: build "
+             "it from the same sources",
+             m->step_abi, m->engine_abi, QR_STEP_ABI_VERSION, QR_ENGINE_ABI_VERSION);
+  else if (!key)
+    snprintf(b->doubt, sizeof b->doubt,
+             "its signer is not among the trusted keys; if you trust it, add the line '%s card "
+             "NAME' to them",
              qr_hex(hex, m->key.b, sizeof m->key.b));
-  } else {
+  else if (!key->for_cards && m->target == QR_XCLBIN_HW)
+    snprintf(b->doubt, sizeof b->doubt,
+             "its signer is trusted for emulation alone: among the trusted keys it lacks the word "
+             "'card'");
+  else
     b->is_trusted = true;
-    memcpy(b->signer, key->label, sizeof b->signer);
-  }
+  if (b->is_trusted) memcpy(b->signer, key->label, sizeof b->signer);
 }
 
 static int read_manifest(const char *path, qr_bitstream_t *b, char *why, size_t why_sz) {
@@ -238,7 +272,8 @@ static int read_manifest(const char *path, qr_bitstream_t *b, char *why, size_t 
   }
   int err = read_small(file, text, sizeof text, &sz, false, why, why_sz);
   if (err == QR_ERR_NOTFOUND) {
-    snprintf(b->doubt, sizeof b->doubt, "it has no manifest: nobody vouches for it");
+    snprintf(b->doubt, sizeof b->doubt,
+             "it has no manifest: nobody vouches for it; 'quarry bitstream sign' makes one");
     return QR_OK;
   }
   if (!err && qr_manifest_parse(text, sz, &b->manifest, said, sizeof said)) {

@@ -37,7 +37,7 @@ typedef struct {
   qr_manifest_t manifest;
   bool is_trusted;                    /* signed by a trusted key, hash and claims right */
   char signer[QR_BITSTREAM_LABEL_SZ]; /* label of that key */
-  char doubt[192];                    /* why it is not trusted */
+  char doubt[256];                    /* why it is not trusted, and what to do */
 } qr_bitstream_t;
 
 /* The development key: its seed is printed in the source, so anybody can sign with it, and it is
@@ -51,7 +51,8 @@ int qr_bitstream_keys_parse(const char *text, size_t sz, qr_bitstream_keys_t *ou
 
 /* The trusted keys: the development key, then those of path, or, if path is NULL, of
    ~/.quarry/bitstream.keys and /etc/quarry/bitstream.keys where these exist. A file that others may
-   write is refused. Returns 0 or a negative code with cause and cure in why. */
+   write, or that is somebody else's, is refused. Returns 0 or a negative code with cause and cure
+   in why. */
 int qr_bitstream_keys_load(const char *path, qr_bitstream_keys_t *out, char *why,
                            size_t why_sz) QR_WARN_UNUSED;
 
