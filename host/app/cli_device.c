@@ -11,10 +11,39 @@
 #include "base/err.h"
 #include "base/log.h"
 #include "port/drivers.h"
+#include "port/option.h"
 
 #define NODE_WAIT_MS 5000u
 #define RESET_WAIT_S 60
 #define WHY_SZ 512u
+
+/* ---- choosing ---- */
+
+/* The option by which a driver is told which of its units to use. */
+static const char *unit_option(const qr_accel_ops_t *ops) {
+  return !strcmp(ops->name, "opencl") ? "device" : "card";
+}
+
+/* Adds a unit, by its number in the driver's list. */
+static int choose_unit(const qr_cli_t *cli, const char *unit, qr_device_choice_t *c) {
+  qr_accel_unit_t units[QR_ACCEL_UNIT_MAX_CNT];
+  char why[WHY_SZ] = "", known[256] = "";
+  size_t n = strlen(c->options), at = 0;
+  if (!c->ops->find)
+    return qr_cli_usage("the driver %s has no units to choose among: leave out '%s'", c->ops->name,
+                        unit);
+  int cnt = c->ops->find(c->options, units, QR_ACCEL_UNIT_MAX_CNT, why, sizeof why);
+  for (int i = 0; i < cnt; i++) {
+    at += (size_t)snprintf(known + at, sizeof known - at, " %s", units[i].id);
+    if (at >= sizeof known) at = sizeof known - 1;
+    if (strcmp(units[i].id, unit)) continue;
+    int more = snprintf(c->options + n, sizeof c->options - n, "%s%s=%d", n ? "," : "",
+                        unit_option(c->ops), i);
+    return (size_t)more < sizeof c->options - n ? QR_CLI_OK : qr_cli_usage("--accel is too long");
+  }
+  if (cnt > 0) snprintf(why, sizeof why, "there is no unit %.60s; there are:%s", unit, known);
+  return qr_cli_fail(cli, cnt < 0 ? cnt : QR_ERR_NOTFOUND, why);
+}
 
 int qr_device_choose(const qr_cli_t *cli, const char *fallback, const char *unit,
                      qr_device_choice_t *out) {
@@ -23,16 +52,25 @@ int qr_device_choose(const qr_cli_t *cli, const char *fallback, const char *unit
   char name[64];
   snprintf(name, sizeof name, "%.*s", colon ? (int)(colon - text) : 63, text);
   out->ops = qr_accel_driver(name);
-  if (!out->ops) return qr_cli_usage("--accel: this build has no driver '%s'", name);
-  const char *given = colon ? colon + 1 : "";
-  /* an emulated unit's name holds its number */
-  const char *number = unit && !strncmp(unit, "emu:", 4) ? unit + 4 : unit;
-  int n = unit ? snprintf(out->options, sizeof out->options, "%s%scard=%s", given,
-                          *given ? "," : "", number)
-               : snprintf(out->options, sizeof out->options, "%s", given);
+  if (!out->ops) {
+    fprintf(stderr, "quarry: --accel: this build has no driver '%s'; there are", name);
+    for (size_t i = 0; qr_accel_drivers[i]; i++) fprintf(stderr, " %s", qr_accel_drivers[i]->name);
+    fputs("\n", stderr);
+    return QR_CLI_USAGE;
+  }
+  int n = snprintf(out->options, sizeof out->options, "%s", colon ? colon + 1 : "");
   if (n < 0 || (size_t)n >= sizeof out->options) return qr_cli_usage("--accel is too long");
   qr_log_init(QR_LOG_ERROR, 2);
-  return QR_CLI_OK;
+  return unit ? choose_unit(cli, unit, out) : QR_CLI_OK;
+}
+
+bool qr_device_names_unit(const qr_device_choice_t *c) {
+  const char *p = c->options;
+  qr_option_t item;
+  while (qr_option_next(&p, ',', &item) > 0) {
+    if (!strcmp(item.key, unit_option(c->ops))) return true;
+  }
+  return false;
 }
 
 /* ---- units as JSON, from a node or from here ---- */
@@ -63,14 +101,9 @@ static json_t *ask_node(const qr_cli_t *cli) {
   return all;
 }
 
-/* What one driver finds without opening anything; NULL if it has nothing to find, or, unless it is
-   the one asked for, cannot look. */
-static json_t *find_units(const qr_accel_ops_t *ops, const char *options, bool is_wanted) {
-  qr_accel_unit_t units[QR_ACCEL_UNIT_MAX_CNT];
-  char why[WHY_SZ] = "";
-  if (!ops->find) return NULL;
-  int cnt = ops->find(options, units, QR_ACCEL_UNIT_MAX_CNT, why, sizeof why);
-  if (cnt < 0 && !is_wanted) return NULL;
+/* What one driver finds without opening anything. */
+static json_t *found_json(const qr_accel_ops_t *ops, const qr_accel_unit_t *units, int cnt,
+                          const char *why) {
   json_t *o = json_object();
   json_object_set_new(o, "driver", json_string(ops->name));
   json_object_set_new(o, "units", qr_rpc_units_json(units, cnt > 0 ? (uint32_t)cnt : 0));
@@ -78,23 +111,31 @@ static json_t *find_units(const qr_accel_ops_t *ops, const char *options, bool i
   return o;
 }
 
-static json_t *find_all(const qr_cli_t *cli) {
-  json_t *list = json_array();
-  qr_device_choice_t choice = {0};
-  if (cli->values[QR_DEVICE_ACCEL]) {
-    if (qr_device_choose(cli, "", NULL, &choice)) {
-      json_decref(list);
-      return NULL;
-    }
-    json_t *o = find_units(choice.ops, choice.options, true);
-    if (o) json_array_append_new(list, o);
-    return list;
+/* The units of the driver that --accel names. Returns QR_CLI_OK or has told the user. */
+static int find_wanted(const qr_cli_t *cli, json_t *list) {
+  qr_device_choice_t c;
+  qr_accel_unit_t units[QR_ACCEL_UNIT_MAX_CNT];
+  char why[WHY_SZ] = "this driver has none; it is used as it is";
+  int rc = qr_device_choose(cli, "", NULL, &c), cnt = 0;
+  if (rc) return rc;
+  if (c.ops->find) {
+    why[0] = 0;
+    cnt = c.ops->find(c.options, units, QR_ACCEL_UNIT_MAX_CNT, why, sizeof why);
   }
+  if (cnt < 0) return qr_cli_fail(cli, cnt, why);
+  json_array_append_new(list, found_json(c.ops, units, cnt, why));
+  return QR_CLI_OK;
+}
+
+/* Those of all drivers that have something to find and can look. */
+static void find_all(json_t *list) {
   for (size_t i = 0; qr_accel_drivers[i]; i++) {
-    json_t *o = find_units(qr_accel_drivers[i], "", false);
-    if (o) json_array_append_new(list, o);
+    const qr_accel_ops_t *ops = qr_accel_drivers[i];
+    qr_accel_unit_t units[QR_ACCEL_UNIT_MAX_CNT];
+    char why[WHY_SZ] = "";
+    int cnt = ops->find ? ops->find("", units, QR_ACCEL_UNIT_MAX_CNT, why, sizeof why) : -1;
+    if (cnt >= 0) json_array_append_new(list, found_json(ops, units, cnt, why));
   }
-  return list;
 }
 
 /* ---- for people ---- */
@@ -138,13 +179,22 @@ static void print_found(const json_t *found) {
              *qr_cli_text(u, "why") ? "" : "  usable");
       if (*qr_cli_text(u, "why")) printf("  %-14s %s\n", "", qr_cli_text(u, "why"));
     }
-    if (*qr_cli_text(d, "why")) printf("  nothing that can be used: %s\n", qr_cli_text(d, "why"));
+    if (*qr_cli_text(d, "why")) printf("  no unit that can be used: %s\n", qr_cli_text(d, "why"));
   }
 }
 
 static int run_list(const qr_cli_t *cli) {
-  json_t *found = find_all(cli), *node = found ? ask_node(cli) : NULL;
-  if (!found) return QR_CLI_USAGE;
+  json_t *found = json_array(), *node;
+  int rc = QR_CLI_OK;
+  if (cli->values[QR_DEVICE_ACCEL])
+    rc = find_wanted(cli, found);
+  else
+    find_all(found);
+  if (rc) {
+    json_decref(found);
+    return rc;
+  }
+  node = ask_node(cli);
   if (cli->json) {
     json_t *o = json_object();
     json_object_set_new(o, "node", node ? node : json_null());
@@ -204,30 +254,44 @@ static void print_unit(const json_t *u) {
   if (*why) printf("  %-12s %s\n", "last trouble", why);
 }
 
-/* Units opened for this alone: nothing is loaded. */
-static json_t *look(const qr_cli_t *cli, const char *unit, char *why, size_t why_sz) {
+/* Adds the option that opens a device to see its units and loads nothing. */
+static int open_to_look(const qr_cli_t *cli, const char *unit, qr_device_choice_t *c,
+                        qr_accel_t **out) {
+  char why[WHY_SZ] = "";
+  int rc = qr_device_choose(cli, "xrt", unit, c);
+  if (rc) return rc;
+  if (!c->ops->units) {
+    snprintf(why, sizeof why, "the driver %s has no units", c->ops->name);
+    return qr_cli_fail(cli, QR_ERR_UNSUPPORTED, why);
+  }
+  size_t n = strlen(c->options);
+  if ((size_t)snprintf(c->options + n, sizeof c->options - n, "%slook", n ? "," : "") >=
+      sizeof c->options - n)
+    return qr_cli_usage("--accel is too long");
+  int err = c->ops->open(c->options, out, why, sizeof why);
+  return err ? qr_cli_fail(cli, err, why) : QR_CLI_OK;
+}
+
+static int look(const qr_cli_t *cli, const char *unit, json_t **out) {
   qr_device_choice_t c;
   qr_accel_unit_t units[QR_ACCEL_UNIT_MAX_CNT];
   qr_accel_t *a;
-  if (qr_device_choose(cli, "xrt", unit, &c)) return NULL;
-  snprintf(why, why_sz, "the driver %s has no units to examine", c.ops->name);
-  size_t n = strlen(c.options);
-  if (!c.ops->units || (size_t)snprintf(c.options + n, sizeof c.options - n, "%slook",
-                                        n ? "," : "") >= sizeof c.options - n)
-    return NULL;
-  if (c.ops->open(c.options, &a, why, why_sz)) return NULL;
-  json_t *list = qr_rpc_units_json(units, c.ops->units(a, units, QR_ACCEL_UNIT_MAX_CNT));
+  int rc = open_to_look(cli, unit, &c, &a);
+  if (rc) return rc;
+  *out = qr_rpc_units_json(units, c.ops->units(a, units, QR_ACCEL_UNIT_MAX_CNT));
   c.ops->close(a);
-  return list;
+  return QR_CLI_OK;
 }
 
 static int run_examine(const qr_cli_t *cli, const char *unit) {
-  char why[WHY_SZ] = "";
   size_t i, shown = 0;
-  json_t *u, *node = cli->values[QR_DEVICE_ACCEL] ? NULL : ask_node(cli), *units;
-  units = node ? json_incref(json_object_get(node, "units")) : look(cli, unit, why, sizeof why);
-  json_decref(node);
-  if (!units) return qr_cli_fail(cli, QR_ERR_NOTFOUND, why);
+  json_t *u, *node = cli->values[QR_DEVICE_ACCEL] ? NULL : ask_node(cli), *units = NULL;
+  int rc = QR_CLI_OK;
+  if (node)
+    units = json_incref(json_object_get(node, "units"));
+  else
+    rc = look(cli, unit, &units);
+  if (rc) return rc;
   json_t *wanted = json_array();
   json_array_foreach(units, i, u) {
     if (unit && strcmp(unit, qr_cli_text(u, "id")) && node) continue;
@@ -236,13 +300,16 @@ static int run_examine(const qr_cli_t *cli, const char *unit) {
     shown++;
   }
   json_decref(units);
-  if (!shown) {
-    json_decref(wanted);
-    return qr_cli_fail(cli, QR_ERR_NOTFOUND, "there is no such unit; 'quarry device list'");
-  }
-  if (cli->json) return qr_cli_print_json(wanted);
+  json_decref(node);
+  if (shown && cli->json) return qr_cli_print_json(wanted);
   json_decref(wanted);
-  return QR_CLI_OK;
+  if (shown) return QR_CLI_OK;
+  return qr_cli_fail(cli, QR_ERR_NOTFOUND,
+                     unit
+                         ? "the running node has no such unit; 'quarry device list' shows its own, "
+                           "--accel NAME looks past the node"
+                         : "what the running node uses has no units; --accel NAME looks at another "
+                           "driver's");
 }
 
 /* ---- reset ---- */
@@ -261,37 +328,41 @@ static int reset_at_node(const qr_cli_t *cli, const json_t *node, const char *un
     json_decref(r);
     return QR_CLI_OK;
   }
-  return qr_cli_fail(cli, QR_ERR_NOTFOUND, "the node has no such unit; 'quarry device list'");
+  return qr_cli_fail(cli, QR_ERR_NOTFOUND,
+                     "the node has no such unit; 'quarry device list' shows its own, "
+                     "--accel NAME resets past the node");
+}
+
+static int await_ready(const qr_device_choice_t *c, qr_accel_t *a, char *why, size_t why_sz) {
+  qr_accel_unit_t u = {0};
+  for (int i = 0; i < RESET_WAIT_S * 10; i++) {
+    struct timespec ts = {0, 100000000};
+    c->ops->units(a, &u, 1);
+    if (u.state == QR_ACCEL_UNIT_READY) return QR_OK;
+    nanosleep(&ts, NULL);
+  }
+  snprintf(why, why_sz, "it does not come back: %s", u.why);
+  return QR_ERR_IO;
 }
 
 /* Opened to look, reset, and waited for. */
 static int reset_here(const qr_cli_t *cli, const char *unit) {
   qr_device_choice_t c;
-  qr_accel_unit_t u = {0};
   qr_accel_t *a;
-  char why[WHY_SZ] = "";
-  int rc = qr_device_choose(cli, "xrt", unit, &c);
+  char why[WHY_SZ] = "the driver cannot reset its units";
+  int rc = open_to_look(cli, unit, &c, &a);
   if (rc) return rc;
-  if (!c.ops->reset || !c.ops->units)
-    return qr_cli_fail(cli, QR_ERR_UNSUPPORTED, "this driver has nothing to reset");
-  size_t n = strlen(c.options);
-  snprintf(c.options + n, sizeof c.options - n, ",look");
-  int err = c.ops->open(c.options, &a, why, sizeof why);
-  if (err) return qr_cli_fail(cli, err, why);
-  err = c.ops->reset(a, 0, why, sizeof why);
-  for (int i = 0; i < RESET_WAIT_S * 10 && !err; i++) {
-    struct timespec ts = {0, 100000000};
-    c.ops->units(a, &u, 1);
-    if (u.state == QR_ACCEL_UNIT_READY) break;
-    nanosleep(&ts, NULL);
-  }
+  int err = c.ops->reset ? c.ops->reset(a, 0, why, sizeof why) : QR_ERR_UNSUPPORTED;
+  if (!err) err = await_ready(&c, a, why, sizeof why);
   c.ops->close(a);
-  if (!err && u.state != QR_ACCEL_UNIT_READY) {
-    snprintf(why, sizeof why, "it does not come back: %s", u.why);
-    err = QR_ERR_IO;
-  }
   if (err) return qr_cli_fail(cli, err, why);
-  if (!cli->json) printf("%s was reset and answers again\n", unit);
+  if (cli->json) {
+    json_t *o = json_object();
+    json_object_set_new(o, "unit", json_string(unit));
+    json_object_set_new(o, "reset", json_true());
+    return qr_cli_print_json(o);
+  }
+  printf("%s was reset and answers again\n", unit);
   return QR_CLI_OK;
 }
 
@@ -327,18 +398,27 @@ const qr_cli_command_t qr_cli_device = {
         "list               units that drivers find, and how the running node sees its own\n"
         "examine [UNIT]     shell, serial, kernel, temperature, power rails, errors, last valid "
         "work\n"
-        "validate [UNIT]    vectors, whole training steps and products against the CPU, and how "
-        "fast data move\n"
+        "validate [UNIT]    each unit: vectors, whole training steps and a product against the "
+        "CPU, "
+        "and how fast\n"
+        "                   data move\n"
         "reset UNIT         through the node if one uses it\n"
         "job gemm           C = A x B of raw files: A int8 [M][K], B int8 [K][N], C int32 [M][N]\n"
-        "job step           training steps of a task's network on own data: model and obs int8 "
-        "[S][B][..],\n"
-        "                   act uint8 [S][B], target int32 Q16 [S][B]\n\n"
-        "What a job is not given a file for is random, of a fixed seed. Nothing here needs "
-        "privileges that\n"
-        "opening the device does not need.",
+        "job step           S training steps of batch B: model as a chain keeps it; obs int8 "
+        "[S][B][..] of\n"
+        "                   -64 .. 63, act uint8 [S][B], target int32 Q16 [S][B]. The network is a "
+        "task's; for one\n"
+        "                   of your own: 'quarry genesis regtest > own.json', change its net, "
+        "--genesis own.json\n\n"
+        "UNIT is an id that list shows. validate and examine use driver xrt unless --accel says "
+        "otherwise, jobs the\n"
+        "CPU; a job for one card of several: --accel xrt:card=1,bitstream=FILE. What a job is not "
+        "given a file for is\n"
+        "random, of a fixed seed; a file of another size is refused with the size that is wanted. "
+        "Nothing here needs\n"
+        "privileges that opening the device does not need.",
     .options = {{"accel", "NAME[:options]", "driver, e.g. xrt:emulate or cpu"},
-                {"shape", "MxNxK", "gemm: the product's size"},
+                {"shape", "MxNxK", "gemm: the product's size, e.g. 256x384x128"},
                 {"a", "FILE", "gemm"},
                 {"b", "FILE", "gemm"},
                 {"genesis", "FILE", "step: file or profile whose task it is (default devnet)"},

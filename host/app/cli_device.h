@@ -29,10 +29,12 @@ typedef struct {
   char options[512];
 } qr_device_choice_t;
 
-/* fallback: without --accel. unit: a unit to use, as the option card, or NULL. Returns QR_CLI_OK or
-   has told the user. */
+/* fallback: without --accel. unit: the id of the unit to use, or NULL. Returns QR_CLI_OK or has
+   told the user. */
 int qr_device_choose(const qr_cli_t *cli, const char *fallback, const char *unit,
                      qr_device_choice_t *out);
+/* Whether the options say already which unit is meant. */
+bool qr_device_names_unit(const qr_device_choice_t *c);
 
 /* cli_device_check.c: quarry device validate [UNIT]. */
 int qr_device_validate(const qr_cli_t *cli, const char *unit);
@@ -43,7 +45,8 @@ int qr_device_step(const qr_cli_t *cli);
 /* cli_device_file.c. The whole of a file of exactly sz bytes, to be freed; NULL, having told the
    user. */
 void *qr_device_read(const qr_cli_t *cli, const char *path, size_t sz);
-/* Returns QR_CLI_OK or has told the user. */
+/* Each returns QR_CLI_OK or has told the user; may_write is asked before the work. */
+int qr_device_may_write(const qr_cli_t *cli, const char *path);
 int qr_device_write(const qr_cli_t *cli, const char *path, const void *p, size_t sz);
 /* Random bytes of a seed, for whoever gives no file. */
 void qr_device_fill(uint64_t seed, void *p, size_t sz);

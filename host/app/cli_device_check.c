@@ -1,5 +1,5 @@
 /* quarry device validate: vectors by the reference, training steps of the devnet's networks at full
-   size against the CPU driver, and how fast data move. */
+   size against the CPU driver, a product, and how fast data move; each unit by itself. */
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -14,6 +14,10 @@
 #define VECTOR_CNT 2u
 #define VECTOR_STEPS 3u
 #define FORWARD_ROWS 200u
+/* a product that fills no tile */
+#define GEMM_M 70u
+#define GEMM_N 50u
+#define GEMM_K 130u
 
 /* One network with room for a job's inputs and for two results. */
 typedef struct {
@@ -37,6 +41,7 @@ typedef struct {
   qr_accel_t *dev, *cpu;
   qr_accel_queue_t *queue, *cpu_queue;
   json_t *results;
+  const char *unit; /* under test; NULL: the device as a whole */
   bool is_json, all_passed;
 } validate_t;
 
@@ -151,19 +156,28 @@ static int run_reference(case_t *c) {
 static void tell(validate_t *v, const char *what, const char *name, bool passed, const char *more) {
   v->all_passed = v->all_passed && passed;
   json_t *o = json_object();
+  if (v->unit) json_object_set_new(o, "unit", json_string(v->unit));
   json_object_set_new(o, "test", json_string(what));
   json_object_set_new(o, "of", json_string(name));
   json_object_set_new(o, "passed", json_boolean(passed));
   if (*more) json_object_set_new(o, "detail", json_string(more));
   json_array_append_new(v->results, o);
-  if (!v->is_json)
-    printf("  %-7s %s, %s%s%s\n", passed ? "passed" : "FAILED", what, name, *more ? ": " : "",
-           more);
+  if (v->is_json) return;
+  printf("  %-7s %s, %s%s%s\n", passed ? "passed" : "FAILED", what, name, *more ? ": " : "", more);
+  fflush(stdout); /* a card may hang in the next test */
+}
+
+/* What the unit says of its trouble, if it says anything, else what the code says. */
+static void explain(validate_t *v, int err, char *out, size_t out_sz) {
+  qr_accel_unit_t u = {0};
+  out[0] = 0;
+  if (err && v->ops->units) (void)v->ops->units(v->dev, &u, 1);
+  if (err) snprintf(out, out_sz, "%s%s%s", qr_err_str(err), *u.why ? "; " : "", u.why);
 }
 
 static void compare(validate_t *v, case_t *c, bool by_reference) {
   const char *against = by_reference ? "reference" : "CPU";
-  char what[64];
+  char what[64], more[200];
   int err = run_case(v, c, 0);
   if (!err) err = by_reference ? run_reference(c) : run_case(v, c, 1);
   size_t digests = (size_t)c->steps * c->prog.digest_cnt * sizeof(uint64_t);
@@ -174,9 +188,33 @@ static void compare(validate_t *v, case_t *c, bool by_reference) {
                                  (size_t)FORWARD_ROWS * c->prog.action_cnt * sizeof(int32_t));
   snprintf(what, sizeof what, "%u training step%s against the %s", c->steps,
            c->steps == 1 ? "" : "s", against);
-  tell(v, what, c->name, train, err ? qr_err_str(err) : "");
+  explain(v, err, more, sizeof more);
+  tell(v, what, c->name, train, more);
   snprintf(what, sizeof what, "%u rows forward against the %s", FORWARD_ROWS, against);
   tell(v, what, c->name, forward, "");
+}
+
+static void multiply(validate_t *v) {
+  static int8_t a[GEMM_M * GEMM_K], b[GEMM_K * GEMM_N];
+  static int32_t c[GEMM_M * GEMM_N];
+  char more[200];
+  qr_step_op_t op = {
+      .kind = QR_OP_GEMM, .digest = QR_STEP_NO_DIGEST, .m = GEMM_M, .n = GEMM_N, .k = GEMM_K};
+  qr_accel_job_t job = {.kind = QR_ACCEL_GEMM, .gemm = &op, .a = a, .b = b, .c = c};
+  qr_device_fill(5, a, sizeof a);
+  qr_device_fill(6, b, sizeof b);
+  for (size_t i = 0; i < sizeof a; i++) a[i] = (int8_t)(a[i] >> 1);
+  for (size_t i = 0; i < sizeof b; i++) b[i] = (int8_t)(b[i] >> 1);
+  int err = finish(v->ops, v->queue, &job);
+  bool same = !err;
+  for (uint32_t i = 0; i < GEMM_M * GEMM_N && same; i++) {
+    int32_t sum = 0;
+    for (uint32_t p = 0; p < GEMM_K; p++)
+      sum += a[i / GEMM_N * GEMM_K + p] * b[p * GEMM_N + i % GEMM_N];
+    same = sum == c[i];
+  }
+  explain(v, err, more, sizeof more);
+  tell(v, "a product against the CPU", "70 x 50 x 130", same, more);
 }
 
 static void measure(validate_t *v) {
@@ -209,7 +247,10 @@ static int open_both(validate_t *v, const qr_device_choice_t *choice, char *why,
   }
   if (!err) err = v->ops->queue_open(v->dev, &v->queue);
   if (!err) err = v->cpu_ops->queue_open(v->cpu, &v->cpu_queue);
-  if (err) snprintf(why, why_sz, "%s cannot take the programs: %s", v->ops->name, qr_err_str(err));
+  if (!err) return QR_OK;
+  char more[200];
+  explain(v, err, more, sizeof more);
+  snprintf(why, why_sz, "%s does not take the programs: %s", v->ops->name, more);
   return err;
 }
 
@@ -218,7 +259,8 @@ static void close_both(validate_t *v) {
   if (v->cpu_queue) v->cpu_ops->queue_close(v->cpu_queue);
   if (v->dev) v->ops->close(v->dev);
   if (v->cpu) v->cpu_ops->close(v->cpu);
-  for (uint32_t i = 0; i < v->case_cnt; i++) free_case(&v->cases[i]);
+  v->queue = v->cpu_queue = NULL;
+  v->dev = v->cpu = NULL;
 }
 
 static int make_cases(validate_t *v, char *why, size_t why_sz) {
@@ -236,33 +278,66 @@ static int make_cases(validate_t *v, char *why, size_t why_sz) {
   return ok ? QR_OK : QR_ERR_NOMEM;
 }
 
-int qr_device_validate(const qr_cli_t *cli, const char *unit) {
-  static validate_t v;
+/* Everything on one unit, or on what the options choose. Returns 0 if the tests ran. */
+static int test_unit(validate_t *v, const qr_device_choice_t *choice, char *why, size_t why_sz) {
+  qr_accel_info_t info;
+  int err = open_both(v, choice, why, why_sz);
+  if (!err) {
+    v->ops->info(v->dev, &info);
+    if (!v->is_json) printf("%s: %s\n", info.name, info.detail);
+    for (uint32_t i = 0; i < v->case_cnt; i++) compare(v, &v->cases[i], i < VECTOR_CNT);
+    multiply(v);
+    measure(v);
+  }
+  close_both(v);
+  return err;
+}
+
+/* All units one after the other: a job that may go to any of them would say nothing of the others.
+ */
+static void test_units(const qr_cli_t *cli, validate_t *v, const qr_accel_unit_t *units, int cnt) {
+  qr_device_choice_t choice;
+  char why[512];
+  for (int i = 0; i < cnt; i++) {
+    v->unit = units[i].id;
+    int err = QR_ERR_UNSUPPORTED;
+    snprintf(why, sizeof why, "%s", units[i].why);
+    if (!*why && !qr_device_choose(cli, "xrt", v->unit, &choice))
+      err = test_unit(v, &choice, why, sizeof why);
+    if (err) tell(v, "opening", v->unit, false, why);
+  }
+}
+
+static int test_all(const qr_cli_t *cli, validate_t *v, const char *unit) {
+  qr_accel_unit_t units[QR_ACCEL_UNIT_MAX_CNT];
   qr_device_choice_t choice;
   char why[512] = "";
-  int rc = qr_device_choose(cli, "xrt", unit, &choice);
+  int cnt = 0, rc = qr_device_choose(cli, "xrt", unit, &choice);
   if (rc) return rc;
-  v.ops = choice.ops;
+  v->ops = choice.ops;
+  v->unit = unit;
+  int err = make_cases(v, why, sizeof why);
+  if (!err && !unit && v->ops->find && !qr_device_names_unit(&choice))
+    cnt = v->ops->find(choice.options, units, QR_ACCEL_UNIT_MAX_CNT, why, sizeof why);
+  if (cnt > 1)
+    test_units(cli, v, units, cnt);
+  else if (!err)
+    err = test_unit(v, &choice, why, sizeof why);
+  return err ? qr_cli_fail(cli, err, why) : QR_CLI_OK;
+}
+
+int qr_device_validate(const qr_cli_t *cli, const char *unit) {
+  static validate_t v;
   v.cpu_ops = qr_accel_driver("cpu");
   v.is_json = cli->json;
   v.all_passed = true;
   if (!v.cpu_ops) return qr_cli_fail(cli, QR_ERR_UNSUPPORTED, "this build has no driver cpu");
-  int err = make_cases(&v, why, sizeof why);
-  if (!err) err = open_both(&v, &choice, why, sizeof why);
-  if (err) {
-    close_both(&v);
-    return qr_cli_fail(cli, err, why);
-  }
-  qr_accel_info_t info;
   v.results = json_array();
-  v.ops->info(v.dev, &info);
-  if (!cli->json) printf("%s: %s\n", info.name, info.detail);
-  for (uint32_t i = 0; i < v.case_cnt; i++) compare(&v, &v.cases[i], i < VECTOR_CNT);
-  measure(&v);
-  close_both(&v);
-  if (cli->json)
+  int rc = test_all(cli, &v, unit);
+  for (uint32_t i = 0; i < v.case_cnt; i++) free_case(&v.cases[i]);
+  if (!rc && cli->json)
     qr_cli_print_json(v.results);
   else
     json_decref(v.results);
-  return v.all_passed ? QR_CLI_OK : QR_CLI_FAILED;
+  return rc ? rc : v.all_passed ? QR_CLI_OK : QR_CLI_FAILED;
 }

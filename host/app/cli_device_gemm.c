@@ -171,18 +171,20 @@ static int run_on(const qr_cli_t *cli, const qr_device_choice_t *choice, gemm_t 
 int qr_device_gemm(const qr_cli_t *cli) {
   gemm_t g = {0};
   qr_device_choice_t choice;
-  if (!parse_shape(cli->values[QR_DEVICE_SHAPE], &g)) {
-    return qr_cli_usage("--shape MxNxK must be given; K at most %u, every matrix at most 2^24 "
-                        "elements",
-                        INNER_MAX);
-  }
+  const char *shape = cli->values[QR_DEVICE_SHAPE], *out = cli->values[QR_DEVICE_OUT];
+  if (!shape) return qr_cli_usage("--shape MxNxK must be given, e.g. --shape 256x384x128");
+  if (!parse_shape(shape, &g))
+    return qr_cli_usage("--shape '%s' is not MxNxK with numbers from 1 up, K at most %u, and at "
+                        "most 2^24 elements in every matrix",
+                        shape, INNER_MAX);
   int rc = qr_device_choose(cli, "cpu", NULL, &choice);
+  if (!rc && out) rc = qr_device_may_write(cli, out);
   if (rc) return rc;
   size_t a_cnt = (size_t)g.m * g.k, b_cnt = (size_t)g.k * g.n;
   g.a = operand(cli, QR_DEVICE_A, SEED_A, a_cnt);
   g.b = g.a ? operand(cli, QR_DEVICE_B, SEED_B, b_cnt) : NULL;
   g.c = malloc((size_t)g.m * g.n * sizeof *g.c);
-  rc = QR_CLI_FAILED;
+  rc = QR_CLI_FAILED; /* whoever could not read a file has told why */
   if (g.a && g.b && g.c) {
     g.wide_a = is_wide(g.a, a_cnt);
     g.wide_b = is_wide(g.b, b_cnt);

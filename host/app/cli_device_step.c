@@ -38,7 +38,12 @@ static int read_arguments(const qr_cli_t *cli, step_t *s) {
   if (!err) err = qr_params_init(&params, &s->chain, why, sizeof why);
   if (err) return qr_cli_fail(cli, err, why);
   while (task && s->task < params.task_cnt && strcmp(task, params.tasks[s->task].name)) s->task++;
-  if (s->task == params.task_cnt) return qr_cli_usage("--task: this chain has no '%s'", task);
+  if (s->task == params.task_cnt) {
+    fprintf(stderr, "quarry: --task: this chain has no '%s'; it has", task);
+    for (uint32_t i = 0; i < params.task_cnt; i++) fprintf(stderr, " %s", params.tasks[i].name);
+    fputs("\n", stderr);
+    return QR_CLI_USAGE;
+  }
   if (steps && (!qr_cli_parse_u64(steps, STEPS_MAX, &n) || !n))
     return qr_cli_usage("--steps '%s' is not a number from 1 to %u", steps, STEPS_MAX);
   if (sigma && !qr_unhex(s->sigma.b, sizeof s->sigma.b, sigma))
@@ -147,7 +152,8 @@ static int report(const qr_cli_t *cli, const step_t *s, const char *device, bool
     if (checked) json_object_set_new(o, "same", json_boolean(same));
     qr_cli_print_json(o);
   } else {
-    printf("%s: %u steps, batch %u; root of the model %s\n", device, s->steps, s->prog.batch, root);
+    printf("%s: %u step%s, batch %u; root of the model %s\n", device, s->steps,
+           s->steps == 1 ? "" : "s", s->prog.batch, root);
     if (checked && same) puts("the CPU gives the same, digest by digest");
     if (!same) printf("the CPU gives something else from step %u on\n", k);
   }
@@ -156,9 +162,11 @@ static int report(const qr_cli_t *cli, const step_t *s, const char *device, bool
 
 static int run(const qr_cli_t *cli, step_t *s) {
   qr_device_choice_t choice;
+  const char *out = cli->values[QR_DEVICE_OUT];
   char why[512] = "", name[32], cpu_name[32];
   int rc = qr_device_choose(cli, "cpu", NULL, &choice);
   if (!rc) rc = read_arguments(cli, s);
+  if (!rc && out) rc = qr_device_may_write(cli, out);
   if (!rc) rc = take_inputs(cli, s);
   if (rc) return rc;
   const qr_accel_ops_t *cpu = qr_accel_driver("cpu");
@@ -166,7 +174,6 @@ static int run(const qr_cli_t *cli, step_t *s) {
   int err = train(s, choice.ops, choice.options, false, name, why, sizeof why);
   if (!err && check) err = train(s, cpu, "", true, cpu_name, why, sizeof why);
   if (err) return qr_cli_fail(cli, err, why);
-  const char *out = cli->values[QR_DEVICE_OUT];
   if (out && (rc = qr_device_write(cli, out, s->got.model, s->net->model_sz))) return rc;
   return report(cli, s, name, check);
 }
