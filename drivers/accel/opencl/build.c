@@ -34,11 +34,18 @@ static uint32_t items_of(const qr_ocl_tune_t *t, enum qr_ocl_kernel which) {
   return t->vector ? t->product_items : t->tile_x / 4 * (t->tile_y / t->rows);
 }
 
-static void flags_of(const qr_ocl_tune_t *t, char *out, size_t out_sz) {
+/* Many compilers know the dot products of cl_khr_integer_dot_product in OpenCL C 3.0 only. */
+static const char *const languages[] = {"CL1.2", "CL3.0"};
+
+static uint32_t language_cnt(const qr_ocl_tune_t *t, enum qr_ocl_kernel which) {
+  return which == QR_OCL_K_PRODUCT && !t->vector && t->dot == QR_OCL_DOT_KHR ? 2 : 1;
+}
+
+static void flags_of(const qr_ocl_tune_t *t, const char *language, char *out, size_t out_sz) {
   snprintf(out, out_sz,
-           "-cl-std=CL1.2 -DGROUP=%u -DQR_OCL_VECTOR=%u -DQR_OCL_ROWS=%u -DQR_OCL_TILE_X=%u "
+           "-cl-std=%s -DGROUP=%u -DQR_OCL_VECTOR=%u -DQR_OCL_ROWS=%u -DQR_OCL_TILE_X=%u "
            "-DQR_OCL_TILE_Y=%u -DQR_OCL_DOT=%u -DQR_OCL_SLICED=%u -DQR_OCL_LOCAL_TABLE=%u",
-           t->vector ? 2 : 4, t->vector, t->rows, t->tile_x, t->tile_y, t->dot, t->sliced,
+           language, t->vector ? 2 : 4, t->vector, t->rows, t->tile_x, t->tile_y, t->dot, t->sliced,
            t->local_table);
 }
 
@@ -90,16 +97,28 @@ static int check_items(const qr_ocl_dev_t *d, cl_program p, enum qr_ocl_kernel w
   return QR_ERR_UNSUPPORTED;
 }
 
+/* In the first language in which the device's compiler takes it. */
+static cl_int compile(const qr_ocl_dev_t *d, const qr_ocl_tune_t *t, enum qr_ocl_kernel which,
+                      cl_program p) {
+  cl_int err = CL_SUCCESS;
+  for (uint32_t i = 0; i < language_cnt(t, which); i++) {
+    char flags[256];
+    flags_of(t, languages[i], flags, sizeof flags);
+    err = clBuildProgram(p, 1, &d->id, flags, NULL, NULL);
+    if (!err) break;
+  }
+  return err;
+}
+
 int qr_ocl_build_one(const qr_ocl_dev_t *d, const qr_ocl_tune_t *t, enum qr_ocl_kernel which,
                      qr_ocl_kernels_t *out, char *why, size_t why_sz) {
-  char table[TABLE_SZ], flags[256], log[256] = "";
+  char table[TABLE_SZ], log[256] = "";
   const char *parts[] = {qr_ocl_text_task.text, qr_ocl_text_common.text, table, texts[which]->text};
   size_t sizes[] = {qr_ocl_text_task.sz, qr_ocl_text_common.sz, 0, texts[which]->sz};
   cl_int err;
   sizes[2] = qr_ocl_table(table, sizeof table);
-  flags_of(t, flags, sizeof flags);
   cl_program p = clCreateProgramWithSource(d->ctx, QR_ARRAY_CNT(parts), parts, sizes, &err);
-  if (!err) err = clBuildProgram(p, 1, &d->id, flags, NULL, NULL);
+  if (!err) err = compile(d, t, which, p);
   if (err) {
     if (p) say_log(d, p, log, sizeof log);
     snprintf(why, why_sz, "accel opencl: %s: kernel %s does not build (%s): %s", d->name,

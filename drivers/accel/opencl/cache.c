@@ -77,6 +77,14 @@ static bool read_line(char *line, qr_ocl_tune_t *out, uint32_t *seen) {
   return false;
 }
 
+static bool is_power_of_2(uint32_t v) { return v && !(v & (v - 1)); }
+
+/* Whether the kernels know these values side by side: each for itself is in its range. */
+static bool makes_sense(const qr_ocl_tune_t *t) {
+  return is_power_of_2(t->rows) && is_power_of_2(t->tile_x) && is_power_of_2(t->tile_y) &&
+         (!t->sliced || t->draw_items == 1);
+}
+
 bool qr_ocl_cache_read(const qr_ocl_dev_t *d, qr_ocl_tune_t *out) {
   char path[PATH_SZ], text[FILE_SZ];
   uint32_t seen = 0;
@@ -91,7 +99,7 @@ bool qr_ocl_cache_read(const qr_ocl_dev_t *d, qr_ocl_tune_t *out) {
   char *rest = text;
   for (char *line = strsep(&rest, "\n"); ok && line; line = strsep(&rest, "\n"))
     ok = read_line(line, out, &seen);
-  return ok && seen == (1u << QR_ARRAY_CNT(keys)) - 1;
+  return ok && seen == (1u << QR_ARRAY_CNT(keys)) - 1 && makes_sense(out);
 }
 
 void qr_ocl_cache_write(const qr_ocl_dev_t *d, const qr_ocl_tune_t *t) {

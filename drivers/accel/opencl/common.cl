@@ -49,5 +49,5 @@ static void raise_max(__global uint *reg, uint v) {
     v = select(v, v >> 3, v < 0);                                                                  \
     T a = (T)(1 << (s - 1)) + select(v, -v, v < 0);                                                \
     a >>= s;                                                                                       \
-    return C8(clamp(select(a, -a, v < 0), -64, 63));                                               \
+    return C8(clamp(select(a, -a, v < 0), (T)(-64), (T)(63)));                                     \
   }

@@ -154,6 +154,15 @@ static int refuse_list(const found_t *f, cl_int err, const qr_ocl_options_t *o, 
   return QR_ERR_NOTFOUND;
 }
 
+/* "OpenCL 1.2 <what the maker likes>"; functions of 1.2 that an older driver lacks must not be
+   called. */
+static bool is_1_2(cl_device_id id) {
+  char version[64];
+  unsigned major = 0, minor = 0;
+  device_text(id, CL_DEVICE_VERSION, version, sizeof version);
+  return sscanf(version, "OpenCL %u.%u", &major, &minor) == 2 && major * 10 + minor >= 12;
+}
+
 /* What the kernels rely on. */
 static int check(const qr_ocl_dev_t *d, char *why, size_t why_sz) {
   cl_bool little = CL_FALSE, available = CL_FALSE, compiler = CL_FALSE;
@@ -161,9 +170,14 @@ static int check(const qr_ocl_dev_t *d, char *why, size_t why_sz) {
   (void)clGetDeviceInfo(d->id, CL_DEVICE_ENDIAN_LITTLE, sizeof little, &little, NULL);
   (void)clGetDeviceInfo(d->id, CL_DEVICE_AVAILABLE, sizeof available, &available, NULL);
   (void)clGetDeviceInfo(d->id, CL_DEVICE_COMPILER_AVAILABLE, sizeof compiler, &compiler, NULL);
-  if (!available) lack = "is not available";
-  if (available && !compiler) lack = "has no compiler at run time, and the kernels come as source";
-  if (available && compiler && !little) lack = "is not little-endian";
+  if (!available)
+    lack = "is not available";
+  else if (!is_1_2(d->id))
+    lack = "has a driver older than OpenCL 1.2";
+  else if (!compiler)
+    lack = "has no compiler at run time, and the kernels come as source";
+  else if (!little)
+    lack = "is not little-endian";
   if (!lack) return QR_OK;
   snprintf(why, why_sz, "accel opencl: %s %s; choose another with device=", d->name, lack);
   return QR_ERR_UNSUPPORTED;
@@ -182,7 +196,7 @@ static void ask(qr_ocl_dev_t *d) {
   (void)clGetDeviceInfo(d->id, CL_DEVICE_LOCAL_MEM_SIZE, sizeof local, &local, NULL);
   (void)clGetDeviceInfo(d->id, CL_DEVICE_MAX_WORK_GROUP_SIZE, sizeof d->items_max, &d->items_max,
                         NULL);
-  d->cpu = type_of(d->id) & CL_DEVICE_TYPE_CPU;
+  d->cpu = (type_of(d->id) & (CL_DEVICE_TYPE_CPU | CL_DEVICE_TYPE_GPU)) == CL_DEVICE_TYPE_CPU;
   d->khr_dot = strstr(extensions, "cl_khr_integer_dot_product") != NULL;
   d->arm_dot = strstr(extensions, "cl_arm_integer_dot_product_accumulate_int8") != NULL;
   d->unit_cnt = units ? units : 1;

@@ -136,7 +136,7 @@ static void store(__global ulong *out, ulong8 *s) {
 }
 
 __kernel void draw(MEM, __global const qr_ocl_draw_t *draws, uint keys_off, uint heads_off) {
-  uint g = get_group_id(0), i = 0, begin = 0;
+  uint g = (uint)get_group_id(0), i = 0, begin = 0;
   while (g >= draws[i].wg_end) begin = draws[i++].wg_end;
   __global const qr_ocl_keys_t *keys = AT(const qr_ocl_keys_t, keys_off);
   ulong8 s[128], o[128];
@@ -191,11 +191,12 @@ static uint4 block_of(TABLE tab, uint idx, __global const qr_ocl_keys_t *keys,
 }
 
 __kernel void draw(MEM, __global const qr_ocl_draw_t *draws, uint keys_off, uint heads_off) {
-  uint g = get_group_id(0), i = 0, begin = 0;
+  uint g = (uint)get_group_id(0), i = 0, begin = 0;
   while (g >= draws[i].wg_end) begin = draws[i++].wg_end;
+  uint item = (uint)get_local_id(0), items = (uint)get_local_size(0);
 #if QR_OCL_LOCAL_TABLE
   __local uint tab[256];
-  for (uint x = get_local_id(0); x < 256; x += get_local_size(0)) tab[x] = table[x];
+  for (uint x = item; x < 256; x += items) tab[x] = table[x];
   barrier(CLK_LOCAL_MEM_FENCE);
 #else
 #define tab table
@@ -203,7 +204,7 @@ __kernel void draw(MEM, __global const qr_ocl_draw_t *draws, uint keys_off, uint
   __global const qr_ocl_keys_t *keys = AT(const qr_ocl_keys_t, keys_off);
   __global const uint *head = AT(const uint, heads_off) + 4 * draws[i].slot;
   uint at = (g - begin) * QR_OCL_DRAW_BLOCKS, end = min(draws[i].blocks, at + QR_OCL_DRAW_BLOCKS);
-  for (uint x = at + get_local_id(0); x < end; x += get_local_size(0))
+  for (uint x = at + item; x < end; x += items)
     vstore4(block_of(tab, x, keys, head), x, AT(uint, draws[i].dst));
 }
 

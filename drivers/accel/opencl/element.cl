@@ -16,7 +16,7 @@ typedef struct {
 static char16 source(MEM, TASK, uint e) {
   if (!(t->flags & QR_OCL_W7)) return vload16(0, AT(const char, t->src) + e);
   int16 w = (convert_int16(vload16(0, AT(const short, t->src) + e)) + 256) >> 9;
-  return convert_char16(clamp(w, -64, 63));
+  return convert_char16(clamp(w, (int16)(-64), (int16)(63)));
 }
 
 static uchar16 nibbles(MEM, TASK, uint e) {
@@ -28,7 +28,7 @@ static uchar16 nibbles(MEM, TASK, uint e) {
   }
   for (uint i = 0; i < RUN; i++) {
     uint x = e + i, r = d[(x >> 7) * 64 + (x & 63)];
-    v[i] = x & 64 ? r >> 4 : r & 15;
+    v[i] = (uchar)(x & 64 ? r >> 4 : r & 15);
   }
   return vload16(0, v);
 }
@@ -38,7 +38,7 @@ static char16 formed(MEM, TASK, uint e) {
   if (!(t->flags & QR_OCL_DITHER)) return x;
   short d = (short)t->p0;
   short16 u = convert_short16(nibbles(mem, t, e)) * (short)(4 * d + 2) + (short)(1 - 30 * d);
-  short16 v = clamp(convert_short16(x), (short)(-64 + d), (short)(63 - d));
+  short16 v = clamp(convert_short16(x), (short16)((short)(-64 + d)), (short16)((short)(63 - d)));
   return convert_char16(v + (u >> (short)5));
 }
 
@@ -305,7 +305,7 @@ static void quant(MEM, TASK, span_t s) {
   for (uint u = s.from; u < s.to; u++) {
     int16 r = convert_int16(vload16(u, AT(const uchar, t->draw)));
     int16 v = sr_int16(error_at(mem, t, u), shift, r);
-    vstore16(convert_char16(clamp(v, -64, 63)), u, AT(char, t->dst));
+    vstore16(convert_char16(clamp(v, (int16)(-64), (int16)(63))), u, AT(char, t->dst));
   }
 }
 
@@ -385,7 +385,7 @@ static void weight_update(MEM, TASK, span_t s, uint lr_shift) {
       int16 r = convert_int16(vload16(u, AT(const uchar, t->draw)));
       int16 y = sr_int16(vload16(u, AT(const int, t->src)), shift, r);
       int16 w = convert_int16(vload16(u, AT(const short, t->dst))) - y;
-      vstore16(convert_short16(clamp(w, -32768, 32767)), u, AT(short, t->dst));
+      vstore16(convert_short16(clamp(w, (int16)(-32768), (int16)(32767))), u, AT(short, t->dst));
       continue;
     }
     for (uint e = u * RUN; e < cnt; e++) {
@@ -411,7 +411,7 @@ static void digest(MEM, TASK, span_t s, __global uint *sums) {
 
 __kernel void element(MEM, __global const qr_ocl_task_t *tasks, uint first, uint lr_shift,
                       uint sums_off) {
-  uint begin, g = get_group_id(0), at = task_of(tasks, first, g, &begin);
+  uint begin, g = (uint)get_group_id(0), at = task_of(tasks, first, g, &begin);
   TASK = tasks + at;
   __global uint *sums = AT(uint, sums_off);
   uint item = (g - begin) * (uint)get_local_size(0) + (uint)get_local_id(0);

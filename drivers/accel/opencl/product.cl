@@ -127,7 +127,7 @@ static void update_weights(MEM, TASK, const tile_t *c, uint row, V(int) x) {
     old = VLOAD(0, some);
   }
   V(int) w = CONVERT(int)(old) - JOIN(sr_, V(int))(x, c->shift, draw);
-  PUT(short, CONVERT(short)(clamp(w, -32768, 32767)), t->dst)
+  PUT(short, CONVERT(short)(clamp(w, (V(int))(-32768), (V(int))(32767))), t->dst)
 }
 
 /* Ends rows of sums from row on; returns their part of the digest. */
@@ -255,7 +255,7 @@ static ulong tile(MEM, TASK, uint row, uint col, uint from, uint to, uint lr_shi
 
 __kernel void product(MEM, __global const qr_ocl_task_t *tasks, uint first, uint lr_shift,
                       uint sums_off) {
-  uint begin, g = get_group_id(0), which = task_of(tasks, first, g, &begin);
+  uint begin, g = (uint)get_group_id(0), which = task_of(tasks, first, g, &begin);
   TASK = tasks + which;
   uint item = (g - begin) * (uint)get_local_size(0) + (uint)get_local_id(0);
   uint rows = (t->m + ROWS - 1) / ROWS, cols = (t->n + RUN - 1) / RUN, all = (t->k + 1) / 2,
@@ -278,15 +278,17 @@ __kernel void product(MEM, __global const qr_ocl_task_t *tasks, uint first, uint
 #define CHUNK 8 /* groups along k that lie in local memory at a time */
 
 #if QR_OCL_DOT == 1
+#if __OPENCL_C_VERSION__ < 300
 #pragma OPENCL EXTENSION cl_khr_integer_dot_product : enable
+#endif
 #define DOT(a, b, sum) ((sum) + dot_4x8packed_ss_int((a), (b)))
 #elif QR_OCL_DOT == 2
 #pragma OPENCL EXTENSION cl_arm_integer_dot_product_accumulate_int8 : enable
 #define DOT(a, b, sum) arm_dot_acc(as_char4(a), as_char4(b), (sum))
 #else
 static int dot4(uint a, uint b, int sum) {
-  char4 x = as_char4(a), y = as_char4(b);
-  return mad24(x.s0, y.s0, mad24(x.s1, y.s1, mad24(x.s2, y.s2, mad24(x.s3, y.s3, sum))));
+  int4 p = convert_int4(as_char4(a)) * convert_int4(as_char4(b));
+  return sum + p.s0 + p.s1 + p.s2 + p.s3;
 }
 #define DOT(a, b, sum) dot4((a), (b), (sum))
 #endif
@@ -294,7 +296,7 @@ static int dot4(uint a, uint b, int sum) {
 /* Panels of one operand, CHUNK groups from g on, to local memory [group][row]. */
 static void fetch(__local uint *to, __global const uint *from, uint tile, uint groups, uint g,
                   uint side) {
-  for (uint i = get_local_id(0); i < side * CHUNK; i += ITEMS) {
+  for (uint i = (uint)get_local_id(0); i < side * CHUNK; i += ITEMS) {
     uint panel = i / (RUN * CHUNK), in = i % (RUN * CHUNK);
     to[in / RUN * side + panel * RUN + in % RUN] =
         from[((tile * (side / RUN) + panel) * groups + g) * RUN + in];
@@ -305,14 +307,14 @@ __kernel __attribute__((reqd_work_group_size(ITEMS, 1, 1))) void
 product(MEM, __global const qr_ocl_task_t *tasks, uint first, uint lr_shift, uint sums_off) {
   __local uint la[CHUNK * QR_OCL_TILE_Y], lb[CHUNK * QR_OCL_TILE_X];
   __local ulong sums[ITEMS];
-  uint begin, wg = get_group_id(0), which = task_of(tasks, first, wg, &begin), u = wg - begin;
+  uint begin, wg = (uint)get_group_id(0), which = task_of(tasks, first, wg, &begin), u = wg - begin;
   TASK = tasks + which;
   uint rows = (t->m + QR_OCL_TILE_Y - 1) / QR_OCL_TILE_Y,
        cols = (t->n + QR_OCL_TILE_X - 1) / QR_OCL_TILE_X, row = u % rows, col = u / rows % cols,
        part = u / rows / cols;
   uint all = (t->k + 4 * CHUNK - 1) / (4 * CHUNK), each = (all + t->parts - 1) / t->parts,
        from = part * each, to = min(all, from + each);
-  uint id = get_local_id(0), x = id % SIDE_X, y = id / SIDE_X;
+  uint id = (uint)get_local_id(0), x = id % SIDE_X, y = id / SIDE_X;
   int4 sum[QR_OCL_ROWS];
   for (uint i = 0; i < QR_OCL_ROWS; i++) sum[i] = 0;
 

@@ -4,7 +4,7 @@
 #ifndef QR_OCL_TASK_H
 #define QR_OCL_TASK_H
 
-#ifdef __OPENCL_VERSION__
+#if defined(__OPENCL_C_VERSION__) || defined(__OPENCL_VERSION__)
 typedef uint qr_ocl_u32;
 typedef int qr_ocl_i32;
 #else

@@ -34,6 +34,11 @@ static const struct {
   uint16_t items, runs;
 } elements[] = {{1, 64}, {1, 16}, {1, 256}, {64, 1}, {128, 1}, {256, 1}, {64, 4}};
 
+#define SIDE_BY_SIDE_MIN 64u /* work-items of a group, on a device that likes many */
+
+/* A work-item is a thread there, or groups are next to nothing: wide vectors, no local memory. */
+static bool is_serial(const qr_ocl_dev_t *d) { return d->cpu || d->items_max < SIDE_BY_SIDE_MIN; }
+
 void qr_ocl_tune_default(const qr_ocl_dev_t *d, qr_ocl_tune_t *out) {
   static const qr_ocl_tune_t processor = {.vector = 1,
                                           .rows = 8,
@@ -54,7 +59,7 @@ void qr_ocl_tune_default(const qr_ocl_dev_t *d, qr_ocl_tune_t *out) {
                                       .product_items = 1,
                                       .runs = 1,
                                       .pass_rows = 2048};
-  *out = d->cpu ? processor : other;
+  *out = is_serial(d) ? processor : other;
   out->dot = d->khr_dot ? QR_OCL_DOT_KHR : d->arm_dot ? QR_OCL_DOT_ARM : QR_OCL_DOT_PLAIN;
 }
 
@@ -203,7 +208,7 @@ static uint64_t time_product(trial_t *t, const qr_ocl_tune_t *u, const product_t
 
 /* Whether a device of this kind may be good at it; processors emulate local memory. */
 static bool worth_shape(const qr_ocl_dev_t *d, size_t i) {
-  if (shapes[i].vector || d->cpu) return shapes[i].vector && d->cpu;
+  if (shapes[i].vector || is_serial(d)) return shapes[i].vector && is_serial(d);
   uint32_t items = shapes[i].tile_x / 4u * (shapes[i].tile_y / shapes[i].rows);
   return items <= d->items_max &&
          (shapes[i].tile_x + shapes[i].tile_y) * 32u + items * 8u <= d->local_sz;
@@ -293,9 +298,10 @@ static uint64_t try_draw(trial_t *t, const qr_ocl_tune_t *u) {
 
 static bool tune_draw(trial_t *t) {
   uint64_t best = NEVER;
+  bool serial = is_serial(t->d);
   for (size_t i = 0; i < QR_ARRAY_CNT(draws) && (best == NEVER || !late(t)); i++) {
     /* a circuit of 512 lanes needs the registers and caches of a processor */
-    if ((draws[i].sliced && !t->d->cpu) || (draws[i].local && t->d->cpu) ||
+    if ((draws[i].sliced && !serial) || (draws[i].local && serial) ||
         draws[i].items > t->d->items_max)
       continue;
     qr_ocl_tune_t u = t->best;
@@ -367,10 +373,11 @@ static bool tune_element(trial_t *t) {
   form_t f = {0};
   char why[256];
   uint64_t best = NEVER;
+  bool serial = is_serial(t->d);
   bool ok = form_init(&f) &&
             !qr_ocl_build_one(t->d, &t->best, QR_OCL_K_ELEMENT, &t->kernels, why, sizeof why);
   for (size_t i = 0; ok && i < QR_ARRAY_CNT(elements) && (best == NEVER || !late(t)); i++) {
-    if ((elements[i].items == 1) != t->d->cpu || elements[i].items > t->d->items_max) continue;
+    if ((elements[i].items == 1) != serial || elements[i].items > t->d->items_max) continue;
     qr_ocl_tune_t u = t->best;
     u.element_items = elements[i].items, u.runs = elements[i].runs;
     uint64_t ns = try_element(t, &u, &f);
@@ -395,6 +402,15 @@ static bool find_best(const qr_ocl_dev_t *d, qr_ocl_tune_t *out) {
   return ok;
 }
 
+/* Without tuning; a device's own dot product that does not build is done without. */
+static int build_untuned(const qr_ocl_dev_t *d, qr_ocl_tune_t *t, qr_ocl_kernels_t *kernels,
+                         char *why, size_t why_sz) {
+  int err = qr_ocl_build(d, t, kernels, why, why_sz);
+  if (!err || t->vector || t->dot == QR_OCL_DOT_PLAIN) return err;
+  t->dot = QR_OCL_DOT_PLAIN;
+  return qr_ocl_build(d, t, kernels, why, why_sz);
+}
+
 int qr_ocl_tune(const qr_ocl_dev_t *d, const qr_ocl_options_t *o, qr_ocl_tune_t *out,
                 qr_ocl_kernels_t *kernels, char *why, size_t why_sz) {
   qr_ocl_tune_default(d, out);
@@ -402,7 +418,7 @@ int qr_ocl_tune(const qr_ocl_dev_t *d, const qr_ocl_options_t *o, qr_ocl_tune_t 
     if (o->vector >= 0) out->vector = (uint32_t)o->vector;
     if (o->sliced >= 0) out->sliced = (uint32_t)o->sliced;
     if (out->sliced) out->draw_items = 1;
-    return qr_ocl_build(d, out, kernels, why, why_sz);
+    return build_untuned(d, out, kernels, why, why_sz);
   }
   qr_ocl_tune_t known;
   if (o->tune == QR_OCL_TUNE_AUTO && qr_ocl_cache_read(d, &known) &&
