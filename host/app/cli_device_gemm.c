@@ -157,10 +157,13 @@ static int run_on(const qr_cli_t *cli, const qr_device_choice_t *choice, gemm_t 
   err = load_something(choice->ops, dev);
   if (!err) err = choice->ops->queue_open(dev, &q);
   if (!err) err = multiply(choice->ops, q, g);
+  qr_accel_unit_t unit = {0};
+  if (err && choice->ops->units) (void)choice->ops->units(dev, &unit, 1);
   if (q) choice->ops->queue_close(q);
   choice->ops->close(dev);
   if (err) {
-    snprintf(why, sizeof why, "%s failed on the product: %s", info.name, qr_err_str(err));
+    snprintf(why, sizeof why, "%s failed on the product: %s%s%s", info.name, qr_err_str(err),
+             *unit.why ? "; " : "", unit.why);
     return qr_cli_fail(cli, err, why);
   }
   const char *out = cli->values[QR_DEVICE_OUT];

@@ -17,6 +17,25 @@ cleanup() {
 trap cleanup EXIT
 export HOME=$dir # no trusted keys but those of this test
 
+# ---- wrong usage: exit code 2 and what would be right ----
+expect 0 'validate [UNIT]' "$bin/quarry" device --help
+expect 0 "PUBKEY card|emulation LABEL" "$bin/quarry" help bitstream
+expect 2 'usage: quarry device' "$bin/quarry" device
+expect 2 'job gemm|step' "$bin/quarry" device job sort
+expect 2 'reset UNIT' "$bin/quarry" device reset
+expect 2 'there are cpu' "$bin/quarry" device list --accel gpu
+expect 2 'has no units to choose among' "$bin/quarry" device validate cpu0 --accel cpu
+expect 2 'e.g. --shape 256x384x128' "$bin/quarry" device job gemm
+for shape in 4x4 0x4x4 4x4x4x -4x4x4 4x4x131072 5000x5000x1; do
+  expect 2 "--shape '$shape' is not MxNxK" "$bin/quarry" device job gemm --shape "$shape"
+done
+expect 2 'it has microgrid microgrid-map' "$bin/quarry" device job step --task tetris
+expect 2 'not a number from 1 to 4096' "$bin/quarry" device job step --steps 0
+expect 2 '64 hex digits' "$bin/quarry" device job step --sigma 12
+expect 2 'usage: quarry bitstream' "$bin/quarry" bitstream verify
+expect 2 '--key FILE must be given' "$bin/quarry" bitstream sign "$emu/engine.sw_emu.xclbin" --part p --tool t
+expect 2 'is not a word' "$bin/quarry" bitstream sign "$emu/engine.sw_emu.xclbin" --part p --tool 'v 1' --key development
+
 # ---- bitstreams ----
 box=$dir/engine.xclbin
 cp "$emu/engine.sw_emu.xclbin" "$box"
@@ -37,21 +56,104 @@ expect 1 'not among the trusted keys' "$bin/quarry" bitstream verify "$box"
 echo "$(cat "$dir/lab.pk") emulation the lab's" > "$dir/keys"
 expect 0 "trusted: the lab's" "$bin/quarry" bitstream verify "$box" --keys "$dir/keys"
 expect 0 "trusted: the lab's" "$bin/quarry" bitstream list "$dir" --keys "$dir/keys"
+expect 1 'chmod go-w' sh -c "chmod 666 '$dir/keys'; '$bin/quarry' bitstream verify '$box' --keys '$dir/keys'; rc=\$?; chmod 600 '$dir/keys'; exit \$rc"
+sed -i 's/^part .*/part other/' "$box.manifest"
+expect 1 'changed after signing' "$bin/quarry" bitstream verify "$box" --keys "$dir/keys"
+expect 0 '"engine_abi":77' "$bin/quarry" --json bitstream sign "$box" --key "$dir/lab.key" --part p --tool t --engine-abi 77
+expect 1 'engine interface 77' "$bin/quarry" bitstream verify "$box" --keys "$dir/keys"
+expect 1 'engine interface 77' "$bin/quarry" device validate --accel "xrt:emulate,bitstream=$box,keys=$dir/keys"
+head -c 200 "$box.manifest" > "$dir/cut" && mv "$dir/cut" "$box.manifest"
+expect 1 'as it must be' "$bin/quarry" bitstream verify "$box" --keys "$dir/keys"
+ln -s engine.xclbin "$dir/link.xclbin" && mkdir "$dir/folder.xclbin" && : > "$dir/empty.xclbin" && head -c 300 "$box" > "$dir/cut.xclbin"
+expect 0 'link.xclbin: NOT TRUSTED: it has no manifest' "$bin/quarry" bitstream list "$dir"
+listed=$said
+for what in 'folder.xclbin: not a file' 'empty.xclbin: it is empty' 'cut.xclbin: not a usable xclbin'; do
+  [[ $listed == *"NOT USABLE: $dir/$what"* ]] || fail "the list does not say '$what': $listed"
+  expect 1 "$what" "$bin/quarry" bitstream verify "$dir/${what%%:*}"
+  expect 1 "$what" "$bin/quarry" bitstream sign "$dir/${what%%:*}" --key development --part p --tool t
+done
+expect 1 'No such file' "$bin/quarry" bitstream verify "$dir/none.xclbin"
+expect 1 'No such file' "$bin/quarry" bitstream list "$dir/none"
+expect 1 'No such file' "$bin/quarry" bitstream list "$dir" --keys "$dir/none"
+expect 1 "quarry key new FILE" "$bin/quarry" bitstream sign "$box" --key "$dir/none" --part p --tool t
+expect 1 'not a key file' "$bin/quarry" bitstream sign "$box" --key "$dir/keys" --part p --tool t
+expect 1 '{"error":{"code":' "$bin/quarry" --json bitstream verify "$dir/none.xclbin"
+expect 1 'is for hw_emu' "$bin/quarry" device validate --accel "xrt:emulate,bitstream=$emu/engine.hw_emu.xclbin"
 
 # ---- without a node ----
 expect 0 'driver xrt finds' "$bin/quarry" device list
+expect 0 '{"node":null,"found":[' "$bin/quarry" --json device list
+expect 0 'this driver has none' "$bin/quarry" device list --accel cpu
+expect 1 'unknown option colour' "$bin/quarry" device list --accel xrt:colour=red
 expect 0 'emu:2' "$bin/quarry" device list --accel xrt:emulate,cards=3
 expect 0 'power rails  not available' "$bin/quarry" device examine --accel xrt:emulate
+expect 1 'there is no unit emu:2; there are: emu:0 emu:1' "$bin/quarry" device examine emu:2 --accel xrt:emulate,cards=2
+expect 0 '[{"id":"emu:1"' "$bin/quarry" --json device examine emu:1 --accel xrt:emulate,cards=2
 expect 0 'answers again' "$bin/quarry" device reset emu:1 --accel xrt:emulate,cards=2
+expect 0 '{"unit":"emu:0","reset":true}' "$bin/quarry" --json device reset emu:0 --accel xrt:emulate
+expect 1 'has no units' "$bin/quarry" device examine --accel cpu
+if ! ls /sys/bus/pci/devices/*/vendor > /dev/null 2>&1 || ! grep -qi 0x10ee /sys/bus/pci/devices/*/vendor; then
+  for what in examine validate 'reset 0000:03:00.1'; do
+    # shellcheck disable=SC2086
+    expect 1 'emul' "$bin/quarry" device $what
+  done
+fi
+expect 1 'no PCI bus' "$bin/quarry" device examine --accel "xrt:sysfs=$dir"
+
+# ---- validate: every unit, and it finds what is wrong ----
 expect 0 'passed  bandwidth' "$bin/quarry" device validate --accel xrt:emulate
-[[ $said != *FAILED* ]] || fail "validate: $said"
+[[ $said != *FAILED* && $said == *'passed  a product'* ]] || fail "validate: $said"
+expect 0 '"unit":"emu:1","test":"bandwidth"' "$bin/quarry" --json device validate --accel xrt:emulate,cards=2
+[[ $said == *'"unit":"emu:0","test":"bandwidth"'* && $said != *'"passed":false'* ]] || fail "not both cards: $said"
+expect 0 'bandwidth, emu:1' "$bin/quarry" device validate emu:1 --accel xrt:emulate,cards=2
+[[ $said != *emu:0* ]] || fail "the other card was tested: $said"
 expect 1 'FAILED' "$bin/quarry" device validate --accel xrt:emulate,fault=wrong:8
+expect 1 'FAILED  opening, emu:1' "$bin/quarry" device validate --accel xrt:emulate,cards=2,fault=wrong:2
+expect 1 'wrong answer to the test' "$bin/quarry" device validate --accel xrt:emulate,fault=wrong:2
+expect 1 'FAILED  a product' "$bin/quarry" device validate --accel error:corrupt=1/1
+
+# ---- an interrupted validate leaves nothing ----
+# A launch hangs, so that there is something to interrupt. Job control gives it the signals that a terminal's programs have.
+set -m
+"$bin/quarry" device validate --accel "xrt:emulate,fault=hang:9" > "$dir/hang.out" 2>&1 &
+pid=$!
+set +m
+hanging() { [ -s "$dir/hang.out" ] && [ -n "$(pgrep -P "$pid" quarry-card)" ]; }
+until_true 60 hanging || fail "validate does not begin: $(cat "$dir/hang.out")"
+holder=$(pgrep -P "$pid" quarry-card)
+card=$(pgrep -P "$holder")
+scratch=$(readlink "/proc/$holder/cwd")
+kill -INT "$pid"
+rc=0 && wait "$pid" 2> /dev/null || rc=$?
+[ "$rc" = 130 ] || fail "interrupted, validate ended with $rc"
+ended() { [ ! -d "/proc/$holder" ] && [ ! -d "/proc/$card" ] && [ ! -e "$scratch" ]; }
+until_true 20 ended || fail "left after Ctrl-C: $(ps -o pid,args -p "$holder,$card" 2>&1) $(ls -d "$scratch" 2>&1)"
+
+# ---- jobs ----
 expect 0 'the CPU gives the same' "$bin/quarry" device job step --task microgrid-map --steps 2 --check --accel xrt:emulate
 head -c 6000 /dev/urandom > "$dir/a" && head -c 5000 /dev/urandom > "$dir/b"
 expect 0 '0 of 3000 elements differ' "$bin/quarry" device job gemm --shape 60x50x100 --a "$dir/a" --b "$dir/b" --out "$dir/c" \
   --check --accel xrt:emulate
 [ "$(stat -c %s "$dir/c")" = 12000 ] || fail "the product is not 12000 bytes"
 expect 1 'wanted are 6100' "$bin/quarry" device job gemm --shape 61x50x100 --a "$dir/a"
+expect 1 'not a file' "$bin/quarry" device job gemm --shape 4x4x4 --b "$dir"
+expect 1 'No such file' "$bin/quarry" device job gemm --shape 4x4x4 --b "$dir/none"
+expect 1 'cannot be written' "$bin/quarry" device job gemm --shape 4x4x4 --out "$dir/none/c"
+expect 1 'Is a directory' "$bin/quarry" --json device job step --out "$dir"
+expect 1 'elements differ' "$bin/quarry" device job gemm --shape 9x9x9 --check --accel error:corrupt=1/1
+expect 1 'something else from step' "$bin/quarry" device job step --check --accel error:corrupt=1/1
+expect 1 '"same":false' "$bin/quarry" --json device job step --check --accel error:corrupt=1/1
+expect 1 'ended by itself' "$bin/quarry" device job gemm --shape 4x4x4 --accel xrt:emulate,fault=die:2
+# A network of one's own, with data of one's own; the model that comes out goes in again.
+"$bin/quarry" genesis regtest | sed '0,/"out": 384/s//"out": 96/; s/"batch": 64/"batch": 32/' > "$dir/own.json"
+job=("$bin/quarry" device job step --genesis "$dir/own.json" --accel xrt:emulate --check)
+head -c 12288 /dev/zero | tr '\0' '\7' > "$dir/obs" && head -c 96 /dev/zero > "$dir/act" && head -c 384 /dev/zero > "$dir/target"
+head -c 4096 "$dir/obs" > "$dir/obs1" && head -c 32 "$dir/act" > "$dir/act1" && head -c 128 "$dir/target" > "$dir/target1"
+expect 0 'the CPU gives the same' "${job[@]}" --obs "$dir/obs1" --act "$dir/act1" --target "$dir/target1" --out "$dir/m1"
+expect 0 '3 steps, batch 32' "${job[@]}" --obs "$dir/obs" --act "$dir/act" --target "$dir/target" --steps 3 --model "$dir/m1" --out "$dir/m4"
+[ "$(stat -c %s "$dir/m4")" = "$(stat -c %s "$dir/m1")" ] && ! cmp -s "$dir/m1" "$dir/m4" || fail "the model did not learn"
+head -c 4096 /dev/zero | tr '\0' '\200' > "$dir/obs2"
+expect 1 'not in -64 .. 63' "${job[@]}" --obs "$dir/obs2"
 
 # ---- a node with four cards ----
 "$bin/quarryd" --dir "$dir/n" --genesis regtest --link none --store mem --accel xrt --accel.options emulate,cards=4 \
