@@ -18,6 +18,7 @@ says() {
   shift 2
   text=$("$root/fpga/build" "$@" 2>&1)
   rc=$?
+  said=$text
   [ "$rc" = "$code" ] || fail "fpga/build $* exits with $rc, not $code: $text"
   grep -qE -- "$pattern" <<< "$text" || fail "fpga/build $* does not say '$pattern': $text"
 }
@@ -57,6 +58,7 @@ for dir in "$root"/fpga/platform/*/; do
   [ -n "$title$platform$part" ] || fail "$card: card.env lacks a name"
   rm -f "$NOTES"
   says 0 "made $tmp/$card/qr_step_engine.hw.xclbin for .*: $engines engines, T = $array" "$card" --out "$tmp/$card"
+  grep -qF -- "sign $tmp/$card/qr_step_engine.hw.xclbin --key KEYFILE --part $part " <<< "$said" || fail "$card: no word of signing"
   [ -f "$tmp/$card/qr_step_engine.hw.xclbin" ] || fail "$card: no xclbin where it was promised"
   [ "$(grep -c . "$NOTES")" = 2 ] || fail "$card: $(cat "$NOTES")"
   grep -qE -- "-c -k qr_step_engine -t hw --platform $platform .*clock ${clock_mhz}000000:.*-DQR_ENGINE_T=$array " "$NOTES" \
