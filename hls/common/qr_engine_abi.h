@@ -5,8 +5,8 @@
    Units: a "word" is a uint32_t, little-endian. Every buffer of card memory starts on a multiple of
    64 bytes and its size is one too; the host owns all of them, the kernel touches only what the
    window registers (QR_ENGINE_REG_*_CNT) grant and answers with a status instead of leaving them. A
-   buffer must not be changed by the host while a launch that was given it runs, but for rows of POOL
-   that are in none of the launch's segments. */
+   buffer must not be changed by the host while a launch that was given it runs, but for rows of
+   POOL that are in none of the launch's segments. */
 #ifndef QR_ENGINE_ABI_H
 #define QR_ENGINE_ABI_H
 
