@@ -161,6 +161,7 @@ static void refuses_replays(void **state) {
   counts(4, 4, QR_ENGINE_OK, 0);
   counts(1u << 16, 1u << 16, QR_ENGINE_E_REPLAY, 0);
   counts(UINT32_MAX, UINT32_MAX, QR_ENGINE_E_REPLAY, 1);
+  counts(3, 1431655772, QR_ENGINE_E_REPLAY, 20); /* 2^32 + 20 rows */
   counts(1025, 1, QR_ENGINE_E_REPLAY, 1025);
   counts(1, (1u << 18) + 1, QR_ENGINE_E_REPLAY, (1u << 18) + 1);
   counts(1024, 257, QR_ENGINE_E_REPLAY, 1024 * 257);
@@ -172,6 +173,28 @@ static void refuses_replays(void **state) {
   counts(room, 1, QR_ENGINE_OK, 0);
   start[room - 1] = 8;
   counts(room, 1, QR_ENGINE_E_SEGMENT, room - 1);
+  rig_t whole = rig;
+  rig.job.sz = 4 * (QR_ENGINE_JOB_HEAD_CNT + 3); /* a job needs no more than its segments */
+  counts(3, 7, QR_ENGINE_OK, 0);
+  rig = whole;
+  rig_close(&rig);
+}
+
+/* A program without a TD knows no actions, one without observations no samples either; a replay
+   has to be there all the same. */
+static void draws_for_programs_without_td(void **state) {
+  (void)state;
+  fresh_drawn(false);
+  qr_step_prog_t *p = rig_at(&rig.prog);
+  uint32_t *table = rig_at(&rig.table);
+  p->op_cnt = (uint32_t)(op_of(QR_OP_TD) - p->ops);
+  for (uint32_t i = 0; i < 16; i++) table[i] = UINT32_MAX;
+  replay(QR_ENGINE_OK, 0);
+  p->bufs[0].role = QR_STEP_BUF_SCRATCH;
+  p->batch = 0;
+  replay(QR_ENGINE_OK, 0);
+  counts(0, 7, QR_ENGINE_E_REPLAY, 0);
+  counts(3, 0, QR_ENGINE_E_REPLAY, 0);
   rig_close(&rig);
 }
 
@@ -291,7 +314,8 @@ static void refuses_programs(void **state) {
   REFUSED(false, QR_ENGINE_E_PROG, prog()->op_cnt = QR_STEP_OP_MAX_CNT);
   REFUSED(false, QR_ENGINE_E_PROG, prog()->buf_cnt = QR_STEP_BUF_MAX_CNT + 1);
   REFUSED(false, QR_ENGINE_E_PROG, prog()->digest_cnt = QR_STEP_GEMM_MAX_CNT + 1);
-  REFUSED(false, QR_ENGINE_E_PROG, prog()->batch = 1u << 20);
+  REFUSED(false, QR_ENGINE_E_PROG, prog()->batch = QR_ENGINE_BATCH_MAX + 1);
+  REFUSED(false, QR_ENGINE_E_SHAPE, prog()->batch = QR_ENGINE_BATCH_MAX);
   REFUSED(false, QR_ENGINE_E_SHAPE, prog()->batch = 17);
   REFUSED(false, QR_ENGINE_E_SHAPE, prog()->batch = 0);
   REFUSED(false, QR_ENGINE_E_SHAPE, prog()->obs_sz = 0);
@@ -418,6 +442,7 @@ int main(void) {
       cmocka_unit_test(refuses_replays),
       cmocka_unit_test(refuses_segments),
       cmocka_unit_test(refuses_actions_that_are_drawn),
+      cmocka_unit_test(draws_for_programs_without_td),
       cmocka_unit_test(refuses_geometry),
       cmocka_unit_test(forward_refuses),
       cmocka_unit_test(damage_stays_inside),

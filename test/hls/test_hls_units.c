@@ -362,6 +362,22 @@ static void draws_end(void **state) {
   marks[0] = 0;
 }
 
+/* A launch that was broken off may have left any marks. */
+static void marks_are_cleared(void **state) {
+  (void)state;
+  static uint32_t job[QR_ENGINE_JOB_HEAD_CNT + 3];
+  const qr_eng_win_t win = {.job_cnt = QR_ARRAY_CNT(job), .pool_rows = 1000, .table_cnt = 2000};
+  for (uint32_t rows = 1; rows < 300; rows++) {
+    memset(marks, 0xff, sizeof marks);
+    replay.segment_cnt = 3, replay.segment_rows = rows;
+    for (uint32_t s = 0; s < 3; s++) job[QR_ENGINE_JOB_HEAD_CNT + s] = rows + s;
+    assert_int_equal(qr_eng_replay(job, &win, 3, &replay, marks).status, QR_ENGINE_OK);
+    for (uint32_t s = 0; s < 3; s++) assert_int_equal(replay.start[s], rows + s);
+    for (uint32_t i = 0; i < 3 * rows; i++) assert_false(marks[i >> 6] >> (i & 63) & 1);
+  }
+  memset(marks, 0, sizeof marks);
+}
+
 /* The first word that is not below the limit is told, whatever follows. */
 static void words_are_held_below_their_limit(void **state) {
   (void)state;
@@ -422,6 +438,7 @@ int main(void) {
       cmocka_unit_test(philox_is_that_of_the_reference),
       cmocka_unit_test(minibatches_are_those_of_the_reference),
       cmocka_unit_test(draws_end),
+      cmocka_unit_test(marks_are_cleared),
       cmocka_unit_test(words_are_held_below_their_limit),
       cmocka_unit_test(gather_packs_rows),
   };
