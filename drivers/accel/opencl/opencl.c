@@ -112,6 +112,7 @@ void qr_ocl_info(const qr_accel_t *a, qr_accel_info_t *out) {
     snprintf(out->detail, sizeof out->detail, "%.32s, product tile %ux%u, draw %s",
              a->dev.platform_name, t->tile_y, t->tile_x, t->sliced ? "sliced" : "table");
   out->queue_depth = QR_OCL_QUEUE_DEPTH;
+  out->seat_cnt = a->dev.cpu ? 1 : 2; /* a card trains one while the host ends the other */
 }
 
 static cl_mem upload(const qr_accel_t *a, const void *from, size_t sz, cl_int *err) {
