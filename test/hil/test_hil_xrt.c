@@ -94,7 +94,7 @@ static void test_little_room(void **st) {
     for (int k = 0; k < 2; k++) conform_net_open(&c[k], &net[k]);
     assert_true(conform_dev_open(&d, g_ops, options, c, 2));
     for (int k = 0; k < 2; k++) {
-      conform_replays(&d, &c[k], &g, 40);
+      conform_replays(&d, &c[k], &g, 24);
       conform_replay_shared(&d, &c[k], &g);
       conform_replay_cancel(&d, &c[k], &g);
     }

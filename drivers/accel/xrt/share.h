@@ -18,10 +18,10 @@
       */
 #define QR_XRT_PROG_MAX_CNT 16u
 #define QR_XRT_CUSTOM QR_XRT_PROG_MAX_CNT /* the slot's own program */
-#define QR_XRT_MAGIC 0x34747278u          /* another one whenever something here changes */
+#define QR_XRT_MAGIC 0x35747278u          /* another one whenever something here changes */
 #define QR_XRT_PAGE 4096u
 #define QR_XRT_HEAD_SZ (4u * QR_XRT_PAGE) /* of the shared memory */
-#define QR_XRT_RANGE_MAX_CNT 8u
+#define QR_XRT_RANGE_MAX_CNT 32u
 #define QR_XRT_TABLE_MAX_SZ (8u << 20)
 
 /* Descriptors that the process finds open. */
