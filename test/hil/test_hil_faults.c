@@ -155,6 +155,36 @@ static void test_card_goes_and_comes(void **st) {
   }
 }
 
+/* The same to a card that keeps a replay, while segments go up and later, between steps: what it
+   had is not taken for granted afterwards. */
+static void test_kept_replay_is_lost(void **st) {
+  (void)st;
+  static void (*const troubles[])(void) = {kill_emulated, kill_process};
+  gen_t g = {4};
+  conform_replay_t r;
+  conform_dev_t d;
+  uint64_t failed = 0;
+  open_cards(&d, SLOW, g_patience);
+  conform_replay_open(&r, &SLOW->net, &g, 300);
+  conform_fill(SLOW, &g, GEN_INIT);
+  for (uint32_t i = 0; i < 6; i++) {
+    qr_accel_job_t job = conform_replay_attempt(&r, SLOW, &g, CONFORM_STEP_MAX, 0);
+    assert_int_equal(g_ops->submit(d.q, &job), 0);
+    while (job.steps_done < i % 2) assert_true(g_ops->poll(d.q) >= 0);
+    if (i % 3 < 2) {
+      await_ready(&d, 0);
+      troubles[i % 2]();
+      failed++;
+    }
+    conform_wait(g_ops, d.q, &job);
+    assert_int_equal(job.err, 0);
+    conform_check_attempt(SLOW, SLOW->model, CONFORM_STEP_MAX, 0);
+    assert_int_equal(unit_of(&d, 0).jobs_failed, failed);
+  }
+  conform_replay_close(&r);
+  conform_dev_close(&d);
+}
+
 /* Of four cards one is killed under eight jobs in two queues: none is lost or wrong. */
 static void test_others_go_on(void **st) {
   (void)st;
@@ -322,6 +352,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(test_choice),
                                      cmocka_unit_test(test_patience),
                                      cmocka_unit_test(test_card_goes_and_comes),
+                                     cmocka_unit_test(test_kept_replay_is_lost),
                                      cmocka_unit_test(test_others_go_on),
                                      cmocka_unit_test(test_ladder),
                                      cmocka_unit_test(test_hang),
