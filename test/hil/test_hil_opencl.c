@@ -284,7 +284,15 @@ static void test_units(void **st) {
   if (g_ops->bandwidth(d.dev, 0, &b, why, sizeof why)) fail_msg("%s", why);
   assert_true(b.sz && b.to_ns && b.from_ns);
   assert_int_equal(g_ops->bandwidth(d.dev, 1, &b, why, sizeof why), QR_ERR_NOTFOUND);
+  assert_true(u.kernel[0]);
   conform_dev_close(&d);
+  /* only looked at: there, with nothing loaded, and no job can be given to it */
+  if (g_ops->open(with("look"), &d.dev, why, sizeof why)) fail_msg("%s", why);
+  assert_int_equal(g_ops->units(d.dev, &u, 1), 1);
+  assert_true(u.state == QR_ACCEL_UNIT_READY && u.name[0] && !u.kernel[0]);
+  assert_int_equal(g_ops->bandwidth(d.dev, 0, &b, why, sizeof why), 0);
+  assert_true(g_ops->queue_open(d.dev, &d.q) < 0);
+  g_ops->close(d.dev);
   conform_net_close(&c);
 }
 
@@ -296,13 +304,14 @@ static void test_options(void **st) {
     const char *options, *word;
     int err;
   } bad[] = {
-      {"device=no such card", "there are 0: ", QR_ERR_NOTFOUND},
-      {"device=999", "there are 0: ", QR_ERR_NOTFOUND},
+      {"device=no such card", "device= can be 0 (", QR_ERR_NOTFOUND},
+      {"device=999", "device= can be 0 (", QR_ERR_NOTFOUND},
       {"platform=no such maker", "no such maker", QR_ERR_NOTFOUND},
       {"tune=maybe", "auto, off or force", QR_ERR_ARG},
       {"product=cube", "vector or tile", QR_ERR_ARG},
       {"draw=lots", "table or sliced", QR_ERR_ARG},
       {"units=0", "1 to 4096", QR_ERR_ARG},
+      {"look=1", "no value", QR_ERR_ARG},
       {"speed=9", "speed", QR_ERR_ARG},
       {"=x", "key=value", QR_ERR_ARG},
   };

@@ -25,6 +25,7 @@ static void test_options(void **st) {
       {"corrupt=1/0", "1/N", QR_ERR_ARG},    {"drop=7", "1/N", QR_ERR_ARG},
       {"delay_ms=soon", "soon", QR_ERR_ARG}, {"deaf=2", "deaf", QR_ERR_ARG},
       {"frob=1", "frob", QR_ERR_ARG},        {"=1", "key=value", QR_ERR_ARG},
+      {"look=1", "no value", QR_ERR_ARG},    {"look", "no units", QR_ERR_UNSUPPORTED},
   };
   for (size_t i = 0; i < QR_ARRAY_CNT(bad); i++) {
     qr_accel_t *a;

@@ -56,6 +56,19 @@ static bool open_fails(const qr_error_settings_t *s) {
   return atomic_fetch_add(&opened, 1) < s->open_fail;
 }
 
+/* The inner driver's options, with look if that is asked for. */
+static int open_inner(qr_accel_t *a, char *why, size_t why_sz) {
+  const qr_error_settings_t *s = &a->settings;
+  char options[sizeof s->inner_options + sizeof ",look"];
+  if (s->look && !a->ops->units) {
+    snprintf(why, why_sz, "accel error: driver %s has no units to look at", s->inner);
+    return QR_ERR_UNSUPPORTED;
+  }
+  snprintf(options, sizeof options, "%s%s%s", s->inner_options,
+           s->look && *s->inner_options ? "," : "", s->look ? "look" : "");
+  return a->ops->open(options, &a->inner, why, why_sz);
+}
+
 static int error_open(const char *options, qr_accel_t **out, char *why, size_t why_sz) {
   qr_error_settings_t s;
   int err = qr_error_settings(options, &s, why, why_sz);
@@ -74,7 +87,7 @@ static int error_open(const char *options, qr_accel_t **out, char *why, size_t w
   }
   a->settings = s;
   a->ops = ops;
-  err = ops->open(s.inner_options, &a->inner, why, why_sz);
+  err = open_inner(a, why, why_sz);
   if (err) {
     free(a);
     return err;

@@ -57,6 +57,10 @@ static int set(qr_error_settings_t *s, const qr_option_t *o, char *why, size_t w
     s->deaf = !strcmp(o->value, "1");
     return s->deaf || !strcmp(o->value, "0") ? QR_OK : refuse(o, "0 or 1", why, why_sz);
   }
+  if (!strcmp(o->key, "look")) {
+    s->look = true;
+    return *o->value ? refuse(o, "asked for: it has no value", why, why_sz) : QR_OK;
+  }
   if (!strcmp(o->key, "inner"))
     return read_inner(o->value, s)
                ? QR_OK
@@ -64,7 +68,7 @@ static int set(qr_error_settings_t *s, const qr_option_t *o, char *why, size_t w
                         why_sz);
   snprintf(why, why_sz,
            "accel error: unknown option %s; there are inner, seed, corrupt, drop, deaf, fail, "
-           "delay, delay_ms and open_fail",
+           "delay, delay_ms, open_fail and look",
            o->key);
   return QR_ERR_ARG;
 }

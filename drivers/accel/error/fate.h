@@ -12,6 +12,7 @@ typedef struct {
   uint64_t delay_ms;
   uint64_t open_fail; /* of the first opens */
   bool deaf;          /* a dropped job does not hear a cancel either */
+  bool look;          /* opened for its units alone */
   char inner[32], inner_options[256];
 } qr_error_settings_t;
 

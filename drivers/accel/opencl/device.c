@@ -129,7 +129,7 @@ static void say_list(const found_t *f, char *out, size_t out_sz) {
   out[0] = 0;
   for (uint32_t i = 0; i < f->cnt && n < out_sz; i++) {
     device_text(f->ids[i], CL_DEVICE_NAME, name, sizeof name);
-    n += (size_t)snprintf(out + n, out_sz - n, "%s%u: %s", i ? ", " : "", i, name);
+    n += (size_t)snprintf(out + n, out_sz - n, "%s%u (%s)", i ? ", " : "", i, name);
   }
 }
 
@@ -149,7 +149,7 @@ static int refuse_list(const found_t *f, cl_int err, const qr_ocl_options_t *o, 
              "of the card, or for the processor the package pocl-opencl-icd");
   } else {
     say_list(f, list, sizeof list);
-    snprintf(why, why_sz, "accel opencl: no device '%s'; there are %s", o->device, list);
+    snprintf(why, why_sz, "accel opencl: no device '%s'; device= can be %s", o->device, list);
   }
   return QR_ERR_NOTFOUND;
 }

@@ -48,12 +48,17 @@ static int set_option(qr_ocl_options_t *out, const qr_option_t *o, char *why, si
     return either(o->value, "table", "sliced", &out->sliced)
                ? QR_OK
                : refuse(o, "table or sliced", why, why_sz);
+  if (!strcmp(o->key, "look")) {
+    out->look = true;
+    return *o->value ? refuse(o, "asked for: it has no value", why, why_sz) : QR_OK;
+  }
   if (!strcmp(o->key, "units"))
     return qr_option_u64(o->value, 1, 4096, &out->units) ? QR_OK
                                                          : refuse(o, "1 to 4096", why, why_sz);
   snprintf(
       why, why_sz,
-      "accel opencl: unknown option %s; there are platform, device, tune, product, draw, units",
+      "accel opencl: unknown option %s; there are platform, device, tune, product, draw, units, "
+      "look",
       o->key);
   return QR_ERR_ARG;
 }
@@ -92,7 +97,7 @@ static int ocl_open(const char *options, qr_accel_t **out, char *why, size_t why
   }
   err = qr_ocl_dev_open(&a->dev, &o, why, why_sz);
   if (!err && o.units) a->dev.unit_cnt = (uint32_t)o.units;
-  if (!err) err = qr_ocl_tune(&a->dev, &o, &a->tune, &a->kernels, why, why_sz);
+  if (!err && !o.look) err = qr_ocl_tune(&a->dev, &o, &a->tune, &a->kernels, why, why_sz);
   if (err) {
     ocl_close(a);
     return err;
@@ -105,7 +110,9 @@ void qr_ocl_info(const qr_accel_t *a, qr_accel_info_t *out) {
   const qr_ocl_tune_t *t = &a->tune;
   memset(out, 0, sizeof *out);
   snprintf(out->name, sizeof out->name, "opencl %.24s", a->dev.name);
-  if (t->vector)
+  if (!a->kernels.programs[QR_OCL_K_PRODUCT])
+    snprintf(out->detail, sizeof out->detail, "%s", a->dev.platform_name);
+  else if (t->vector)
     snprintf(out->detail, sizeof out->detail, "%.32s, product vector %u, draw %s",
              a->dev.platform_name, t->rows, t->sliced ? "sliced" : "table");
   else

@@ -19,6 +19,7 @@ typedef struct {
   enum { QR_OCL_TUNE_AUTO, QR_OCL_TUNE_OFF, QR_OCL_TUNE_FORCE } tune;
   int vector, sliced; /* -1: as tuned */
   uint64_t units;     /* work is cut for so many compute units; 0: as the device says */
+  bool look;          /* opened for its units alone */
 } qr_ocl_options_t;
 
 typedef struct {
@@ -52,7 +53,7 @@ struct qr_accel {
     _Atomic uint64_t done, failed, checked, wrong, valid_ns;
   } counts;
   qr_ocl_tune_t tune;
-  qr_ocl_kernels_t kernels;
+  qr_ocl_kernels_t kernels; /* none in a device that is only looked at */
   uint32_t prog_cnt;
   qr_ocl_loaded_t *progs[QR_OCL_PROG_MAX_CNT];
 };

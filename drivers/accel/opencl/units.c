@@ -44,7 +44,8 @@ uint32_t qr_ocl_units(qr_accel_t *a, qr_accel_unit_t *out, uint32_t max_cnt) {
   if (!max_cnt) return 0;
   qr_ocl_unit_fill(a->dev.id, a->dev.name, a->dev.idx, out);
   qr_ocl_info(a, &info);
-  snprintf(out->kernel, sizeof out->kernel, "%.63s", info.detail);
+  if (a->kernels.programs[QR_OCL_K_PRODUCT])
+    snprintf(out->kernel, sizeof out->kernel, "%.63s", info.detail);
   out->state = QR_ACCEL_UNIT_READY;
   out->jobs_done = load(&a->counts.done);
   out->jobs_failed = load(&a->counts.failed);
