@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/log.h"
 #include "port/option.h"
 
 #define PATH_SZ 1024u
@@ -102,17 +103,28 @@ bool qr_ocl_cache_read(const qr_ocl_dev_t *d, qr_ocl_tune_t *out) {
   return ok && seen == (1u << QR_ARRAY_CNT(keys)) - 1 && makes_sense(out);
 }
 
-void qr_ocl_cache_write(const qr_ocl_dev_t *d, const qr_ocl_tune_t *t) {
-  char path[PATH_SZ], fresh[PATH_SZ + 16];
+static bool write_file(const qr_ocl_dev_t *d, const qr_ocl_tune_t *t, const char *path) {
+  char fresh[PATH_SZ + 16];
   qr_ocl_tune_t copy = *t;
-  if (!path_of(d, true, path, sizeof path)) return;
   snprintf(fresh, sizeof fresh, "%s.%ld", path, (long)getpid());
   FILE *f = fopen(fresh, "w");
-  if (!f) return;
+  if (!f) return false;
   fprintf(f, "# %s, driver %s; written by quarry, which tunes anew if this file is gone\n", d->name,
           d->driver);
   for (size_t i = 0; i < QR_ARRAY_CNT(keys); i++)
     fprintf(f, "%s = %u\n", keys[i].key, *member(&copy, i));
   bool ok = !ferror(f);
-  if (fclose(f) || !ok || rename(fresh, path)) (void)unlink(fresh);
+  if (fclose(f)) ok = false;
+  if (ok && !rename(fresh, path)) return true;
+  (void)unlink(fresh);
+  return false;
+}
+
+void qr_ocl_cache_write(const qr_ocl_dev_t *d, const qr_ocl_tune_t *t) {
+  char path[PATH_SZ] = "";
+  errno = 0;
+  if (path_of(d, true, path, sizeof path) && write_file(d, t, path)) return;
+  qr_log(QR_LOG_WARN, "accel",
+         "event=opencl-tuning-lost file=\"%s\" cause=\"%s\" next=\"tunes at every start\"", path,
+         errno ? strerror(errno) : "no HOME and no XDG_CACHE_HOME");
 }
