@@ -9,6 +9,7 @@
 #include "port/drivers.h"
 
 #define SKIPPED 77
+#define NET_SZ_MAX 12000u
 
 static const qr_accel_ops_t *g_ops;
 static char g_options[600];
@@ -89,12 +90,14 @@ static void test_little_room(void **st) {
     conform_dev_t d;
     char options[700];
     with(rooms[i], options);
-    assert_true(gen_net(&g, 0, &net[0]));
-    assert_true(gen_net(&g, 1, &net[1]));
-    for (int k = 0; k < 2; k++) conform_net_open(&c[k], &net[k]);
+    for (uint32_t k = 0; k < 2; k++) {
+      do assert_true(gen_net(&g, k, &net[k]));
+      while (net[k].model_sz > NET_SZ_MAX); /* the reference is slow */
+      conform_net_open(&c[k], &net[k]);
+    }
     assert_true(conform_dev_open(&d, g_ops, options, c, 2));
     for (int k = 0; k < 2; k++) {
-      conform_replays(&d, &c[k], &g, 24);
+      conform_replays(&d, &c[k], &g, 20);
       conform_replay_shared(&d, &c[k], &g);
       conform_replay_cancel(&d, &c[k], &g);
     }
