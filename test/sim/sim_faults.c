@@ -5,6 +5,8 @@
 #define ROUNDS 4000000u
 #define JOB_CNT 10000u
 #define LANE_CNT 3u
+#define FAST_NS (4 * WORLD_ROUND_NS) /* a lane whose job failed waits for a second, */
+#define FASTER_NS 20000000u          /* for one that does not come back a minute */
 
 /* The error driver with options of the test's own, and what a node makes of it counted. */
 static struct {
@@ -66,8 +68,9 @@ static void faults_judge(qr_accel_t *a, uint32_t unit, bool right) {
   g_faults.wrong += !right;
 }
 
-/* A miner on it, and an honest node that only follows. */
-static void run(const char *options, uint32_t check_every, uint64_t attempts, uint64_t height_min) {
+/* A miner on it, and an honest node that only follows. Time goes on by round_ns more in a round. */
+static void run(const char *options, uint32_t check_every, uint64_t attempts, uint64_t height_min,
+                uint64_t round_ns) {
   static world_t w;
   static qr_accel_ops_t faults;
   qr_params_t p;
@@ -95,7 +98,7 @@ static void run(const char *options, uint32_t check_every, uint64_t attempts, ui
   world_node_t *peer = world_add(&w, false);
   for (uint32_t i = 0; i < ROUNDS && g_faults.attempts < attempts; i++) {
     world_rounds(&w, 1);
-    w.now_ns += 4 * WORLD_ROUND_NS; /* lanes wait for a second, or a minute */
+    w.now_ns += round_ns;
   }
   world_stop_all(&w);
   world_until_agree(&w, ROUNDS);
@@ -112,7 +115,7 @@ static void run(const char *options, uint32_t check_every, uint64_t attempts, ui
 
 static void test_all_at_once(void **state) {
   (void)state;
-  run("seed=1,corrupt=1/20,fail=1/50,drop=1/500,delay=1/100,delay_ms=1", 64, JOB_CNT, 100);
+  run("seed=1,corrupt=1/20,fail=1/50,drop=1/500,delay=1/100,delay_ms=1", 64, JOB_CNT, 100, FAST_NS);
   assert_true(g_faults.wrong > 0 && g_faults.right > 100);
   assert_true(g_faults.failed > JOB_CNT / 100);
   assert_true(g_faults.late > 0);
@@ -120,7 +123,7 @@ static void test_all_at_once(void **state) {
 
 static void test_every_result_corrupt(void **state) {
   (void)state;
-  run("seed=2,corrupt=1/1", 1, 500, 0);
+  run("seed=2,corrupt=1/1", 1, 500, 0, FAST_NS);
   assert_true(g_faults.wrong > 400);
   assert_int_equal(g_faults.right, 0);
 }
@@ -128,7 +131,7 @@ static void test_every_result_corrupt(void **state) {
 /* A job that does not come back is recalled after a minute, and its lane goes on. */
 static void test_dropped_jobs_are_recalled(void **state) {
   (void)state;
-  run("seed=3,drop=1/20", 1, 400, 5);
+  run("seed=3,drop=1/20", 1, 400, 5, FASTER_NS);
   assert_true(g_faults.cancels > 10);
   assert_int_equal(g_faults.queues, LANE_CNT);
   assert_int_equal(g_faults.wrong, 0);
@@ -137,7 +140,7 @@ static void test_dropped_jobs_are_recalled(void **state) {
 /* One that hears no cancel takes its queue with it; the lane opens another one. */
 static void test_deaf_jobs_cost_a_queue(void **state) {
   (void)state;
-  run("seed=4,drop=1/12,deaf=1", 1, 400, 2);
+  run("seed=4,drop=1/12,deaf=1", 1, 400, 2, FASTER_NS);
   assert_true(g_faults.queues > LANE_CNT + 5);
   assert_int_equal(g_faults.wrong, 0);
 }
