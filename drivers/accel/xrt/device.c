@@ -36,7 +36,7 @@ struct qr_xrt_device {
   qr_xrt_sizes_t sizes;
   xrtBufferHandle prog[QR_XRT_ENGINE_MAX_CNT][QR_XRT_PROG_MAX_CNT];
   xrtBufferHandle keep[QR_XRT_ENGINE_MAX_CNT][QR_XRT_PROG_MAX_CNT]; /* rows of replays */
-  bool keeps;
+  bool keeps, syncs_from_start;
   uint64_t moved[2];
   slot_t slot[QR_XRT_SLOT_MAX_CNT];
 };
@@ -84,6 +84,7 @@ int qr_xrt_device_open(const qr_xrt_device_cfg_t *cfg, bool reset, qr_xrt_info_t
                        qr_xrt_device_t **out, char *why, size_t why_sz) {
   qr_xrt_device_t *d = calloc(1, sizeof *d);
   if (!d) return fail(why, why_sz, "no memory");
+  d->syncs_from_start = cfg->syncs_from_start;
   d->dev = open_card(cfg->card);
   if (d->dev && reset && !cfg->is_emulated) {
     int err = reset_card(d->dev);
@@ -117,7 +118,12 @@ static xrtBufferHandle take_buffer(qr_xrt_device_t *d, xrtKernelHandle kernel, u
 
 static int put_at(qr_xrt_device_t *d, xrtBufferHandle b, uint64_t at, const void *p, uint64_t sz) {
   d->moved[0] += sz;
-  return xrtBOWrite(b, p, sz, at) || xrtBOSync(b, XCL_BO_SYNC_BO_TO_DEVICE, sz, at) ? -1 : 0;
+  if (xrtBOWrite(b, p, sz, at)) return -1;
+  if (d->syncs_from_start) { /* what lies before is written again as it is */
+    sz += at;
+    at = 0;
+  }
+  return xrtBOSync(b, XCL_BO_SYNC_BO_TO_DEVICE, sz, at) ? -1 : 0;
 }
 
 static int put(qr_xrt_device_t *d, xrtBufferHandle b, const void *p, uint64_t sz) {

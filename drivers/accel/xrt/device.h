@@ -10,6 +10,7 @@ typedef struct qr_xrt_device qr_xrt_device_t;
 typedef struct {
   const char *card; /* index or PCI address */
   bool is_emulated;
+  bool syncs_from_start; /* its emulation writes to a buffer's start, whatever offset it is told */
 } qr_xrt_device_cfg_t;
 
 /* Opens the card; reset: resets it first. info receives its name. */

@@ -165,6 +165,7 @@ static void prepare(worker_t *w, int argc, char **argv) {
   }
   if (!getcwd(w->scratch, sizeof w->scratch)) _exit(2);
   w->cfg.is_emulated = w->tree != NULL;
+  w->cfg.syncs_from_start = w->tree && !strcmp(w->mode, "hw_emu");
 }
 
 static void map_share(worker_t *w, size_t sz) {
