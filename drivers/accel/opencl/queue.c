@@ -3,9 +3,13 @@
 
 #include <sched.h>
 #include <stdlib.h>
+#include <time.h>
 
 #include "base/err.h"
 #include "units.h"
+
+#define YIELD_CNT 200u
+#define NAP_NS 20000
 
 static qr_ocl_slot_t *slot_at(qr_accel_queue_t *q, uint32_t i) {
   return &q->slots[(q->head + i) % QR_OCL_QUEUE_DEPTH];
@@ -226,6 +230,16 @@ static void finish(qr_accel_queue_t *q) {
   job->finished = true;
 }
 
+/* Nothing has happened: on a processor the device's threads may wait for this core. Short at first,
+   for a forward pass that is about to end. */
+static void rest(qr_accel_queue_t *q) {
+  const struct timespec nap = {0, NAP_NS};
+  if (q->idle_cnt++ < YIELD_CNT)
+    sched_yield();
+  else
+    nanosleep(&nap, NULL);
+}
+
 int qr_ocl_poll(qr_accel_queue_t *q) {
   int finished = 0;
   bool moved = false;
@@ -237,9 +251,11 @@ int qr_ocl_poll(qr_accel_queue_t *q) {
     finished++;
     moved = true;
   }
-  if (moved)
+  if (moved) {
     send_ahead(q);
-  else if (q->a->dev.cpu)
-    sched_yield(); /* the device's threads may wait for this core */
+    q->idle_cnt = 0;
+  } else if (q->a->dev.cpu) {
+    rest(q);
+  }
   return finished;
 }

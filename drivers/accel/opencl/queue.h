@@ -49,6 +49,7 @@ struct qr_accel_queue {
   uint32_t head, cnt;
   qr_ocl_piece_t pieces[QR_OCL_AHEAD];
   uint32_t piece_head, piece_cnt;
+  uint32_t idle_cnt; /* polls since something happened */
   uint8_t *inputs;
   qr_log_bucket_t log;
 };
