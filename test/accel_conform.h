@@ -18,6 +18,8 @@
 #include "step/ref.h"
 #include "step/ref_gemm.h"
 
+#pragma GCC diagnostic ignored "-Wunused-function" /* a test takes what it needs */
+
 #define CONFORM_STEP_MAX 4u
 #define CONFORM_ROW_MAX 300u
 #define CONFORM_WAIT_S 120
@@ -119,7 +121,10 @@ static void conform_wait(const qr_accel_ops_t *ops, qr_accel_queue_t *q,
                          const qr_accel_job_t *job) {
   time_t end = time(NULL) + CONFORM_WAIT_S;
   while (!job->finished) {
+    const struct timespec moment = {0, 20000}; /* a core for whoever does the work elsewhere */
+    uint32_t before = job->steps_done;
     assert_true(ops->poll(q) >= 0);
+    if (!job->finished && job->steps_done == before) nanosleep(&moment, NULL);
     assert_true(time(NULL) < end);
   }
 }
@@ -455,6 +460,212 @@ static void conform_threads(conform_dev_t *d, conform_net_t *a, conform_net_t *b
   d->ops->queue_close(t[1].dev.q);
 }
 
+/* ---- replays ---- */
+
+#define CONFORM_WINDOW_MAX 8u
+
+/* A replay whose segments come and go, each in memory of its own. */
+typedef struct {
+  const qr_net_t *net;
+  uint32_t segment_rows, cnt;
+  qr_accel_segment_t segments[CONFORM_WINDOW_MAX];
+  uint32_t *rows; /* drawn by the job given last */
+} conform_replay_t;
+
+static void conform_segment_open(conform_replay_t *r, gen_t *g, qr_accel_segment_t *s) {
+  static uint64_t tag;
+  size_t rows = r->segment_rows, obs_cnt = rows * r->net->in_sz;
+  int8_t *obs = conform_take(obs_cnt);
+  uint8_t *act = conform_take(rows);
+  int32_t *target = conform_take(rows * sizeof *target);
+  gen_obs(g, GEN_UNIFORM, obs, obs_cnt);
+  gen_act(g, r->net, act, rows);
+  gen_target(g, GEN_UNIFORM, target, rows);
+  *s = (qr_accel_segment_t){++tag, obs, act, target};
+}
+
+static void conform_segment_close(qr_accel_segment_t *s) {
+  free((void *)s->obs), free((void *)s->act), free((void *)s->target);
+}
+
+static void conform_replay_open(conform_replay_t *r, const qr_net_t *net, gen_t *g,
+                                uint32_t segment_rows) {
+  *r = (conform_replay_t){.net = net, .segment_rows = segment_rows};
+  while (r->cnt * segment_rows < net->spec.batch + r->segment_rows)
+    conform_segment_open(r, g, &r->segments[r->cnt++]);
+  assert_true(r->cnt <= CONFORM_WINDOW_MAX);
+  r->rows = conform_take((size_t)CONFORM_STEP_MAX * net->spec.batch * sizeof *r->rows);
+}
+
+static void conform_replay_close(conform_replay_t *r) {
+  for (uint32_t i = 0; i < r->cnt; i++) conform_segment_close(&r->segments[i]);
+  free(r->rows);
+}
+
+/* What happens between attempts: the window moves on, grows, or its targets are others. */
+static void conform_replay_change(conform_replay_t *r, gen_t *g) {
+  int64_t what = gen_range(g, 0, 5);
+  if (what == 0 && r->cnt < CONFORM_WINDOW_MAX) {
+    conform_segment_open(r, g, &r->segments[r->cnt++]);
+  } else if (what <= 2) {
+    conform_segment_close(&r->segments[0]);
+    memmove(r->segments, r->segments + 1, (r->cnt - 1) * sizeof *r->segments);
+    conform_segment_open(r, g, &r->segments[r->cnt - 1]);
+  } else if (what == 3) {
+    qr_accel_segment_t *s = &r->segments[gen_range(g, 0, r->cnt - 1)];
+    gen_target(g, GEN_UNIFORM, (int32_t *)(uintptr_t)s->target, r->segment_rows);
+  } else if (what == 4) { /* no promise for one of them, for as long as it is there */
+    r->segments[gen_range(g, 0, r->cnt - 1)].tag = 0;
+  }
+}
+
+/* An attempt on the replay; c receives its minibatches in their dense form, to compare with. */
+static qr_accel_job_t conform_replay_attempt(conform_replay_t *r, conform_net_t *c, gen_t *g,
+                                             uint32_t step_cnt, uint32_t lr_shift) {
+  uint32_t b = c->net.spec.batch, obs_sz = c->net.in_sz, n = r->cnt * r->segment_rows;
+  void *scratch = conform_take(qr_step_batch_scratch_sz(n));
+  c->sigma = gen_hash(g);
+  for (uint32_t k = 0; k < step_cnt; k++)
+    qr_step_batch(&c->sigma, k, n, b, r->rows + (size_t)k * b, scratch);
+  for (uint32_t i = 0; i < step_cnt * b; i++) {
+    const qr_accel_segment_t *s = &r->segments[r->rows[i] / r->segment_rows];
+    uint32_t row = r->rows[i] % r->segment_rows;
+    memcpy(c->obs + 1 + (size_t)i * obs_sz, s->obs + (size_t)row * obs_sz, obs_sz);
+    c->act[i] = s->act[row];
+    c->target[i] = s->target[row];
+  }
+  free(scratch);
+  qr_accel_job_t job = conform_attempt(c, step_cnt, lr_shift);
+  job.obs = NULL;
+  job.act = NULL;
+  job.target = NULL;
+  job.segments = r->segments;
+  job.segment_cnt = r->cnt;
+  job.segment_rows = r->segment_rows;
+  job.rows = r->rows;
+  return job;
+}
+
+static bool conform_takes_replay(const conform_dev_t *d) {
+  qr_accel_info_t info;
+  d->ops->info(d->dev, &info);
+  return info.takes_replay;
+}
+
+/* Several replays of a network take turns, one segment size after the other, two jobs at a time
+   where the queue holds them: each as if it were given dense. */
+static void conform_replays(conform_dev_t *d, conform_net_t *c, gen_t *g, int rounds) {
+  enum { REPLAY_CNT = 3 };
+  static const uint32_t sizes[REPLAY_CNT] = {48, 48, 37};
+  conform_replay_t r[REPLAY_CNT];
+  conform_net_t twin, *nets[2] = {c, &twin};
+  qr_accel_job_t job[2];
+  qr_accel_info_t info;
+  d->ops->info(d->dev, &info);
+  if (!info.takes_replay) return;
+  conform_net_open(&twin, &c->net);
+  twin.id = c->id;
+  for (int i = 0; i < REPLAY_CNT; i++) conform_replay_open(&r[i], &c->net, g, sizes[i]);
+  for (int i = 0; i < 2; i++) conform_fill(nets[i], g, GEN_INIT);
+  for (int round = 0; round < rounds; round++) {
+    int job_cnt = info.queue_depth > 1 && round % 3 == 0 ? 2 : 1,
+        first = round % 8 == 7 ? 2 : (int)gen_range(g, 0, 1);
+    uint32_t steps[2], lr = (uint32_t)gen_range(g, 0, 3);
+    for (int i = 0; i < job_cnt; i++) {
+      conform_replay_t *from = &r[(first + i) % REPLAY_CNT];
+      if (gen_range(g, 0, 1)) conform_replay_change(from, g);
+      steps[i] = (uint32_t)gen_range(g, 1, CONFORM_STEP_MAX);
+      if (gen_range(g, 0, 1)) memcpy(nets[i]->model, nets[i]->out, c->net.model_sz);
+      job[i] = conform_replay_attempt(from, nets[i], g, steps[i], lr);
+      assert_int_equal(d->ops->submit(d->q, &job[i]), 0);
+    }
+    for (int i = 0; i < job_cnt; i++) {
+      conform_wait(d->ops, d->q, &job[i]);
+      assert_int_equal(job[i].err, 0);
+      assert_int_equal(job[i].steps_done, steps[i]);
+      conform_check_attempt(nets[i], nets[i]->model, steps[i], lr);
+    }
+  }
+  for (int i = 0; i < REPLAY_CNT; i++) conform_replay_close(&r[i]);
+  conform_net_close(&twin);
+}
+
+/* Two jobs on one replay, with targets of their own and with observations at another place. */
+static void conform_replay_shared(conform_dev_t *d, conform_net_t *c, gen_t *g) {
+  conform_replay_t r[2];
+  conform_net_t twin, *nets[2] = {c, &twin};
+  qr_accel_job_t job[2];
+  if (!conform_takes_replay(d)) return;
+  conform_net_open(&twin, &c->net);
+  twin.id = c->id;
+  for (int i = 0; i < 2; i++) conform_replay_open(&r[i], &c->net, g, 48);
+  for (uint32_t k = 0; k < r[0].cnt; k++) {
+    qr_accel_segment_t *from = &r[0].segments[k], *to = &r[1].segments[k];
+    to->tag = from->tag;
+    memcpy((void *)(uintptr_t)to->obs, from->obs, (size_t)r[0].segment_rows * c->net.in_sz);
+    memcpy((void *)(uintptr_t)to->act, from->act, r[0].segment_rows);
+  }
+  for (int round = 0; round < 4; round++) {
+    for (int i = 0; i < 2; i++) {
+      conform_fill(nets[i], g, GEN_INIT);
+      job[i] = conform_replay_attempt(&r[i], nets[i], g, 2, 0);
+    }
+    int err = d->ops->submit(d->q, &job[0]), second = d->ops->submit(d->q, &job[1]);
+    assert_int_equal(err, 0);
+    conform_wait(d->ops, d->q, &job[0]);
+    if (second) assert_int_equal(d->ops->submit(d->q, &job[1]), 0);
+    conform_wait(d->ops, d->q, &job[1]);
+    for (int i = 0; i < 2; i++) conform_check_attempt(nets[i], nets[i]->model, 2, 0);
+  }
+  for (int i = 0; i < 2; i++) conform_replay_close(&r[i]);
+  conform_net_close(&twin);
+}
+
+/* Cancelled on the way to the card or later, and then used all the same. */
+static void conform_replay_cancel(conform_dev_t *d, conform_net_t *c, gen_t *g) {
+  conform_replay_t r;
+  if (!conform_takes_replay(d)) return;
+  for (uint32_t polls = 0; polls < 6; polls++) {
+    conform_replay_open(&r, &c->net, g, 40);
+    conform_fill(c, g, GEN_INIT);
+    for (int i = 0; i < 2; i++) {
+      qr_accel_job_t job = conform_replay_attempt(&r, c, g, CONFORM_STEP_MAX, 0);
+      assert_int_equal(d->ops->submit(d->q, &job), 0);
+      for (uint32_t k = 0; k < polls && !job.finished; k++) (void)d->ops->poll(d->q);
+      if (!i && !job.finished) d->ops->cancel(d->q, &job);
+      conform_wait(d->ops, d->q, &job);
+      if (i) assert_int_equal(job.steps_done, CONFORM_STEP_MAX);
+      conform_check_attempt(c, c->model, job.steps_done, 0);
+    }
+    conform_replay_close(&r);
+  }
+}
+
+static void conform_replay_misuse(conform_dev_t *d, conform_net_t *c, gen_t *g) {
+  conform_replay_t r;
+  if (!conform_takes_replay(d)) return;
+  conform_replay_open(&r, &c->net, g, 40);
+  for (int what = 0; what < 6; what++) {
+    qr_accel_job_t job = conform_replay_attempt(&r, c, g, 1, 0);
+    qr_accel_segment_t kept = r.segments[1];
+    uint32_t last = c->net.spec.batch - 1;
+    if (what == 0) job.rows = NULL;
+    if (what == 1) job.segment_cnt = 0;
+    if (what == 2) job.segment_rows = 0;
+    if (what == 3) r.rows[last] = r.cnt * r.segment_rows;
+    if (what == 4) r.segments[1].target = NULL;
+    if (what == 5) {
+      uint32_t at = r.rows[last];
+      ((uint8_t *)(uintptr_t)r.segments[at / r.segment_rows].act)[at % r.segment_rows] =
+          (uint8_t)c->net.spec.action_cnt;
+    }
+    assert_int_equal(d->ops->submit(d->q, &job), QR_ERR_ARG);
+    r.segments[1] = kept;
+  }
+  assert_int_equal(d->ops->poll(d->q), 0);
+  conform_replay_close(&r);
+}
+
 /* Layers of the two genesis tasks, with smaller batches so that the reference stays quick. */
 static void conform_genesis_nets(qr_net_t out[2]) {
   qr_net_spec_t dense = {.in_c = 128,
@@ -503,6 +714,10 @@ static bool conform_all(const qr_accel_ops_t *ops, const char *options, uint64_t
     conform_queue(&d, nets + 2, NET_CNT - 2, &g);
     conform_threads(&d, &nets[4], &nets[5], &g);
     conform_tags(&d, &nets[2], &nets[5], &g);
+    for (uint32_t i = 0; i < NET_CNT; i++) conform_replays(&d, &nets[i], &g, i < 2 ? 6 : 16);
+    conform_replay_shared(&d, &nets[6], &g);
+    conform_replay_cancel(&d, &nets[1], &g);
+    conform_replay_misuse(&d, &nets[2], &g);
     conform_phases(&d, &nets[1], &g);
     conform_gemms(&d, &g, 60);
     conform_gemm_misuse(&d);

@@ -1,5 +1,6 @@
 #include "app/bench_rig.h"
 
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -11,6 +12,7 @@
 
 #define EASY_TARGET 0x2100ffffu /* all but one ticket in 65536 win */
 #define NONCE_MAX_CNT 64u
+#define HANG_NS (QR_BENCH_HANG_S * UINT64_C(1000000000))
 
 static uint64_t now_ns(void) {
   qr_clock_t c = qr_clock_system();
@@ -39,6 +41,10 @@ void qr_bench_dev_close(qr_bench_dev_t *d) {
   if (d->queue) d->ops->queue_close(d->queue);
   if (d->accel) d->ops->close(d->accel);
   memset(d, 0, sizeof *d);
+}
+
+int qr_bench_dev_check(qr_bench_dev_t *d, const qr_bench_dev_t *cpu) {
+  return qr_executor_check(d->executor, cpu->ops, cpu->accel, cpu->progs, 0);
 }
 
 /* The rows that the first attempts would draw, with their rewards for targets: what the accelerator
@@ -136,9 +142,21 @@ void qr_bench_task_fini(qr_bench_task_t *t) {
 }
 
 int qr_bench_finish(qr_bench_dev_t *d, qr_accel_job_t *job) {
-  int err = d->ops->submit(d->queue, job);
+  int err = d->queue ? d->ops->submit(d->queue, job) : QR_ERR_IO;
   if (err) return err;
-  while (!job->finished) d->ops->poll(d->queue);
+  uint64_t moved_ns = now_ns();
+  for (uint32_t seen = 0; !job->finished;) {
+    d->ops->poll(d->queue);
+    if (job->finished) break;
+    uint64_t ns = now_ns();
+    if (job->steps_done != seen) moved_ns = ns;
+    seen = job->steps_done;
+    if (ns - moved_ns < HANG_NS) continue;
+    d->ops->queue_close(d->queue);
+    d->queue = NULL;
+    d->hung = true;
+    return QR_ERR_IO;
+  }
   return job->err;
 }
 
@@ -181,9 +199,27 @@ int qr_bench_forward(qr_bench_task_t *t, qr_bench_dev_t *d, uint32_t row_cnt, ui
   return err;
 }
 
-static int execute(qr_executor_t *x, qr_exec_job_t *job) {
+bool qr_bench_poll(qr_executor_t *x, const qr_exec_job_t *job, uint64_t *idle_ns) {
+  bool idle = false;
+  qr_executor_poll(x);
+  if (job->done || !qr_executor_away(x, &idle) || !idle) {
+    *idle_ns = 0;
+    return true;
+  }
+  uint64_t ns = now_ns();
+  if (!*idle_ns) *idle_ns = ns;
+  if (ns - *idle_ns >= HANG_NS) {
+    qr_executor_abandon(x);
+    return false;
+  }
+  sched_yield(); /* who does the work may wait for this core */
+  return true;
+}
+
+static int execute(qr_bench_dev_t *d, qr_executor_t *x, qr_exec_job_t *job) {
+  uint64_t idle_ns = 0;
   qr_executor_start(x, job);
-  while (!job->done) qr_executor_poll(x);
+  while (!job->done) d->hung |= !qr_bench_poll(x, job, &idle_ns);
   return job->err;
 }
 
@@ -204,7 +240,7 @@ static int mine_once(qr_bench_task_t *t, qr_bench_dev_t *d, uint64_t nonce, uint
   job->header.nonce = nonce;
   job->header.target = target;
   uint64_t began = now_ns();
-  int err = execute(d->executor, job);
+  int err = execute(d, d->executor, job);
   *ms = ms_since(began);
   qr_pool_unref(segment);
   job->segment = NULL;
@@ -246,7 +282,7 @@ int qr_bench_verify(qr_bench_task_t *t, qr_bench_dev_t *d, bool cold, double *ms
                             .segment = segment,
                             .header = t->block.header};
   uint64_t began = now_ns();
-  err = segment ? execute(x, &t->work) : QR_ERR_NOMEM;
+  err = segment ? execute(d, x, &t->work) : QR_ERR_NOMEM;
   *ms = ms_since(began);
   if (!err && t->work.verdict) err = QR_ERR_CORRUPT;
   qr_pool_unref(segment);

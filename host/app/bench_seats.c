@@ -1,5 +1,5 @@
-/* Independent attempts on several threads at once: each thread has an executor, and so a queue of
-   the one device, of its own. What they share is read-only. */
+/* Independent attempts at once, each on an executor, and so a queue of the one device, of its own:
+   on several threads, or on one that looks at all of them. What they share is read-only. */
 #include <pthread.h>
 #include <stdlib.h>
 
@@ -14,7 +14,8 @@ typedef struct {
   /* the run in progress */
   const qr_bench_task_t *task;
   qr_segment_obj_t *segment;
-  uint32_t attempt_cnt;
+  uint32_t attempt_cnt; /* still to be started */
+  uint64_t idle_ns;
   pthread_mutex_t *gate;
   int err;
 } seat_t;
@@ -26,7 +27,7 @@ struct qr_bench_seats {
 };
 
 int qr_bench_seats_init(qr_bench_seats_t **out, const qr_chain_cfg_t *chain, qr_bench_dev_t *d,
-                        uint32_t thread_cnt) {
+                        const qr_bench_dev_t *cpu, uint32_t thread_cnt) {
   qr_bench_seats_t *s = calloc(1, sizeof *s);
   if (!s) return QR_ERR_NOMEM;
   s->cnt = thread_cnt;
@@ -38,6 +39,8 @@ int qr_bench_seats_init(qr_bench_seats_t **out, const qr_chain_cfg_t *chain, qr_
     err = s->seats[i].model_out
               ? qr_executor_init(&s->seats[i].executor, chain, d->ops, d->accel, d->progs)
               : QR_ERR_NOMEM;
+    if (!err && cpu)
+      err = qr_executor_check(s->seats[i].executor, cpu->ops, cpu->accel, cpu->progs, 0);
   }
   if (err) {
     qr_bench_seats_fini(s);
@@ -58,21 +61,27 @@ void qr_bench_seats_fini(qr_bench_seats_t *s) {
   free(s);
 }
 
+static void start(seat_t *seat) {
+  const qr_bench_task_t *t = seat->task;
+  seat->attempt_cnt--;
+  seat->idle_ns = 0;
+  seat->job = (qr_exec_job_t){.mode = QR_EXEC_MINE,
+                              .task = t->task,
+                              .view = &t->view,
+                              .model_in = t->genesis.model->bytes,
+                              .model_out = seat->model_out,
+                              .segment = seat->segment,
+                              .header = t->prefix};
+  qr_executor_start(seat->executor, &seat->job);
+}
+
 static void *sit(void *arg) {
   seat_t *seat = arg;
   pthread_mutex_lock(seat->gate);
   pthread_mutex_unlock(seat->gate);
-  const qr_bench_task_t *t = seat->task;
-  for (uint32_t i = 0; i < seat->attempt_cnt && !seat->err; i++) {
-    seat->job = (qr_exec_job_t){.mode = QR_EXEC_MINE,
-                                .task = t->task,
-                                .view = &t->view,
-                                .model_in = t->genesis.model->bytes,
-                                .model_out = seat->model_out,
-                                .segment = seat->segment,
-                                .header = t->prefix};
-    qr_executor_start(seat->executor, &seat->job);
-    while (!seat->job.done) qr_executor_poll(seat->executor);
+  while (seat->attempt_cnt && !seat->err) {
+    start(seat);
+    while (!seat->job.done) (void)qr_bench_poll(seat->executor, &seat->job, &seat->idle_ns);
     seat->err = seat->job.err;
   }
   return NULL;
@@ -104,11 +113,36 @@ static int run_all(qr_bench_seats_t *s, uint32_t thread_cnt, double *seconds) {
   return err;
 }
 
-int qr_bench_seats_run(qr_bench_seats_t *s, qr_bench_task_t *t, uint32_t thread_cnt,
-                       uint32_t attempt_cnt, double *attempts_per_s) {
+/* One thread polls all of them. */
+static int run_lanes(qr_bench_seats_t *s, uint32_t seat_cnt, double *seconds) {
+  qr_clock_t clock = qr_clock_system();
+  uint64_t began = clock.mono_ns(clock.ctx);
+  uint32_t busy = seat_cnt;
+  int err = QR_OK;
+  for (uint32_t i = 0; i < seat_cnt; i++) start(&s->seats[i]);
+  while (busy) {
+    for (uint32_t i = 0; i < seat_cnt; i++) {
+      seat_t *seat = &s->seats[i];
+      if (seat->job.done) continue;
+      (void)qr_bench_poll(seat->executor, &seat->job, &seat->idle_ns);
+      if (!seat->job.done) continue;
+      if (seat->job.err) err = seat->job.err;
+      if (seat->attempt_cnt && !err)
+        start(seat);
+      else
+        busy--;
+    }
+  }
+  *seconds = (double)(clock.mono_ns(clock.ctx) - began) * 1e-9;
+  return err;
+}
+
+static int run(qr_bench_seats_t *s, qr_bench_task_t *t, uint32_t cnt, uint32_t attempt_cnt,
+               int (*how)(qr_bench_seats_t *s, uint32_t cnt, double *seconds),
+               double *attempts_per_s) {
   int err = QR_OK;
   double seconds = 1;
-  for (uint32_t i = 0; i < thread_cnt; i++) {
+  for (uint32_t i = 0; i < cnt; i++) {
     seat_t *seat = &s->seats[i];
     seat->task = t;
     seat->attempt_cnt = attempt_cnt;
@@ -116,8 +150,18 @@ int qr_bench_seats_run(qr_bench_seats_t *s, qr_bench_task_t *t, uint32_t thread_
     seat->segment = qr_objects_segment(t->objects, t->task);
     if (!seat->segment) err = QR_ERR_NOMEM;
   }
-  if (!err) err = run_all(s, thread_cnt, &seconds);
-  for (uint32_t i = 0; i < thread_cnt; i++) qr_pool_unref(s->seats[i].segment);
-  *attempts_per_s = (double)thread_cnt * attempt_cnt / seconds;
+  if (!err) err = how(s, cnt, &seconds);
+  for (uint32_t i = 0; i < cnt; i++) qr_pool_unref(s->seats[i].segment);
+  *attempts_per_s = (double)cnt * attempt_cnt / seconds;
   return err;
+}
+
+int qr_bench_seats_run(qr_bench_seats_t *s, qr_bench_task_t *t, uint32_t thread_cnt,
+                       uint32_t attempt_cnt, double *attempts_per_s) {
+  return run(s, t, thread_cnt, attempt_cnt, run_all, attempts_per_s);
+}
+
+int qr_bench_seats_lanes(qr_bench_seats_t *s, qr_bench_task_t *t, uint32_t seat_cnt,
+                         uint32_t attempt_cnt, double *attempts_per_s) {
+  return run(s, t, seat_cnt, attempt_cnt, run_lanes, attempts_per_s);
 }

@@ -7,6 +7,7 @@
 #include "app/bench_perf.h"
 #include "base/err.h"
 #include "port/clock.h"
+#include "port/drivers.h"
 
 #define SPARE_CNT 8u /* segments and models that are in use at a time, beyond the threads' */
 #define ROUND_MAX_CNT (QR_BENCH_SAMPLE_MAX_CNT / QR_TASK_MAX_CNT) /* a peak is taken per task */
@@ -15,6 +16,8 @@
 #define TRY_MAX_CNT 4u /* of which the fastest counts */
 #define TRY_MS 200.0   /* no further try that would end after this */
 #define SCALING_ATTEMPT_CNT 2u
+#define LANE_MAX_CNT 16u
+#define LONG_PART 4u /* an attempt that takes more than this part of the time is not made */
 
 const char *const qr_bench_metric_keys[QR_BENCH_METRIC_CNT] = {
     [QR_BENCH_STEP_MS] = "step_ms",
@@ -28,6 +31,9 @@ const char *const qr_bench_metric_keys[QR_BENCH_METRIC_CNT] = {
     [QR_BENCH_FORWARD_4096_MS] = "forward_4096_rows_ms",
     [QR_BENCH_FORWARD_ROWS_PER_S] = "forward_4096_rows_per_s",
     [QR_BENCH_ATTEMPT_OF_FIRST] = "attempt_ratio_to_first_kernel",
+    [QR_BENCH_STEP_OF_CPU] = "step_ratio_to_cpu_driver",
+    [QR_BENCH_ATTEMPT_OF_CPU] = "attempt_ratio_to_cpu_driver",
+    [QR_BENCH_FORWARD_OF_CPU] = "forward_4096_rows_ratio_to_cpu_driver",
     [QR_BENCH_PRODUCTS_GMAC] = "products_gmac_per_s",
     [QR_BENCH_PRODUCTS_OF_PEAK] = "products_ratio_to_own_peak",
     [QR_BENCH_DRAW_SHARE] = "dither_digest_share_of_attempt",
@@ -47,6 +53,7 @@ const char *const qr_bench_scaling_keys[QR_BENCH_SCALING_CNT] = {
     [QR_BENCH_SCALING] = "ratio_all_to_one",
     [QR_BENCH_SHARED_MS] = "attempt_on_all_threads_ms",
     [QR_BENCH_SHARED_OF_ONE] = "attempt_ratio_one_to_all_threads",
+    [QR_BENCH_LANES] = "lanes_attempts_per_s",
 };
 const char *const qr_bench_float_keys[QR_BENCH_FLOAT_CNT] = {
     [QR_BENCH_FLOAT_MS] = "float32_step_ms",
@@ -59,6 +66,7 @@ typedef struct {
   qr_objects_t objects;
   bool has_objects;
   qr_bench_dev_t devs[QR_BENCH_VARIANT_MAX_CNT];
+  qr_bench_dev_t cpu;    /* the CPU driver beside another one, open before that; zeroed: none */
   qr_bench_dev_t shared; /* the first variant with all threads for one attempt; zeroed: none */
   qr_bench_task_t tasks[QR_TASK_MAX_CNT];
   qr_bench_seats_t *seats;
@@ -79,16 +87,36 @@ static int say(char *why, size_t why_sz, int err, const char *what, const char *
   return err;
 }
 
+static bool beside_cpu(const bench_t *b) { return b->cpu.accel; }
+
+/* What a variant that was opened says of itself. */
+static void introduce(qr_bench_step_t *o, const qr_bench_dev_t *d) {
+  qr_accel_unit_t units[QR_ACCEL_UNIT_MAX_CNT];
+  uint32_t v = o->variant_cnt++;
+  const char *kernel;
+  d->ops->info(d->accel, &o->variants[v]);
+  o->drivers[v] = d->ops;
+  for (uint32_t i = d->ops->units ? d->ops->units(d->accel, units, QR_ACCEL_UNIT_MAX_CNT) : 0; i;)
+    o->emulated[v] |= units[--i].emulated;
+  if (!(kernel = strstr(o->variants[v].name, "cpu "))) return; /* or inside of another one */
+  for (uint32_t i = 0; i < o->peak_cnt; i++) {
+    if (strstr(kernel, o->peaks[i]->name)) o->own_peak[v] = o->peaks[i];
+  }
+}
+
 static int open_variant(bench_t *b, const char *options, char *why, size_t why_sz) {
   qr_bench_step_t *o = b->out;
-  uint32_t v = o->variant_cnt;
-  int err = qr_bench_dev_open(&b->devs[v], &o->chain, b->cfg->accel, options, why, why_sz);
-  if (err) return err;
-  b->cfg->accel->info(b->devs[v].accel, &o->variants[v]);
-  for (uint32_t i = 0; i < o->peak_cnt; i++) {
-    if (strstr(o->variants[v].name, o->peaks[i]->name)) o->own_peak[v] = o->peaks[i];
+  qr_bench_dev_t *d = &b->devs[o->variant_cnt];
+  int err = qr_bench_dev_open(d, &o->chain, b->cfg->accel, options, why, why_sz);
+  if (!err && beside_cpu(b)) {
+    err = qr_bench_dev_check(d, &b->cpu);
+    if (err) {
+      say(why, why_sz, err, "cannot take the memory", "");
+      qr_bench_dev_close(d);
+    }
   }
-  o->variant_cnt++;
+  if (err) return err;
+  introduce(o, d);
   return QR_OK;
 }
 
@@ -96,7 +124,7 @@ static int open_variant(bench_t *b, const char *options, char *why, size_t why_s
  */
 static void open_shared(bench_t *b, const char *options) {
   char with[256], why[256];
-  if (b->cfg->thread_cnt < 2) return;
+  if (b->cfg->thread_cnt < 2 || beside_cpu(b)) return;
   snprintf(with, sizeof with, "%s%sthreads=%u", options, *options ? "," : "", b->cfg->thread_cnt);
   if (qr_bench_dev_open(&b->shared, &b->out->chain, b->cfg->accel, with, why, sizeof why))
     memset(&b->shared, 0, sizeof b->shared);
@@ -109,7 +137,7 @@ static int open_variants(bench_t *b, char *why, size_t why_sz) {
   const char *const *list = b->cfg->options           ? one
                             : b->cfg->accel->variants ? b->cfg->accel->variants
                                                       : plain;
-  for (; *list && o->variant_cnt < QR_BENCH_VARIANT_MAX_CNT; list++) {
+  for (; *list && o->variant_cnt + 1 < QR_BENCH_VARIANT_MAX_CNT; list++) {
     int err = open_variant(b, *list, why, why_sz);
     if (!err && o->variant_cnt == 1) open_shared(b, *list);
     if (err == QR_ERR_UNSUPPORTED && !b->cfg->options && o->absent_cnt < QR_BENCH_VARIANT_MAX_CNT)
@@ -118,6 +146,33 @@ static int open_variants(bench_t *b, char *why, size_t why_sz) {
       return err;
   }
   return o->variant_cnt ? QR_OK : QR_ERR_UNSUPPORTED; /* why is that of the last one */
+}
+
+/* The CPU driver first, since it is part of how the others work; but last in order. */
+static int open_drivers(bench_t *b, char *why, size_t why_sz) {
+  const qr_accel_ops_t *cpu = qr_accel_driver("cpu");
+  qr_bench_step_t *o = b->out;
+  int err = QR_OK;
+  if (cpu && cpu != b->cfg->accel)
+    err = qr_bench_dev_open(&b->cpu, &o->chain, cpu, "", why, why_sz);
+  if (!err) err = open_variants(b, why, why_sz);
+  if (err) return err;
+  o->lane_cnt = beside_cpu(b) ? o->variants[0].seat_cnt : 0;
+  if (o->lane_cnt > LANE_MAX_CNT) o->lane_cnt = LANE_MAX_CNT;
+  if (!beside_cpu(b)) return QR_OK;
+  o->cpu = o->variant_cnt;
+  introduce(o, &b->cpu);
+  return QR_OK;
+}
+
+static bool is_beside(const bench_t *b, uint32_t v) { return v && v == b->out->cpu; }
+
+static qr_bench_dev_t *dev_of(bench_t *b, uint32_t v) {
+  return is_beside(b, v) ? &b->cpu : &b->devs[v];
+}
+
+static bool makes_attempts(const bench_t *b, uint32_t task, uint32_t v) {
+  return b->out->long_ms[task] <= 0 || is_beside(b, v);
 }
 
 static int choose_tasks(const qr_bench_step_cfg_t *cfg, qr_bench_step_t *o, char *why,
@@ -138,11 +193,14 @@ static uint32_t train_step_cnt(const qr_bench_step_t *o) {
   return o->chain.p.step_cnt < TRAIN_STEP_CNT ? o->chain.p.step_cnt : TRAIN_STEP_CNT;
 }
 
+static uint32_t seat_cnt(const bench_t *b) {
+  return beside_cpu(b) ? b->out->lane_cnt : b->cfg->thread_cnt;
+}
+
 static int take_memory(bench_t *b) {
   qr_bench_step_t *o = b->out;
   qr_objects_cfg_t sizes = {.model_cnt = o->chain.p.task_cnt + SPARE_CNT,
-                            .segment_cnt =
-                                o->chain.p.warmup_segments + b->cfg->thread_cnt + SPARE_CNT,
+                            .segment_cnt = o->chain.p.warmup_segments + seat_cnt(b) + SPARE_CNT,
                             .block_cnt = 1};
   int err = qr_objects_init(&b->objects, &o->chain, &sizes);
   b->has_objects = !err;
@@ -152,11 +210,24 @@ static int take_memory(bench_t *b) {
     if (!err && b->rivals.f32)
       err = qr_bench_float_init(&b->floats[t], b->rivals.f32, &b->tasks[t], train_step_cnt(o));
   }
-  if (!err) err = qr_bench_seats_init(&b->seats, &o->chain, &b->devs[0], b->cfg->thread_cnt);
+  if (!err)
+    err = qr_bench_seats_init(&b->seats, &o->chain, &b->devs[0], beside_cpu(b) ? &b->cpu : NULL,
+                              seat_cnt(b));
   if (!err)
     err = qr_bench_products_init(&b->products, &o->chain, o->with_task, &b->devs[0], &b->rivals,
                                  &o->products);
   return err;
+}
+
+/* Libraries are rivals of the CPU driver; any other one has that as its rival. */
+static void load_rivals(bench_t *b) {
+  const qr_bench_peak_t *own = b->out->own_peak[0];
+  if (!beside_cpu(b) || b->cfg->rivals) {
+    qr_rivals_load(&b->rivals, b->cfg->rivals, own ? own->name : NULL);
+    return;
+  }
+  snprintf(b->rivals.int8_why, sizeof b->rivals.int8_why, "not asked for with --rivals");
+  snprintf(b->rivals.f32_why, sizeof b->rivals.f32_why, "not asked for with --rivals");
 }
 
 static int init(bench_t *b, char *why, size_t why_sz) {
@@ -171,7 +242,7 @@ static int init(bench_t *b, char *why, size_t why_sz) {
        k++) {
     if (k->supported()) o->peaks[o->peak_cnt++] = k;
   }
-  err = open_variants(b, why, why_sz);
+  err = open_drivers(b, why, why_sz);
   if (err) return err;
   for (const char *const *phase = cfg->accel->phases;
        phase && *phase && o->phase_cnt < QR_BENCH_PHASE_MAX_CNT; phase++)
@@ -179,14 +250,18 @@ static int init(bench_t *b, char *why, size_t why_sz) {
   o->thread_cnt = cfg->thread_cnt;
   qr_bench_perf_open(&b->perf);
   memcpy(o->perf_why, b->perf.why, sizeof o->perf_why);
-  qr_rivals_load(&b->rivals, cfg->rivals, o->own_peak[0] ? o->own_peak[0]->name : NULL);
+  load_rivals(b);
   err = take_memory(b);
   return err ? say(why, why_sz, err, "cannot take the memory", "") : QR_OK;
 }
 
+/* Devices before what jobs of theirs may still write to. */
 static void fini(bench_t *b) {
-  qr_bench_products_fini(b->products);
   qr_bench_seats_fini(b->seats);
+  qr_bench_dev_close(&b->shared);
+  for (uint32_t v = 0; v < QR_BENCH_VARIANT_MAX_CNT; v++) qr_bench_dev_close(&b->devs[v]);
+  qr_bench_dev_close(&b->cpu);
+  qr_bench_products_fini(b->products);
   for (uint32_t t = 0; t < QR_TASK_MAX_CNT; t++) {
     qr_bench_float_fini(&b->floats[t]);
     qr_bench_task_fini(&b->tasks[t]);
@@ -194,9 +269,7 @@ static void fini(bench_t *b) {
   b->out->rivals = b->rivals;
   qr_rivals_unload(&b->rivals);
   qr_bench_perf_close(&b->perf);
-  qr_bench_dev_close(&b->shared);
   if (b->has_objects) qr_objects_fini(&b->objects);
-  for (uint32_t v = 0; v < b->out->variant_cnt; v++) qr_bench_dev_close(&b->devs[v]);
 }
 
 static uint64_t now_ns(void) {
@@ -247,7 +320,7 @@ static int measure_steps(bench_t *b, uint32_t task, uint32_t variant, times_t *t
   for (uint32_t i = 0; try_again(i, spent, to->step); i++, spent += ms) {
     uint64_t counts[QR_BENCH_COUNTER_CNT];
     qr_bench_perf_start(&b->perf);
-    int err = qr_bench_train(&b->tasks[task], &b->devs[variant], step_cnt, NULL, &ms);
+    int err = qr_bench_train(&b->tasks[task], dev_of(b, variant), step_cnt, NULL, &ms);
     bool counted = qr_bench_perf_stop(&b->perf, counts);
     if (err) return err;
     if (i && ms >= to->step) continue;
@@ -263,7 +336,8 @@ static int measure_steps(bench_t *b, uint32_t task, uint32_t variant, times_t *t
 static int measure_phases(bench_t *b, uint32_t task, uint32_t variant, times_t *to) {
   uint32_t step_cnt = train_step_cnt(b->out);
   double spent = 0, best = 0, ms;
-  for (uint32_t i = 0; b->out->phase_cnt && try_again(i, spent, best); i++, spent += ms) {
+  if (!b->out->phase_cnt || is_beside(b, variant)) return QR_OK;
+  for (uint32_t i = 0; try_again(i, spent, best); i++, spent += ms) {
     uint64_t phase_ns[QR_BENCH_PHASE_MAX_CNT] = {0};
     int err = qr_bench_train(&b->tasks[task], &b->devs[variant], step_cnt, phase_ns, &ms);
     if (err) return err;
@@ -277,12 +351,12 @@ static int measure_phases(bench_t *b, uint32_t task, uint32_t variant, times_t *
 
 static int measure(bench_t *b, uint32_t task, uint32_t variant, times_t *ms) {
   qr_bench_task_t *t = &b->tasks[task];
-  qr_bench_dev_t *d = &b->devs[variant];
+  qr_bench_dev_t *d = dev_of(b, variant);
   memset(ms, 0, sizeof *ms);
   b->where = b->out->variants[variant].name;
   int err = measure_steps(b, task, variant, ms);
   if (!err) err = measure_phases(b, task, variant, ms);
-  if (!err) err = fastest(qr_bench_attempt, t, d, &ms->attempt);
+  if (!err && makes_attempts(b, task, variant)) err = fastest(qr_bench_attempt, t, d, &ms->attempt);
   if (!err) err = fastest(forward_16, t, d, &ms->forward_16);
   if (!err) err = fastest(forward_many, t, d, &ms->forward_many);
   return err;
@@ -320,13 +394,37 @@ static void keep_phases(const qr_bench_step_t *o, uint32_t task, qr_bench_case_t
     if (is_draw(o->phases[i])) draws += ms->phases[i];
     if (qr_bench_is_product(o->phases[i])) products += ms->phases[i];
   }
-  qr_bench_add(&m[QR_BENCH_OUTSIDE_SHARE], 1 - ms->step * steps / ms->attempt);
+  if (ms->attempt > 0) qr_bench_add(&m[QR_BENCH_OUTSIDE_SHARE], 1 - ms->step * steps / ms->attempt);
   if (products <= 0) return;
   double gmac_per_s = (double)o->chain.nets[task].mac_cnt_step / products * 1e-6;
   qr_bench_add(&m[QR_BENCH_PRODUCTS_GMAC], gmac_per_s);
   if (peak > 0) qr_bench_add(&m[QR_BENCH_PRODUCTS_OF_PEAK], gmac_per_s / peak);
-  qr_bench_add(&m[QR_BENCH_DRAW_SHARE], draws * steps / ms->attempt);
+  if (ms->attempt <= 0) return;
+  if (draws > 0) qr_bench_add(&m[QR_BENCH_DRAW_SHARE], draws * steps / ms->attempt);
   qr_bench_add(&m[QR_BENCH_NOT_PRODUCT_SHARE], 1 - products * steps / ms->attempt);
+}
+
+static void keep_attempt(bench_t *b, uint32_t task, uint32_t variant, double ms, double first_ms) {
+  qr_bench_step_t *o = b->out;
+  qr_bench_series_t *m = o->cases[task][variant].metrics;
+  double mac_cnt = (double)o->chain.nets[task].mac_cnt_step;
+  if (ms <= 0) return;
+  qr_bench_add(&m[QR_BENCH_ATTEMPT_MS], ms);
+  qr_bench_add(&m[QR_BENCH_ATTEMPTS_PER_S], 1e3 / ms);
+  for (uint32_t i = 0; i < o->peak_cnt; i++) {
+    if (o->peaks[i] != o->own_peak[variant]) continue;
+    double products_ms = mac_cnt * o->chain.p.step_cnt / b->peak[i] * 1e-6;
+    qr_bench_add(&m[QR_BENCH_ATTEMPT_OF_GEMM], ms / products_ms);
+  }
+  if (!o->cpu) qr_bench_add(&m[QR_BENCH_ATTEMPT_OF_FIRST], ms / first_ms);
+}
+
+/* The CPU driver's times of the same round. */
+static void keep_ratios(bench_t *b, uint32_t task, const times_t *ms, const times_t *cpu) {
+  qr_bench_series_t *m = b->out->cases[task][0].metrics;
+  qr_bench_add(&m[QR_BENCH_STEP_OF_CPU], ms->step / cpu->step);
+  if (ms->attempt > 0) qr_bench_add(&m[QR_BENCH_ATTEMPT_OF_CPU], ms->attempt / cpu->attempt);
+  qr_bench_add(&m[QR_BENCH_FORWARD_OF_CPU], ms->forward_many / cpu->forward_many);
 }
 
 static void keep(bench_t *b, uint32_t task, uint32_t variant, const times_t *ms,
@@ -336,31 +434,38 @@ static void keep(bench_t *b, uint32_t task, uint32_t variant, const times_t *ms,
   double mac_cnt = (double)o->chain.nets[task].mac_cnt_step;
   double gmac_per_s = mac_cnt / ms->step * 1e-6, own_peak = 0;
   qr_bench_add(&m[QR_BENCH_STEP_MS], ms->step);
-  qr_bench_add(&m[QR_BENCH_ATTEMPT_MS], ms->attempt);
-  qr_bench_add(&m[QR_BENCH_ATTEMPTS_PER_S], 1e3 / ms->attempt);
+  keep_attempt(b, task, variant, ms->attempt, first->attempt);
   qr_bench_add(&m[QR_BENCH_STEP_GMAC], gmac_per_s);
   for (uint32_t i = 0; i < o->peak_cnt; i++) {
     if (o->peaks[i] != o->own_peak[variant]) continue;
     own_peak = b->peak[i];
-    double products_ms = mac_cnt * o->chain.p.step_cnt / b->peak[i] * 1e-6;
     qr_bench_add(&m[QR_BENCH_OF_OWN_PEAK], gmac_per_s / b->peak[i]);
     qr_bench_add(&m[QR_BENCH_OF_BEST_PEAK], gmac_per_s / b->peak[0]);
-    qr_bench_add(&m[QR_BENCH_ATTEMPT_OF_GEMM], ms->attempt / products_ms);
   }
   qr_bench_add(&m[QR_BENCH_FORWARD_16_US], ms->forward_16 * 1e3);
   qr_bench_add(&m[QR_BENCH_FORWARD_4096_MS], ms->forward_many);
   qr_bench_add(&m[QR_BENCH_FORWARD_ROWS_PER_S], QR_BENCH_FORWARD_ROWS * 1e3 / ms->forward_many);
-  qr_bench_add(&m[QR_BENCH_ATTEMPT_OF_FIRST], ms->attempt / first->attempt);
-  keep_phases(o, task, &o->cases[task][variant], ms, own_peak);
+  if (!is_beside(b, variant)) keep_phases(o, task, &o->cases[task][variant], ms, own_peak);
   if (ms->counts[QR_BENCH_INSTRUCTIONS])
     qr_bench_add(&m[QR_BENCH_INSTR_PER_MAC], (double)ms->counts[QR_BENCH_INSTRUCTIONS] / mac_cnt);
   if (ms->counts[QR_BENCH_CYCLES])
     qr_bench_add(&m[QR_BENCH_CYCLES_PER_MAC], (double)ms->counts[QR_BENCH_CYCLES] / mac_cnt);
 }
 
+static int scale_lanes(bench_t *b, uint32_t task) {
+  double rate;
+  if (b->out->lane_cnt < 2 || !makes_attempts(b, task, 0)) return QR_OK;
+  b->where = "several attempts side by side";
+  int err =
+      qr_bench_seats_lanes(b->seats, &b->tasks[task], b->out->lane_cnt, SCALING_ATTEMPT_CNT, &rate);
+  if (!err) qr_bench_add(&b->out->scaling[task][QR_BENCH_LANES], rate);
+  return err;
+}
+
 static int scale(bench_t *b, uint32_t task) {
   qr_bench_series_t *s = b->out->scaling[task];
   double one = 1, all = 1;
+  if (beside_cpu(b)) return scale_lanes(b, task);
   b->where = "several threads";
   int err = qr_bench_seats_run(b->seats, &b->tasks[task], 1, SCALING_ATTEMPT_CNT, &one);
   if (!err) {
@@ -404,13 +509,14 @@ static int take_turns(bench_t *b, uint32_t task, uint32_t round) {
     if (!b->due[v]) continue;
     uint64_t began = now_ns();
     int err = measure(b, task, v, &ms[v]);
-    if (!err && !v) err = measure_verify(b, task, ms[v].attempt);
+    if (!err && !v && !beside_cpu(b)) err = measure_verify(b, task, ms[v].attempt);
     if (err) return err;
     b->cost_ns[v] += now_ns() - began;
   }
   for (uint32_t v = 0; v < cnt; v++) {
     if (b->due[v]) keep(b, task, v, &ms[v], &ms[0]);
   }
+  if (b->out->cpu && b->due[b->out->cpu]) keep_ratios(b, task, &ms[0], &ms[b->out->cpu]);
   return compare(b, task, &ms[0]);
 }
 
@@ -456,21 +562,59 @@ static bool plan_round(bench_t *b) {
   return true;
 }
 
+/* Whether the CPU driver's first training step is the one that was just made. */
+static int repeat_on_cpu(bench_t *b, uint32_t task) {
+  qr_bench_task_t *t = &b->tasks[task];
+  size_t model_sz = b->out->chain.nets[task].model_sz, digests_sz = t->digest_cnt * 8;
+  uint8_t *made = malloc(model_sz + digests_sz);
+  double ignored;
+  if (!made) return QR_ERR_NOMEM;
+  memcpy(made, t->model_out, model_sz);
+  memcpy(made + model_sz, t->digests, digests_sz);
+  int err = qr_bench_train(t, &b->cpu, 1, NULL, &ignored);
+  if (!err &&
+      (memcmp(made, t->model_out, model_sz) || memcmp(made + model_sz, t->digests, digests_sz)))
+    err = QR_ERR_CORRUPT;
+  free(made);
+  return err;
+}
+
+/* Whether a driver that is not the CPU's computes rightly, and what an attempt would take: it may
+   be slow, an emulated one say. The first step of all has things to do once. */
+static int try_out(bench_t *b, uint32_t task) {
+  const qr_bench_step_t *o = b->out;
+  double ms = 0;
+  int err = QR_OK;
+  b->where = o->variants[0].name;
+  for (int i = 0; i < 2 && !err; i++)
+    err = qr_bench_train(&b->tasks[task], &b->devs[0], 1, NULL, &ms);
+  ms *= o->chain.p.step_cnt;
+  if (ms > b->cfg->seconds * 1e3 / LONG_PART) b->out->long_ms[task] = ms;
+  return err ? err : repeat_on_cpu(b, task);
+}
+
 /* Pages, caches and target values as they are in the middle of mining; makes the blocks that
    verifiers need, too. */
-static int warm_up(bench_t *b) {
+static int warm_up_task(bench_t *b, uint32_t t) {
   double ignored;
+  int err = beside_cpu(b) ? try_out(b, t) : QR_OK;
+  for (uint32_t v = 0; v < b->out->variant_cnt && !err; v++) {
+    if (!makes_attempts(b, t, v)) continue;
+    b->where = b->out->variants[v].name;
+    err = v || beside_cpu(b) ? qr_bench_attempt(&b->tasks[t], dev_of(b, v), &ignored)
+                             : qr_bench_block(&b->tasks[t], &b->devs[v], &ignored);
+  }
+  if (!err && !beside_cpu(b))
+    err = qr_bench_seats_run(b->seats, &b->tasks[t], b->out->thread_cnt, 1, &ignored);
+  if (!err && b->rivals.f32) qr_bench_float_run(&b->floats[t], &ignored);
+  if (!err && b->shared.accel) err = qr_bench_attempt(&b->tasks[t], &b->shared, &ignored);
+  return err;
+}
+
+static int warm_up(bench_t *b) {
   int err = QR_OK;
   for (uint32_t t = 0; t < b->out->chain.p.task_cnt && !err; t++) {
-    if (!b->out->with_task[t]) continue;
-    for (uint32_t v = 0; v < b->out->variant_cnt && !err; v++) {
-      b->where = b->out->variants[v].name;
-      err = v ? qr_bench_attempt(&b->tasks[t], &b->devs[v], &ignored)
-              : qr_bench_block(&b->tasks[t], &b->devs[v], &ignored);
-    }
-    if (!err) err = qr_bench_seats_run(b->seats, &b->tasks[t], b->out->thread_cnt, 1, &ignored);
-    if (!err && b->rivals.f32) qr_bench_float_run(&b->floats[t], &ignored);
-    if (!err && b->shared.accel) err = qr_bench_attempt(&b->tasks[t], &b->shared, &ignored);
+    if (b->out->with_task[t]) err = warm_up_task(b, t);
   }
   return err;
 }
@@ -498,8 +642,12 @@ int qr_bench_step_run(const qr_bench_step_cfg_t *cfg, qr_bench_step_t *out, char
   int err = init(b, why, why_sz);
   if (!err) {
     err = run(b);
-    if (err == QR_ERR_CORRUPT)
-      say(why, why_sz, err, "an honest block is refuted", b->where);
+    bool hung = b->cpu.hung;
+    for (uint32_t v = 0; v < out->variant_cnt; v++) hung |= b->devs[v].hung;
+    if (hung)
+      say(why, why_sz, err, "a job did not come back", b->where);
+    else if (err == QR_ERR_CORRUPT)
+      say(why, why_sz, err, out->cpu ? "a wrong result" : "an honest block is refuted", b->where);
     else if (err)
       say(why, why_sz, err, "an attempt failed", b->where);
   }

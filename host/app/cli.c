@@ -8,10 +8,10 @@
 #include "crypto/hash.h"
 
 static const qr_cli_command_t *const commands[] = {
-    &qr_cli_status, &qr_cli_watch,   &qr_cli_block,   &qr_cli_verify,
-    &qr_cli_peers,  &qr_cli_mining,  &qr_cli_account, &qr_cli_send,
-    &qr_cli_key,    &qr_cli_genesis, &qr_cli_stop,    &qr_cli_bench,
-    &qr_cli_db,     &qr_cli_backup,  &qr_cli_restore, &qr_cli_snapshot,
+    &qr_cli_status,   &qr_cli_watch,   &qr_cli_block,     &qr_cli_verify, &qr_cli_peers,
+    &qr_cli_mining,   &qr_cli_account, &qr_cli_send,      &qr_cli_key,    &qr_cli_genesis,
+    &qr_cli_stop,     &qr_cli_bench,   &qr_cli_db,        &qr_cli_backup, &qr_cli_restore,
+    &qr_cli_snapshot, &qr_cli_device,  &qr_cli_bitstream,
 };
 
 int qr_cli_fail(const qr_cli_t *cli, int code, const char *why) {
@@ -102,11 +102,13 @@ typedef struct {
 } parse_t;
 
 /* Where the value of option --name goes, NULL if there is no such option here. */
-static const char **option_slot(parse_t *p, const char *name, size_t n) {
+static const char **option_slot(parse_t *p, const char *name, size_t n, bool *takes_value) {
+  *takes_value = true;
   if (n == 3 && !strncmp(name, "dir", n)) return &p->dir;
   if (n == 6 && !strncmp(name, "socket", n)) return &p->cli.socket;
   for (size_t i = 0; p->command && i < QR_CLI_OPTION_MAX_CNT && p->command->options[i].name; i++) {
     const char *known = p->command->options[i].name;
+    *takes_value = *p->command->options[i].meta;
     if (strlen(known) == n && !strncmp(known, name, n)) return &p->cli.values[i];
   }
   return NULL;
@@ -123,11 +125,17 @@ static int take_option(parse_t *p, int argc, char **argv, int *i) {
     p->help = true;
     return QR_CLI_OK;
   }
-  const char **slot = option_slot(p, name, n);
+  bool takes_value;
+  const char **slot = option_slot(p, name, n, &takes_value);
   if (!slot) {
     return qr_cli_usage("unknown option --%.*s; see 'quarry help%s%s'", (int)n, name,
                         p->command ? " " : "", p->command ? p->command->name : "");
   }
+  if (!takes_value && !eq) {
+    *slot = "";
+    return QR_CLI_OK;
+  }
+  if (!takes_value) return qr_cli_usage("--%.*s takes no value", (int)n, name);
   *slot = eq ? eq + 1 : *i + 1 < argc ? argv[++*i] : "";
   if (!**slot) return qr_cli_usage("--%.*s needs a value", (int)n, name);
   return QR_CLI_OK;

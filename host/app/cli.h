@@ -11,13 +11,13 @@
 #define QR_CLI_FAILED 1
 #define QR_CLI_USAGE 2
 
-#define QR_CLI_OPTION_MAX_CNT 6u
+#define QR_CLI_OPTION_MAX_CNT 14u
 #define QR_CLI_ARG_MAX_CNT 2u
 #define QR_CLI_CALL_MS 20000u
 #define QR_CLI_VERIFY_MS 200000u
 #define QR_CLI_BACKUP_MS 1800000u
 
-/* A command's own option: "--name VALUE". */
+/* A command's own option: "--name VALUE"; with an empty meta "--name" alone, whose value is "". */
 typedef struct {
   const char *name, *meta, *help;
 } qr_cli_option_t;
@@ -43,7 +43,8 @@ typedef struct {
 
 extern const qr_cli_command_t qr_cli_status, qr_cli_block, qr_cli_peers, qr_cli_account, qr_cli_key,
     qr_cli_send, qr_cli_verify, qr_cli_mining, qr_cli_watch, qr_cli_genesis, qr_cli_stop,
-    qr_cli_bench, qr_cli_db, qr_cli_backup, qr_cli_restore, qr_cli_snapshot;
+    qr_cli_bench, qr_cli_db, qr_cli_backup, qr_cli_restore, qr_cli_snapshot, qr_cli_bitstream,
+    qr_cli_device;
 
 /* ---- cli_call.c: talking to a node ---- */
 

@@ -108,7 +108,7 @@ const qr_cli_command_t qr_cli_bench = {
                 {"seconds", "S",
                  "how long, about (default 20); each figure is taken once at least"},
                 {"accel", "NAME[:options]",
-                 "driver (default cpu), e.g. cpu:kernel=avx2 for that kernel alone"},
+                 "driver (default cpu), e.g. cpu:kernel=avx2 for that kernel alone, xrt:emulate"},
                 {"rivals", "FOLDER",
                  "where the libraries to compare with are (default: beside this program)"}},
 };

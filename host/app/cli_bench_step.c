@@ -45,5 +45,9 @@ const qr_cli_bench_t qr_cli_bench_step = {
         "of int8 dot products between\nregisters in the same run. An attempt counts with its "
         "target values known, as most attempts between\ntwo blocks. Products and the whole step "
         "are compared with oneDNN (int8) and with the same network in\nfloat32 on OpenBLAS, one "
-        "thread each, if they were there when this program was built.",
+        "thread each, if they were there when this program was built.\n"
+        "Beside any other driver the CPU driver is measured, in turns with it. Attempts are then "
+        "a node's: the\ndriver trains, the CPU does the rest and verifies. Libraries only with "
+        "--rivals. A device so slow that\nan attempt has no room in --seconds makes none; what is "
+        "emulated is called so.",
 };

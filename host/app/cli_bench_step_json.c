@@ -13,13 +13,20 @@ static json_t *rival_json(const char *about, const char *why) {
   return o;
 }
 
+static const char *source_of(const qr_bench_step_t *b, uint32_t v) {
+  return b->emulated[v] ? "emulated" : "measured";
+}
+
 static json_t *kernel_json(const qr_bench_step_t *b, uint32_t t, uint32_t v) {
   const qr_bench_case_t *c = &b->cases[t][v];
   json_t *k = json_object(), *phases = json_array();
   json_object_set_new(k, "kernel", json_string(b->variants[v].name));
+  json_object_set_new(k, "driver", json_string(b->drivers[v]->name));
+  set_text(k, "detail", b->variants[v].detail);
+  json_object_set_new(k, "source", json_string(source_of(b, v)));
   for (uint32_t m = 0; m < QR_BENCH_METRIC_CNT; m++)
     json_object_set_new(k, qr_bench_metric_keys[m], qr_cli_bench_stat_json(&c->metrics[m]));
-  for (uint32_t i = 0; i < b->phase_cnt; i++) {
+  for (uint32_t i = 0; i < b->phase_cnt && (!v || v != b->cpu); i++) {
     json_t *p = json_object();
     json_object_set_new(p, "phase", json_string(b->phases[i]));
     json_object_set_new(p, "phase_step_ms", qr_cli_bench_stat_json(&c->phase_ms[i]));
@@ -76,11 +83,14 @@ static json_t *task_json(const qr_bench_step_t *b, uint32_t t) {
   json_object_set_new(o, "batch_rows", json_integer(net->spec.batch));
   json_object_set_new(o, "step_mac_cnt", json_integer((json_int_t)net->mac_cnt_step));
   json_object_set_new(o, "model_bytes", json_integer(net->model_sz));
+  json_object_set_new(o, "attempt_foreseen_ms",
+                      b->long_ms[t] > 0 ? json_real(b->long_ms[t]) : json_null());
   for (uint32_t v = 0; v < b->variant_cnt; v++)
     json_array_append_new(kernels, kernel_json(b, t, v));
   json_object_set_new(o, "kernels", kernels);
   json_object_set_new(scaling, "kernel", json_string(b->variants[0].name));
   json_object_set_new(scaling, "thread_cnt", json_integer(b->thread_cnt));
+  json_object_set_new(scaling, "lane_cnt", json_integer(b->lane_cnt));
   for (uint32_t i = 0; i < QR_BENCH_SCALING_CNT; i++)
     json_object_set_new(scaling, qr_bench_scaling_keys[i],
                         qr_cli_bench_stat_json(&b->scaling[t][i]));
@@ -99,7 +109,7 @@ int qr_cli_bench_step_json(const qr_bench_step_t *b, const char *accel,
   json_t *o = json_object(), *peaks = json_array(), *tasks = json_array(), *absent = json_array(),
          *rivals = json_object();
   json_object_set_new(o, "bench", json_string("step"));
-  json_object_set_new(o, "source", json_string("measured"));
+  json_object_set_new(o, "source", json_string(source_of(b, 0)));
   json_object_set_new(o, "chain", json_string(b->chain.p.name));
   json_object_set_new(o, "accel", json_string(accel));
   json_object_set_new(o, "machine", qr_cli_bench_machine_json(m));

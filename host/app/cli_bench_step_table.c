@@ -12,7 +12,9 @@ static const struct {
   uint32_t metric; /* enum qr_bench_metric */
 } rows[] = {
     {"training step, ms", QR_BENCH_STEP_MS},
+    {"  over the CPU driver's", QR_BENCH_STEP_OF_CPU},
     {"attempt, ms", QR_BENCH_ATTEMPT_MS},
+    {"  over the CPU driver's", QR_BENCH_ATTEMPT_OF_CPU},
     {"attempts/s, one core", QR_BENCH_ATTEMPTS_PER_S},
     {"  time over first kernel's", QR_BENCH_ATTEMPT_OF_FIRST},
     {"whole step, GMAC/s", QR_BENCH_STEP_GMAC},
@@ -28,6 +30,7 @@ static const struct {
     {"cycles a MAC", QR_BENCH_CYCLES_PER_MAC},
     {"forward, 16 rows, us", QR_BENCH_FORWARD_16_US},
     {"forward, 4096 rows, ms", QR_BENCH_FORWARD_4096_MS},
+    {"  over the CPU driver's", QR_BENCH_FORWARD_OF_CPU},
     {"attempt that wins, ms", QR_BENCH_BLOCK_MS},
     {"verify a block, ms", QR_BENCH_VERIFY_MS},
     {"  no target value known", QR_BENCH_VERIFY_COLD_MS},
@@ -52,7 +55,7 @@ typedef struct {
 static void print_kernels(const qr_bench_step_t *b, columns_t c, const char *label) {
   print_label(label);
   for (uint32_t v = c.from; v < c.to; v++)
-    printf(" %*s", QR_CLI_BENCH_CELL - 1, b->variants[v].name);
+    printf(" %*.*s", QR_CLI_BENCH_CELL - 1, QR_CLI_BENCH_CELL - 1, b->variants[v].name);
   putchar('\n');
 }
 
@@ -74,16 +77,19 @@ static void print_metrics(const qr_bench_step_t *b, columns_t c, uint32_t t) {
     if (!any_sample(b, c, t, metric) ||
         (metric == QR_BENCH_ATTEMPT_OF_FIRST && b->variant_cnt == 1))
       continue;
-    print_label(rows[i].name);
+    print_label(b->cpu && metric == QR_BENCH_ATTEMPTS_PER_S ? "attempts/s, one at a time"
+                                                            : rows[i].name);
     for (uint32_t v = c.from; v < c.to; v++)
       qr_cli_bench_print_stat(&b->cases[t][v].metrics[metric]);
     putchar('\n');
   }
 }
 
-/* ms of a step, ms of an attempt, and the share of the step's. */
+/* ms of a step, ms of an attempt, and the share of the step's. The CPU driver beside another one
+   has phases of its own, which are not asked for. */
 static void print_phases(const qr_bench_step_t *b, columns_t c, uint32_t t) {
   if (!b->phase_cnt) return;
+  if (b->cpu && c.to > b->cpu) c.to = b->cpu;
   print_kernels(b, c, "ms a step, an attempt, %");
   for (uint32_t i = 0; i < b->phase_cnt; i++) {
     char label[LABEL];
@@ -116,15 +122,21 @@ static void print_comparisons(const qr_bench_step_t *b, uint32_t t) {
   snprintf(label, sizeof label, "an attempt on %u, ms", b->thread_cnt);
   print_one(label, &scaling[QR_BENCH_SHARED_MS]);
   print_one("  one thread's over it", &scaling[QR_BENCH_SHARED_OF_ONE]);
+  snprintf(label, sizeof label, "attempts/s, %u at a time", b->lane_cnt);
+  print_one(label, &scaling[QR_BENCH_LANES]);
   print_one("the step in float32, ms", &b->floats[t][QR_BENCH_FLOAT_MS]);
   print_one("  ours over it", &b->floats[t][QR_BENCH_OURS_OF_FLOAT]);
 }
 
 static void print_task(const qr_bench_step_t *b, uint32_t t) {
   const qr_net_t *net = &b->chain.nets[t];
+  double long_ms = b->long_ms[t];
   printf("\n%s: K %u, batch %u, %.1f million MACs a step, model %u bytes\n",
          b->chain.p.tasks[t].name, b->chain.p.step_cnt, net->spec.batch,
          (double)net->mac_cnt_step * 1e-6, net->model_sz);
+  if (long_ms > 0)
+    printf("  no attempts: one takes about %.1f s, more than there is room for; --seconds\n",
+           long_ms * 1e-3);
   for (columns_t c = {0}; c.from < b->variant_cnt; c.from = c.to) {
     c.to = c.from + COLUMN_MAX_CNT;
     if (c.to > b->variant_cnt) c.to = b->variant_cnt;
@@ -173,7 +185,7 @@ static void print_ways(const qr_bench_product_t *p, bool adds_up) {
   }
 }
 
-static void print_product(const qr_bench_product_t *p) {
+static void print_product(const qr_bench_product_t *p, bool compared) {
   char shape[40];
   snprintf(shape, sizeof shape, "%ux%ux%u", p->op.m, p->op.n, p->op.k);
   if (p->image)
@@ -184,11 +196,13 @@ static void print_product(const qr_bench_product_t *p) {
   print_percent(&p->figures[QR_BENCH_WHOLE_OF_PEAK]);
   print_speed(5, &p->figures[QR_BENCH_ALONE_GMAC]);
   print_percent(&p->figures[QR_BENCH_ALONE_OF_PEAK]);
-  print_ways(p, false);
-  printf("  ");
-  print_ratio(&p->figures[QR_BENCH_WHOLE_OF_S8]);
-  print_ratio(&p->figures[QR_BENCH_WHOLE_OF_RIVAL]);
-  print_ratio(&p->figures[QR_BENCH_ALONE_OF_RIVAL]);
+  if (compared) {
+    print_ways(p, false);
+    printf("  ");
+    print_ratio(&p->figures[QR_BENCH_WHOLE_OF_S8]);
+    print_ratio(&p->figures[QR_BENCH_WHOLE_OF_RIVAL]);
+    print_ratio(&p->figures[QR_BENCH_ALONE_OF_RIVAL]);
+  }
   putchar('\n');
   for (uint32_t r = 0; r < p->rival_cnt; r++) {
     const qr_bench_rival_t *x = &p->rivals[r];
@@ -202,36 +216,44 @@ static void print_product(const qr_bench_product_t *p) {
   putchar('\n');
 }
 
-static void print_products(const qr_bench_step_t *b, uint32_t task, const char *title) {
-  bool any = false;
-  for (uint32_t i = 0; i < b->products.cnt; i++) {
-    const qr_bench_product_t *p = &b->products.list[i];
-    if (p->task != task) continue;
-    if (!any) {
-      printf("\n%-35s %-22s  %-22s %s\n", title, "this driver's", "oneDNN's s8 and u8",
-             "ours over its");
-      printf("  %-18s %14s %10s %10s %6s %4s %6s %4s   %4s %4s %4s\n", "", "m x n x k", "whole",
-             "alone", "lies", "pack", "lies", "pack", "s8", "lies", "pack");
-    }
-    any = true;
-    print_product(p);
-  }
-  if (!any || task == QR_BENCH_NO_TASK) return;
-  const qr_bench_series_t *s = b->products.sums[task];
+static void print_heads(const char *title, bool compared) {
+  printf("\n%-35s %s", title, "this driver's");
+  if (compared) printf("%9s  %-22s %s", "", "oneDNN's s8 and u8", "ours over its");
+  printf("\n  %-18s %14s %10s %10s", "", "m x n x k", "whole", "alone");
+  if (compared)
+    printf(" %6s %4s %6s %4s   %4s %4s %4s", "lies", "pack", "lies", "pack", "s8", "lies", "pack");
+  putchar('\n');
+}
+
+static void print_sum(const qr_bench_series_t *s, bool compared) {
   printf("  %-33s", "all of a step");
   print_speed(5, &s[QR_BENCH_SUM_WHOLE_GMAC]);
   printf("%5s", "");
   print_speed(5, &s[QR_BENCH_SUM_ALONE_GMAC]);
-  printf("%5s", "");
-  print_speed(6, &s[QR_BENCH_SUM_S8_GMAC]);
-  printf("%5s", "");
-  print_speed(6, &s[QR_BENCH_SUM_RIVAL_LIES_GMAC]);
-  print_speed(4, &s[QR_BENCH_SUM_RIVAL_PACKED_GMAC]);
-  printf("  ");
-  print_ratio(&s[QR_BENCH_SUM_WHOLE_OF_S8]);
-  print_ratio(&s[QR_BENCH_SUM_WHOLE_OF_RIVAL]);
-  print_ratio(&s[QR_BENCH_SUM_ALONE_OF_RIVAL]);
+  if (compared) {
+    printf("%5s", "");
+    print_speed(6, &s[QR_BENCH_SUM_S8_GMAC]);
+    printf("%5s", "");
+    print_speed(6, &s[QR_BENCH_SUM_RIVAL_LIES_GMAC]);
+    print_speed(4, &s[QR_BENCH_SUM_RIVAL_PACKED_GMAC]);
+    printf("  ");
+    print_ratio(&s[QR_BENCH_SUM_WHOLE_OF_S8]);
+    print_ratio(&s[QR_BENCH_SUM_WHOLE_OF_RIVAL]);
+    print_ratio(&s[QR_BENCH_SUM_ALONE_OF_RIVAL]);
+  }
   putchar('\n');
+}
+
+static void print_products(const qr_bench_step_t *b, uint32_t task, const char *title) {
+  bool any = false, compared = *b->rivals.int8_about;
+  for (uint32_t i = 0; i < b->products.cnt; i++) {
+    const qr_bench_product_t *p = &b->products.list[i];
+    if (p->task != task) continue;
+    if (!any) print_heads(title, compared);
+    any = true;
+    print_product(p, compared);
+  }
+  if (any && task != QR_BENCH_NO_TASK) print_sum(b->products.sums[task], compared);
 }
 
 static void print_all_products(const qr_bench_step_t *b) {
@@ -246,42 +268,50 @@ static void print_all_products(const qr_bench_step_t *b) {
     if (b->with_task[t]) print_products(b, t, title);
   }
   print_products(b, QR_BENCH_NO_TASK, "squares, GMAC/s");
-  printf("\n  Products by %s, medians; %% of its peak. whole: operands as they lie, packing "
-         "included;\n"
-         "  alone: the product of packed operands.",
+  printf("\n  Products by %s, medians; %% of its peak. whole: operands as they lie,\n"
+         "  packing included; alone: the product of packed operands.\n",
          b->variants[0].name);
-  if (!*b->rivals.int8_about) {
-    putchar('\n');
-    return;
-  }
+  if (!*b->rivals.int8_about) return;
   puts(
-      " lies: operands as they lie; pack: laid out as oneDNN\n"
-      "  likes best before. u8: the first operand offset by 64 before, the result corrected after. "
-      "Last\n"
-      "  columns, speeds: whole over s8 as they lie; whole over the faster of s8 and u8 as they "
-      "lie; alone\n"
-      "  over the fastest with packed operands. All of a step: oneDNN's fastest way of each, as "
-      "they lie\n"
-      "  and packed. A convolution's products: of rows that were gathered before, against matmul; "
-      "from the\n"
-      "  image, gathering included, against its own convolution, which has a border put around the "
-      "image\n"
-      "  before and packs the weights in every run if they lie. Its errors added up, as our next "
-      "op does,\n"
-      "  are deconvolution; backward data gives the same more slowly. It has no int8 backward by "
-      "weights.\n"
-      "  Every result of oneDNN was compared with ours and is equal, unless a line says "
-      "otherwise.");
+      "  lies: operands as they lie; pack: laid out as oneDNN likes best before. u8: the first\n"
+      "  operand offset by 64 before, the result corrected after. Last columns, speeds: whole "
+      "over\n"
+      "  s8 as they lie; whole over the faster of s8 and u8 as they lie; alone over the fastest\n"
+      "  with packed operands. All of a step: oneDNN's fastest way of each, as they lie and "
+      "packed.\n"
+      "  A convolution's products: of rows that were gathered before, against matmul; from the\n"
+      "  image, gathering included, against its own convolution, which has a border put around "
+      "the\n"
+      "  image before and packs the weights in every run if they lie. Its errors added up, as our\n"
+      "  next op does, are deconvolution; backward data gives the same more slowly. It has no "
+      "int8\n"
+      "  backward by weights. Every result of oneDNN was compared with ours and is equal, unless "
+      "a\n"
+      "  line says otherwise.");
 }
 
 static void print_rival(const char *what, const char *about, const char *why) {
   printf("%s: %s\n", what, *about ? about : why);
 }
 
+/* What is behind the columns. */
+static void print_drivers(const qr_bench_step_t *b) {
+  for (uint32_t v = 0; v < b->variant_cnt; v++) {
+    if (v != b->cpu) printf("%s: %s\n", b->variants[v].name, b->variants[v].detail);
+    if (b->emulated[v])
+      puts("  emulated: its times are those of a simulation on this processor and say nothing of a "
+           "card");
+  }
+  printf("%s: the CPU driver on one core, in turns with it; in an attempt it does all but the "
+         "training\n",
+         b->variants[b->cpu].name);
+}
+
 int qr_cli_bench_step_table(const qr_bench_step_t *b, const qr_bench_machine_t *m) {
   qr_cli_bench_print_machine(m);
   printf("measured in %u rounds over %.1f s, in turns: median (min-max) of the rounds\n",
          b->round_cnt, b->seconds);
+  if (b->cpu) print_drivers(b);
   print_rival("compared, int8", b->rivals.int8_about, b->rivals.int8_why);
   print_rival("compared, float32", b->rivals.f32_about, b->rivals.f32_why);
   if (*b->perf_why) printf("instructions and cycles not counted: %s\n", b->perf_why);

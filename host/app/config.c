@@ -30,6 +30,7 @@ void qr_config_defaults(qr_config_t *c) {
   c->peer_max_cnt = 24;
   c->mine = true;
   c->adopt_margin = 4096;
+  c->accel_check = 64;
   c->thread_mine = 1;
   c->verify.cnt = 2;
   c->verify.threads[0] = 1;

@@ -27,7 +27,9 @@ typedef struct {
   uint64_t prune_depth;      /* newest blocks that are kept; 0: all */
   uint32_t store_reserve_mb; /* kept free of all else on the store's disk; 0: nothing */
   char accel[32], accel_options[QR_CONFIG_OPTIONS_SZ];
+  uint32_t accel_check; /* one attempt in so many is repeated on the CPU; 0: those that win alone */
   bool mine;
+  uint32_t mine_lane_cnt; /* attempts side by side; 0: as many as the accelerator likes */
   char mine_task[32]; /* train only for this task; empty: all that take turns */
   uint32_t
       adopt_margin; /* R units by which the chain's model must beat the own line to replace it */

@@ -13,6 +13,8 @@
 #include "crypto/hash.h"
 #include "port/drivers.h"
 
+#define CHECK_DRIVER "cpu"
+
 static atomic_bool g_stop;
 
 static void on_signal(int sig) {
@@ -33,8 +35,8 @@ typedef struct {
   char store_dir[QR_CONFIG_PATH_SZ + 16];
   qr_reserve_file_t reserve_file;
   qr_reserve_t reserve;
-  const qr_accel_ops_t *accel_ops;
-  qr_accel_t *accel;
+  const qr_accel_ops_t *accel_ops, *check_ops;
+  qr_accel_t *accel, *check;
   qr_topology_t *topology;
   char rpc_path[QR_CONFIG_PATH_SZ];
   char why[512];
@@ -73,8 +75,7 @@ static int open_store(daemon_t *d) {
   snprintf(d->store_dir, sizeof d->store_dir, "%s/store", c->dir);
   d->reserve = qr_reserve_file(&d->reserve_file, d->store_dir, (uint64_t)c->store_reserve_mb << 20);
   d->store_ops = qr_store_driver(c->store);
-  int err =
-      d->store_ops->open(d->store_dir, c->store_options, &d->store, d->why, sizeof d->why);
+  int err = d->store_ops->open(d->store_dir, c->store_options, &d->store, d->why, sizeof d->why);
   if (err == QR_ERR_IO && c->store_reserve_mb) {
     d->reserve.yield(d->reserve.ctx);
     err = d->store_ops->open(d->store_dir, c->store_options, &d->store, d->why, sizeof d->why);
@@ -84,12 +85,24 @@ static int open_store(daemon_t *d) {
   return err;
 }
 
+/* What is not done on this processor is checked on it. */
+static int open_check(daemon_t *d) {
+  if (!strcmp(d->config.accel, CHECK_DRIVER)) return QR_OK;
+  d->check_ops = qr_accel_driver(CHECK_DRIVER);
+  if (d->check_ops) return d->check_ops->open("", &d->check, d->why, sizeof d->why);
+  snprintf(d->why, sizeof d->why,
+           "accel.driver = %s needs the driver " CHECK_DRIVER " beside it, which this build lacks",
+           d->config.accel);
+  return QR_ERR_UNSUPPORTED;
+}
+
 static int open_drivers(daemon_t *d) {
   const qr_config_t *c = &d->config;
   d->accel_ops = qr_accel_driver(c->accel);
   const qr_link_ops_t *link = *c->link ? qr_link_driver(c->link) : NULL;
   int err = open_store(d);
   if (!err) err = d->accel_ops->open(c->accel_options, &d->accel, d->why, sizeof d->why);
+  if (!err) err = open_check(d);
   if (!err && link) {
     qr_link_cfg_t cfg = {.options = c->link_options,
                          .local = c->listen,
@@ -128,6 +141,8 @@ static int start(daemon_t *d) {
       .reserve = c->store_reserve_mb ? &d->reserve : NULL,
       .accel_ops = d->accel_ops,
       .accel = d->accel,
+      .check_ops = d->check_ops,
+      .check = d->check,
       .clock = &d->clock,
       .rpc_path = d->rpc_path,
   };
@@ -139,6 +154,7 @@ static void shut(daemon_t *d) {
   qr_topology_fini(d->topology);
   if (d->link) d->link_ops->close(d->link);
   if (d->accel) d->accel_ops->close(d->accel);
+  if (d->check) d->check_ops->close(d->check);
   if (d->store) d->store_ops->close(d->store);
   sodium_memzero(&d->key, sizeof d->key);
 }

@@ -2,7 +2,8 @@
    object a line. Request  {"id":1,"method":"block","params":{"height":7}}   id (optional): a number
    or a string of at most 64 bytes Answer   {"id":1,"result":{...}} or
    {"id":1,"error":{"code":-5,"message":"..."}}; codes are enum qr_err. Methods: status, block
-   {height}, peers, account {pk}, send {tx: hex}, verify {height}, mining {enable}, backup {dir}, stop. A client's
+   {height}, peers, account {pk}, send {tx: hex}, verify {height}, mining {enable}, backup {dir},
+   devices {first}, reset {unit}, stop. A client's
    requests are answered in order, one at a time. The socket is the owner's alone (mode 0600). */
 #ifndef QR_APP_RPC_H
 #define QR_APP_RPC_H

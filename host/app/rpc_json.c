@@ -15,10 +15,11 @@ static const struct {
   enum qr_query_kind kind;
   const char *param;
 } methods[] = {
-    {"status", QR_QUERY_STATUS, 0},        {"block", QR_QUERY_BLOCK, "height"},
-    {"peers", QR_QUERY_PEERS, 0},          {"account", QR_QUERY_ACCOUNT, "pk"},
-    {"send", QR_QUERY_SEND, "tx"},         {"verify", QR_QUERY_VERIFY, "height"},
-    {"mining", QR_QUERY_MINING, "enable"}, {"backup", QR_QUERY_BACKUP, "dir"},
+    {"status", QR_QUERY_STATUS, 0},         {"block", QR_QUERY_BLOCK, "height"},
+    {"peers", QR_QUERY_PEERS, 0},           {"account", QR_QUERY_ACCOUNT, "pk"},
+    {"send", QR_QUERY_SEND, "tx"},          {"verify", QR_QUERY_VERIFY, "height"},
+    {"mining", QR_QUERY_MINING, "enable"},  {"backup", QR_QUERY_BACKUP, "dir"},
+    {"devices", QR_QUERY_DEVICES, "first"}, {"reset", QR_QUERY_RESET, "unit"},
 };
 
 static int fail(int code, char *why, size_t why_sz, const char *text) {
@@ -47,6 +48,16 @@ static int take_param(qr_query_t *q, const json_t *value, char *why, size_t why_
       return fail(QR_ERR_ARG, why, why_sz, "params.height must be a number from 0 up");
     }
     q->height = (uint64_t)json_integer_value(value);
+    return QR_OK;
+  case QR_QUERY_DEVICES:
+    if (!value) return QR_OK; /* from the first */
+    /* fallthrough */
+  case QR_QUERY_RESET:
+    if (!json_is_integer(value) || json_integer_value(value) < 0 ||
+        json_integer_value(value) >= (json_int_t)QR_ACCEL_UNIT_MAX_CNT) {
+      return fail(QR_ERR_ARG, why, why_sz, "params.first or params.unit must be a unit's number");
+    }
+    q->unit = (uint32_t)json_integer_value(value);
     return QR_OK;
   case QR_QUERY_ACCOUNT:
     if (!text || !qr_unhex(q->account.b, sizeof q->account.b, text)) {
@@ -96,7 +107,7 @@ static int parse_root(const json_t *root, qr_rpc_request_t *out, char *why, size
   return fail(
       QR_ERR_UNSUPPORTED, why, why_sz,
       "no such method; there are status, block, peers, account, send, verify, mining, backup, "
-      "stop");
+      "devices, reset, stop");
 }
 
 int qr_rpc_parse(const char *line, size_t sz, qr_rpc_request_t *out, char *why, size_t why_sz) {
@@ -299,6 +310,58 @@ static json_t *verify_json(const qr_reply_verify_t *v) {
   return o;
 }
 
+/* Sensors that say nothing are left out: a zero would be taken for a value. */
+static void put_told(json_t *o, const char *key, int32_t v) {
+  if (v != QR_ACCEL_UNTOLD) put(o, key, json_integer(v));
+}
+
+static json_t *unit_json(const qr_accel_unit_t *u) {
+  static const char *const states[] = {"present", "ready", "starting", "quarantined"};
+  json_t *o = json_object(), *rails = json_array();
+  PUT_TEXT(o, u, id);
+  PUT_TEXT(o, u, serial);
+  PUT_TEXT(o, u, name);
+  PUT_TEXT(o, u, kernel);
+  PUT_TEXT(o, u, why);
+  put(o, "state", json_string((unsigned)u->state < QR_ARRAY_CNT(states) ? states[u->state] : "?"));
+  PUT_BOOL(o, u, emulated);
+  PUT_NUM(o, u, jobs_done);
+  PUT_NUM(o, u, jobs_failed);
+  PUT_NUM(o, u, checked);
+  PUT_NUM(o, u, hw_errors);
+  PUT_NUM(o, u, retries);
+  PUT_NUM(o, u, reloads);
+  PUT_NUM(o, u, resets);
+  if (u->valid_ago_ms != UINT64_MAX) PUT_NUM(o, u, valid_ago_ms);
+  put_told(o, "temp_c", u->temp_c);
+  for (uint32_t i = 0; i < u->rail_cnt && i < QR_ACCEL_RAIL_MAX_CNT; i++) {
+    json_t *rail = json_object();
+    PUT_TEXT(rail, &u->rails[i], name);
+    put_told(rail, "mv", u->rails[i].mv);
+    put_told(rail, "ma", u->rails[i].ma);
+    json_array_append_new(rails, rail);
+  }
+  put(o, "rails", rails);
+  return o;
+}
+
+json_t *qr_rpc_units_json(const qr_accel_unit_t *units, uint32_t cnt) {
+  json_t *list = json_array();
+  for (uint32_t i = 0; i < cnt; i++) json_array_append_new(list, unit_json(&units[i]));
+  return list;
+}
+
+static json_t *devices_json(const qr_reply_devices_t *d) {
+  json_t *o = json_object();
+  uint32_t cnt = d->cnt < QR_REPLY_UNIT_MAX_CNT ? d->cnt : QR_REPLY_UNIT_MAX_CNT;
+  PUT_TEXT(o, d, driver);
+  PUT_TEXT(o, d, device);
+  PUT_NUM(o, d, first);
+  PUT_NUM(o, d, total);
+  put(o, "units", qr_rpc_units_json(d->units, cnt));
+  return o;
+}
+
 static json_t *result_json(const qr_reply_t *r) {
   json_t *o;
   switch (r->kind) {
@@ -306,6 +369,7 @@ static json_t *result_json(const qr_reply_t *r) {
   case QR_QUERY_BLOCK: return block_json(&r->block);
   case QR_QUERY_PEERS: return peers_json(&r->peers);
   case QR_QUERY_VERIFY: return verify_json(&r->verify);
+  case QR_QUERY_DEVICES: return devices_json(&r->devices);
   case QR_QUERY_ACCOUNT:
     o = json_object();
     PUT_BOOL(o, &r->account, found);
@@ -366,7 +430,7 @@ size_t qr_rpc_answer(const char *id, const qr_reply_t *r, char *out, size_t out_
     return qr_rpc_answer_error(
         id, r->err, "this node has no network: it runs with link.driver = none", out, out_sz);
   }
-  if (r->err && r->kind == QR_QUERY_BACKUP)
+  if (r->err && (r->kind == QR_QUERY_BACKUP || r->kind == QR_QUERY_RESET))
     return qr_rpc_answer_error(id, r->err, *r->why ? r->why : qr_err_str(r->err), out, out_sz);
   if (r->err) {
     const char *message = qr_err_str(r->err);

@@ -3,6 +3,8 @@
 #ifndef QR_APP_RPC_JSON_H
 #define QR_APP_RPC_JSON_H
 
+#include <jansson.h>
+
 #include "tile/query.h"
 
 #define QR_RPC_ID_SZ 72u /* JSON text of an id, quotes and escapes included */
@@ -23,6 +25,8 @@ int qr_rpc_parse(const char *line, size_t sz, qr_rpc_request_t *out, char *why,
    QR_RPC_ANSWER_MAX_SZ holds any (asserted). */
 size_t qr_rpc_answer(const char *id, const qr_reply_t *reply, char *out, size_t out_sz);
 size_t qr_rpc_answer_error(const char *id, int code, const char *message, char *out, size_t out_sz);
+/* Units of an accelerator as the answer to "devices" has them; for the command line too. */
+json_t *qr_rpc_units_json(const qr_accel_unit_t *units, uint32_t cnt);
 /* {"id":..,"result":{"ok":true}} */
 size_t qr_rpc_answer_ok(const char *id, char *out, size_t out_sz);
 

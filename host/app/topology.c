@@ -79,8 +79,9 @@ struct qr_topology {
   qr_objects_t objects;
   bool has_objects;
   qr_ring_t *rings[RING_CNT];
-  uint32_t prog_ids[QR_TASK_MAX_CNT];
-  qr_executor_t *mine_executor;
+  uint32_t prog_ids[QR_TASK_MAX_CNT], check_prog_ids[QR_TASK_MAX_CNT];
+  uint32_t lane_cnt;
+  qr_executor_t *mine_executors[QR_MINE_LANE_MAX_CNT];
   verifier_t verifiers[QR_VERIFY_MAX_CNT];
   qr_net_tile_t *net;
   qr_chain_tile_t *chain;
@@ -99,17 +100,45 @@ struct qr_topology {
   char *params_text; /* of the chain, as a genesis file */
 };
 
+/* Questions about the accelerator, whose driver answers any thread. */
+static void ask_accel(const qr_topology_t *t, const qr_query_t *q, qr_reply_t *r) {
+  const qr_accel_ops_t *ops = t->cfg.accel_ops;
+  qr_accel_unit_t units[QR_ACCEL_UNIT_MAX_CNT];
+  if (q->kind == QR_QUERY_RESET) {
+    snprintf(r->why, sizeof r->why, "the accelerator %s has nothing to reset", ops->name);
+    r->err = ops->reset ? ops->reset(t->cfg.accel, q->unit, r->why, sizeof r->why)
+                        : QR_ERR_UNSUPPORTED;
+    return;
+  }
+  qr_reply_devices_t *d = &r->devices;
+  snprintf(d->driver, sizeof d->driver, "%s", ops->name);
+  memcpy(d->device, t->accel_name, sizeof d->device);
+  d->total = ops->units ? ops->units(t->cfg.accel, units, QR_ACCEL_UNIT_MAX_CNT) : 0;
+  d->first = q->unit;
+  for (uint32_t i = q->unit; i < d->total && d->cnt < QR_REPLY_UNIT_MAX_CNT; i++)
+    d->units[d->cnt++] = units[i];
+}
+
+/* Sends a question on to who answers it, or answers it; false if there is no room for that. */
+static bool route(qr_topology_t *t, const qr_query_t *q) {
+  if (q->kind == QR_QUERY_DEVICES || q->kind == QR_QUERY_RESET) {
+    qr_reply_t r = {.id = q->id, .kind = q->kind};
+    if (!qr_ring_room(t->rings[SAID])) return false;
+    ask_accel(t, q, &r);
+    return qr_ring_push(t->rings[SAID], &r);
+  }
+  enum ring_id to = q->kind == QR_QUERY_PEERS && t->net ? ASK_NET : ASK_CHAIN;
+  return qr_ring_push(t->rings[to], q);
+}
+
 /* The rpc tile: the control socket, and the way of each question to the tile that knows. */
 static int rpc_poll(void *state, uint64_t now_ns) {
   qr_topology_t *t = state;
   int work = t->rpc ? (int)qr_rpc_poll(t->rpc, now_ns) : 0;
   if (!t->has_held) t->has_held = qr_ring_pop(t->rings[ASKED], &t->held_query);
-  if (t->has_held) {
-    enum ring_id to = t->held_query.kind == QR_QUERY_PEERS && t->net ? ASK_NET : ASK_CHAIN;
-    if (qr_ring_push(t->rings[to], &t->held_query)) {
-      t->has_held = false;
-      work++;
-    }
+  if (t->has_held && route(t, &t->held_query)) {
+    t->has_held = false;
+    work++;
   }
   static const enum ring_id from[] = {CHAIN_SAYS, NET_SAYS};
   for (size_t i = 0; i < QR_ARRAY_CNT(from); i++) {
@@ -253,7 +282,7 @@ static int make_workers(qr_topology_t *t, char *why, size_t why_sz) {
   if (task < -1) return QR_ERR_ARG;
   bool ok = true;
   qr_mine_tile_cfg_t mine = {.objects = &t->objects,
-                             .executor = t->mine_executor,
+                             .lane_cnt = t->lane_cnt,
                              .orders = t->rings[CHAIN_MINE],
                              .found = t->rings[MINE_CHAIN],
                              .miner = t->cfg.key->pk,
@@ -262,6 +291,7 @@ static int make_workers(qr_topology_t *t, char *why, size_t why_sz) {
                              .nonce = t->cfg.seed,
                              .clock = t->cfg.clock,
                              .stats = &t->mine_stats};
+  memcpy(mine.executors, t->mine_executors, sizeof mine.executors);
   if (make_verifiers(t, &ok)) mine.yield_to = &t->verify_busy_cnt;
   for (uint32_t i = 0; i < t->cfg.chain->p.task_cnt; i++)
     mine.genesis[i] = qr_chain_tile_genesis(t->chain, i);
@@ -305,24 +335,37 @@ static void place_tiles(qr_topology_t *t) {
     l->clock = t->cfg.clock;
     l->stop = &t->stop;
     /* verify and mine tiles only: the others look at a socket, a port or a disk */
-    l->rings_only = i != c->thread_rpc && i != c->thread_net && i != c->thread_chain;
-    l->niceness = l->rings_only ? COMPUTE_NICENESS : 0;
+    bool computes = i != c->thread_rpc && i != c->thread_net && i != c->thread_chain;
+    /* and a miner on an accelerator of its own looks at that */
+    l->rings_only = computes && (!t->cfg.check_ops || i != c->thread_mine);
+    l->niceness = computes ? COMPUTE_NICENESS : 0;
   }
   t->all.clock = t->cfg.clock;
 }
 
+/* Loads the programs and opens the queues of everything that executes. With an accelerator that is
+   not trusted, verifiers have nothing to do with it, and miners have what they find checked. */
 static int make_executors(qr_topology_t *t, char *why, size_t why_sz) {
   const qr_chain_cfg_t *chain = t->cfg.chain;
+  const qr_config_t *c = t->cfg.config;
+  const qr_accel_ops_t *ops = t->cfg.check_ops ? t->cfg.check_ops : t->cfg.accel_ops;
+  qr_accel_t *dev = t->cfg.check_ops ? t->cfg.check : t->cfg.accel;
   qr_accel_info_t info;
   t->cfg.accel_ops->info(t->cfg.accel, &info);
   snprintf(t->accel_name, sizeof t->accel_name, "%s", info.name);
+  t->lane_cnt = c->mine_lane_cnt ? c->mine_lane_cnt : info.seat_cnt ? info.seat_cnt : 1;
+  if (t->lane_cnt > QR_MINE_LANE_MAX_CNT) t->lane_cnt = QR_MINE_LANE_MAX_CNT;
   int err = qr_executor_load(chain, t->cfg.accel_ops, t->cfg.accel, t->prog_ids);
-  for (uint32_t i = 0; i < t->cfg.config->verify.cnt && !err; i++) {
-    err = qr_executor_init(&t->verifiers[i].executor, chain, t->cfg.accel_ops, t->cfg.accel,
-                           t->prog_ids);
+  memcpy(t->check_prog_ids, t->prog_ids, sizeof t->check_prog_ids);
+  if (!err && t->cfg.check_ops) err = qr_executor_load(chain, ops, dev, t->check_prog_ids);
+  for (uint32_t i = 0; i < c->verify.cnt && !err; i++)
+    err = qr_executor_init(&t->verifiers[i].executor, chain, ops, dev, t->check_prog_ids);
+  for (uint32_t i = 0; i < t->lane_cnt && !err; i++) {
+    qr_executor_t **x = &t->mine_executors[i];
+    err = qr_executor_init(x, chain, t->cfg.accel_ops, t->cfg.accel, t->prog_ids);
+    if (!err && t->cfg.check_ops)
+      err = qr_executor_check(*x, ops, dev, t->check_prog_ids, c->accel_check);
   }
-  if (!err)
-    err = qr_executor_init(&t->mine_executor, chain, t->cfg.accel_ops, t->cfg.accel, t->prog_ids);
   if (err)
     snprintf(why, why_sz, "accelerator %s cannot run this chain's programs: %s", info.name,
              qr_err_str(err));
@@ -367,7 +410,7 @@ void qr_topology_fini(qr_topology_t *t) {
   for (uint32_t i = 0; i < QR_VERIFY_MAX_CNT; i++) qr_verify_tile_fini(t->verifiers[i].verify);
   qr_net_tile_fini(t->net);
   qr_chain_tile_fini(t->chain);
-  qr_executor_fini(t->mine_executor);
+  for (uint32_t i = 0; i < QR_MINE_LANE_MAX_CNT; i++) qr_executor_fini(t->mine_executors[i]);
   if (t->has_objects) qr_objects_fini(&t->objects);
   free(t->params_text);
   for (uint32_t i = 0; i < RING_CNT; i++) free(t->rings[i]);

@@ -25,6 +25,9 @@ typedef struct {
   const qr_reserve_t *reserve;           /* NULL: none */
   const qr_accel_ops_t *accel_ops;
   qr_accel_t *accel;
+  /* Does what accel is not trusted with: verifies, and repeats attempts. NULL: accel is trusted. */
+  const qr_accel_ops_t *check_ops;
+  qr_accel_t *check;
   const qr_clock_t *clock;
   const char *rpc_path; /* control socket; NULL: none */
   uint64_t seed;        /* of nonces and jitter; quarryd takes it from the system's random source */

@@ -14,11 +14,20 @@
 #define FORWARD_ROWS 256u /* rows of one target-value job */
 #define ROLLOUT_STEPS 8u  /* environment steps of one poll */
 
-struct qr_executor {
-  const qr_chain_cfg_t *cfg;
-  const qr_accel_ops_t *accel;
+/* An accelerator with a queue of this executor's. */
+typedef struct {
+  const qr_accel_ops_t *ops;
+  qr_accel_t *dev;
   qr_accel_queue_t *queue;
   uint32_t prog_ids[QR_TASK_MAX_CNT];
+  bool takes_replay;
+} seat_t;
+
+struct qr_executor {
+  const qr_chain_cfg_t *cfg;
+  seat_t trainer; /* does the training */
+  seat_t helper;  /* does all else; without ops: the trainer is trusted and does that too */
+  uint32_t check_every;
   uint32_t digest_cnt[QR_TASK_MAX_CNT];
   qr_qcache_t *qcache;
   qr_exec_job_t *job;
@@ -29,19 +38,26 @@ struct qr_executor {
   /* minibatches of the attempt */
   uint32_t gather_k;
   uint32_t *rows; /* [K][B] replay rows */
-  int8_t *obs;    /* [K][B][obs] */
-  uint8_t *act;
-  int32_t *target;
   void *batch_scratch;
-  uint32_t *missing; /* rows whose target value is not known yet */
+  uint32_t *missing; /* rows whose target is not known yet */
   uint32_t missing_cnt, missing_done;
   qr_qcache_view_t qview;
+  qr_accel_segment_t segments[QR_VIEW_SEGMENT_MAX_CNT]; /* for a seat that takes replays */
+  int8_t *obs;                                          /* for another: [K][B][obs] */
+  uint8_t *act;
+  int32_t *target;
   /* the accelerator job in flight */
   qr_accel_job_t accel_job;
-  bool in_flight;
-  uint64_t model_tag; /* grows whenever forward passes turn to other bytes */
+  const seat_t *flies_on; /* NULL: none is in flight */
+  bool is_idle;           /* nothing had happened to it when it was polled last */
+  uint64_t model_tag;     /* grows whenever forward passes turn to other bytes */
   uint64_t *digests;
   uint64_t td_abs_sum[QR_BLOCK_STEP_MAX_CNT];
+  /* REPEAT: the same again; met: the ticket is valid */
+  bool met;
+  uint32_t trained_by; /* unit of the trainer */
+  uint8_t *repeat_model;
+  uint64_t *repeat_digests, repeat_td[QR_BLOCK_STEP_MAX_CNT];
   uint32_t trace_cnt;
   int8_t *forward_obs;
   int32_t *q;
@@ -78,13 +94,23 @@ static void *take(size_t sz, bool *ok) {
   return p;
 }
 
+static int take_seat(seat_t *s, const qr_accel_ops_t *ops, qr_accel_t *dev,
+                     const uint32_t prog_ids[QR_TASK_MAX_CNT]) {
+  *s = (seat_t){.ops = ops, .dev = dev};
+  memcpy(s->prog_ids, prog_ids, sizeof s->prog_ids);
+  qr_accel_info_t info;
+  ops->info(dev, &info);
+  s->takes_replay = info.takes_replay;
+  int err = ops->queue_open(dev, &s->queue);
+  if (err) s->queue = NULL;
+  return err;
+}
+
 int qr_executor_init(qr_executor_t **out, const qr_chain_cfg_t *cfg, const qr_accel_ops_t *accel,
                      qr_accel_t *dev, const uint32_t prog_ids[QR_TASK_MAX_CNT]) {
   qr_executor_t *x = calloc(1, sizeof *x);
   if (!x) return QR_ERR_NOMEM;
   x->cfg = cfg;
-  x->accel = accel;
-  memcpy(x->prog_ids, prog_ids, sizeof x->prog_ids);
   size_t batch = 0, obs = 0, digests = 0;
   for (uint32_t t = 0; t < cfg->p.task_cnt; t++) {
     qr_step_prog_t prog;
@@ -111,7 +137,7 @@ int qr_executor_init(qr_executor_t **out, const qr_chain_cfg_t *cfg, const qr_ac
   x->q = take((size_t)q_rows * QR_ENV_ACTION_MAX_CNT * sizeof *x->q, &ok);
   x->live = take(E_CNT * sizeof *x->live, &ok);
   x->qcache = qr_qcache_init(cfg, CACHED_TARGET_CNT);
-  int err = ok && x->qcache ? accel->queue_open(dev, &x->queue) : QR_ERR_NOMEM;
+  int err = ok && x->qcache ? take_seat(&x->trainer, accel, dev, prog_ids) : QR_ERR_NOMEM;
   if (err) {
     qr_executor_fini(x);
     return err;
@@ -120,10 +146,26 @@ int qr_executor_init(qr_executor_t **out, const qr_chain_cfg_t *cfg, const qr_ac
   return QR_OK;
 }
 
+int qr_executor_check(qr_executor_t *x, const qr_accel_ops_t *accel, qr_accel_t *dev,
+                      const uint32_t prog_ids[QR_TASK_MAX_CNT], uint32_t check_every) {
+  QR_ASSERT(!x->job && !x->helper.ops);
+  uint32_t digests = 0, model_sz = 0;
+  for (uint32_t t = 0; t < x->cfg->p.task_cnt; t++) {
+    if (x->digest_cnt[t] > digests) digests = x->digest_cnt[t];
+    if (x->cfg->nets[t].model_sz > model_sz) model_sz = x->cfg->nets[t].model_sz;
+  }
+  bool ok = true;
+  x->check_every = check_every;
+  x->repeat_model = take(model_sz, &ok);
+  x->repeat_digests = take((size_t)x->cfg->p.step_cnt * digests * sizeof *x->repeat_digests, &ok);
+  return ok ? take_seat(&x->helper, accel, dev, prog_ids) : QR_ERR_NOMEM;
+}
+
 void qr_executor_fini(qr_executor_t *x) {
   if (!x) return;
   QR_ASSERT(!x->job);
-  if (x->queue) x->accel->queue_close(x->queue);
+  if (x->trainer.queue) x->trainer.ops->queue_close(x->trainer.queue);
+  if (x->helper.queue) x->helper.ops->queue_close(x->helper.queue);
   qr_qcache_fini(x->qcache);
   free(x->rows);
   free(x->obs);
@@ -135,13 +177,20 @@ void qr_executor_fini(qr_executor_t *x) {
   free(x->forward_obs);
   free(x->q);
   free(x->live);
+  free(x->repeat_model);
+  free(x->repeat_digests);
   free(x);
+}
+
+/* Takes back the job in flight, if there is one; it still lands. */
+static void recall(qr_executor_t *x) {
+  if (x->flies_on) x->flies_on->ops->cancel(x->flies_on->queue, &x->accel_job);
 }
 
 void qr_executor_cancel(qr_executor_t *x) {
   if (!x->job) return;
   x->cancel = true;
-  if (x->in_flight) x->accel->cancel(x->queue, &x->accel_job);
+  recall(x);
 }
 
 static void finish(qr_executor_t *x) {
@@ -206,42 +255,58 @@ static void replay(qr_executor_t *x) {
   x->stage = QR_EXEC_GATHER;
 }
 
-/* One step's minibatch: observations and actions copied out, rows without a known target value
- * noted once. */
+/* Minibatch k as a dense job has it, but for the targets. */
+static void copy_minibatch(qr_executor_t *x, uint32_t k) {
+  uint32_t b_cnt = batch_of(x), obs_sz = obs_sz_of(x), seg_rows = x->cfg->p.segment_rows;
+  size_t first = (size_t)k * b_cnt;
+  for (size_t i = first; i < first + b_cnt; i++) {
+    const qr_segment_t *seg = x->job->view->segments[x->rows[i] / seg_rows]->seg;
+    uint32_t r = x->rows[i] % seg_rows;
+    memcpy(x->obs + i * obs_sz, seg->obs + (size_t)r * obs_sz, obs_sz);
+    x->act[i] = seg->actions[r];
+  }
+}
+
+/* One step's minibatch is drawn; rows without a known target are noted once. */
 static void gather(qr_executor_t *x) {
-  const qr_view_t *v = x->job->view;
-  uint32_t b_cnt = batch_of(x), obs_sz = obs_sz_of(x), seg_rows = x->cfg->p.segment_rows,
-           k = x->gather_k;
+  uint32_t b_cnt = batch_of(x), seg_rows = x->cfg->p.segment_rows, k = x->gather_k;
   uint32_t *rows = x->rows + (size_t)k * b_cnt;
-  qr_step_batch(&x->sigma, k, qr_view_row_cnt(v), b_cnt, rows, x->batch_scratch);
+  qr_step_batch(&x->sigma, k, qr_view_row_cnt(x->job->view), b_cnt, rows, x->batch_scratch);
+  if (!x->trainer.takes_replay) copy_minibatch(x, k);
   for (uint32_t b = 0; b < b_cnt; b++) {
-    uint32_t s = rows[b] / seg_rows, r = rows[b] % seg_rows;
-    const qr_segment_t *seg = v->segments[s]->seg;
-    memcpy(x->obs + ((size_t)k * b_cnt + b) * obs_sz, seg->obs + (size_t)r * obs_sz, obs_sz);
-    x->act[(size_t)k * b_cnt + b] = seg->actions[r];
-    if (seg->dones[r] || x->qview.known[s][r]) continue;
-    x->qview.known[s][r] = 1; /* becomes true before anything reads it */
+    uint8_t *known = &x->qview.known[rows[b] / seg_rows][rows[b] % seg_rows];
+    if (*known) continue;
+    *known = 1; /* becomes true before anything reads it */
     x->missing[x->missing_cnt++] = rows[b];
   }
   if (++x->gather_k == x->cfg->p.step_cnt) x->stage = QR_EXEC_TARGETS;
 }
 
-/* Sends a forward job; false if the accelerator refused. */
+/* Who does what is not training. */
+static seat_t *trusted(qr_executor_t *x) { return x->helper.ops ? &x->helper : &x->trainer; }
+
+/* Sends accel_job; false if the accelerator refused. */
+static bool send(qr_executor_t *x, seat_t *s) {
+  if (!s->queue && s->ops->queue_open(s->dev, &s->queue)) s->queue = NULL;
+  if (!s->queue) return false;
+  x->accel_job.prog = s->prog_ids[x->job->task];
+  if (s->ops->submit(s->queue, &x->accel_job)) return false;
+  x->flies_on = s;
+  return true;
+}
+
 static bool send_forward(qr_executor_t *x, const uint8_t *model, const int8_t *obs,
                          uint32_t row_cnt) {
   x->accel_job = (qr_accel_job_t){.kind = QR_ACCEL_FORWARD,
-                                  .prog = x->prog_ids[x->job->task],
                                   .model_in = model,
                                   .model_tag = x->model_tag,
                                   .obs = obs,
                                   .row_cnt = row_cnt,
                                   .q = x->q};
-  if (x->accel->submit(x->queue, &x->accel_job)) return false;
-  x->in_flight = true;
-  return true;
+  return send(x, trusted(x));
 }
 
-/* Rows noted before a failure or a cancel were marked known without a value: take that back. */
+/* Rows noted before a failure or a cancel were marked known without a target: take that back. */
 static void forget_missing(qr_executor_t *x) {
   uint32_t seg_rows = x->cfg->p.segment_rows;
   for (uint32_t i = x->missing_done; i < x->missing_cnt; i++) {
@@ -249,45 +314,64 @@ static void forget_missing(qr_executor_t *x) {
   }
 }
 
-static void keep_target_values(qr_executor_t *x) {
+static void keep_targets(qr_executor_t *x) {
+  const qr_task_params_t *task = &x->cfg->p.tasks[x->job->task];
   uint32_t seg_rows = x->cfg->p.segment_rows, a_cnt = action_cnt_of(x);
   for (uint32_t i = 0; i < x->accel_job.row_cnt; i++) {
-    uint32_t row = x->missing[x->missing_done + i];
+    uint32_t s = x->missing[x->missing_done + i] / seg_rows,
+             r = x->missing[x->missing_done + i] % seg_rows;
     const int32_t *q = x->q + (size_t)i * a_cnt;
-    x->qview.values[row / seg_rows][row % seg_rows] = q[qr_step_argmax(q, a_cnt)];
+    x->qview.targets[s][r] =
+        qr_step_td_target(x->job->view->segments[s]->seg->rewards[r], false,
+                          q[qr_step_argmax(q, a_cnt)], task->gamma_q16, task->q_clip);
   }
   x->missing_done += x->accel_job.row_cnt;
 }
 
-static void send_attempt(qr_executor_t *x) {
+/* accel_job on what copy_minibatch copied. */
+static void make_dense(qr_executor_t *x) {
+  size_t total = (size_t)x->cfg->p.step_cnt * batch_of(x);
+  uint32_t seg_rows = x->cfg->p.segment_rows;
+  for (size_t i = 0; i < total; i++)
+    x->target[i] = x->qview.targets[x->rows[i] / seg_rows][x->rows[i] % seg_rows];
+  x->accel_job.obs = x->obs;
+  x->accel_job.act = x->act;
+  x->accel_job.target = x->target;
+  x->accel_job.segments = NULL;
+}
+
+/* accel_job on the replay where it lies: the view holds the segments, and the targets stay where
+   they are until the next bind. */
+static void lend_replay(qr_executor_t *x) {
   const qr_view_t *v = x->job->view;
-  const qr_task_params_t *task = &x->cfg->p.tasks[x->job->task];
-  uint32_t total = x->cfg->p.step_cnt * batch_of(x), seg_rows = x->cfg->p.segment_rows;
-  for (uint32_t i = 0; i < total; i++) {
-    uint32_t s = x->rows[i] / seg_rows, r = x->rows[i] % seg_rows;
-    const qr_segment_t *seg = v->segments[s]->seg;
-    x->target[i] = qr_step_td_target(seg->rewards[r], seg->dones[r], x->qview.values[s][r],
-                                     task->gamma_q16, task->q_clip);
+  for (uint32_t i = 0; i < v->segment_cnt; i++) {
+    const qr_segment_t *seg = v->segments[i]->seg;
+    x->segments[i] = (qr_accel_segment_t){seg->key, seg->obs, seg->actions, x->qview.targets[i]};
   }
+  x->accel_job.segments = x->segments;
+  x->accel_job.segment_cnt = v->segment_cnt;
+  x->accel_job.segment_rows = x->cfg->p.segment_rows;
+  x->accel_job.rows = x->rows;
+}
+
+static void send_attempt(qr_executor_t *x) {
+  const qr_task_params_t *task = &x->cfg->p.tasks[x->job->task];
   x->accel_job = (qr_accel_job_t){
       .kind = QR_ACCEL_ATTEMPT,
-      .prog = x->prog_ids[x->job->task],
       .model_in = x->job->model_in,
       .model_out = x->job->model_out,
       .sigma = x->sigma,
       .step_cnt = x->cfg->p.step_cnt,
-      .lr_shift = qr_params_lr_shift(task, v->task_idx),
-      .obs = x->obs,
-      .act = x->act,
-      .target = x->target,
+      .lr_shift = qr_params_lr_shift(task, x->job->view->task_idx),
       .digests = x->digests,
       .td_abs_sum = x->td_abs_sum,
   };
-  x->stage = QR_EXEC_TRAIN;
-  if (x->accel->submit(x->queue, &x->accel_job))
-    fail(x, QR_ERR_IO);
+  if (x->trainer.takes_replay)
+    lend_replay(x);
   else
-    x->in_flight = true;
+    make_dense(x);
+  x->stage = QR_EXEC_TRAIN;
+  if (!send(x, &x->trainer)) fail(x, QR_ERR_IO);
 }
 
 static void compute_targets(qr_executor_t *x) {
@@ -320,10 +404,68 @@ static void follow_training(qr_executor_t *x) {
     if (job->mode != QR_EXEC_VERIFY || job->verdict) continue;
     if (!qr_hash_eq(&job->trace[x->trace_cnt], &job->body->trace[x->trace_cnt])) {
       job->verdict = QR_VERDICT_TRACE;
-      if (x->in_flight) x->accel->cancel(x->queue, &x->accel_job);
+      recall(x);
     }
   }
   job->steps_done = x->accel_job.steps_done;
+}
+
+/* Root and ticket are right: goes on, or ends here without a ticket. */
+static void settle(qr_executor_t *x) {
+  qr_exec_job_t *job = x->job;
+  qr_header_t *h = &job->header;
+  if (!x->met) {
+    finish(x);
+    return;
+  }
+  job->facts = (qr_exec_facts_t){.task = job->task, .td_abs_sum = x->td_abs_sum[0]};
+  job->trained = true;
+  x->rho = qr_header_rho(&x->sigma, &h->model_out, &h->trace_last);
+  begin_rollout(x, job->mode == QR_EXEC_VERIFY ? QR_EXEC_CHECK_ACTIONS : QR_EXEC_ACT);
+  if (job->mode == QR_EXEC_VERIFY) return;
+  qr_hash_t feed = qr_view_act_feed(&job->view->parent, job->task);
+  qr_segment_begin(job->segment->seg, qr_view_start_states(job->view), &feed, x->live);
+}
+
+/* Whether this attempt is done again: always if it won, else by its own seed. */
+static bool must_repeat(const qr_executor_t *x) {
+  if (!x->helper.ops || x->job->mode != QR_EXEC_MINE) return false;
+  return x->met || (x->check_every && qr_ld32(x->sigma.b) % x->check_every == 0);
+}
+
+static void begin_repeat(qr_executor_t *x) {
+  x->trained_by = x->accel_job.unit;
+  x->accel_job.model_out = x->repeat_model;
+  x->accel_job.digests = x->repeat_digests;
+  x->accel_job.td_abs_sum = x->repeat_td;
+  x->stage = QR_EXEC_REPEAT;
+  x->gather_k = 0;
+}
+
+/* Sends the attempt to the trusted accelerator; if that takes no replay, after its minibatches have
+   been copied one by one. */
+static void send_repeat(qr_executor_t *x) {
+  if (x->accel_job.segments && !x->helper.takes_replay) {
+    copy_minibatch(x, x->gather_k);
+    if (++x->gather_k < x->cfg->p.step_cnt) return;
+    make_dense(x);
+  }
+  if (!send(x, &x->helper)) fail(x, QR_ERR_IO);
+}
+
+/* The trusted accelerator has done the attempt again. */
+static void compare(qr_executor_t *x) {
+  uint32_t steps = x->cfg->p.step_cnt, task = x->job->task;
+  const seat_t *s = &x->trainer;
+  bool same = !memcmp(x->repeat_digests, x->digests,
+                      (size_t)steps * x->digest_cnt[task] * sizeof *x->digests) &&
+              !memcmp(x->repeat_td, x->td_abs_sum, steps * sizeof *x->td_abs_sum) &&
+              !memcmp(x->repeat_model, x->job->model_out, x->cfg->nets[task].model_sz);
+  if (s->ops->judge) s->ops->judge(s->dev, x->trained_by, same);
+  if (same)
+    settle(x);
+  else
+    fail(x, QR_ERR_CORRUPT);
 }
 
 static void find_root(qr_executor_t *x) {
@@ -339,21 +481,14 @@ static void find_root(qr_executor_t *x) {
     return;
   }
   qr_hash_t ticket = qr_header_ticket(&x->sigma, &h->model_out, &h->trace_last);
-  bool expanded = qr_target_expand(h->target, &target);
-  if (!expanded || !qr_target_met(&ticket, &target, x->cfg->p.tasks[job->task].work_q16)) {
-    if (job->mode == QR_EXEC_VERIFY)
-      refute(x, QR_VERDICT_TICKET);
-    else
-      finish(x);
-    return;
-  }
-  job->facts = (qr_exec_facts_t){.task = job->task, .td_abs_sum = x->td_abs_sum[0]};
-  job->trained = true;
-  x->rho = qr_header_rho(&x->sigma, &h->model_out, &h->trace_last);
-  begin_rollout(x, job->mode == QR_EXEC_VERIFY ? QR_EXEC_CHECK_ACTIONS : QR_EXEC_ACT);
-  if (job->mode == QR_EXEC_VERIFY) return;
-  qr_hash_t feed = qr_view_act_feed(&job->view->parent, job->task);
-  qr_segment_begin(job->segment->seg, qr_view_start_states(job->view), &feed, x->live);
+  x->met = qr_target_expand(h->target, &target) &&
+           qr_target_met(&ticket, &target, x->cfg->p.tasks[job->task].work_q16);
+  if (!x->met && job->mode == QR_EXEC_VERIFY)
+    refute(x, QR_VERDICT_TICKET);
+  else if (must_repeat(x))
+    begin_repeat(x);
+  else
+    settle(x);
 }
 
 /* q: of the E instances. */
@@ -488,7 +623,7 @@ static void send_rollout_forward(qr_executor_t *x) {
 
 /* What to do when the accelerator has finished the job in flight. */
 static void land(qr_executor_t *x) {
-  x->in_flight = false;
+  x->flies_on = NULL;
   if (x->stage == QR_EXEC_TRAIN) {
     follow_training(x);
     if (x->cancel) {
@@ -513,7 +648,9 @@ static void land(qr_executor_t *x) {
     return;
   }
   if (x->stage == QR_EXEC_TARGETS)
-    keep_target_values(x);
+    keep_targets(x);
+  else if (x->stage == QR_EXEC_REPEAT)
+    compare(x);
   else if (x->stage == QR_EXEC_ACT)
     act_once(x);
   else if (x->stage == QR_EXEC_CHECK_ACTIONS)
@@ -528,11 +665,26 @@ static void advance(qr_executor_t *x) {
   case QR_EXEC_GATHER: gather(x); break;
   case QR_EXEC_TARGETS: compute_targets(x); break;
   case QR_EXEC_ROOT: find_root(x); break;
+  case QR_EXEC_REPEAT: send_repeat(x); break;
   case QR_EXEC_ACT:
   case QR_EXEC_CHECK_ACTIONS:
   case QR_EXEC_EVALUATE: send_rollout_forward(x); break;
   default: QR_ASSERT(!"a stage that waits has a job in flight");
   }
+}
+
+bool qr_executor_away(const qr_executor_t *x, bool *idle) {
+  bool away = x->helper.ops && x->flies_on == &x->trainer;
+  *idle = away && x->is_idle;
+  return away;
+}
+
+void qr_executor_abandon(qr_executor_t *x) {
+  QR_ASSERT(x->helper.ops && x->flies_on == &x->trainer);
+  x->trainer.ops->queue_close(x->trainer.queue);
+  x->trainer.queue = NULL; /* the next job opens another one */
+  x->flies_on = NULL;
+  fail(x, QR_ERR_IO);
 }
 
 enum qr_exec_stage qr_executor_stage(const qr_executor_t *x) { return x->stage; }
@@ -541,8 +693,10 @@ bool qr_executor_poll(qr_executor_t *x) {
   if (!x->job) return false;
   uint32_t rounds = x->stage == QR_EXEC_ACT || x->stage == QR_EXEC_EVALUATE ? 2 * ROLLOUT_STEPS : 1;
   for (uint32_t i = 0; i < rounds && x->job; i++) {
-    if (x->in_flight) {
-      x->accel->poll(x->queue);
+    if (x->flies_on) {
+      uint32_t before = x->accel_job.steps_done;
+      x->flies_on->ops->poll(x->flies_on->queue);
+      x->is_idle = !x->accel_job.finished && x->accel_job.steps_done == before;
       if (x->accel_job.finished)
         land(x);
       else if (x->stage == QR_EXEC_TRAIN)

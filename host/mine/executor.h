@@ -18,6 +18,7 @@ enum qr_exec_stage {
   QR_EXEC_TARGETS,
   QR_EXEC_TRAIN,
   QR_EXEC_ROOT,
+  QR_EXEC_REPEAT, /* a miner has the attempt done again by whom it trusts */
   QR_EXEC_ACT,
   QR_EXEC_CHECK_ACTIONS, /* a verifier looks at all of them at once */
   QR_EXEC_EVALUATE,
@@ -50,7 +51,8 @@ typedef struct {
   /* results */
   bool done;
   bool cancelled;
-  int err;                 /* QR_ERR_IO: the accelerator failed; nothing is known about the block */
+  int err;                 /* QR_ERR_IO: the accelerator failed; nothing is known about the block.
+                              QR_ERR_CORRUPT: its result was wrong, nothing of it is used */
   enum qr_verdict verdict; /* VERIFY */
   bool won; /* MINE: the ticket is valid and header, trace, actions, segment, facts are complete */
   uint32_t steps_done; /* training steps that model_out has seen */
@@ -64,12 +66,26 @@ typedef struct {
    Memory is taken here. Returns 0, QR_ERR_NOMEM or the driver's error. */
 int qr_executor_init(qr_executor_t **out, const qr_chain_cfg_t *cfg, const qr_accel_ops_t *accel,
                      qr_accel_t *dev, const uint32_t prog_ids[QR_TASK_MAX_CNT]) QR_WARN_UNUSED;
+/* The accelerator given to init is not trusted from now on: it trains attempts and does nothing
+   else. All else is done by this one, which also repeats every attempt that wins, and of the others
+   one in check_every (0: none), before anything of them is used. What differs is told to the
+   driver's judge, and the job ends with QR_ERR_CORRUPT. Before the first job; the same rules as for
+   init. */
+int qr_executor_check(qr_executor_t *x, const qr_accel_ops_t *accel, qr_accel_t *dev,
+                      const uint32_t prog_ids[QR_TASK_MAX_CNT],
+                      uint32_t check_every) QR_WARN_UNUSED;
 void qr_executor_fini(qr_executor_t *x); /* no job in progress */
 
 /* Begins a job; none is in progress (asserted). The job is lent until job->done. */
 void qr_executor_start(qr_executor_t *x, qr_exec_job_t *job);
 /* One piece of work; returns true if a job was in progress. */
 bool qr_executor_poll(qr_executor_t *x);
+/* Whether the job in progress is away on the accelerator that is not trusted; poll is cheap then,
+   and if idle is true, nothing had happened there when it was polled last. */
+bool qr_executor_away(const qr_executor_t *x, bool *idle);
+/* For a job that is away and does not come back, not even after a cancel: the queue that it was
+   given to is closed, and the job ends with QR_ERR_IO. */
+void qr_executor_abandon(qr_executor_t *x);
 /* Where the job in progress stands. */
 enum qr_exec_stage qr_executor_stage(const qr_executor_t *x);
 /* Ends the job early: it becomes done with cancelled set, after the training step in progress. */

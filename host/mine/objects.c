@@ -5,6 +5,10 @@
 #include "base/assert.h"
 #include "base/err.h"
 
+/* Keys of segments: none is given twice in a process, for accelerators, which several nodes of a
+   process may share, keep what they made of a segment by it. */
+static _Atomic uint64_t g_next_segment_key = 1;
+
 /* Blocks of side branches and blocks being executed, beyond the windows of the main chain. */
 #define SLACK_CNT 48u
 
@@ -23,7 +27,6 @@ qr_objects_cfg_t qr_objects_default(const qr_chain_cfg_t *cfg) {
 int qr_objects_init(qr_objects_t *o, const qr_chain_cfg_t *cfg, const qr_objects_cfg_t *sizes) {
   memset(o, 0, sizeof *o);
   o->cfg = cfg;
-  atomic_init(&o->next_segment_key, 1);
   uint32_t model_sz = 0;
   bool ok = true;
   for (uint32_t t = 0; t < cfg->p.task_cnt; t++) {
@@ -58,7 +61,7 @@ qr_segment_obj_t *qr_objects_segment(qr_objects_t *o, uint32_t task) {
   qr_segment_obj_t *s = qr_pool_get(o->segments[task]);
   if (!s) return NULL;
   s->seg = qr_segment_init(s->mem, qr_env_get(o->cfg->p.tasks[task].env), o->cfg->p.segment_rows);
-  s->seg->key = atomic_fetch_add(&o->next_segment_key, 1);
+  s->seg->key = atomic_fetch_add(&g_next_segment_key, 1);
   return s;
 }
 

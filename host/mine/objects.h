@@ -37,7 +37,6 @@ typedef struct {
   qr_pool_t *models;
   qr_pool_t *segments[QR_TASK_MAX_CNT];
   qr_pool_t *blocks;
-  _Atomic uint64_t next_segment_key;
 } qr_objects_t;
 
 /* How many of each a node keeps. */
@@ -54,7 +53,8 @@ int qr_objects_init(qr_objects_t *o, const qr_chain_cfg_t *cfg,
                     const qr_objects_cfg_t *sizes) QR_WARN_UNUSED;
 void qr_objects_fini(qr_objects_t *o);
 
-/* A fresh object with one reference, or NULL if the pool is empty. */
+/* A fresh object with one reference, or NULL if the pool is empty. A segment has a key that no
+   other one of the process ever has, and is to be filled once. */
 qr_model_obj_t *qr_objects_model(qr_objects_t *o, uint32_t task);
 qr_segment_obj_t *qr_objects_segment(qr_objects_t *o, uint32_t task);
 qr_block_obj_t *qr_objects_block(qr_objects_t *o);

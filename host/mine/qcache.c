@@ -14,7 +14,7 @@ typedef struct {
   uint64_t used_seq;
   uint64_t *keys;     /* per slot: segment key, 0 if empty */
   uint64_t *slot_seq; /* per slot: last use */
-  int32_t *values;
+  int32_t *targets;
   uint8_t *known;
 } entry_t;
 
@@ -39,9 +39,9 @@ qr_qcache_t *qr_qcache_init(const qr_chain_cfg_t *cfg, uint32_t entry_cnt) {
     e->task = i % cfg->p.task_cnt;
     e->keys = calloc(c->slot_cnt, sizeof *e->keys);
     e->slot_seq = calloc(c->slot_cnt, sizeof *e->slot_seq);
-    e->values = calloc(rows, sizeof *e->values);
+    e->targets = calloc(rows, sizeof *e->targets);
     e->known = calloc(rows, 1);
-    if (!e->keys || !e->slot_seq || !e->values || !e->known) {
+    if (!e->keys || !e->slot_seq || !e->targets || !e->known) {
       qr_qcache_fini(c);
       return NULL;
     }
@@ -54,7 +54,7 @@ void qr_qcache_fini(qr_qcache_t *c) {
   for (uint32_t i = 0; i < c->entry_cnt; i++) {
     free(c->entries[i].keys);
     free(c->entries[i].slot_seq);
-    free(c->entries[i].values);
+    free(c->entries[i].targets);
     free(c->entries[i].known);
   }
   free(c);
@@ -75,14 +75,24 @@ static entry_t *find_entry(qr_qcache_t *c, const qr_view_t *v) {
   return oldest;
 }
 
-static uint32_t find_slot(const qr_qcache_t *c, entry_t *e, uint64_t key) {
+static void fill_slot(const qr_qcache_t *c, entry_t *e, uint32_t slot, const qr_segment_t *seg) {
+  int32_t *targets = e->targets + (size_t)slot * c->row_cnt;
+  uint8_t *known = e->known + (size_t)slot * c->row_cnt;
+  QR_ASSERT(seg->row_cnt == c->row_cnt);
+  e->keys[slot] = seg->key;
+  for (uint32_t r = 0; r < c->row_cnt; r++) {
+    targets[r] = seg->rewards[r];
+    known[r] = seg->dones[r];
+  }
+}
+
+static uint32_t find_slot(const qr_qcache_t *c, entry_t *e, const qr_segment_t *seg) {
   uint32_t oldest = 0;
   for (uint32_t s = 0; s < c->slot_cnt; s++) {
-    if (e->keys[s] == key) return s;
+    if (e->keys[s] == seg->key) return s;
     if (e->slot_seq[s] < e->slot_seq[oldest]) oldest = s;
   }
-  e->keys[oldest] = key;
-  memset(e->known + (size_t)oldest * c->row_cnt, 0, c->row_cnt);
+  fill_slot(c, e, oldest, seg);
   return oldest;
 }
 
@@ -97,9 +107,9 @@ void qr_qcache_bind(qr_qcache_t *c, const qr_view_t *v, qr_qcache_view_t *out) {
     }
   }
   for (uint32_t i = 0; i < v->segment_cnt; i++) {
-    uint32_t s = find_slot(c, e, v->segments[i]->seg->key);
+    uint32_t s = find_slot(c, e, v->segments[i]->seg);
     e->slot_seq[s] = c->seq;
-    out->values[i] = e->values + (size_t)s * c->row_cnt;
+    out->targets[i] = e->targets + (size_t)s * c->row_cnt;
     out->known[i] = e->known + (size_t)s * c->row_cnt;
   }
 }

@@ -1,6 +1,6 @@
-/* The mine tile: trains this node's own line of models without pause, one attempt after the other,
-   and hands a block to the chain tile when a ticket wins. Nothing is thrown away: the next attempt
-   goes on from the model that came out. */
+/* The mine tile: trains this node's own lines of models without pause, one attempt after the other
+   in each of its lanes, and hands a block to the chain tile when a ticket wins. Nothing is thrown
+   away: the next attempt of a lane goes on from the model that came out. */
 #ifndef QR_TILE_MINE_H
 #define QR_TILE_MINE_H
 
@@ -9,10 +9,13 @@
 #include "tile/bus.h"
 #include "tile/tile.h"
 
+#define QR_MINE_LANE_MAX_CNT 32u
+
 typedef struct {
   qr_objects_t *objects;
-  qr_executor_t *executor;   /* borrowed, for this tile alone */
-  qr_ring_t *orders, *found; /* qr_mine_order_t, qr_inbound_t */
+  uint32_t lane_cnt; /* attempts side by side, 1 .. QR_MINE_LANE_MAX_CNT */
+  qr_executor_t *executors[QR_MINE_LANE_MAX_CNT]; /* one for each, borrowed, for this tile alone */
+  qr_ring_t *orders, *found;                      /* qr_mine_order_t, qr_inbound_t */
   qr_pubkey_t miner;
   uint32_t
       adopt_margin;  /* R units by which the chain's model must beat the own line to replace it */

@@ -7,6 +7,7 @@
 #include "base/verdict.h"
 #include "chain/params.h"
 #include "mine/executor.h"
+#include "port/accel.h"
 #include "wire/tx.h"
 
 enum qr_query_kind {
@@ -17,7 +18,9 @@ enum qr_query_kind {
   QR_QUERY_SEND,
   QR_QUERY_VERIFY,
   QR_QUERY_MINING,
-  QR_QUERY_BACKUP
+  QR_QUERY_BACKUP,
+  QR_QUERY_DEVICES,
+  QR_QUERY_RESET
 };
 
 #define QR_QUERY_PATH_SZ 512u
@@ -30,6 +33,7 @@ typedef struct {
   uint8_t tx[QR_TX_SZ];       /* SEND: canonical encoding */
   bool enable;                /* MINING: on or off */
   char dir[QR_QUERY_PATH_SZ]; /* BACKUP: where the copy of the store goes, an absolute path */
+  uint32_t unit;              /* DEVICES: the first to tell of; RESET: which */
 } qr_query_t;
 
 typedef struct {
@@ -124,6 +128,13 @@ typedef struct {
   uint64_t exec_ns;
 } qr_reply_verify_t;
 
+#define QR_REPLY_UNIT_MAX_CNT 5u
+typedef struct {
+  char driver[16], device[32];
+  uint32_t first, cnt, total; /* units told of in this reply, and of the device */
+  qr_accel_unit_t units[QR_REPLY_UNIT_MAX_CNT];
+} qr_reply_devices_t;
+
 typedef struct {
   uint64_t id;
   enum qr_query_kind kind;
@@ -139,7 +150,8 @@ typedef struct {
     } account;
     qr_hash_t txid; /* SEND */
     qr_reply_verify_t verify;
-    char why[256]; /* BACKUP: if err */
+    qr_reply_devices_t devices;
+    char why[256]; /* BACKUP, RESET: if err */
   };
 } qr_reply_t;
 

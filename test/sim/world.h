@@ -30,7 +30,8 @@ typedef struct {
   qr_store_t *store;
   char store_dir[64], store_options[128];
   const qr_reserve_t *reserve; /* NULL: none */
-  qr_accel_t *accel;
+  const qr_accel_ops_t *accel_ops;
+  qr_accel_t *accel, *check; /* check: NULL if accel is trusted */
   qr_topology_t *topology;
   uint64_t query_id;
 } world_node_t;
@@ -39,9 +40,11 @@ typedef struct {
   qr_chain_cfg_t chain;
   qr_clock_t clock;
   uint64_t now_ns;
-  uint64_t seed;         /* of nonces and jitter; set it after world_init */
-  uint32_t adopt_margin; /* of nodes added from now on */
-  uint32_t verify_cnt;   /* the same; 0: as configured by default */
+  uint64_t seed;                   /* of nonces and jitter; set it after world_init */
+  uint32_t adopt_margin;           /* of nodes added from now on */
+  uint32_t verify_cnt;             /* the same; 0: as configured by default */
+  const qr_accel_ops_t *untrusted; /* the same: what they train on, checked by the CPU driver */
+  uint32_t lane_cnt, check_every;  /* the same */
   char hub[32];
   uint32_t node_cnt;
   world_node_t nodes[WORLD_NODE_MAX_CNT];
@@ -103,12 +106,14 @@ static inline void world_open(world_t *w, world_node_t *n) {
   qr_link_cfg_t link = {
       .options = options, .local = n->config.listen, .identity = &n->key, .conn_max_cnt = 16};
   if (qr_link_mem_ops.open(&link, &n->link, why, sizeof why)) fail_msg("%s", why);
-  const qr_accel_ops_t *accel = qr_accel_driver("cpu");
+  const qr_accel_ops_t *cpu = qr_accel_driver("cpu"), *accel = n->accel_ops;
   int err = QR_ERR_IO; /* a store may be one that fails on purpose */
   for (int i = 0; i < 20 && err == QR_ERR_IO; i++)
     err = n->store_ops->open(n->store_dir, n->store_options, &n->store, why, sizeof why);
   if (err) fail_msg("%s", why);
   if (accel->open("", &n->accel, why, sizeof why)) fail_msg("%s", why);
+  n->check = NULL;
+  if (accel != cpu && cpu->open("", &n->check, why, sizeof why)) fail_msg("%s", why);
   qr_topology_cfg_t cfg = {
       .chain = &w->chain,
       .config = &n->config,
@@ -122,6 +127,8 @@ static inline void world_open(world_t *w, world_node_t *n) {
       .reserve = n->reserve,
       .accel_ops = accel,
       .accel = n->accel,
+      .check_ops = n->check ? cpu : NULL,
+      .check = n->check,
       .clock = &w->clock,
       .seed = 1000 + w->seed + (uint64_t)(n - w->nodes),
   };
@@ -131,7 +138,8 @@ static inline void world_open(world_t *w, world_node_t *n) {
 static inline void world_close(world_node_t *n) {
   qr_topology_fini(n->topology);
   qr_link_mem_ops.close(n->link);
-  qr_accel_driver("cpu")->close(n->accel);
+  n->accel_ops->close(n->accel);
+  if (n->check) qr_accel_driver("cpu")->close(n->check);
   if (n->store) n->store_ops->close(n->store);
 }
 
@@ -145,6 +153,9 @@ static inline world_node_t *world_add(world_t *w, bool mine) {
   n->config.mine = mine;
   n->config.adopt_margin = w->adopt_margin;
   if (w->verify_cnt) n->config.verify.cnt = w->verify_cnt;
+  n->accel_ops = w->untrusted ? w->untrusted : qr_accel_driver("cpu");
+  n->config.mine_lane_cnt = w->lane_cnt;
+  n->config.accel_check = w->check_every;
   n->config.peer_cnt = i;
   for (uint32_t j = 0; j < i; j++) world_addr(j, &n->config.peers[j]);
   world_addr(i, &n->config.listen);
