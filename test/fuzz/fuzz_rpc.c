@@ -22,6 +22,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t sz) {
     reply.kind = q.query.kind;
     reply.verdict = QR_VERDICT_OK;
     if (reply.kind == QR_QUERY_VERIFY) reply.verify.verdict = QR_VERDICT_TRACE;
+    if (reply.kind == QR_QUERY_STATUS) reply.status.writing = QR_WRITING_ON;
     reply.err = 0;
     n = qr_rpc_answer(q.id, &reply, out, sizeof out);
   }
