@@ -714,9 +714,9 @@ static bool conform_all(const qr_accel_ops_t *ops, const char *options, uint64_t
     conform_queue(&d, nets + 2, NET_CNT - 2, &g);
     conform_threads(&d, &nets[4], &nets[5], &g);
     conform_tags(&d, &nets[2], &nets[5], &g);
-    for (uint32_t i = 0; i < NET_CNT; i++) conform_replays(&d, &nets[i], &g, i < 2 ? 6 : 16);
+    for (uint32_t i = 0; i < NET_CNT; i++) conform_replays(&d, &nets[i], &g, i < 2 ? 4 : 10);
     conform_replay_shared(&d, &nets[6], &g);
-    conform_replay_cancel(&d, &nets[1], &g);
+    conform_replay_cancel(&d, &nets[3], &g);
     conform_replay_misuse(&d, &nets[2], &g);
     conform_phases(&d, &nets[1], &g);
     conform_gemms(&d, &g, 60);
