@@ -8,10 +8,12 @@
 
 #define DEFAULT_SECONDS 20u
 #define SECONDS_MAX 3600u
+#define BLOCKS_MAX 100000u
 
-enum { OPT_TASK, OPT_SECONDS, OPT_ACCEL, OPT_RIVALS };
+enum { OPT_TASK, OPT_SECONDS, OPT_ACCEL, OPT_RIVALS, OPT_FOLDER, OPT_BLOCKS };
 
-static const qr_cli_bench_t *const benches[] = {&qr_cli_bench_step, &qr_cli_bench_adversary};
+static const qr_cli_bench_t *const benches[] = {&qr_cli_bench_step, &qr_cli_bench_adversary,
+                                                &qr_cli_bench_store};
 
 /* ---- what benches share ---- */
 
@@ -71,10 +73,13 @@ static const qr_cli_bench_t *find(const char *name) {
 static int run_bench(const qr_cli_t *cli) {
   const qr_cli_bench_t *bench = find(cli->args[0]);
   if (!bench) return qr_cli_usage("usage: quarry bench %s", qr_cli_bench.args);
-  uint64_t seconds = DEFAULT_SECONDS;
+  uint64_t seconds = DEFAULT_SECONDS, blocks = 0;
   const char *text = cli->values[OPT_SECONDS];
   if (text && (!qr_cli_parse_u64(text, SECONDS_MAX, &seconds) || !seconds))
     return qr_cli_usage("--seconds '%s' is not a number from 1 to %u", text, SECONDS_MAX);
+  text = cli->values[OPT_BLOCKS];
+  if (text && (!qr_cli_parse_u64(text, BLOCKS_MAX, &blocks) || !blocks))
+    return qr_cli_usage("--blocks '%s' is not a number from 1 to %u", text, BLOCKS_MAX);
   char name[64];
   const char *accel = cli->values[OPT_ACCEL] ? cli->values[OPT_ACCEL] : "cpu",
              *colon = strchr(accel, ':');
@@ -84,6 +89,8 @@ static int run_bench(const qr_cli_t *cli) {
                               .accel_options = colon ? colon + 1 : NULL,
                               .task = cli->values[OPT_TASK],
                               .rivals = cli->values[OPT_RIVALS],
+                              .folder = cli->values[OPT_FOLDER],
+                              .block_cnt = (uint32_t)blocks,
                               .seconds = (uint32_t)seconds};
   if (!args.accel) return qr_cli_usage("--accel: this build has no driver '%s'", name);
   qr_log_init(QR_LOG_ERROR, 2);
@@ -97,12 +104,13 @@ static void print_benches(void) {
 
 const qr_cli_command_t qr_cli_bench = {
     .name = "bench",
-    .args = "step|adversary",
+    .args = "step|adversary|store",
     .arg_min_cnt = 1,
     .arg_max_cnt = 1,
     .run = run_bench,
     .help = "measure this machine with the chain's work\n\n"
-            "On the tasks of devnet, all in one run and in turns. Needs no node.",
+            "All in one run and in turns; step and adversary on the tasks of devnet. Needs no "
+            "node.",
     .print_more = print_benches,
     .options = {{"task", "NAME", "only this task of devnet"},
                 {"seconds", "S",
@@ -110,5 +118,9 @@ const qr_cli_command_t qr_cli_bench = {
                 {"accel", "NAME[:options]",
                  "driver (default cpu), e.g. cpu:kernel=avx2 for that kernel alone, xrt:emulate"},
                 {"rivals", "FOLDER",
-                 "where the libraries to compare with are (default: beside this program)"}},
+                 "where the libraries to compare with are (default: beside this program)"},
+                {"folder", "FOLDER",
+                 "store: where to measure, empty or not there (default: a fresh one in $TMPDIR)"},
+                {"blocks", "N",
+                 "store: of the count of bytes written (default: as many as fit, 2000 is fair)"}},
 };

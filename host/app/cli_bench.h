@@ -15,6 +15,8 @@ typedef struct {
   const char *accel_options; /* what follows the driver's name, NULL if nothing does */
   const char *task;          /* of devnet; NULL: all */
   const char *rivals;        /* folder of the libraries to compare with; NULL: this program's */
+  const char *folder;        /* of the store's bench; NULL: a fresh one */
+  uint32_t block_cnt;        /* of the store's bench; 0: as many as fit */
   uint32_t seconds;
 } qr_cli_bench_args_t;
 
@@ -23,7 +25,7 @@ typedef struct {
   int (*run)(const qr_cli_t *cli, const qr_cli_bench_args_t *args);
 } qr_cli_bench_t;
 
-extern const qr_cli_bench_t qr_cli_bench_step, qr_cli_bench_adversary;
+extern const qr_cli_bench_t qr_cli_bench_step, qr_cli_bench_adversary, qr_cli_bench_store;
 
 /* Median, min and max; null without samples. */
 json_t *qr_cli_bench_stat_json(const qr_bench_series_t *s);
