@@ -324,6 +324,26 @@ static void test_choice(void **st) {
   g_ops->close(a);
 }
 
+/* A bitstream that nobody vouches for, and that was accepted in words, is known by its unit. */
+static void test_unsigned(void **st) {
+  (void)st;
+  char dir[] = "/tmp/quarry-unsigned-XXXXXX", options[512], command[768], why[512];
+  qr_accel_t *a;
+  qr_accel_unit_t u;
+  assert_non_null(mkdtemp(dir));
+  snprintf(command, sizeof command, "cp '%s' %s/x.xclbin", getenv("QUARRY_TEST_BITSTREAM"), dir);
+  assert_int_equal(system(command), 0);
+  snprintf(options, sizeof options, "emulate,bitstream=%s/x.xclbin", dir);
+  assert_int_not_equal(g_ops->open(options, &a, why, sizeof why), 0);
+  strcat(options, ",accept_unsigned=" QR_BITSTREAM_ACCEPT);
+  assert_int_equal(g_ops->open(options, &a, why, sizeof why), 0);
+  assert_int_equal(g_ops->units(a, &u, 1), 1);
+  assert_non_null(strstr(u.kernel, ", unsigned"));
+  g_ops->close(a);
+  snprintf(command, sizeof command, "rm -r %s", dir);
+  assert_int_equal(system(command), 0);
+}
+
 int main(void) {
   char why[256], self[400];
   qr_accel_t *a;
@@ -350,6 +370,7 @@ int main(void) {
     conform_net_open(&g_nets[i], &net[0]);
   }
   const struct CMUnitTest tests[] = {cmocka_unit_test(test_choice),
+                                     cmocka_unit_test(test_unsigned),
                                      cmocka_unit_test(test_patience),
                                      cmocka_unit_test(test_card_goes_and_comes),
                                      cmocka_unit_test(test_kept_replay_is_lost),

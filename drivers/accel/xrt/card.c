@@ -232,8 +232,8 @@ static void told_name(qr_xrt_card_t *c) {
 
 static void told_engine(qr_xrt_card_t *c) {
   const qr_xrt_info_t *i = &((const qr_xrt_share_t *)c->base)->info;
-  snprintf(c->unit.kernel, sizeof c->unit.kernel, "%u x " QR_ENGINE_KERNEL_NAME " %ux%u",
-           c->common->engine_cnt, i->array, i->array);
+  snprintf(c->unit.kernel, sizeof c->unit.kernel, "%u x " QR_ENGINE_KERNEL_NAME " %ux%u%s",
+           c->common->engine_cnt, i->array, i->array, c->common->is_unsigned ? ", unsigned" : "");
 }
 
 static void told_memory(qr_xrt_card_t *c) {

@@ -53,6 +53,7 @@ typedef struct {
 typedef struct {
   qr_xrt_options_t options;
   int bitstream_fd; /* -1: none, only to look */
+  bool is_unsigned; /* nobody trusted vouches for it, and it was accepted all the same */
   uint32_t engine_cnt;
   char engines[QR_XRT_ENGINE_MAX_CNT][48]; /* names of their instances */
   bool has_sizes;                          /* set, with programs, when the first queue is opened */

@@ -129,8 +129,8 @@ int qr_xrt_find(const qr_xrt_options_t *o, qr_accel_unit_t *out, uint32_t max_cn
              o->sysfs);
   else if (!cnt)
     snprintf(why, why_sz,
-             "no card of the vendor (PCI 10ee) is in this machine. To try without one, build the "
-             "target 'emu' and say emulate");
+             "no card of the vendor (PCI 10ee) is in this machine; without one, try --accel "
+             "xrt:emulate");
   else if (!usable)
     snprintf(why, why_sz, "%s: %s", out[0].id, out[0].why);
   return (int)cnt;

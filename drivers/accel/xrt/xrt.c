@@ -128,7 +128,8 @@ static int open_bitstream(qr_accel_t *a, char *why, size_t why_sz) {
   }
   err = name_engines(a, why, why_sz);
   if (err) return err;
-  if (!a->bits.is_trusted)
+  a->common.is_unsigned = !a->bits.is_trusted;
+  if (a->common.is_unsigned)
     qr_log(QR_LOG_WARN, "accel", "event=bitstream-unsigned file=%s doubt=\"%s\"", o->bitstream,
            a->bits.doubt);
   a->common.bitstream_fd = a->bits.fd;
