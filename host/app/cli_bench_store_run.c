@@ -151,7 +151,7 @@ static int run_commits(bench_t *b, double until) {
 
 static int read_side(bench_t *b, uint32_t side, double *cold, double *warm, double *scan) {
   double ms = 0;
-  uint64_t sz;
+  uint64_t sz = 0;
   int err = open_side(b, side);
   if (err) return err;
   err = qr_store_files_cool(b->dirs[side]);
