@@ -35,6 +35,9 @@ static json_t *pair_json(const qr_bench_store_pair_t *p, const char *unit) {
 static json_t *commit_json(const qr_bench_store_t *b) {
   json_t *o = pair_json(&b->commit, "ms, medians of rounds");
   json_object_set_new(o, "commit_cnt", json_integer(b->commit_cnt));
+  json_object_set_new(
+      o, "p50_ratio",
+      json_real(percentile(b, QR_STORE_STOCK, 50) / percentile(b, QR_STORE_URING, 50)));
   for (uint32_t i = 0; i < QR_STORE_SIDE_CNT; i++) {
     char key[48];
     snprintf(key, sizeof key, "%s_p50_ms", qr_store_sides[i]);
@@ -73,6 +76,7 @@ static int print_json(const qr_bench_store_t *b, const qr_bench_machine_t *m) {
   json_object_set_new(o, "machine", qr_cli_bench_machine_json(m));
   json_object_set_new(o, "file_system", json_string(b->place.file_system));
   json_object_set_new(o, "seconds", json_real(b->seconds));
+  json_object_set_new(o, "ratio", json_string("over 1: io=uring is better, so many times"));
   json_object_set_new(o, "io_uring_used", json_boolean(b->ring_used));
   json_object_set_new(o, "block_bytes", json_integer((json_int_t)b->block_sz));
   json_object_set_new(o, "commit", commit_json(b));
@@ -162,10 +166,12 @@ static int run_store(const qr_cli_t *cli, const qr_cli_bench_args_t *args) {
   if (!b) return qr_cli_fail(cli, QR_ERR_NOMEM, "cannot take the memory");
   qr_bench_machine(&machine);
   int err = qr_bench_store_run(&cfg, b, why, sizeof why), rc = QR_CLI_INTERRUPTED;
-  if (err && err != QR_ERR_CANCELLED)
-    rc = qr_cli_fail(cli, err, why);
-  else if (!err)
+  if (err) {
+    int failed = qr_cli_fail(cli, err, why);
+    if (err != QR_ERR_CANCELLED) rc = failed;
+  } else {
     rc = cli->json ? print_json(b, &machine) : print_table(b, &machine);
+  }
   free(b);
   return rc;
 }

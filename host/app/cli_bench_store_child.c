@@ -19,6 +19,7 @@ static void fill(const qr_store_ops_t *ops, const char *options, const char *dir
   out->counted = qr_store_files_written(&before);
   if (!out->err) out->err = ops->open(dir, options, &s, out->why, sizeof out->why);
   for (uint64_t h = 1; !out->err && h <= block_cnt; h++) {
+    qr_cli_work_show("filling", h, block_cnt, QR_CLI_BLOCKS);
     out->err = qr_cli_work_stopped() ? QR_ERR_CANCELLED : qr_store_load_commit(l, ops, s, h, &ms);
     out->given_sz += qr_store_load_block_sz();
   }
@@ -32,11 +33,15 @@ static void fill(const qr_store_ops_t *ops, const char *options, const char *dir
   qr_store_load_free(l);
 }
 
-static ssize_t take(int fd, void *buf, size_t sz) {
+/* What the child tells; it is asked to end early if this process is. */
+static ssize_t take(int fd, void *buf, size_t sz, pid_t child) {
   size_t done = 0;
   while (done < sz) {
     ssize_t n = read(fd, (uint8_t *)buf + done, sz - done);
-    if (n < 0 && errno == EINTR) continue;
+    if (n < 0 && errno == EINTR) {
+      if (qr_cli_work_stopped()) (void)kill(child, SIGTERM);
+      continue;
+    }
     if (n <= 0) break;
     done += (size_t)n;
   }
@@ -67,7 +72,7 @@ void qr_store_child_run(const qr_store_ops_t *ops, const char *options, const ch
   }
   close(ends[1]);
   qr_store_child_t told;
-  if (take(ends[0], &told, sizeof told) == (ssize_t)sizeof told)
+  if (take(ends[0], &told, sizeof told, pid) == (ssize_t)sizeof told)
     *out = told;
   else
     snprintf(out->why, sizeof out->why, "the process with the store has ended early");

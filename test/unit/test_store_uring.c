@@ -92,13 +92,22 @@ static void check_models(bench_t *b, uint64_t tip) {
   }
 }
 
-/* The store's files as they are now. */
+/* The store's files as they are now: copied again where one changed under the copy, as when a table
+   is being written in the background. */
 static bench_t copy_of(const bench_t *b) {
   bench_t copy = *b;
-  char command[512];
+  char command[1024];
+  int rc = 1;
   snprintf(copy.dir, sizeof copy.dir, "%.60s/copy", b->root);
-  snprintf(command, sizeof command, "cp -r '%s' '%s'", b->dir, copy.dir);
-  assert_int_equal(system(command), 0);
+  snprintf(command, sizeof command,
+           "look() { find '%s' -type f -printf '%%P %%s %%T@\\n' | sort; }; "
+           "rm -rf '%s'; before=$(look); cp -r '%s' '%s' && [ \"$before\" = \"$(look)\" ]",
+           b->dir, copy.dir, b->dir, copy.dir);
+  for (int tries = 0; rc && tries < 100; tries++) {
+    if (tries) sleep_us(100000);
+    rc = system(command);
+  }
+  assert_int_equal(rc, 0);
   return copy;
 }
 
