@@ -187,6 +187,6 @@ const qr_cli_bench_t qr_cli_bench_store = {
         "logs and tables, until the store was closed and opened once more, over what was given to\n"
         "commit: bytes written a byte; compactions that come later and the file system's own "
         "journal are not in it. The same bytes\nwithout a store: one write and a sync on a ring, "
-        "in the same rounds. It needs up to 4 GB for --seconds 20, 1 GB for 2,\n1.5 MB for each "
+        "in the same rounds. It needs up to 4 GB for --seconds 20, 0.5 GB for 2,\n1.6 MB for each "
         "of --blocks, and leaves nothing behind.",
 };
