@@ -30,7 +30,7 @@ typedef struct {
   uint32_t accel_check; /* one attempt in so many is repeated on the CPU; 0: those that win alone */
   bool mine;
   uint32_t mine_lane_cnt; /* attempts side by side; 0: as many as the accelerator likes */
-  char mine_task[32]; /* train only for this task; empty: all that take turns */
+  char mine_task[32];     /* train only for this task; empty: all that take turns */
   uint32_t
       adopt_margin; /* R units by which the chain's model must beat the own line to replace it */
   uint64_t stop_height; /* 0: run until a signal; else stop mining at this height */

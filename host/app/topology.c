@@ -106,8 +106,8 @@ static void ask_accel(const qr_topology_t *t, const qr_query_t *q, qr_reply_t *r
   qr_accel_unit_t units[QR_ACCEL_UNIT_MAX_CNT];
   if (q->kind == QR_QUERY_RESET) {
     snprintf(r->why, sizeof r->why, "the accelerator %s has nothing to reset", ops->name);
-    r->err = ops->reset ? ops->reset(t->cfg.accel, q->unit, r->why, sizeof r->why)
-                        : QR_ERR_UNSUPPORTED;
+    r->err =
+        ops->reset ? ops->reset(t->cfg.accel, q->unit, r->why, sizeof r->why) : QR_ERR_UNSUPPORTED;
     return;
   }
   qr_reply_devices_t *d = &r->devices;

@@ -12,7 +12,8 @@
 
 typedef struct qr_topology qr_topology_t;
 
-/* Drivers are open; everything is borrowed until fini, but the store, which may be opened anew. link_ops NULL: no network. */
+/* Drivers are open; everything is borrowed until fini, but the store, which may be opened anew.
+ * link_ops NULL: no network. */
 typedef struct {
   const qr_chain_cfg_t *chain;
   const qr_config_t *config;

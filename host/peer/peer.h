@@ -24,7 +24,7 @@ typedef struct {
   qr_pubkey_t identity;
   qr_link_addr_t addr;
   bool inbound;
-  bool pruned; /* has not every block of its chain */
+  bool pruned;                         /* has not every block of its chain */
   uint16_t listen_port;                /* where the peer says that it listens */
   char agent[QR_MSG_AGENT_MAX_SZ + 1]; /* printable ASCII */
   uint64_t height;                     /* the peer's newest claim */

@@ -30,8 +30,8 @@ uint64_t qr_ref_digest(const int32_t *x, uint32_t m, uint32_t n, const qr_hash_t
 
 /* For studies of operands: called after every product of a step with its operands as [m][k] and
    [n][k], and the product. NULL: nobody looks. */
-typedef void (*qr_ref_seen_t)(void *arg, const qr_step_op_t *op, const int16_t *a,
-                              const int16_t *b, const int32_t *c);
+typedef void (*qr_ref_seen_t)(void *arg, const qr_step_op_t *op, const int16_t *a, const int16_t *b,
+                              const int32_t *c);
 void qr_ref_watch(qr_ref_t *r, qr_ref_seen_t seen, void *arg);
 
 /* Index of the largest of n values, the lowest index on ties. */

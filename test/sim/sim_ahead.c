@@ -355,9 +355,9 @@ static void test_target_is_waited_for(void **state) {
   rig_fini(&r);
 }
 
-/* While a block is in training, the next one's model is waited for; after a while it is fetched, and
-   the block is in execution before the one that it follows is trained. If it does not come, nothing
-   is lost. */
+/* While a block is in training, the next one's model is waited for; after a while it is fetched,
+   and the block is in execution before the one that it follows is trained. If it does not come,
+   nothing is lost. */
 static void test_model_fetched_ahead(void **state) {
   (void)state;
   for (int comes = 0; comes < 3; comes++) {
