@@ -1,6 +1,6 @@
 /* Stores that meet trouble: bytes changed on the disk, directories that cannot be used, commits
    that fail. */
-#include "unit/store_bench.h"
+#include "unit/store_numbered.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -170,6 +170,53 @@ static void test_changed_hash(void **state) {
   change_under_right_crc(state, "b-bad-one",
                          9 + 1 + 31); /* past the key and the length of the record */
   check_one_is_corrupt(*state, QR_STORE_STATE, "b-bad-one", "a-good-one");
+}
+
+/* A bit of the log turns over. If commits begin behind it the store says so, and goes back to before
+   it only when it is told to; if it was the last commit, that one is lost, for it looks like one that
+   was under way. */
+static void test_rot_in_the_log(void **state) {
+  bench_t *b = *state;
+  NEED(b);
+  uint32_t refused_cnt = 0, last_cnt = 0;
+  for (uint64_t round = 0; round < 40; round++) {
+    char why[512], text[NUMBERED_WHY_SZ];
+    uint64_t tip, end = 0, last_at = 0;
+    file_t f;
+    for (uint64_t n = 1; n <= 12; n++) {
+      assert_int_equal(numbered_commit(b, n), 0);
+      assert_int_equal(bench_wait(b).err, 0);
+    }
+    bench_close(b);
+    assert_true(find_file(b, ".log", "root", &f));
+    for (uint64_t at = 0; at + 7 < f.sz && qr_ld16(f.bytes + at + 4);) { /* the last commit */
+      uint8_t type = f.bytes[at + 6];
+      end = at + 7 + qr_ld16(f.bytes + at + 4);
+      if (type == 1 || type == 2) last_at = at;
+      at = end + 7 > (end | 32767) + 1 ? (end | 32767) + 1 : end; /* no head fits into the rest */
+    }
+    uint64_t at = (round + 1) * 2654435761u % end;
+    if (round % 8 == 0) at = last_at + at % (end - last_at);
+    f.bytes[at] ^= (uint8_t)(1u << round % 8);
+    write_file(&f);
+    int err = bench_try_open(b, b->options, why, sizeof why);
+    if (at < last_at) {
+      refused_cnt++;
+      assert_int_equal(err, QR_ERR_CORRUPT);
+      assert_non_null(strstr(why, "damaged at byte"));
+      assert_int_equal(bench_try_open(b, "damaged_log=cut", why, sizeof why), 0);
+      if (!numbered_check(b, 0, 11, &tip, text)) fail_msg("%s", text);
+    } else {
+      last_cnt++;
+      assert_int_equal(err, 0);
+      if (!numbered_check(b, 11, 11, &tip, text)) fail_msg("%s", text);
+    }
+    bench_close(b);
+    bench_remove(b);
+    bench_begin(b, b->ops);
+    bench_open(b);
+  }
+  assert_true(refused_cnt > 20 && last_cnt >= 5);
 }
 
 /* A flipped bit in a table file. */
@@ -413,6 +460,7 @@ int main(void) {
       ROCKS(test_changed_key),
       ROCKS(test_changed_hash),
       ROCKS(test_changed_table_file),
+      ROCKS(test_rot_in_the_log),
       ROCKS(test_torn_tail),
       ROCKS(test_lost_files_are_refused),
       ROCKS(test_bad_directories),

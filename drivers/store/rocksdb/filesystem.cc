@@ -205,8 +205,8 @@ private:
 
 class SequentialFile final : public rocksdb::FSSequentialFile {
 public:
-  SequentialFile(const std::string &path, bool direct, rocks_reader_t *r)
-      : path_(path), direct_(direct), r_(r) {}
+  SequentialFile(const std::string &path, bool direct, bool confirm, rocks_reader_t *r)
+      : path_(path), direct_(direct), confirm_(confirm), r_(r) {}
   ~SequentialFile() override { rocks_reader_close(r_); }
 
   IOStatus Read(size_t sz, const IOOptions &o, Slice *result, char *scratch,
@@ -218,6 +218,7 @@ public:
   IOStatus PositionedRead(uint64_t offset, size_t sz, const IOOptions &, Slice *result,
                           char *scratch, IODebugContext *) override {
     int64_t got = rocks_reader_read(r_, offset, scratch, sz);
+    if (confirm_ && got > 0) got = Confirm(offset, sz, scratch, got);
     *result = Slice(scratch, got > 0 ? static_cast<size_t>(got) : 0);
     return Status("reading", path_, got);
   }
@@ -231,10 +232,26 @@ public:
   bool use_direct_io() const override { return direct_; }
 
 private:
+  /* Reads until two readings in a row are the same. */
+  int64_t Confirm(uint64_t offset, size_t sz, char *scratch, int64_t got) {
+    again_.resize(sz);
+    for (int tries = 0; tries < 4; tries++) {
+      int64_t n = rocks_reader_read(r_, offset, again_.data(), sz);
+      if (n < 0) return n;
+      size_t n_sz = static_cast<size_t>(n);
+      if (n == got && !memcmp(scratch, again_.data(), n_sz)) return got;
+      memcpy(scratch, again_.data(), n_sz);
+      got = n;
+    }
+    return -EIO;
+  }
+
   std::string path_;
   bool direct_;
+  bool confirm_; /* a log: where recovery thinks that it ends, it is given up */
   rocks_reader_t *r_;
   uint64_t at_ = 0;
+  std::vector<char> again_;
 };
 
 class Directory final : public rocksdb::FSDirectory {
@@ -303,7 +320,8 @@ public:
                              IODebugContext *) override {
     rocks_reader_t *r;
     int rc = rocks_reader_open(io_, path.c_str(), o.use_direct_reads, &r);
-    if (!rc) result->reset(new SequentialFile(path, o.use_direct_reads, r));
+    bool is_log = ClassOf(path) == ROCKS_WAL;
+    if (!rc) result->reset(new SequentialFile(path, o.use_direct_reads, is_log, r));
     return Status("opening", path, rc);
   }
   IOStatus NewDirectory(const std::string &path, const IOOptions &,
@@ -328,6 +346,13 @@ public:
 
   IOStatus RenameFile(const std::string &from, const std::string &to, const IOOptions &o,
                       IODebugContext *dbg) override {
+    if (EndsWith(to, "/CURRENT")) {
+      /* It must not name a manifest whose own name a power cut can still take away. */
+      std::unique_ptr<rocksdb::FSDirectory> dir;
+      IOStatus s = NewDirectory(to.substr(0, to.rfind('/')), o, &dir, dbg);
+      if (s.ok()) s = dir->Fsync(o, dbg);
+      if (!s.ok()) return s;
+    }
     return Tapped(ROCKS_TAP_RENAME, from, to.c_str(), 0,
                   [&] { return target()->RenameFile(from, to, o, dbg); });
   }

@@ -18,7 +18,7 @@
 #define SCHEMA_KEY "schema"
 
 typedef struct {
-  bool sync, uring;
+  bool sync, uring, cut_damaged_log;
   uint32_t cache_mb;
 } rocks_cfg_t;
 
@@ -34,6 +34,8 @@ static int parse_options(const char *text, rocks_cfg_t *cfg, char *why, size_t w
       cfg->sync = word[5] == '1';
     } else if (!strcmp(word, "io=uring") || !strcmp(word, "io=stock")) {
       cfg->uring = word[3] == 'u';
+    } else if (!strcmp(word, "damaged_log=cut") || !strcmp(word, "damaged_log=refuse")) {
+      cfg->cut_damaged_log = word[12] == 'c';
     } else if (!strncmp(word, "cache_mb=", 9) && word[9] >= '0' && word[9] <= '9') {
       unsigned long mb = strtoul(word + 9, &end, 10);
       if (*end || mb < 1 || mb > 65536) end = NULL;
@@ -44,8 +46,8 @@ static int parse_options(const char *text, rocks_cfg_t *cfg, char *why, size_t w
     if (!end) {
       snprintf(
           why, why_sz,
-          "store option \"%s\" is not known; use io=uring|stock, sync=0|1 and cache_mb=1..65536, "
-          "separated by ';'",
+          "store option \"%s\" is not known; use io=uring|stock, sync=0|1, cache_mb=1..65536 and "
+          "damaged_log=refuse|cut, separated by ';'",
           word);
       return QR_ERR_ARG;
     }
@@ -211,7 +213,8 @@ static int open_database(qr_store_t *s, const char *dir, const rocks_cfg_t *cfg,
                          size_t why_sz) {
   rocksdb_options_t *o = database_options(s, why, why_sz);
   if (!o) return QR_ERR_UNSUPPORTED;
-  int err = check_tables(dir, o, why, why_sz);
+  int err = cfg->cut_damaged_log ? QR_OK : rocks_log_check(dir, why, why_sz);
+  if (!err) err = check_tables(dir, o, why, why_sz);
   if (err) {
     rocksdb_options_destroy(o);
     return err;
@@ -386,7 +389,8 @@ static void rocks_stats(const qr_store_t *s, qr_store_stats_t *out) {
 
 const qr_store_ops_t qr_store_rocksdb_ops = {
     .name = "rocksdb",
-    .help = "RocksDB in a directory; options io=uring|stock (uring), sync=0|1 (1), cache_mb=N (32)",
+    .help = "RocksDB in a directory; options io=uring|stock (uring), sync=0|1 (1), cache_mb=N (32), "
+            "damaged_log=refuse|cut (refuse)",
     .open = rocks_open,
     .close = rocks_close,
     .commit = rocks_commit,

@@ -71,6 +71,9 @@ void rocks_get_many(qr_store_t *s, enum qr_store_table t, qr_store_read_t *reads
 int rocks_scan(qr_store_t *s, enum qr_store_table t, const void *first, size_t first_sz,
                qr_store_visit_fn fn, void *ctx);
 
+/* log_check.c: QR_ERR_CORRUPT with a sentence if a log is damaged and durable commits lie behind. */
+int rocks_log_check(const char *dir, char *why, size_t why_sz);
+
 /* readonly.c */
 extern const qr_store_ops_t rocks_readonly_ops;
 
