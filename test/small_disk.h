@@ -19,8 +19,8 @@ static inline bool small_disk_write(const char *path, const char *text) {
   return done;
 }
 
-/* Gives the process mounts of its own, before it has threads; who is not root makes a user namespace
-   in which he is. False if this system does not permit that. */
+/* Gives the process mounts of its own, before it has threads; who is not root makes a user
+   namespace in which he is. False if this system does not permit that. */
 static inline bool small_disk_prepare(void) {
   char map[64];
   snprintf(map, sizeof map, "0 %u 1", (unsigned)getuid());

@@ -521,9 +521,7 @@ static void decide(store_image_t *img, file_t *f, const change_t *c) {
     img->stats.torn++;
     some_sectors(img, f, c);
     break;
-  default:
-    img->stats.zeroed++;
-    zero_new(f, c);
+  default: img->stats.zeroed++; zero_new(f, c);
   }
 }
 

@@ -1,6 +1,7 @@
-/* The power of a whole node is cut at some operation of its store, again and again: it starts on what
-   the disk then holds, stands at least where it had told its peers that it stood, with the right
-   state, and catches up. QUARRY_STORE_LOOPS says how often, QUARRY_STORE_SEED where the lots begin. */
+/* The power of a whole node is cut at some operation of its store, again and again: it starts on
+   what the disk then holds, stands at least where it had told its peers that it stood, with the
+   right state, and catches up. QUARRY_STORE_LOOPS says how often, QUARRY_STORE_SEED where the lots
+   begin. */
 #include "sim/world.h"
 
 #include <fcntl.h>

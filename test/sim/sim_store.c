@@ -104,8 +104,8 @@ static void test_many_failures(void **state) {
   assert_true(yield_cnt > 0); /* what an open that fails may need */
 }
 
-/* While the disk is full no block is taken and none is mined, all questions are answered, and a block
-   that was accepted just before waits. */
+/* While the disk is full no block is taken and none is mined, all questions are answered, and a
+   block that was accepted just before waits. */
 static void test_full_disk(void **state) {
   (void)state;
   static world_t w;
@@ -128,8 +128,7 @@ static void test_full_disk(void **state) {
     assert_false(now.mining);
     assert_int_equal(now.blocks_mined, then.blocks_mined);
     assert_int_equal(now.verify.commit_cnt, then.verify.commit_cnt);
-    assert_int_equal(
-        world_ask(&w, b, (qr_query_t){.kind = QR_QUERY_BLOCK, .height = 5}).err, 0);
+    assert_int_equal(world_ask(&w, b, (qr_query_t){.kind = QR_QUERY_BLOCK, .height = 5}).err, 0);
     qr_reply_t r = world_ask(&w, b, (qr_query_t){.kind = QR_QUERY_VERIFY, .height = 5});
     assert_int_equal(r.err + (int)r.verify.verdict, 0);
     disk.full = false;

@@ -1,5 +1,5 @@
-/* Batches with numbers, and what a store must hold after the first n of them: every batch whole, the
-   tip, and a running hash that stands for the state root. */
+/* Batches with numbers, and what a store must hold after the first n of them: every batch whole,
+   the tip, and a running hash that stands for the state root. */
 #ifndef QR_TEST_STORE_NUMBERED_H
 #define QR_TEST_STORE_NUMBERED_H
 
@@ -52,8 +52,7 @@ static inline int numbered_commit(bench_t *b, uint64_t n) {
   for (; cnt < NUMBERED_PART_CNT; cnt++) {
     numbered_key(n, cnt, keys[cnt]);
     numbered_fill(value[cnt], n, cnt);
-    ops[cnt] =
-        put_op((enum qr_store_table)cnt, keys[cnt], 16, value[cnt], numbered_size(n, cnt));
+    ops[cnt] = put_op((enum qr_store_table)cnt, keys[cnt], 16, value[cnt], numbered_size(n, cnt));
   }
   qr_hash_t root = numbered_root(n);
   qr_st64(tip, n);
@@ -74,8 +73,8 @@ static inline bool numbered_complain(char why[NUMBERED_WHY_SZ], const char *what
   return false;
 }
 
-/* Batch n after the first tip. at_most > tip: a store with faults, which may say that it cannot read,
-   and show what later batches have done that it could not make durable. */
+/* Batch n after the first tip. at_most > tip: a store with faults, which may say that it cannot
+   read, and show what later batches have done that it could not make durable. */
 static inline bool numbered_check_batch(bench_t *b, uint64_t n, uint64_t tip, uint64_t at_most,
                                         char why[NUMBERED_WHY_SZ]) {
   static uint8_t got[NUMBERED_PART_MAX_SZ], want[NUMBERED_PART_MAX_SZ];

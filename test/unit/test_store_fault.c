@@ -1,8 +1,8 @@
 /* One operation of the store's files goes wrong, the nth: an error, a full disk, a transfer that
    comes short, a bit that has turned over in what is read. The store must not fall over, says what
-   it cannot do, and goes on saying so; it never gives wrong data, and when it is opened again without
-   faults it holds every batch that it reported. QUARRY_STORE_LOOPS says how many faults of each kind,
-   QUARRY_STORE_SEED where the lots begin. */
+   it cannot do, and goes on saying so; it never gives wrong data, and when it is opened again
+   without faults it holds every batch that it reported. QUARRY_STORE_LOOPS says how many faults of
+   each kind, QUARRY_STORE_SEED where the lots begin. */
 #include "unit/store_numbered.h"
 
 #include <errno.h>
@@ -191,8 +191,8 @@ static void test_fault(enum fault fault) {
   uint64_t seed = number_from("QUARRY_STORE_SEED", 1);
   if (!qr_store_driver("rocksdb")) skip();
   for (; done < loops; done += LINE_LOOP_CNT) hit_cnt += one_line(&f, fault, seed++, LINE_LOOP_CNT);
-  print_message("%s: %llu of %llu runs were hit\n", fault_names[fault],
-                (unsigned long long)hit_cnt, (unsigned long long)done);
+  print_message("%s: %llu of %llu runs were hit\n", fault_names[fault], (unsigned long long)hit_cnt,
+                (unsigned long long)done);
   assert_true(hit_cnt >= done / 3);
 }
 

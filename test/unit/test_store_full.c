@@ -1,6 +1,6 @@
-/* The reserve, and a store on a disk that is full: what it can say, and that it can be opened on the
-   reserve when there is no other room. The disk is a small one in memory; where this user may not
-   mount one the tests are skipped. */
+/* The reserve, and a store on a disk that is full: what it can say, and that it can be opened on
+   the reserve when there is no other room. The disk is a small one in memory; where this user may
+   not mount one the tests are skipped. */
 #include "unit/store_numbered.h"
 
 #include <sys/stat.h>

@@ -199,8 +199,8 @@ static void test_power_cuts(void **state) {
   print_message("%llu cuts, %llu while opening: %llu operations; writes dropped %u torn %u zeroed "
                 "%u kept %u; names dropped %u kept %u; more than reported was there %llu times\n",
                 (unsigned long long)loops, (unsigned long long)opening,
-                (unsigned long long)sum.op_cnt, sum.dropped, sum.torn, sum.zeroed, sum.kept, sum.names_dropped, sum.names_kept,
-                (unsigned long long)more);
+                (unsigned long long)sum.op_cnt, sum.dropped, sum.torn, sum.zeroed, sum.kept,
+                sum.names_dropped, sum.names_kept, (unsigned long long)more);
   uint64_t lots = sum.dropped + sum.torn + sum.zeroed + sum.kept + sum.names_dropped;
   assert_true(sum.op_cnt > 20 * loops && lots >= loops / 2);
 }

@@ -49,8 +49,7 @@ static int set(qr_store_error_settings_t *s, const qr_option_t *o, char *why, si
   for (size_t i = 0; i < QR_ARRAY_CNT(keys); i++) {
     if (strcmp(o->key, keys[i].key)) continue;
     if (keys[i].rate)
-      return read_rate(o->value, keys[i].at) ? QR_OK
-                                             : refuse(o, "0 or 1/N, one in N", why, why_sz);
+      return read_rate(o->value, keys[i].at) ? QR_OK : refuse(o, "0 or 1/N, one in N", why, why_sz);
     return qr_option_u64(o->value, 0, keys[i].most, keys[i].at)
                ? QR_OK
                : refuse(o, "a number that it takes", why, why_sz);
@@ -71,8 +70,7 @@ int qr_store_error_settings(const char *options, qr_store_error_settings_t *out,
                             size_t why_sz) {
   qr_option_t o;
   int r;
-  *out = (qr_store_error_settings_t){
-      .delay_polls = 16, .inner = "mem", .inner_options = "keep=1"};
+  *out = (qr_store_error_settings_t){.delay_polls = 16, .inner = "mem", .inner_options = "keep=1"};
   while ((r = qr_option_next(&options, ';', &o)) > 0) {
     r = set(out, &o, why, why_sz);
     if (r) return r;
