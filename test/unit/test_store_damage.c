@@ -172,9 +172,9 @@ static void test_changed_hash(void **state) {
   check_one_is_corrupt(*state, QR_STORE_STATE, "b-bad-one", "a-good-one");
 }
 
-/* A bit of the log turns over. If commits begin behind it the store says so, and goes back to before
-   it only when it is told to; if it was the last commit, that one is lost, for it looks like one that
-   was under way. */
+/* A bit of the log turns over. If commits begin behind it the store says so, and goes back to
+   before it only when it is told to; if it was the last commit, that one is lost, for it looks like
+   one that was under way. */
 static void test_rot_in_the_log(void **state) {
   bench_t *b = *state;
   NEED(b);

@@ -12,7 +12,7 @@
 #include "base/philox.h"
 
 #define KILL_CNT 12 /* on each kind of files */
-#define PART_CNT 5 /* records of a batch */
+#define PART_CNT 5  /* records of a batch */
 
 static const char *self_path = "/proc/self/exe";
 
