@@ -185,7 +185,7 @@ static void test_what_is_not_there(void **state) {
 }
 
 static void flip(const char *path, off_t at) {
-  uint8_t byte;
+  uint8_t byte = 0;
   int fd = open(path, O_RDWR | O_CLOEXEC);
   assert_true(fd >= 0 && pread(fd, &byte, 1, at) == 1);
   byte ^= 0x10;

@@ -11,7 +11,7 @@
 
 #define LOOP_CNT 10u
 #define LINE_LOOP_CNT 5u /* cuts that one store lives through */
-#define LIE_LOOP_CNT 12u
+#define LIE_LOOP_CNT 8u
 #define BATCH_CNT 40u /* at most, between two cuts */
 /* Operations until the cut: of an opening, with what comes soon after it, and of commits. */
 #define EARLY_OP_CNT 90u

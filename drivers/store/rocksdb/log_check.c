@@ -5,8 +5,8 @@
    once, and that recovery would lose commits that were reported.
 
    The log is made of blocks; a record has a head of 7 bytes (CRC-32C of type and bytes, masked; u16
-   length; u8 type) and lies in one block; a commit is one record, or a first, middle ones and a last.
-   Source: RocksDB, db/log_format.h. */
+   length; u8 type) and lies in one block; a commit is one record, or a first, middle ones and a
+   last. Source: RocksDB, db/log_format.h. */
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
