@@ -2,6 +2,7 @@
    unit that did it, and no peer ever hears of it. */
 #include "sim/world.h"
 
+#include "base/splitmix.h"
 #include "step/program.h"
 
 #define ROUNDS 4000000u
@@ -21,12 +22,7 @@ static struct {
   uint64_t attempts, lies, right, wrong, losses, cancelled, closed;
 } g_liar;
 
-static uint64_t draw(void) {
-  uint64_t z = g_liar.state += 0x9E3779B97F4A7C15u;
-  z = (z ^ z >> 30) * 0xBF58476D1CE4E5B9u;
-  z = (z ^ z >> 27) * 0x94D049BB133111EBu;
-  return z ^ z >> 31;
-}
+static uint64_t draw(void) { return qr_splitmix_next(&g_liar.state); }
 
 static int liar_open(const char *options, qr_accel_t **out, char *why, size_t why_sz) {
   return g_liar.cpu->open(options, out, why, why_sz);

@@ -3,6 +3,7 @@
 #include <stdio.h>
 
 #include "base/err.h"
+#include "base/splitmix.h"
 #include "port/option.h"
 
 #define RATE_MAX UINT64_C(1000000000)
@@ -86,26 +87,18 @@ int qr_error_settings(const char *options, qr_error_settings_t *out, char *why, 
   return r;
 }
 
-/* splitmix64. */
-static uint64_t next(uint64_t *s) {
-  uint64_t z = *s += UINT64_C(0x9E3779B97F4A7C15);
-  z = (z ^ z >> 30) * UINT64_C(0xBF58476D1CE4E5B9);
-  z = (z ^ z >> 27) * UINT64_C(0x94D049BB133111EB);
-  return z ^ z >> 31;
-}
-
 static bool one_in(uint64_t n, uint64_t draw) { return n && draw % n == 0; }
 
 qr_error_fate_t qr_error_fate(const qr_error_settings_t *s, uint64_t queue, uint64_t job) {
   uint64_t state = s->seed;
-  state = next(&state) ^ queue;
-  state = next(&state) ^ job;
+  state = qr_splitmix_next(&state) ^ queue;
+  state = qr_splitmix_next(&state) ^ job;
   qr_error_fate_t f;
-  f.corrupt = one_in(s->corrupt, next(&state));
-  f.drop = one_in(s->drop, next(&state));
-  f.fail = one_in(s->fail, next(&state));
-  f.delay = one_in(s->delay, next(&state));
-  f.where = next(&state);
+  f.corrupt = one_in(s->corrupt, qr_splitmix_next(&state));
+  f.drop = one_in(s->drop, qr_splitmix_next(&state));
+  f.fail = one_in(s->fail, qr_splitmix_next(&state));
+  f.delay = one_in(s->delay, qr_splitmix_next(&state));
+  f.where = qr_splitmix_next(&state);
   return f;
 }
 

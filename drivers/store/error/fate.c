@@ -3,6 +3,7 @@
 #include <stdio.h>
 
 #include "base/err.h"
+#include "base/splitmix.h"
 #include "port/option.h"
 
 #define RATE_MAX UINT64_C(1000000000)
@@ -79,31 +80,23 @@ int qr_store_error_settings(const char *options, qr_store_error_settings_t *out,
   return r;
 }
 
-/* splitmix64. */
-static uint64_t next(uint64_t *s) {
-  uint64_t z = *s += UINT64_C(0x9E3779B97F4A7C15);
-  z = (z ^ z >> 30) * UINT64_C(0xBF58476D1CE4E5B9);
-  z = (z ^ z >> 27) * UINT64_C(0x94D049BB133111EB);
-  return z ^ z >> 31;
-}
-
 static bool one_in(uint64_t n, uint64_t draw) { return n && draw % n == 0; }
 
 qr_store_error_fate_t qr_store_error_fate(const qr_store_error_settings_t *s, uint64_t open,
                                           uint64_t commit) {
   uint64_t state = s->seed;
-  state = next(&state) ^ open;
-  state = next(&state) ^ commit;
+  state = qr_splitmix_next(&state) ^ open;
+  state = qr_splitmix_next(&state) ^ commit;
   qr_store_error_fate_t f;
-  f.fail = one_in(s->fail, next(&state));
-  f.survive = one_in(s->survive, next(&state));
-  f.delay = one_in(s->delay, next(&state));
-  f.follower_cnt = (uint32_t)(next(&state) % 4);
+  f.fail = one_in(s->fail, qr_splitmix_next(&state));
+  f.survive = one_in(s->survive, qr_splitmix_next(&state));
+  f.delay = one_in(s->delay, qr_splitmix_next(&state));
+  f.follower_cnt = (uint32_t)(qr_splitmix_next(&state) % 4);
   return f;
 }
 
 bool qr_store_error_open_fails(const qr_store_error_settings_t *s, uint64_t open) {
   uint64_t state = s->seed ^ OPEN_SALT;
-  state = next(&state) ^ open;
-  return open && one_in(s->open_fail, next(&state));
+  state = qr_splitmix_next(&state) ^ open;
+  return open && one_in(s->open_fail, qr_splitmix_next(&state));
 }
