@@ -28,10 +28,7 @@ struct qr_store_load {
 
 static uint64_t mix(uint64_t x) { return qr_splitmix_next(&x); }
 
-static double now_ms(void) {
-  qr_clock_t c = qr_clock_system();
-  return (double)c.mono_ns(c.ctx) * 1e-6;
-}
+static double now_ms(void) { return (double)qr_clock_mono_ns() * 1e-6; }
 
 /* Keys are spread as hashes are. */
 static void make_key(uint64_t seed, uint8_t out[KEY_SZ]) {

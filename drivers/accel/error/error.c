@@ -37,11 +37,6 @@ struct qr_accel_queue {
   slot_t slots[SLOT_MAX_CNT];
 };
 
-static uint64_t now_ns(void) {
-  qr_clock_t c = qr_clock_system();
-  return c.mono_ns(c.ctx);
-}
-
 static const qr_accel_ops_t *find_inner(const qr_error_settings_t *s, char *why, size_t why_sz) {
   const qr_accel_ops_t *ops = qr_accel_driver(s->inner.name);
   if (ops && strcmp(s->inner.name, "error")) return ops;
@@ -212,10 +207,11 @@ static bool show(qr_accel_queue_t *q, slot_t *s) {
   if (!s->inner.finished) return false;
   if (!s->done_ns) {
     if (s->fate.corrupt && !digest) corrupt_result(a, s);
-    s->done_ns = now_ns();
+    s->done_ns = qr_clock_mono_ns();
   }
   if (s->fate.drop && (!s->cancelled || a->settings.deaf)) return false;
-  if (s->fate.delay && now_ns() - s->done_ns < a->settings.delay_ms * 1000000u) return false;
+  if (s->fate.delay && qr_clock_mono_ns() - s->done_ns < a->settings.delay_ms * 1000000u)
+    return false;
   s->outer->unit = s->inner.unit;
   s->outer->err = s->fate.drop ? QR_ERR_CANCELLED : s->fate.fail ? QR_ERR_IO : s->inner.err;
   s->outer->finished = true;
