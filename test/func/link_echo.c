@@ -1,13 +1,20 @@
-/* One end of a conversation over a link driver, for test_link.sh. A server answers every CONTROL
+/* One end of a conversation over a link driver, for test_link*.sh. A server answers every CONTROL
    byte range as it is, and echoes SYNC; a client checks identities, pings on CONTROL while a
    megabyte goes round on SYNC, and prints what it measured.
 
    link_echo server|client|refused|idle <driver> <options> <own a.b.c.d:port> <own seed byte> [<peer
-   a.b.c.d:port> <peer seed byte>] */
+   a.b.c.d:port> <peer seed byte>]
+   link_echo plain <interface>: the kernel computes checksums itself, as after ethtool -K
+   <interface> tx off */
+#include <linux/ethtool.h>
+#include <linux/sockios.h>
+#include <net/if.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/ioctl.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "base/err.h"
@@ -248,7 +255,18 @@ static qr_key_t key_of(const char *text) {
   return key;
 }
 
+static int switch_checksums_off(const char *iface) {
+  struct ethtool_value off = {.cmd = ETHTOOL_STXCSUM};
+  struct ifreq req = {.ifr_data = (char *)&off};
+  int fd = socket(AF_INET, SOCK_DGRAM, 0);
+  snprintf(req.ifr_name, sizeof req.ifr_name, "%s", iface);
+  if (fd < 0 || ioctl(fd, SIOCETHTOOL, &req)) die("the interface keeps its checksum offload");
+  close(fd);
+  return 0;
+}
+
 int main(int argc, char **argv) {
+  if (argc == 3 && !strcmp(argv[1], "plain")) return switch_checksums_off(argv[2]);
   if (argc < 6)
     die("usage: link_echo server|client|refused|idle <driver> <options> <own address> <own seed> "
         "[<peer address> <peer seed>]");

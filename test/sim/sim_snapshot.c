@@ -31,14 +31,6 @@ static bool goes_on(void *ctx, uint64_t done, uint64_t total) {
   return true;
 }
 
-static void small_params(qr_params_t *p) {
-  world_params(p, 3);
-  p->replay_rows = 256;
-  p->witness_window = 4;
-  p->target_window = 4;
-  p->reorg_limit = REORG_LIMIT;
-}
-
 static int export(const world_t *w, const world_node_t *n, uint64_t height, bytes_t *out,
                   qr_snapshot_about_t *about) {
   qr_snapshot_export_t cfg = {.ops = n->store_ops,
@@ -103,11 +95,9 @@ static world_node_t *add_from(world_t *w, const bytes_t *snapshot) {
 static void test_a_node_goes_on_from_it(void **state) {
   (void)state;
   static world_t w;
-  qr_params_t p;
   bytes_t a_bytes = {0}, b_bytes = {0};
   qr_snapshot_about_t about, same;
-  small_params(&p);
-  world_init(&w, "snap", &p);
+  world_init_small(&w, "snap", REORG_LIMIT);
   world_node_t *a = world_add(&w, true), *b = world_add(&w, true);
   world_until_height(&w, a, 70, ROUNDS);
   world_stop_all(&w);
@@ -142,11 +132,9 @@ static void test_a_node_goes_on_from_it(void **state) {
 static void test_its_base_is_final(void **state) {
   (void)state;
   static world_t w;
-  qr_params_t p;
   bytes_t bytes = {0};
   qr_snapshot_about_t about;
-  small_params(&p);
-  world_init(&w, "snap-base", &p);
+  world_init_small(&w, "snap-base", REORG_LIMIT);
   world_node_t *a = world_add(&w, false), *b = world_add(&w, false);
   world_mine_to(&w, a, 40, ROUNDS);
   world_until_agree(&w, ROUNDS);
@@ -170,11 +158,9 @@ static void test_its_base_is_final(void **state) {
 static void test_it_prunes(void **state) {
   (void)state;
   static world_t w;
-  qr_params_t p;
   bytes_t bytes = {0};
   qr_snapshot_about_t about;
-  small_params(&p);
-  world_init(&w, "snap-prune", &p);
+  world_init_small(&w, "snap-prune", REORG_LIMIT);
   world_node_t *a = world_add(&w, false);
   world_mine_to(&w, a, 40, ROUNDS);
   assert_int_equal(export(&w, a, 0, &bytes, &about), 0);
@@ -207,11 +193,9 @@ static void test_it_prunes(void **state) {
 static void test_nothing_else_is_taken(void **state) {
   (void)state;
   static world_t w;
-  qr_params_t p;
   bytes_t bytes = {0};
   qr_snapshot_about_t about;
-  small_params(&p);
-  world_init(&w, "snap-bad", &p);
+  world_init_small(&w, "snap-bad", REORG_LIMIT);
   world_node_t *a = world_add(&w, false);
   world_mine_to(&w, a, 25, ROUNDS);
   assert_int_equal(export(&w, a, 0, &bytes, &about), 0);
@@ -249,11 +233,9 @@ static void test_nothing_else_is_taken(void **state) {
 static void test_heights(void **state) {
   (void)state;
   static world_t w;
-  qr_params_t p;
   bytes_t bytes = {0};
   qr_snapshot_about_t about;
-  small_params(&p);
-  world_init(&w, "snap-height", &p);
+  world_init_small(&w, "snap-height", REORG_LIMIT);
   world_node_t *a = world_add(&w, false);
   world_mine_to(&w, a, REORG_LIMIT, ROUNDS);
   assert_int_equal(export(&w, a, 0, &bytes, &about), QR_ERR_ARG);

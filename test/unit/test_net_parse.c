@@ -1,4 +1,4 @@
-/* link/dpdk's frames, ARP table, connection-ID map and stream buffers: pure code, compiled in here
+/* The links' frames, ARP table, connection-ID map and stream buffers: pure code, compiled in here
    so that it is tested on systems without DPDK, too. */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -10,11 +10,11 @@
 #include "drivers/link/dpdk/arp.c"
 #define find cidmap_find
 #define place cidmap_place
-#include "drivers/link/dpdk/cidmap.c"
+#include "drivers/link/quic/cidmap.c"
 #undef find
 #undef place
 #include "drivers/link/dpdk/frame.c"
-#include "drivers/link/dpdk/stream.c"
+#include "drivers/link/quic/stream.c"
 
 #define SECOND UINT64_C(1000000000)
 #define FRAME_MAX_SZ 1600
