@@ -68,7 +68,7 @@ bool qr_peer_fetch_block(qr_peers_t *p, qr_peer_slot_t *s, const qr_hash_t *h, c
                          uint32_t sz) {
   qr_peer_fetch_t *f = find(p, h);
   if (!f || f->state != QR_FETCH_ASKED || f->peer != s->id) return false;
-  if (p->cfg.app->on_block(p->cfg.ctx, s->id, h, block, sz)) {
+  if (qr_peer_give_block(p, s->id, h, block, sz)) {
     f->state = QR_FETCH_GIVEN;
     f->at_ns = p->now_ns + VERDICT_NS;
   } else {

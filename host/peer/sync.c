@@ -205,7 +205,7 @@ static void give_blocks(qr_peers_t *p) {
     qr_peer_entry_t *e = at(p, y->given);
     if (e->skip)
       e->done = true;
-    else if (!p->cfg.app->on_block(p->cfg.ctx, y->peer, &e->hash, hold(p, y->given), e->sz)) {
+    else if (!qr_peer_give_block(p, y->peer, &e->hash, hold(p, y->given), e->sz)) {
       p->stats.app_full++;
       return; /* it stays here, the window stands still, and so does the peer */
     }

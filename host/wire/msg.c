@@ -32,6 +32,9 @@ static const kind_t kinds[QR_MSG_TYPE_END] = {
                        HASHES_FIXED_SZ + QR_MSG_HASHES_MAX_CNT *QR_HASH_SZ},
     [QR_MSG_TX] = {"tx", QR_MSG_BULK_TX, QR_TX_SZ, QR_TX_SZ},
     [QR_MSG_NOT_FOUND] = {"not_found", QR_MSG_CONTROL, 33, 33},
+    [QR_MSG_GET_ADDRS] = {"get_addrs", QR_MSG_CONTROL, 0, 0},
+    [QR_MSG_ADDRS] = {"addrs", QR_MSG_CONTROL, QR_MSG_ADDR_SZ,
+                      QR_MSG_ADDRS_MAX_CNT *QR_MSG_ADDR_SZ},
 };
 
 bool qr_msg_known(uint8_t type) { return type < QR_MSG_TYPE_END && kinds[type].name; }
@@ -123,6 +126,18 @@ static enum qr_verdict decode_not_found(const uint8_t *p, qr_msg_not_found_t *n)
                                                                        : QR_VERDICT_SYNTAX;
 }
 
+static enum qr_verdict decode_addrs(const uint8_t *p, size_t sz, qr_msg_addrs_t *a) {
+  *a = (qr_msg_addrs_t){(uint32_t)(sz / QR_MSG_ADDR_SZ), p};
+  return sz % QR_MSG_ADDR_SZ ? QR_VERDICT_SYNTAX : QR_VERDICT_OK;
+}
+
+void qr_msg_addr_get(const uint8_t *p, qr_msg_addr_t *out) {
+  memcpy(out->ip, p, sizeof out->ip);
+  out->port = qr_ld16(p + 16);
+  out->age_min = qr_ld16(p + 18);
+  memcpy(out->pk.b, p + 20, sizeof out->pk.b);
+}
+
 enum qr_verdict qr_msg_decode(uint8_t type, const uint8_t *payload, size_t sz, qr_msg_t *m) {
   memset(m, 0, sizeof *m);
   m->type = type;
@@ -147,7 +162,8 @@ enum qr_verdict qr_msg_decode(uint8_t type, const uint8_t *payload, size_t sz, q
   case QR_MSG_HASHES: return decode_hashes(payload, sz, &m->hashes);
   case QR_MSG_TX: m->tx.tx = payload; break;
   case QR_MSG_NOT_FOUND: return decode_not_found(payload, &m->not_found);
-  default: break; /* READY has no payload */
+  case QR_MSG_ADDRS: return decode_addrs(payload, sz, &m->addrs);
+  default: break; /* READY and GET_ADDRS have no payload */
   }
   return QR_VERDICT_OK;
 }
@@ -161,6 +177,7 @@ static size_t payload_sz(const qr_msg_t *m) {
   case QR_MSG_MODEL: return MODEL_FIXED_SZ + m->model.chunk_sz;
   case QR_MSG_GET_HASHES: return GET_HASHES_FIXED_SZ + (size_t)m->get_hashes.cnt * QR_HASH_SZ;
   case QR_MSG_HASHES: return HASHES_FIXED_SZ + (size_t)m->hashes.cnt * QR_HASH_SZ;
+  case QR_MSG_ADDRS: return (size_t)m->addrs.cnt * QR_MSG_ADDR_SZ;
   default: return kind_of(m->type)->max_sz; /* all others have one size */
   }
 }
@@ -209,6 +226,13 @@ static void encode_get_hashes(const qr_msg_get_hashes_t *g, uint8_t *p) {
   memcpy(p + GET_HASHES_FIXED_SZ, g->locator, g->cnt * sizeof *g->locator);
 }
 
+void qr_msg_addr_put(const qr_msg_addr_t *a, uint8_t *out) {
+  memcpy(out, a->ip, sizeof a->ip);
+  qr_st16(out + 16, a->port);
+  qr_st16(out + 18, a->age_min);
+  memcpy(out + 20, a->pk.b, sizeof a->pk.b);
+}
+
 size_t qr_msg_encode(const qr_msg_t *m, uint8_t *out) {
   size_t sz = qr_msg_sz(m);
   qr_msg_encode_head(m->type, (uint32_t)(sz - QR_MSG_HEAD_SZ), out);
@@ -237,6 +261,7 @@ size_t qr_msg_encode(const qr_msg_t *m, uint8_t *out) {
     p[0] = m->not_found.kind;
     st_hash(p + 1, &m->not_found.hash);
     break;
+  case QR_MSG_ADDRS: memcpy(p, m->addrs.addrs, m->addrs.cnt * QR_MSG_ADDR_SZ); break;
   default: break;
   }
   return sz;
