@@ -6,8 +6,7 @@
 #define HELLO_MAX_SZ                                                                               \
   1024u /* room for what later versions add: the version is judged before the rest is read */
 #define MODEL_FIXED_SZ 40u
-#define GET_HASHES_FIXED_SZ 3u
-#define HASHES_FIXED_SZ 8u
+#define GET_HEADERS_FIXED_SZ 3u
 
 typedef struct {
   const char *name;
@@ -26,10 +25,9 @@ static const kind_t kinds[QR_MSG_TYPE_END] = {
     [QR_MSG_GET_MODEL] = {"get_model", QR_MSG_CONTROL, 64, 64},
     [QR_MSG_MODEL] = {"model", QR_MSG_BULK_SYNC, MODEL_FIXED_SZ + 1,
                       MODEL_FIXED_SZ + QR_MSG_CHUNK_MAX_SZ},
-    [QR_MSG_GET_HASHES] = {"get_hashes", QR_MSG_CONTROL, GET_HASHES_FIXED_SZ + QR_HASH_SZ,
-                           GET_HASHES_FIXED_SZ + QR_MSG_LOCATOR_MAX_CNT *QR_HASH_SZ},
-    [QR_MSG_HASHES] = {"hashes", QR_MSG_BULK_SYNC, HASHES_FIXED_SZ,
-                       HASHES_FIXED_SZ + QR_MSG_HASHES_MAX_CNT *QR_HASH_SZ},
+    [QR_MSG_GET_HEADERS] = {"get_headers", QR_MSG_CONTROL, GET_HEADERS_FIXED_SZ + QR_HASH_SZ,
+                            GET_HEADERS_FIXED_SZ + QR_MSG_LOCATOR_MAX_CNT *QR_HASH_SZ},
+    [QR_MSG_HEADERS] = {"headers", QR_MSG_BULK_SYNC, 0, QR_MSG_HEADERS_MAX_CNT *QR_HEADER_SZ},
     [QR_MSG_TX] = {"tx", QR_MSG_BULK_TX, QR_TX_SZ, QR_TX_SZ},
     [QR_MSG_NOT_FOUND] = {"not_found", QR_MSG_CONTROL, 33, 33},
 };
@@ -100,27 +98,25 @@ static enum qr_verdict decode_model(const uint8_t *p, size_t sz, qr_msg_model_t 
   return inside ? QR_VERDICT_OK : QR_VERDICT_SYNTAX;
 }
 
-static enum qr_verdict decode_get_hashes(const uint8_t *p, size_t sz, qr_msg_get_hashes_t *g) {
+static enum qr_verdict decode_get_headers(const uint8_t *p, size_t sz, qr_msg_get_headers_t *g) {
   g->max_cnt = qr_ld16(p);
   g->cnt = p[2];
-  g->locator = (const qr_hash_t *)(p + GET_HASHES_FIXED_SZ);
-  bool ok = g->max_cnt && g->max_cnt <= QR_MSG_HASHES_MAX_CNT &&
-            sz == GET_HASHES_FIXED_SZ + (size_t)g->cnt * QR_HASH_SZ;
+  g->locator = (const qr_hash_t *)(p + GET_HEADERS_FIXED_SZ);
+  bool ok = g->max_cnt && g->max_cnt <= QR_MSG_HEADERS_MAX_CNT &&
+            sz == GET_HEADERS_FIXED_SZ + (size_t)g->cnt * QR_HASH_SZ;
   return ok ? QR_VERDICT_OK : QR_VERDICT_SYNTAX;
 }
 
-static enum qr_verdict decode_hashes(const uint8_t *p, size_t sz, qr_msg_hashes_t *h) {
-  h->start_height = qr_ld64(p);
-  h->cnt = (uint32_t)((sz - HASHES_FIXED_SZ) / QR_HASH_SZ);
-  h->hashes = (const qr_hash_t *)(p + HASHES_FIXED_SZ);
-  return (sz - HASHES_FIXED_SZ) % QR_HASH_SZ ? QR_VERDICT_SYNTAX : QR_VERDICT_OK;
+static enum qr_verdict decode_headers(const uint8_t *p, size_t sz, qr_msg_headers_t *h) {
+  *h = (qr_msg_headers_t){(uint32_t)(sz / QR_HEADER_SZ), p};
+  return sz % QR_HEADER_SZ ? QR_VERDICT_SYNTAX : QR_VERDICT_OK;
 }
 
 static enum qr_verdict decode_not_found(const uint8_t *p, qr_msg_not_found_t *n) {
   n->kind = p[0];
   n->hash = ld_hash(p + 1);
-  return n->kind >= QR_MSG_WANT_BLOCK && n->kind <= QR_MSG_WANT_HASHES ? QR_VERDICT_OK
-                                                                       : QR_VERDICT_SYNTAX;
+  return n->kind >= QR_MSG_WANT_BLOCK && n->kind <= QR_MSG_WANT_HEADERS ? QR_VERDICT_OK
+                                                                        : QR_VERDICT_SYNTAX;
 }
 
 enum qr_verdict qr_msg_decode(uint8_t type, const uint8_t *payload, size_t sz, qr_msg_t *m) {
@@ -143,8 +139,8 @@ enum qr_verdict qr_msg_decode(uint8_t type, const uint8_t *payload, size_t sz, q
     m->get_model.root = ld_hash(payload + 32);
     break;
   case QR_MSG_MODEL: return decode_model(payload, sz, &m->model);
-  case QR_MSG_GET_HASHES: return decode_get_hashes(payload, sz, &m->get_hashes);
-  case QR_MSG_HASHES: return decode_hashes(payload, sz, &m->hashes);
+  case QR_MSG_GET_HEADERS: return decode_get_headers(payload, sz, &m->get_headers);
+  case QR_MSG_HEADERS: return decode_headers(payload, sz, &m->headers);
   case QR_MSG_TX: m->tx.tx = payload; break;
   case QR_MSG_NOT_FOUND: return decode_not_found(payload, &m->not_found);
   default: break; /* READY has no payload */
@@ -159,8 +155,8 @@ static size_t payload_sz(const qr_msg_t *m) {
   case QR_MSG_HELLO: return HELLO_FIXED_SZ + m->hello.agent_sz;
   case QR_MSG_BLOCK: return m->block.sz;
   case QR_MSG_MODEL: return MODEL_FIXED_SZ + m->model.chunk_sz;
-  case QR_MSG_GET_HASHES: return GET_HASHES_FIXED_SZ + (size_t)m->get_hashes.cnt * QR_HASH_SZ;
-  case QR_MSG_HASHES: return HASHES_FIXED_SZ + (size_t)m->hashes.cnt * QR_HASH_SZ;
+  case QR_MSG_GET_HEADERS: return GET_HEADERS_FIXED_SZ + (size_t)m->get_headers.cnt * QR_HASH_SZ;
+  case QR_MSG_HEADERS: return (size_t)m->headers.cnt * QR_HEADER_SZ;
   default: return kind_of(m->type)->max_sz; /* all others have one size */
   }
 }
@@ -202,11 +198,11 @@ static void encode_model(const qr_msg_model_t *m, uint8_t *p) {
   memcpy(p + 8, m->chunk, m->chunk_sz);
 }
 
-static void encode_get_hashes(const qr_msg_get_hashes_t *g, uint8_t *p) {
-  QR_ASSERT(g->max_cnt && g->max_cnt <= QR_MSG_HASHES_MAX_CNT);
+static void encode_get_headers(const qr_msg_get_headers_t *g, uint8_t *p) {
+  QR_ASSERT(g->max_cnt && g->max_cnt <= QR_MSG_HEADERS_MAX_CNT);
   qr_st16(p, g->max_cnt);
   p[2] = (uint8_t)g->cnt;
-  memcpy(p + GET_HASHES_FIXED_SZ, g->locator, g->cnt * sizeof *g->locator);
+  memcpy(p + GET_HEADERS_FIXED_SZ, g->locator, g->cnt * sizeof *g->locator);
 }
 
 size_t qr_msg_encode(const qr_msg_t *m, uint8_t *out) {
@@ -226,11 +222,9 @@ size_t qr_msg_encode(const qr_msg_t *m, uint8_t *out) {
   case QR_MSG_BLOCK: memcpy(p, m->block.block, m->block.sz); break;
   case QR_MSG_GET_MODEL: st_hash(st_hash(p, &m->get_model.block), &m->get_model.root); break;
   case QR_MSG_MODEL: encode_model(&m->model, p); break;
-  case QR_MSG_GET_HASHES: encode_get_hashes(&m->get_hashes, p); break;
-  case QR_MSG_HASHES:
-    qr_st64(p, m->hashes.start_height);
-    if (m->hashes.cnt)
-      memcpy(p + HASHES_FIXED_SZ, m->hashes.hashes, m->hashes.cnt * sizeof *m->hashes.hashes);
+  case QR_MSG_GET_HEADERS: encode_get_headers(&m->get_headers, p); break;
+  case QR_MSG_HEADERS:
+    if (m->headers.cnt) memcpy(p, m->headers.headers, m->headers.cnt * (size_t)QR_HEADER_SZ);
     break;
   case QR_MSG_TX: memcpy(p, m->tx.tx, QR_TX_SZ); break;
   case QR_MSG_NOT_FOUND:

@@ -12,7 +12,7 @@
 #include "wire/msg.h"
 
 static uint8_t bulk[QR_BLOCK_MAX_SZ];
-static qr_hash_t hashes[QR_MSG_HASHES_MAX_CNT];
+static qr_hash_t hashes[QR_MSG_LOCATOR_MAX_CNT];
 
 static void gen_bytes(gen_t *g, void *p, size_t sz) {
   for (size_t i = 0; i < sz; i++) ((uint8_t *)p)[i] = (uint8_t)gen_u64(g);
@@ -49,12 +49,12 @@ static qr_msg_t gen_msg(gen_t *g, uint8_t type) {
     m.model.offset = gen_in(g, 0, 1u << 30);
     m.model.total_sz = m.model.offset + m.model.chunk_sz + gen_in(g, 0, 5);
     break;
-  case QR_MSG_GET_HASHES:
-    m.get_hashes = (qr_msg_get_hashes_t){gen_in(g, 1, QR_MSG_LOCATOR_MAX_CNT), hashes,
-                                         (uint16_t)gen_in(g, 1, QR_MSG_HASHES_MAX_CNT)};
+  case QR_MSG_GET_HEADERS:
+    m.get_headers = (qr_msg_get_headers_t){gen_in(g, 1, QR_MSG_LOCATOR_MAX_CNT), hashes,
+                                           (uint16_t)gen_in(g, 1, QR_MSG_HEADERS_MAX_CNT)};
     break;
-  case QR_MSG_HASHES:
-    m.hashes = (qr_msg_hashes_t){gen_u64(g), gen_in(g, 0, QR_MSG_HASHES_MAX_CNT), hashes};
+  case QR_MSG_HEADERS:
+    m.headers = (qr_msg_headers_t){gen_in(g, 0, QR_MSG_HEADERS_MAX_CNT), bulk};
     break;
   case QR_MSG_TX: m.tx.tx = bulk; break;
   case QR_MSG_NOT_FOUND:
@@ -130,19 +130,19 @@ static void test_layout(void **state) {
   assert_int_equal(qr_ld64(p + 32), m.announce.height);
   assert_int_equal(qr_ld64(p + 40 + 24), m.announce.work.w[3]);
 
-  m = gen_msg(&g, QR_MSG_GET_HASHES);
-  m.get_hashes.cnt = 2;
-  m.get_hashes.max_cnt = 0x123;
+  m = gen_msg(&g, QR_MSG_GET_HEADERS);
+  m.get_headers.cnt = 2;
+  m.get_headers.max_cnt = 0x73;
   assert_int_equal(qr_msg_encode(&m, f), 5 + 3 + 64);
   assert_int_equal(f[4], 10);
-  assert_int_equal(qr_ld16(p), 0x123);
+  assert_int_equal(qr_ld16(p), 0x73);
   assert_int_equal(p[2], 2);
   assert_memory_equal(p + 3, hashes, 64);
 
-  m = (qr_msg_t){.type = QR_MSG_HASHES, .hashes = {0x1122334455667788, 3, hashes}};
-  assert_int_equal(qr_msg_encode(&m, f), 5 + 8 + 96);
-  assert_int_equal(qr_ld64(p), 0x1122334455667788);
-  assert_memory_equal(p + 8, hashes, 96);
+  m = (qr_msg_t){.type = QR_MSG_HEADERS, .headers = {2, bulk}};
+  assert_int_equal(qr_msg_encode(&m, f), 5 + 2 * 432);
+  assert_int_equal(f[4], 11);
+  assert_memory_equal(p, bulk, 2 * 432);
 
   m = (qr_msg_t){.type = QR_MSG_MODEL, .model = {hashes[0], 1000, 300, 7, bulk}};
   assert_int_equal(qr_msg_encode(&m, f), 5 + 40 + 7);
@@ -176,7 +176,7 @@ static void test_truncation(void **state) {
       m.model.chunk_sz = 500;
       m.model.total_sz = m.model.offset + 500;
     }
-    if (type == QR_MSG_HASHES) m.hashes.cnt = 20;
+    if (type == QR_MSG_HEADERS) m.headers.cnt = 3;
     uint32_t sz = (uint32_t)qr_msg_encode(&m, frame) - QR_MSG_HEAD_SZ;
     for (uint32_t n = 0; n <= sz + 3; n++) {
       uint8_t *copy;
@@ -184,7 +184,7 @@ static void test_truncation(void **state) {
       bool whole = n == sz;
       if (type == QR_MSG_BLOCK) whole = n >= QR_HEADER_SZ;
       if (type == QR_MSG_MODEL) whole = n > 40 && n <= sz; /* a shorter chunk */
-      if (type == QR_MSG_HASHES) whole = n >= 8 && (n - 8) % 32 == 0;
+      if (type == QR_MSG_HEADERS) whole = n % QR_HEADER_SZ == 0;
       assert_int_equal(v == QR_VERDICT_OK, whole);
       free(copy);
     }
@@ -209,8 +209,8 @@ static void test_head_limits(void **state) {
       {QR_MSG_BLOCK, QR_HEADER_SZ, QR_BLOCK_MAX_SZ, QR_LINK_BLOCK},
       {QR_MSG_GET_MODEL, 64, 64, QR_LINK_CONTROL},
       {QR_MSG_MODEL, 41, 40 + 65536, QR_LINK_SYNC},
-      {QR_MSG_GET_HASHES, 35, 3 + 32 * 32, QR_LINK_CONTROL},
-      {QR_MSG_HASHES, 8, 8 + 512 * 32, QR_LINK_SYNC},
+      {QR_MSG_GET_HEADERS, 35, 3 + 32 * 32, QR_LINK_CONTROL},
+      {QR_MSG_HEADERS, 0, 128 * 432, QR_LINK_SYNC},
       {QR_MSG_TX, QR_TX_SZ, QR_TX_SZ, QR_LINK_TX},
       {QR_MSG_NOT_FOUND, 33, 33, QR_LINK_CONTROL},
   };
@@ -280,14 +280,14 @@ static void test_hostile_fields(void **state) {
   assert_int_equal(qr_msg_decode(QR_MSG_MODEL, model, sizeof model, &m), QR_VERDICT_SYNTAX);
 
   uint8_t get[3 + 64] = {1, 0, 2};
-  assert_int_equal(qr_msg_decode(QR_MSG_GET_HASHES, get, sizeof get, &m), QR_VERDICT_OK);
+  assert_int_equal(qr_msg_decode(QR_MSG_GET_HEADERS, get, sizeof get, &m), QR_VERDICT_OK);
   get[2] = 3;
-  assert_int_equal(qr_msg_decode(QR_MSG_GET_HASHES, get, sizeof get, &m), QR_VERDICT_SYNTAX);
+  assert_int_equal(qr_msg_decode(QR_MSG_GET_HEADERS, get, sizeof get, &m), QR_VERDICT_SYNTAX);
   get[2] = 2;
   get[0] = 0; /* asks for none */
-  assert_int_equal(qr_msg_decode(QR_MSG_GET_HASHES, get, sizeof get, &m), QR_VERDICT_SYNTAX);
-  qr_st16(get, 513);
-  assert_int_equal(qr_msg_decode(QR_MSG_GET_HASHES, get, sizeof get, &m), QR_VERDICT_SYNTAX);
+  assert_int_equal(qr_msg_decode(QR_MSG_GET_HEADERS, get, sizeof get, &m), QR_VERDICT_SYNTAX);
+  qr_st16(get, 129);
+  assert_int_equal(qr_msg_decode(QR_MSG_GET_HEADERS, get, sizeof get, &m), QR_VERDICT_SYNTAX);
 
   for (uint32_t kind = 0; kind < 256; kind++) {
     uint8_t nf[33] = {(uint8_t)kind};
