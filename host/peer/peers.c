@@ -91,10 +91,17 @@ static size_t lay_out(qr_peers_t *p, const qr_peers_cfg_t *cfg) {
   cut_inv(p, &c, p ? &p->tx_seen : &none, TX_SEEN_CNT);
   void *queue = cut_off(&c, QR_PEER_QUEUE_CNT * sizeof(qr_peer_entry_t));
   void *hold = cut_off(&c, (size_t)window_cnt * QR_BLOCK_MAX_SZ);
+  void *txs = cut_off(&c, qr_txs_footprint());
+  void *compact = cut_off(&c, sizeof(qr_peer_compact_t));
+  uint8_t *partial = cut_off(&c, QR_PEER_PARTIAL_CNT * (size_t)QR_BLOCK_MAX_SZ);
   void *slots = cut_off(&c, cfg->peer_max_cnt * sizeof(qr_peer_slot_t));
   if (p) {
     p->sync.queue = queue;
     p->sync.hold = hold;
+    qr_txs_init(&p->txs, txs, qr_peer_draw(p));
+    p->compact = compact;
+    for (uint32_t i = 0; i < QR_PEER_PARTIAL_CNT; i++)
+      p->partials[i].block = partial + i * (size_t)QR_BLOCK_MAX_SZ;
     p->slots = slots;
     memset(slots, 0, cfg->peer_max_cnt * sizeof(qr_peer_slot_t));
   }
@@ -295,6 +302,7 @@ void qr_peers_relay_tx(qr_peers_t *p, qr_peer_id_t from, const uint8_t *tx) {
   qr_hash_t id = qr_hash("quarry.txid", tx, QR_TX_SZ);
   qr_msg_t m = {.type = QR_MSG_TX, .tx = {tx}};
   qr_inv_add(&p->tx_seen, &id);
+  qr_txs_add(&p->txs, &id, tx, p->now_ns);
   for (uint32_t i = 0; i < p->cfg.peer_max_cnt; i++) {
     qr_peer_slot_t *s = &p->slots[i];
     if (s->state != QR_PEER_UP || s->doom || s->id == from || qr_inv_has(&s->txs, &id)) continue;
