@@ -1,6 +1,7 @@
 /* The whole: memory, poll, and the application's side of the interface. */
 #include "peer/peer.h"
 
+#include "base/splitmix.h"
 #include "peer/internal.h"
 
 #define EVENT_CNT 64
@@ -141,13 +142,8 @@ void qr_peers_fini(qr_peers_t *p) {
 
 /* ---- helpers of the other files ---- */
 
-uint64_t
-qr_peer_draw(qr_peers_t *p) { /* splitmix64: jitter, nonces and salts, nothing secret for long */
-  uint64_t z = p->rng += 0x9e3779b97f4a7c15u;
-  z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
-  z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
-  return z ^ (z >> 31);
-}
+/* Jitter, nonces and salts, nothing secret for long. */
+uint64_t qr_peer_draw(qr_peers_t *p) { return qr_splitmix_next(&p->rng); }
 
 qr_peer_slot_t *qr_peer_find(const qr_peers_t *p, qr_peer_id_t id) {
   uint32_t i = id & 0xff;
