@@ -8,6 +8,7 @@
 #include "crypto/hash.h"
 #include "peer/inv.h"
 #include "peer/peer.h"
+#include "peer/txs.h"
 
 #define QR_PEER_SEC 1000000000ull
 #define QR_PEER_MSEC 1000000ull
@@ -17,8 +18,9 @@
 #define QR_PEER_WANT_BLOCK_CNT 48u /* questions of one peer that may wait */
 #define QR_PEER_WANT_MODEL_CNT 2u
 #define QR_PEER_WANT_CNT (QR_PEER_WANT_BLOCK_CNT + QR_PEER_WANT_MODEL_CNT + 1u)
-#define QR_PEER_FETCH_CNT 64u /* announced blocks under way */
-#define QR_PEER_MODEL_CNT 64u /* models asked for or waiting to be */
+#define QR_PEER_FETCH_CNT 64u  /* announced blocks under way */
+#define QR_PEER_PARTIAL_CNT 8u /* blocks whose missing transactions were asked for */
+#define QR_PEER_MODEL_CNT 64u  /* models asked for or waiting to be */
 #define QR_PEER_BAN_CNT 128u
 #define QR_PEER_PAST_CNT 64u    /* ended sessions that can still be blamed */
 #define QR_PEER_QUEUE_CNT 1024u /* blocks of a sync under way; a power of two */
@@ -60,9 +62,12 @@ typedef struct {
   uint64_t moved_ns;    /* when bytes last went out, or the queue was empty */
 } qr_peer_out_t;
 
+enum qr_peer_form { QR_FORM_WHOLE, QR_FORM_COMPACT, QR_FORM_TXS }; /* what a BLOCK want asks for */
+
 typedef struct {
   uint32_t req; /* 0: free */
   uint8_t kind; /* enum qr_msg_want */
+  uint8_t form; /* enum qr_peer_form */
   bool asked;   /* the application has it; room for the answer is reserved */
   uint64_t at_ns;
   qr_hash_t hash, root;
@@ -120,6 +125,9 @@ typedef struct {
   qr_peer_want_slot_t wants[QR_PEER_WANT_CNT];
   qr_hash_t locator[QR_MSG_LOCATOR_MAX_CNT]; /* of the HEADERS want */
   uint32_t locator_cnt, locator_max;
+  uint16_t tx_at[QR_BLOCK_TX_MAX_CNT]; /* of the TXS want: which of the block's transactions */
+  uint32_t tx_at_cnt;
+  uint64_t slow_ns;       /* until then it is not the first to be asked for a block */
   uint8_t *model;         /* model_max_sz, being received */
   uint64_t sync_after_ns; /* no part in a sync before */
   uint32_t sync_fail_cnt; /* silences in a row */
@@ -128,15 +136,44 @@ typedef struct {
 
 /* ---- announced blocks ---- */
 
-enum qr_peer_fetch_state { QR_FETCH_FREE, QR_FETCH_WAIT, QR_FETCH_ASKED, QR_FETCH_GIVEN };
+enum qr_peer_fetch_state {
+  QR_FETCH_FREE,
+  QR_FETCH_WAIT,
+  QR_FETCH_ASKED,
+  QR_FETCH_PARTIAL, /* its compact form came, transactions are missing */
+  QR_FETCH_GIVEN
+};
 
 typedef struct {
   enum qr_peer_fetch_state state;
   qr_hash_t hash;
   qr_peer_id_t peer; /* whom we ask or asked */
-  uint64_t at_ns;    /* WAIT: when to ask. ASKED, GIVEN: when to give up */
+  uint64_t at_ns;    /* WAIT: when to ask. Others: when to give up */
+  uint64_t hedge_ns; /* ASKED, PARTIAL: when to ask somebody else as well */
   uint32_t try_cnt;
+  bool whole; /* the compact form came to nothing */
 } qr_peer_fetch_t;
+
+/* A block of which transactions are missing. */
+typedef struct {
+  qr_peer_id_t peer; /* 0: free */
+  qr_hash_t hash;
+  uint8_t *block; /* QR_BLOCK_MAX_SZ */
+  uint32_t sz, missing_cnt;
+  uint16_t missing[QR_BLOCK_TX_MAX_CNT];
+} qr_peer_partial_t;
+
+#define QR_PEER_ID_TABLE_CNT 4096u /* a power of two, beyond QR_BLOCK_TX_MAX_CNT */
+
+/* Scratch of one compact block, made or read. */
+typedef struct {
+  uint8_t out[QR_COMPACT_MAX_SZ];
+  qr_hash_t ids[QR_BLOCK_TX_MAX_CNT];
+  bool known[QR_BLOCK_TX_MAX_CNT];
+  uint64_t short_ids[QR_BLOCK_TX_MAX_CNT]; /* by position */
+  uint8_t found_cnt[QR_BLOCK_TX_MAX_CNT];  /* transactions that fit it, at most 2 */
+  uint16_t table[QR_PEER_ID_TABLE_CNT];    /* position + 1, by short id */
+} qr_peer_compact_t;
 
 /* ---- sync ---- */
 
@@ -224,6 +261,9 @@ struct qr_peers {
   uint32_t locator_cnt;
   uint64_t refresh_ns; /* when to look for peers that lack the tip */
   qr_inv_t known, bad, tx_seen;
+  qr_txs_t txs; /* relayed lately */
+  qr_peer_partial_t partials[QR_PEER_PARTIAL_CNT];
+  qr_peer_compact_t *compact;
   qr_peer_slot_t *slots; /* cfg.peer_max_cnt */
   qr_peer_fetch_t fetches[QR_PEER_FETCH_CNT];
   qr_peer_sync_t sync;
@@ -304,6 +344,24 @@ void qr_peer_fetch_gone(qr_peers_t *p, const qr_peer_slot_t *s);
 bool qr_peer_fetch_verdict(qr_peers_t *p, const qr_hash_t *h,
                            enum qr_verdict v); /* true if it was one of these */
 void qr_peer_fetch_poll(qr_peers_t *p);
+
+/* The block is whole: it goes up as s's. */
+void qr_peer_fetch_give(qr_peers_t *p, qr_peer_fetch_t *f, qr_peer_slot_t *s, const uint8_t *block,
+                        uint32_t sz);
+/* One that s was asked for and that is still wanted, or NULL. */
+qr_peer_fetch_t *qr_peer_fetch_owed(qr_peers_t *p, const qr_peer_slot_t *s, const qr_hash_t *h);
+/* The compact form came to nothing: the whole block is asked of s. */
+void qr_peer_fetch_whole(qr_peers_t *p, qr_peer_fetch_t *f, const qr_peer_slot_t *s);
+void qr_peer_fetch_await(qr_peers_t *p, qr_peer_fetch_t *f, enum qr_peer_fetch_state state);
+
+/* compact.c */
+/* The answers to GET_COMPACT and GET_BLOCK_TXS; room is reserved. */
+void qr_peer_compact_answer(qr_peers_t *p, qr_peer_slot_t *s, const uint8_t *block, uint32_t sz);
+void qr_peer_compact_answer_txs(qr_peers_t *p, qr_peer_slot_t *s, const qr_hash_t *hash,
+                                const uint8_t *block, uint32_t sz);
+void qr_peer_compact_block(qr_peers_t *p, qr_peer_slot_t *s, const qr_msg_compact_t *m);
+void qr_peer_compact_txs(qr_peers_t *p, qr_peer_slot_t *s, const qr_msg_block_txs_t *m);
+void qr_peer_compact_drop(qr_peers_t *p, const qr_hash_t *h); /* it is not waited for any more */
 
 /* sync.c */
 void qr_peer_sync_poll(qr_peers_t *p);

@@ -100,7 +100,8 @@ typedef struct {
 } qr_peers_cfg_t;
 
 /* Bytes needed, or 0 if cfg is not acceptable (counts out of range, model_max_sz, agent too long).
-   About 1 MiB + model_max_sz a peer plus two window_cnt blocks, touched only when used. */
+   About 1 MiB + model_max_sz a peer plus two window_cnt blocks plus 4 MiB, touched only when used.
+ */
 size_t qr_peers_footprint(const qr_peers_cfg_t *cfg);
 /* Formats mem (64-byte aligned, qr_peers_footprint bytes, borrowed for the object's life). now_ns
  * is monotonic, as in poll. */
@@ -172,6 +173,8 @@ typedef struct {
   uint64_t frames_rx, frames_tx, frames_bad, frames_unknown, rate_dropped, unsolicited;
   uint64_t handshakes_refused, strikes, bans, dials, syncs, sync_failures;
   uint64_t sync_rotations, sync_stolen; /* leaders replaced, blocks asked of another as well */
+  uint64_t compact_rx, compact_whole; /* of compact blocks: all, and those that came to nothing */
+  uint64_t txs_asked, hedges;         /* transactions of theirs that were missing; second askings */
   uint64_t blocks_rx, models_rx, models_failed, tx_rx, app_full;
 } qr_peers_stats_t;
 void qr_peers_stats(const qr_peers_t *p, qr_peers_stats_t *out);

@@ -1,6 +1,7 @@
 /* The whole: memory, poll, and the application's side of the interface. */
 #include "peer/peer.h"
 
+#include "base/splitmix.h"
 #include "peer/internal.h"
 
 #define EVENT_CNT 64
@@ -91,10 +92,17 @@ static size_t lay_out(qr_peers_t *p, const qr_peers_cfg_t *cfg) {
   cut_inv(p, &c, p ? &p->tx_seen : &none, TX_SEEN_CNT);
   void *queue = cut_off(&c, QR_PEER_QUEUE_CNT * sizeof(qr_peer_entry_t));
   void *hold = cut_off(&c, (size_t)window_cnt * QR_BLOCK_MAX_SZ);
+  void *txs = cut_off(&c, qr_txs_footprint());
+  void *compact = cut_off(&c, sizeof(qr_peer_compact_t));
+  uint8_t *partial = cut_off(&c, QR_PEER_PARTIAL_CNT * (size_t)QR_BLOCK_MAX_SZ);
   void *slots = cut_off(&c, cfg->peer_max_cnt * sizeof(qr_peer_slot_t));
   if (p) {
     p->sync.queue = queue;
     p->sync.hold = hold;
+    qr_txs_init(&p->txs, txs, qr_peer_draw(p));
+    p->compact = compact;
+    for (uint32_t i = 0; i < QR_PEER_PARTIAL_CNT; i++)
+      p->partials[i].block = partial + i * (size_t)QR_BLOCK_MAX_SZ;
     p->slots = slots;
     memset(slots, 0, cfg->peer_max_cnt * sizeof(qr_peer_slot_t));
   }
@@ -135,13 +143,8 @@ void qr_peers_fini(qr_peers_t *p) {
 
 /* ---- helpers of the other files ---- */
 
-uint64_t
-qr_peer_draw(qr_peers_t *p) { /* splitmix64: jitter, nonces and salts, nothing secret for long */
-  uint64_t z = p->rng += 0x9e3779b97f4a7c15u;
-  z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
-  z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
-  return z ^ (z >> 31);
-}
+/* Jitter, nonces and salts, nothing secret for long. */
+uint64_t qr_peer_draw(qr_peers_t *p) { return qr_splitmix_next(&p->rng); }
 
 qr_peer_slot_t *qr_peer_find(const qr_peers_t *p, qr_peer_id_t id) {
   uint32_t i = id & 0xff;
@@ -296,6 +299,7 @@ void qr_peers_relay_tx(qr_peers_t *p, qr_peer_id_t from, const uint8_t *tx) {
   qr_hash_t id = qr_hash("quarry.txid", tx, QR_TX_SZ);
   qr_msg_t m = {.type = QR_MSG_TX, .tx = {tx}};
   qr_inv_add(&p->tx_seen, &id);
+  qr_txs_add(&p->txs, &id, tx, p->now_ns);
   for (uint32_t i = 0; i < p->cfg.peer_max_cnt; i++) {
     qr_peer_slot_t *s = &p->slots[i];
     if (s->state != QR_PEER_UP || s->doom || s->id == from || qr_inv_has(&s->txs, &id)) continue;

@@ -9,8 +9,9 @@
 #include "base/u256.h"
 #include "base/verdict.h"
 #include "wire/block.h"
+#include "wire/compact.h"
 
-#define QR_MSG_VERSION 1u /* of this protocol */
+#define QR_MSG_VERSION 2u /* of this protocol */
 #define QR_MSG_HEAD_SZ 5u
 #define QR_MSG_FRAME_MAX_SZ (1u << 20) /* head and payload, of any type, known or not */
 #define QR_MSG_AGENT_MAX_SZ 64u
@@ -33,6 +34,10 @@ enum qr_msg_type {
   QR_MSG_HEADERS = 11,
   QR_MSG_TX = 12,
   QR_MSG_NOT_FOUND = 13,
+  QR_MSG_GET_COMPACT = 14,
+  QR_MSG_COMPACT = 15,
+  QR_MSG_GET_BLOCK_TXS = 16,
+  QR_MSG_BLOCK_TXS = 17,
   QR_MSG_TYPE_END
 };
 
@@ -68,7 +73,7 @@ typedef struct {
 } qr_msg_announce_t;
 typedef struct {
   qr_hash_t hash;
-} qr_msg_get_block_t;
+} qr_msg_get_block_t; /* GET_BLOCK and GET_COMPACT */
 typedef struct {
   const uint8_t *block;
   uint32_t sz;
@@ -94,6 +99,20 @@ typedef struct {
   const uint8_t *tx;
 } qr_msg_tx_t; /* QR_TX_SZ bytes */
 typedef struct {
+  const uint8_t *bytes; /* as qr_compact_decode accepts them */
+  uint32_t sz;
+} qr_msg_compact_t;
+typedef struct {
+  qr_hash_t block;
+  uint32_t cnt;
+  const uint8_t *at; /* cnt positions, u16, ascending */
+} qr_msg_get_block_txs_t;
+typedef struct {
+  qr_hash_t block;
+  uint32_t cnt;
+  const uint8_t *txs; /* cnt * QR_TX_SZ bytes, in the order of the question */
+} qr_msg_block_txs_t;
+typedef struct {
   uint8_t kind;
   qr_hash_t hash;
 } qr_msg_not_found_t; /* enum qr_msg_want; HEADERS: zero hash */
@@ -112,6 +131,9 @@ typedef struct {
     qr_msg_headers_t headers;
     qr_msg_tx_t tx;
     qr_msg_not_found_t not_found;
+    qr_msg_compact_t compact;
+    qr_msg_get_block_txs_t get_block_txs;
+    qr_msg_block_txs_t block_txs;
   };
 } qr_msg_t;
 

@@ -1,7 +1,8 @@
 /* A network of peer modules in one thread, under one fake clock, over link/mem: each node holds a
-   toy chain. A toy block is a real header followed by filler; the toy rules are: tx_root names the
-   filler, the parent must be known, reward 0xbad makes it invalid, a model_in that is not zero
-   needs that model's bytes. Work of a block is 1. */
+   toy chain. A toy block is a real header followed by filler, or by a real body; the toy rules are:
+   tx_root names the filler, or is that of the body's transactions, the parent must be known, reward
+   0xbad makes it invalid, a model_in that is not zero needs that model's bytes. Work of a block
+   is 1. */
 #ifndef QR_TEST_PEER_SIM_H
 #define QR_TEST_PEER_SIM_H
 
@@ -64,6 +65,7 @@ typedef struct sim_node {
   uint32_t want_cnt;
   bool no_models; /* answers NOT_FOUND to every question for a model */
   bool mute;      /* answers nothing */
+  bool no_relay;  /* takes transactions and does not tell of them */
   qr_hash_t tx_seen[64];
   uint32_t tx_cnt;
   uint8_t tx_queue[64][QR_TX_SZ];
@@ -114,6 +116,32 @@ static sim_block_t sim_block_make(const qr_hash_t *parent, uint64_t height, uint
   qr_header_encode(&h, b.bytes);
   b.hash = qr_header_hash(&h);
   return b;
+}
+
+/* One with transactions. */
+static inline sim_block_t sim_block_make_txs(const qr_hash_t *parent, uint64_t height,
+                                             uint64_t nonce, const uint8_t *txs, uint32_t cnt) {
+  static const uint8_t actions[1000];
+  qr_body_t body = {.tx_cnt = cnt, .txs = txs, .action_cnt = sizeof actions, .actions = actions};
+  sim_block_t b = {.parent = *parent, .height = height, .sz = QR_HEADER_SZ + qr_body_sz(&body)};
+  qr_header_t h = {.version = 1, .height = height, .parent = *parent, .nonce = nonce};
+  h.tx_root = qr_body_tx_root(&body);
+  b.bytes = malloc(b.sz);
+  qr_header_encode(&h, b.bytes);
+  qr_body_encode(&body, b.bytes + QR_HEADER_SZ);
+  b.hash = qr_header_hash(&h);
+  return b;
+}
+
+static bool sim_body_right(const sim_block_t *b) {
+  qr_header_t h;
+  qr_body_t body;
+  qr_header_decode(b->bytes, &h);
+  qr_hash_t root = qr_hash("toy.body", b->bytes + QR_HEADER_SZ, b->sz - QR_HEADER_SZ);
+  if (qr_hash_eq(&root, &h.tx_root)) return true;
+  if (qr_body_decode(b->bytes + QR_HEADER_SZ, b->sz - QR_HEADER_SZ, &body)) return false;
+  root = qr_body_tx_root(&body);
+  return qr_hash_eq(&root, &h.tx_root);
 }
 
 static sim_block_t sim_block_parse(const uint8_t *bytes, size_t sz) {
@@ -293,8 +321,7 @@ static void sim_work(sim_node_t *n) {
   for (uint32_t i = 0; i < n->job_cnt; i++) {
     sim_job_t *j = &n->jobs[i];
     if (j->waits) return;
-    qr_hash_t body = qr_hash("toy.body", j->block.bytes + QR_HEADER_SZ, j->block.sz - QR_HEADER_SZ);
-    if (memcmp(j->block.bytes + 164, body.b, sizeof body.b))
+    if (!sim_body_right(&j->block))
       sim_reject(n, i, QR_VERDICT_TX_ROOT);
     else if (qr_ld32(j->block.bytes + 364) == SIM_BAD)
       sim_reject(n, i, QR_VERDICT_REWARD);
@@ -361,7 +388,7 @@ static void sim_relay(sim_node_t *n) {
     for (uint32_t k = 0; k < n->tx_cnt; k++)
       assert_false(qr_hash_eq(&n->tx_seen[k], &id)); /* each comes up once */
     n->tx_seen[n->tx_cnt++] = id;
-    qr_peers_relay_tx(n->peers, n->tx_from[i], n->tx_queue[i]);
+    if (!n->no_relay) qr_peers_relay_tx(n->peers, n->tx_from[i], n->tx_queue[i]);
   }
   n->tx_queue_cnt = 0;
 }

@@ -1,4 +1,4 @@
-/* link/dpdk's QUIC endpoint without a network: two endpoints joined by seeded queues that delay,
+/* The links' QUIC endpoint without a network: two endpoints joined by seeded queues that delay,
  * lose, reorder and forge. */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -8,7 +8,8 @@
 #include <stdlib.h>
 
 #include "base/err.h"
-#include "drivers/link/dpdk/quic.h"
+#include "base/splitmix.h"
+#include "drivers/link/quic/quic.h"
 
 #define MS UINT64_C(1000000)
 #define NODE_CNT 3
@@ -18,8 +19,7 @@
 
 typedef struct {
   uint64_t at;
-  uint32_t from_ip, to_ip;
-  uint16_t port;
+  qr_link_addr_t from, to;
   size_t sz;
   uint8_t p[QR_QUIC_DATAGRAM_MAX_SZ];
   bool used;
@@ -47,8 +47,7 @@ struct bed {
 };
 
 static uint32_t draw(bed_t *b, uint32_t below) {
-  b->rand = b->rand * 6364136223846793005u + 1442695040888963407u;
-  return (uint32_t)(b->rand >> 33) % below;
+  return (uint32_t)(qr_splitmix_next(&b->rand) % below);
 }
 
 static uint8_t *out_room(void *ctx) {
@@ -56,7 +55,16 @@ static uint8_t *out_room(void *ctx) {
   return n->bed->starved ? NULL : n->room;
 }
 
-static void out_commit(void *ctx, uint32_t ip, uint16_t port, size_t sz) {
+static qr_link_addr_t addr_at(uint32_t ip, uint16_t port) {
+  qr_link_addr_t a = {.ip = {[10] = 0xff, [11] = 0xff}, .port = port};
+  for (int i = 0; i < 4; i++) a.ip[12 + i] = (uint8_t)(ip >> (24 - 8 * i));
+  return a;
+}
+
+static qr_link_addr_t addr_of(int i) { return addr_at(IP(i), PORT); }
+
+static void out_commit(void *ctx, const qr_link_addr_t *to, uint8_t ecn, size_t sz) {
+  (void)ecn;
   node_t *n = ctx;
   bed_t *b = n->bed;
   if (!sz) return;
@@ -67,9 +75,8 @@ static void out_commit(void *ctx, uint32_t ip, uint16_t port, size_t sz) {
     datagram_t *d = &b->wire[i];
     if (d->used) continue;
     *d = (datagram_t){.at = b->now + b->delay_ns + draw(b, (uint32_t)(b->delay_ns / 8) + 1),
-                      .from_ip = IP(n->idx),
-                      .to_ip = ip,
-                      .port = port,
+                      .from = addr_of(n->idx),
+                      .to = *to,
                       .sz = sz,
                       .used = true};
     memcpy(d->p, n->room, sz);
@@ -80,8 +87,8 @@ static void out_commit(void *ctx, uint32_t ip, uint16_t port, size_t sz) {
   }
 }
 
-static bool out_reachable(void *ctx, uint32_t ip) {
-  (void)ip;
+static bool out_reachable(void *ctx, const qr_link_addr_t *to) {
+  (void)to;
   return !((node_t *)ctx)->bed->unreachable;
 }
 
@@ -92,8 +99,7 @@ static void node_open(bed_t *b, int i, uint32_t conn_max_cnt, uint32_t retry_cnt
   n->idx = i;
   qr_key_from_seed(seed, &n->key);
   qr_quic_cfg_t cfg = {.identity = &n->key,
-                       .ip = IP(i),
-                       .port = PORT,
+                       .local = addr_of(i),
                        .conn_max_cnt = conn_max_cnt,
                        .send_buf_sz = 64 << 10,
                        .window_sz = 128 << 10,
@@ -124,12 +130,13 @@ static void bed_close(bed_t *b) {
 /* One poll of a node; datagrams that are due go in first. */
 static int node_poll(bed_t *b, int i, qr_link_event_t *ev, int max) {
   qr_quic_begin(b->node[i].quic, b->now);
+  qr_link_addr_t self = addr_of(i);
   for (uint32_t k = 0; k < WIRE_CNT && b->wire_cnt; k++) {
     datagram_t *d = &b->wire[k];
-    if (!d->used || d->to_ip != IP(i) || d->at > b->now) continue;
+    if (!d->used || memcmp(&d->to, &self, sizeof self) || d->at > b->now) continue;
     d->used = false;
     b->wire_cnt--;
-    qr_quic_input(b->node[i].quic, d->from_ip, PORT, d->p, d->sz);
+    qr_quic_input(b->node[i].quic, &d->from, 0, d->p, d->sz);
   }
   qr_quic_run(b->node[i].quic);
   return qr_quic_events(b->node[i].quic, ev, max);
@@ -175,15 +182,6 @@ static void turn(bed_t *b, seen_t seen[NODE_CNT]) {
 
 static void turns(bed_t *b, seen_t seen[NODE_CNT], uint64_t ms) {
   for (uint64_t i = 0; i < ms * 20; i++) turn(b, seen);
-}
-
-static qr_link_addr_t addr_of(int i) {
-  qr_link_addr_t a = {.port = PORT};
-  a.ip[10] = a.ip[11] = 0xff;
-  a.ip[12] = 10;
-  a.ip[13] = 80;
-  a.ip[15] = (uint8_t)(1 + i);
-  return a;
 }
 
 static qr_link_conn_t call(bed_t *b, int from, int to, const qr_pubkey_t *expect) {
@@ -301,8 +299,7 @@ static void test_identities(void **state) {
   /* Node 2 comes back with the identity of node 0. */
   qr_quic_free(b->node[2].quic);
   qr_quic_cfg_t cfg = {.identity = &b->node[0].key,
-                       .ip = IP(2),
-                       .port = PORT,
+                       .local = addr_of(2),
                        .conn_max_cnt = 4,
                        .send_buf_sz = 4096,
                        .window_sz = 1 << 16,
@@ -482,8 +479,10 @@ static void test_retry(void **state) {
   assert_int_equal(first.sz >= 1200, 1);
   uint64_t before = b->sent_cnt;
   qr_quic_begin(b->node[1].quic, b->now);
-  for (uint32_t i = 0; i < 1000; i++)
-    qr_quic_input(b->node[1].quic, 0x0b000001u + i, PORT, first.p, first.sz);
+  for (uint32_t i = 0; i < 1000; i++) {
+    qr_link_addr_t forged = addr_at(0x0b000001u + i, PORT);
+    qr_quic_input(b->node[1].quic, &forged, 0, first.p, first.sz);
+  }
   assert_true(b->sent_cnt > before && b->sent_cnt <= before + 64); /* answers are rationed */
   turns(b, seen, 1000); /* the caller's own packet fell victim to the ration; it sends another */
   assert_true(seen[0].up && seen[1].up);
@@ -506,8 +505,9 @@ static void test_garbage(void **state) {
       p[5] = (uint8_t)draw(b, 21);
     }
     qr_quic_begin(b->node[1].quic, b->now);
-    qr_quic_input(b->node[1].quic, draw(b, 2) ? IP(0) : draw(b, UINT32_MAX),
-                  (uint16_t)draw(b, 65536), p, sz);
+    qr_link_addr_t from =
+        addr_at(draw(b, 2) ? IP(0) : draw(b, UINT32_MAX), (uint16_t)draw(b, 65536));
+    qr_quic_input(b->node[1].quic, &from, (uint8_t)draw(b, 4), p, sz);
     if (i % 50 == 0) turn(b, seen);
   }
   exchange(b, seen, c, 10000, 20000);

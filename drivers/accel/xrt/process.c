@@ -20,12 +20,6 @@
 
 _Static_assert(sizeof(qr_xrt_share_t) <= QR_XRT_HEAD_SZ, "the head is mapped before the rest");
 
-uint64_t qr_xrt_clock_ns(void) {
-  struct timespec ts;
-  clock_gettime(CLOCK_MONOTONIC, &ts);
-  return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
-}
-
 /* ---- shared memory ---- */
 
 static int map_share(qr_xrt_card_t *c, size_t sz) {

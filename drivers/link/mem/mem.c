@@ -5,6 +5,7 @@
 
 #include "base/assert.h"
 #include "base/err.h"
+#include "base/splitmix.h"
 #include "port/option.h"
 
 #define MARK_CNT                                                                                   \
@@ -81,12 +82,9 @@ static bool addr_eq(const qr_link_addr_t *a, const qr_link_addr_t *b) {
   return !memcmp(a->ip, b->ip, sizeof a->ip) && a->port == b->port;
 }
 
-static uint64_t hub_draw(hub_t *h, uint64_t below) { /* splitmix64 */
-  uint64_t z = h->rand += 0x9e3779b97f4a7c15u;
-  z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
-  z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
-  z ^= z >> 31;
-  return below ? z % below : 0;
+static uint64_t hub_draw(hub_t *h, uint64_t below) {
+  uint64_t lot = qr_splitmix_next(&h->rand);
+  return below ? lot % below : 0;
 }
 
 static uint64_t hub_arrival(hub_t *h, uint64_t from) {

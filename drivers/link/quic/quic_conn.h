@@ -1,17 +1,17 @@
 /* Internals of the QUIC endpoint, shared by quic.c (connections and events), conn.c (one
    connection) and accept.c (datagrams of no connection). */
-#ifndef QR_LINK_DPDK_QUIC_CONN_H
-#define QR_LINK_DPDK_QUIC_CONN_H
+#ifndef QR_LINK_QUIC_QUIC_CONN_H
+#define QR_LINK_QUIC_QUIC_CONN_H
 
 #include <gnutls/gnutls.h>
 #include <netinet/in.h>
 #include <ngtcp2/ngtcp2.h>
 #include <ngtcp2/ngtcp2_crypto.h>
 
-#include "drivers/link/dpdk/cidmap.h"
-#include "drivers/link/dpdk/quic.h"
-#include "drivers/link/dpdk/stream.h"
-#include "drivers/link/dpdk/tls.h"
+#include "drivers/link/quic/cidmap.h"
+#include "drivers/link/quic/quic.h"
+#include "drivers/link/quic/stream.h"
+#include "drivers/link/quic/tls.h"
 
 #define QR_QUIC_CID_SZ 8u
 #define QR_QUIC_CID_CNT                                                                            \
@@ -58,7 +58,7 @@ typedef struct {
 struct qr_quic {
   qr_quic_cfg_t cfg;
   qr_tls_t *tls;
-  struct sockaddr_in local;
+  struct sockaddr_in6 local;
   qr_cidmap_t cids;
   qr_quic_conn_t *conns;
   uint32_t *active, active_cnt, cursor;
@@ -72,13 +72,14 @@ struct qr_quic {
 };
 
 /* quic.c */
-qr_quic_conn_t *qr_quic_conn_new(qr_quic_t *q, uint32_t ip, uint16_t port, bool inbound);
+qr_quic_conn_t *qr_quic_conn_new(qr_quic_t *q, const qr_link_addr_t *addr, bool inbound);
 
 /* conn.c. A connection whose start fails is to be dropped by the caller. odcid: what a retry token
    says of the client's first ID; NULL if it came without one. */
 int qr_quic_conn_start_client(qr_quic_conn_t *c);
 int qr_quic_conn_start_server(qr_quic_conn_t *c, const ngtcp2_pkt_hd *hd, const ngtcp2_cid *odcid);
-void qr_quic_conn_read(qr_quic_conn_t *c, uint32_t ip, uint16_t port, const uint8_t *p, size_t sz);
+void qr_quic_conn_read(qr_quic_conn_t *c, const qr_link_addr_t *from, uint8_t ecn, const uint8_t *p,
+                       size_t sz);
 void qr_quic_conn_timeout(qr_quic_conn_t *c);
 void qr_quic_conn_write(qr_quic_conn_t *c);
 /* Tells the peer and drops the transport. */
@@ -88,16 +89,32 @@ void qr_quic_conn_drop(qr_quic_conn_t *c, const char *reason);
 int qr_quic_check_peer(gnutls_session_t session);
 
 /* accept.c */
-void qr_quic_accept(qr_quic_t *q, uint32_t ip, uint16_t port, const uint8_t *p, size_t sz);
-void qr_quic_send_retry(qr_quic_t *q, uint32_t ip, uint16_t port, const ngtcp2_pkt_hd *hd);
-void qr_quic_send_reset(qr_quic_t *q, uint32_t ip, uint16_t port, const ngtcp2_version_cid *vc,
+void qr_quic_accept(qr_quic_t *q, const qr_link_addr_t *from, uint8_t ecn, const uint8_t *p,
+                    size_t sz);
+void qr_quic_send_retry(qr_quic_t *q, const qr_link_addr_t *from, const ngtcp2_pkt_hd *hd);
+void qr_quic_send_reset(qr_quic_t *q, const qr_link_addr_t *from, const ngtcp2_version_cid *vc,
                         size_t trigger_sz);
-void qr_quic_send_versions(qr_quic_t *q, uint32_t ip, uint16_t port, const ngtcp2_version_cid *vc,
+void qr_quic_send_versions(qr_quic_t *q, const qr_link_addr_t *from, const ngtcp2_version_cid *vc,
                            size_t trigger_sz);
 
-static inline struct sockaddr_in qr_quic_sockaddr(uint32_t ip, uint16_t port) {
-  return (struct sockaddr_in){
-      .sin_family = AF_INET, .sin_port = htons(port), .sin_addr.s_addr = htonl(ip)};
+/* ngtcp2 sees IPv4 addresses as IPv6 ones, too: it only copies and compares them. */
+static inline struct sockaddr_in6 qr_quic_sockaddr(const qr_link_addr_t *a) {
+  struct sockaddr_in6 s = {.sin6_family = AF_INET6, .sin6_port = htons(a->port)};
+  memcpy(&s.sin6_addr, a->ip, sizeof a->ip);
+  return s;
+}
+
+static inline qr_link_addr_t qr_quic_addr(const struct sockaddr *sa) {
+  struct sockaddr_in6 s;
+  qr_link_addr_t a;
+  memcpy(&s, sa, sizeof s);
+  memcpy(a.ip, &s.sin6_addr, sizeof a.ip);
+  a.port = ntohs(s.sin6_port);
+  return a;
+}
+
+static inline bool qr_quic_addr_eq(const qr_link_addr_t *a, const qr_link_addr_t *b) {
+  return !memcmp(a->ip, b->ip, sizeof a->ip) && a->port == b->port;
 }
 
 #endif

@@ -1,7 +1,7 @@
 /* Map from QUIC connection IDs to connection numbers: open addressing, fixed capacity, keyed so
    that a peer who chooses IDs cannot choose places. */
-#ifndef QR_LINK_DPDK_CIDMAP_H
-#define QR_LINK_DPDK_CIDMAP_H
+#ifndef QR_LINK_QUIC_CIDMAP_H
+#define QR_LINK_QUIC_CIDMAP_H
 
 #include "base/types.h"
 

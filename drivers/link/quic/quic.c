@@ -1,4 +1,4 @@
-#include "drivers/link/dpdk/quic_conn.h"
+#include "drivers/link/quic/quic_conn.h"
 
 #include <gnutls/crypto.h>
 #include <stdlib.h>
@@ -13,11 +13,6 @@
 void qr_quic_random(void *p, size_t sz) {
   /* GnuTLS's generator cannot fail once the library is up. */
   QR_ASSERT(gnutls_rnd(GNUTLS_RND_RANDOM, p, sz) == 0);
-}
-
-static uint32_t ip_of(const qr_link_addr_t *a) {
-  const uint8_t *p = a->ip + 12;
-  return (uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 | p[3];
 }
 
 /* ---- the endpoint ---- */
@@ -49,7 +44,7 @@ int qr_quic_new(const qr_quic_cfg_t *cfg, qr_quic_t **out) {
   qr_quic_t *q = calloc(1, sizeof *q);
   if (!q) return QR_ERR_NOMEM;
   q->cfg = *cfg;
-  q->local = qr_quic_sockaddr(cfg->ip, cfg->port);
+  q->local = qr_quic_sockaddr(&cfg->local);
   /* The same after a restart, so that peers of the process before learn at once that their
    * connections are gone. */
   qr_hash_t h = qr_hash("quarry.link.reset", cfg->identity->seed, sizeof cfg->identity->seed);
@@ -88,7 +83,7 @@ static qr_quic_conn_t *find(const qr_quic_t *q, qr_link_conn_t id) {
   return c->state != QR_QUIC_FREE && c->id == id ? c : NULL;
 }
 
-qr_quic_conn_t *qr_quic_conn_new(qr_quic_t *q, uint32_t ip, uint16_t port, bool inbound) {
+qr_quic_conn_t *qr_quic_conn_new(qr_quic_t *q, const qr_link_addr_t *addr, bool inbound) {
   uint32_t cnt = q->cfg.conn_max_cnt;
   for (uint32_t i = 0; i < cnt; i++) {
     qr_quic_conn_t *c = &q->conns[i];
@@ -100,17 +95,15 @@ qr_quic_conn_t *qr_quic_conn_new(qr_quic_t *q, uint32_t ip, uint16_t port, bool 
                             .id = generation * cnt + i + 1,
                             .state = QR_QUIC_START,
                             .inbound = inbound,
-                            .listed = true};
+                            .listed = true,
+                            .addr = *addr,
+                            .expiry = QR_QUIC_NEVER};
     for (int k = 0; k < QR_LINK_CLASS_CNT; k++) {
       fresh.out[k] = c->out[k];
       fresh.in[k] = c->in[k];
       qr_outq_reset(&fresh.out[k]);
       qr_inq_reset(&fresh.in[k]);
     }
-    fresh.addr.ip[10] = fresh.addr.ip[11] = 0xff;
-    for (int k = 0; k < 4; k++) fresh.addr.ip[12 + k] = (uint8_t)(ip >> (24 - 8 * k));
-    fresh.addr.port = port;
-    fresh.expiry = QR_QUIC_NEVER;
     *c = fresh;
     q->active[q->active_cnt++] = i;
     return c;
@@ -120,12 +113,8 @@ qr_quic_conn_t *qr_quic_conn_new(qr_quic_t *q, uint32_t ip, uint16_t port, bool 
 
 int qr_quic_connect(qr_quic_t *q, const qr_link_addr_t *to, const qr_pubkey_t *expect,
                     qr_link_conn_t *out) {
-  static const uint8_t v4[12] = {[10] = 0xff, [11] = 0xff};
-  uint32_t ip = ip_of(to), top = ip >> 24;
-  if (memcmp(to->ip, v4, sizeof v4) || !to->port || !top || top == 127 || top >= 224)
-    return QR_ERR_ARG;
-  if (ip == q->cfg.ip) return QR_ERR_ARG;
-  qr_quic_conn_t *c = qr_quic_conn_new(q, ip, to->port, false);
+  if (!to->port || qr_quic_addr_eq(to, &q->cfg.local)) return QR_ERR_ARG;
+  qr_quic_conn_t *c = qr_quic_conn_new(q, to, false);
   if (!c) return QR_ERR_FULL;
   if (expect) {
     c->has_expect = true;
@@ -189,20 +178,21 @@ void qr_quic_begin(qr_quic_t *q, uint64_t now_ns) {
 /* A short packet of no ID we know: a reset by a peer that lost its state carries random bytes in
    place of an ID. Each connection with that address looks for its token; without one, we may be who
    lost the state. */
-static void input_stray(qr_quic_t *q, uint32_t ip, uint16_t port, const ngtcp2_version_cid *vc,
-                        const uint8_t *p, size_t sz) {
+static void input_stray(qr_quic_t *q, const qr_link_addr_t *from, uint8_t ecn,
+                        const ngtcp2_version_cid *vc, const uint8_t *p, size_t sz) {
   bool known = false;
   q->stats.rx_dropped++;
   for (uint32_t i = 0; i < q->active_cnt; i++) {
     qr_quic_conn_t *c = &q->conns[q->active[i]];
-    if (c->state != QR_QUIC_OPEN || ip_of(&c->addr) != ip || c->addr.port != port) continue;
+    if (c->state != QR_QUIC_OPEN || !qr_quic_addr_eq(&c->addr, from)) continue;
     known = true;
-    qr_quic_conn_read(c, ip, port, p, sz);
+    qr_quic_conn_read(c, from, ecn, p, sz);
   }
-  if (!known) qr_quic_send_reset(q, ip, port, vc, sz);
+  if (!known) qr_quic_send_reset(q, from, vc, sz);
 }
 
-void qr_quic_input(qr_quic_t *q, uint32_t ip, uint16_t port, const uint8_t *p, size_t sz) {
+void qr_quic_input(qr_quic_t *q, const qr_link_addr_t *from, uint8_t ecn, const uint8_t *p,
+                   size_t sz) {
   ngtcp2_version_cid vc;
   q->stats.rx_pkts++;
   q->stats.rx_bytes += sz;
@@ -212,7 +202,7 @@ void qr_quic_input(qr_quic_t *q, uint32_t ip, uint16_t port, const uint8_t *p, s
   }
   int rv = ngtcp2_pkt_decode_version_cid(&vc, p, sz, QR_QUIC_CID_SZ);
   if (rv == NGTCP2_ERR_VERSION_NEGOTIATION) {
-    qr_quic_send_versions(q, ip, port, &vc, sz);
+    qr_quic_send_versions(q, from, &vc, sz);
     return;
   }
   if (rv) {
@@ -221,11 +211,11 @@ void qr_quic_input(qr_quic_t *q, uint32_t ip, uint16_t port, const uint8_t *p, s
   }
   uint32_t value = qr_cidmap_get(&q->cids, vc.dcid, vc.dcidlen);
   if (value) {
-    qr_quic_conn_read(&q->conns[value - 1], ip, port, p, sz);
+    qr_quic_conn_read(&q->conns[value - 1], from, ecn, p, sz);
   } else if (!(p[0] & LONG_HEADER)) {
-    input_stray(q, ip, port, &vc, p, sz);
+    input_stray(q, from, ecn, &vc, p, sz);
   } else if (vc.version) {
-    qr_quic_accept(q, ip, port, p, sz);
+    qr_quic_accept(q, from, ecn, p, sz);
   } else {
     q->stats.rx_dropped++; /* version negotiation that we did not ask for; its IDs can have any
                               length */
@@ -235,7 +225,7 @@ void qr_quic_input(qr_quic_t *q, uint32_t ip, uint16_t port, const uint8_t *p, s
 static void run_start(qr_quic_t *q, qr_quic_conn_t *c) {
   c->dirty = false;
   if (c->expiry == QR_QUIC_NEVER) c->expiry = q->now + q->cfg.handshake_ns;
-  if (q->cfg.out.reachable(q->cfg.out.ctx, ip_of(&c->addr))) {
+  if (q->cfg.out.reachable(q->cfg.out.ctx, &c->addr)) {
     if (qr_quic_conn_start_client(c)) qr_quic_conn_drop(c, "out of memory");
   } else if (q->now >= c->expiry) {
     qr_quic_conn_drop(c, "no host answers for that address");

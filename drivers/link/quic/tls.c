@@ -1,4 +1,4 @@
-#include "drivers/link/dpdk/tls.h"
+#include "drivers/link/quic/tls.h"
 
 #include <gnutls/abstract.h>
 #include <gnutls/x509.h>

@@ -1,8 +1,8 @@
 /* TLS 1.3 identities: each node has a self-signed X.509 certificate over its Ed25519 identity key,
    both sides must show one, and the key in it is the peer's identity. Names, dates and authorities
    mean nothing here. */
-#ifndef QR_LINK_DPDK_TLS_H
-#define QR_LINK_DPDK_TLS_H
+#ifndef QR_LINK_QUIC_TLS_H
+#define QR_LINK_QUIC_TLS_H
 
 #include <gnutls/gnutls.h>
 

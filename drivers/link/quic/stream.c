@@ -1,4 +1,4 @@
-#include "drivers/link/dpdk/stream.h"
+#include "drivers/link/quic/stream.h"
 
 #include "base/assert.h"
 

@@ -1,8 +1,8 @@
 /* Buffers of one QUIC stream. Outgoing bytes stay in place until they are acknowledged; incoming
    bytes until the application has seen them. Both are rings over memory that is given once; an
    empty ring starts again at its beginning, so that a quiet stream touches few pages. */
-#ifndef QR_LINK_DPDK_STREAM_H
-#define QR_LINK_DPDK_STREAM_H
+#ifndef QR_LINK_QUIC_STREAM_H
+#define QR_LINK_QUIC_STREAM_H
 
 #include "base/types.h"
 

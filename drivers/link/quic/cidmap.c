@@ -1,4 +1,4 @@
-#include "drivers/link/dpdk/cidmap.h"
+#include "drivers/link/quic/cidmap.h"
 
 #include <stdlib.h>
 

@@ -1,6 +1,6 @@
 /* Datagrams that belong to no connection: new clients, address validation, and the few answers QUIC
    gives to strangers. No state is kept for any of them until a connection is made. */
-#include "drivers/link/dpdk/quic_conn.h"
+#include "drivers/link/quic/quic_conn.h"
 
 #define RETRY_VALID_NS (10 * NGTCP2_SECONDS)
 #define ANSWER_WINDOW_NS (100 * NGTCP2_MILLISECONDS)
@@ -21,27 +21,27 @@ static uint8_t *answer_room(qr_quic_t *q) {
   return may_answer(q) ? q->cfg.out.room(q->cfg.out.ctx) : NULL;
 }
 
-static void answer_commit(qr_quic_t *q, uint32_t ip, uint16_t port, ngtcp2_ssize sz) {
-  q->cfg.out.commit(q->cfg.out.ctx, ip, port, sz > 0 ? (size_t)sz : 0);
+static void answer_commit(qr_quic_t *q, const qr_link_addr_t *from, ngtcp2_ssize sz) {
+  q->cfg.out.commit(q->cfg.out.ctx, from, 0, sz > 0 ? (size_t)sz : 0);
   if (sz <= 0) return;
   q->stats.tx_pkts++;
   q->stats.tx_bytes += (uint64_t)sz;
 }
 
-void qr_quic_send_versions(qr_quic_t *q, uint32_t ip, uint16_t port, const ngtcp2_version_cid *vc,
+void qr_quic_send_versions(qr_quic_t *q, const qr_link_addr_t *from, const ngtcp2_version_cid *vc,
                            size_t trigger_sz) {
   static const uint32_t versions[] = {NGTCP2_PROTO_VER_V1};
   if (trigger_sz < CLIENT_FIRST_MIN_SZ) return;
   uint8_t random, *p = answer_room(q);
   if (!p) return;
   qr_quic_random(&random, 1);
-  answer_commit(q, ip, port,
+  answer_commit(q, from,
                 ngtcp2_pkt_write_version_negotiation(p, QR_QUIC_DATAGRAM_MAX_SZ, random, vc->scid,
                                                      vc->scidlen, vc->dcid, vc->dcidlen, versions,
                                                      QR_ARRAY_CNT(versions)));
 }
 
-void qr_quic_send_reset(qr_quic_t *q, uint32_t ip, uint16_t port, const ngtcp2_version_cid *vc,
+void qr_quic_send_reset(qr_quic_t *q, const qr_link_addr_t *from, const ngtcp2_version_cid *vc,
                         size_t trigger_sz) {
   uint8_t token[NGTCP2_STATELESS_RESET_TOKENLEN],
       random[RESET_MAX_SZ - NGTCP2_STATELESS_RESET_TOKENLEN];
@@ -57,50 +57,51 @@ void qr_quic_send_reset(qr_quic_t *q, uint32_t ip, uint16_t port, const ngtcp2_v
   uint8_t *p = answer_room(q);
   if (!p) return;
   qr_quic_random(random, sizeof random);
-  answer_commit(q, ip, port,
+  answer_commit(q, from,
                 ngtcp2_pkt_write_stateless_reset(p, QR_QUIC_DATAGRAM_MAX_SZ, token, random,
                                                  sz - NGTCP2_STATELESS_RESET_TOKENLEN));
 }
 
-void qr_quic_send_retry(qr_quic_t *q, uint32_t ip, uint16_t port, const ngtcp2_pkt_hd *hd) {
+void qr_quic_send_retry(qr_quic_t *q, const qr_link_addr_t *from, const ngtcp2_pkt_hd *hd) {
   uint8_t token[NGTCP2_CRYPTO_MAX_RETRY_TOKENLEN];
-  struct sockaddr_in from = qr_quic_sockaddr(ip, port);
+  struct sockaddr_in6 sa = qr_quic_sockaddr(from);
   ngtcp2_cid scid = {.datalen = QR_QUIC_CID_SZ};
   qr_quic_random(scid.data, scid.datalen);
   ngtcp2_ssize token_sz = ngtcp2_crypto_generate_retry_token(
-      token, q->retry_secret, sizeof q->retry_secret, hd->version, (ngtcp2_sockaddr *)&from,
-      sizeof from, &scid, &hd->dcid, q->now);
+      token, q->retry_secret, sizeof q->retry_secret, hd->version, (ngtcp2_sockaddr *)&sa,
+      sizeof sa, &scid, &hd->dcid, q->now);
   if (token_sz < 0) return;
   uint8_t *p = answer_room(q);
   if (!p) return;
-  answer_commit(q, ip, port,
+  answer_commit(q, from,
                 ngtcp2_crypto_write_retry(p, QR_QUIC_DATAGRAM_MAX_SZ, hd->version, &hd->scid, &scid,
                                           &hd->dcid, token, (size_t)token_sz));
 }
 
-static void refuse(qr_quic_t *q, uint32_t ip, uint16_t port, const ngtcp2_pkt_hd *hd,
+static void refuse(qr_quic_t *q, const qr_link_addr_t *from, const ngtcp2_pkt_hd *hd,
                    uint64_t error_code) {
   uint8_t *p = answer_room(q);
   if (!p) return;
-  answer_commit(q, ip, port,
+  answer_commit(q, from,
                 ngtcp2_crypto_write_connection_close(p, QR_QUIC_DATAGRAM_MAX_SZ, hd->version,
                                                      &hd->scid, &hd->dcid, error_code, NULL, 0));
 }
 
 /* A retry token that this process made for that address. */
-static bool token_is_good(qr_quic_t *q, uint32_t ip, uint16_t port, const ngtcp2_pkt_hd *hd,
+static bool token_is_good(qr_quic_t *q, const qr_link_addr_t *from, const ngtcp2_pkt_hd *hd,
                           ngtcp2_cid *odcid) {
-  struct sockaddr_in from = qr_quic_sockaddr(ip, port);
+  struct sockaddr_in6 sa = qr_quic_sockaddr(from);
   return !ngtcp2_crypto_verify_retry_token(
       odcid, hd->token.base, hd->token.len, q->retry_secret, sizeof q->retry_secret, hd->version,
-      (ngtcp2_sockaddr *)&from, sizeof from, &hd->dcid, RETRY_VALID_NS, q->now);
+      (ngtcp2_sockaddr *)&sa, sizeof sa, &hd->dcid, RETRY_VALID_NS, q->now);
 }
 
-void qr_quic_accept(qr_quic_t *q, uint32_t ip, uint16_t port, const uint8_t *p, size_t sz) {
+void qr_quic_accept(qr_quic_t *q, const qr_link_addr_t *from, uint8_t ecn, const uint8_t *p,
+                    size_t sz) {
   ngtcp2_pkt_hd hd;
   int rv = ngtcp2_accept(&hd, p, sz);
   if (rv == NGTCP2_ERR_RETRY) {
-    qr_quic_send_retry(q, ip, port, &hd);
+    qr_quic_send_retry(q, from, &hd);
     return;
   }
   if (rv) {
@@ -117,24 +118,24 @@ void qr_quic_accept(qr_quic_t *q, uint32_t ip, uint16_t port, const uint8_t *p, 
     q->stats.rx_dropped++;
     return;
   }
-  if (has_token && !token_is_good(q, ip, port, &hd, &odcid)) {
-    refuse(q, ip, port, &hd, NGTCP2_INVALID_TOKEN);
+  if (has_token && !token_is_good(q, from, &hd, &odcid)) {
+    refuse(q, from, &hd, NGTCP2_INVALID_TOKEN);
     return;
   }
   if (!has_token && q->half_open_cnt >= q->cfg.retry_cnt) {
-    qr_quic_send_retry(q, ip, port, &hd);
+    qr_quic_send_retry(q, from, &hd);
     return;
   }
   /* Strangers may hold half of the connections at most, so that our own calls always find room. */
   qr_quic_conn_t *c =
-      q->half_open_cnt < (q->cfg.conn_max_cnt + 1) / 2 ? qr_quic_conn_new(q, ip, port, true) : NULL;
+      q->half_open_cnt < (q->cfg.conn_max_cnt + 1) / 2 ? qr_quic_conn_new(q, from, true) : NULL;
   if (!c) {
-    refuse(q, ip, port, &hd, NGTCP2_CONNECTION_REFUSED);
+    refuse(q, from, &hd, NGTCP2_CONNECTION_REFUSED);
     return;
   }
   if (qr_quic_conn_start_server(c, &hd, has_token ? &odcid : NULL)) {
     qr_quic_conn_drop(c, "out of memory");
     return;
   }
-  qr_quic_conn_read(c, ip, port, p, sz);
+  qr_quic_conn_read(c, from, ecn, p, sz);
 }

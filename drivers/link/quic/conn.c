@@ -1,7 +1,7 @@
 /* One QUIC connection over ngtcp2 and GnuTLS. The client opens one bidirectional stream per class,
    in class order, and begins each with one byte, the class: a stream exists for its peer only once
    something was sent on it. */
-#include "drivers/link/dpdk/quic_conn.h"
+#include "drivers/link/quic/quic_conn.h"
 
 #include "base/assert.h"
 #include "base/err.h"
@@ -219,15 +219,9 @@ static void make_settings(const qr_quic_t *q, ngtcp2_settings *s, ngtcp2_transpo
   p->disable_active_migration = 1;
 }
 
-static ngtcp2_path make_path(qr_quic_t *q, struct sockaddr_in *remote) {
+static ngtcp2_path make_path(qr_quic_t *q, struct sockaddr_in6 *remote) {
   return (ngtcp2_path){.local = {(ngtcp2_sockaddr *)&q->local, sizeof q->local},
                        .remote = {(ngtcp2_sockaddr *)remote, sizeof *remote}};
-}
-
-static struct sockaddr_in remote_of(const qr_quic_conn_t *c) {
-  const uint8_t *ip = c->addr.ip + 12;
-  return qr_quic_sockaddr(
-      (uint32_t)ip[0] << 24 | (uint32_t)ip[1] << 16 | (uint32_t)ip[2] << 8 | ip[3], c->addr.port);
 }
 
 static int conn_made(qr_quic_conn_t *c, bool server) {
@@ -255,7 +249,7 @@ int qr_quic_conn_start_client(qr_quic_conn_t *c) {
   ngtcp2_settings s;
   ngtcp2_transport_params p;
   ngtcp2_cid dcid = {.datalen = 16}, scid;
-  struct sockaddr_in remote = remote_of(c);
+  struct sockaddr_in6 remote = qr_quic_sockaddr(&c->addr);
   ngtcp2_path path = make_path(q, &remote);
   make_settings(q, &s, &p, false);
   qr_quic_random(dcid.data, dcid.datalen);
@@ -271,7 +265,7 @@ int qr_quic_conn_start_server(qr_quic_conn_t *c, const ngtcp2_pkt_hd *hd, const 
   ngtcp2_settings s;
   ngtcp2_transport_params p;
   ngtcp2_cid scid;
-  struct sockaddr_in remote = remote_of(c);
+  struct sockaddr_in6 remote = qr_quic_sockaddr(&c->addr);
   ngtcp2_path path = make_path(q, &remote);
   make_settings(q, &s, &p, true);
   p.original_dcid = odcid ? *odcid : hd->dcid;
@@ -327,23 +321,28 @@ static void count_tx(qr_quic_conn_t *c, size_t sz) {
   c->quic->stats.tx_bytes += sz;
 }
 
-static void commit(qr_quic_conn_t *c, const ngtcp2_path *path, ngtcp2_ssize sz) {
+static void commit(qr_quic_conn_t *c, const ngtcp2_path *path, const ngtcp2_pkt_info *pi,
+                   ngtcp2_ssize sz) {
   const qr_quic_out_t *out = &c->quic->cfg.out;
-  const struct sockaddr_in *to = (const struct sockaddr_in *)path->remote.addr;
-  if (sz > 0) count_tx(c, (size_t)sz);
-  out->commit(out->ctx, ntohl(to->sin_addr.s_addr), ntohs(to->sin_port), sz > 0 ? (size_t)sz : 0);
+  if (sz <= 0) {
+    out->commit(out->ctx, &c->addr, 0, 0);
+    return;
+  }
+  qr_link_addr_t to = qr_quic_addr(path->remote.addr);
+  count_tx(c, (size_t)sz);
+  out->commit(out->ctx, &to, (uint8_t)pi->ecn, (size_t)sz);
 }
 
 static void say_close(qr_quic_conn_t *c, const ngtcp2_connection_close_error *error) {
   const qr_quic_out_t *out = &c->quic->cfg.out;
   ngtcp2_path_storage ps;
-  ngtcp2_pkt_info pi;
+  ngtcp2_pkt_info pi = {0};
   uint8_t *p = out->room(out->ctx);
   if (!p) return;
   ngtcp2_path_storage_zero(&ps);
-  commit(c, &ps.path,
-         ngtcp2_conn_write_connection_close(c->conn, &ps.path, &pi, p, QR_QUIC_DATAGRAM_MAX_SZ,
-                                            error, c->quic->now));
+  ngtcp2_ssize n = ngtcp2_conn_write_connection_close(c->conn, &ps.path, &pi, p,
+                                                      QR_QUIC_DATAGRAM_MAX_SZ, error, c->quic->now);
+  commit(c, &ps.path, &pi, n);
 }
 
 void qr_quic_conn_close(qr_quic_conn_t *c) {
@@ -417,15 +416,16 @@ static void finish_handshake(qr_quic_conn_t *c) {
   }
 }
 
-void qr_quic_conn_read(qr_quic_conn_t *c, uint32_t ip, uint16_t port, const uint8_t *p, size_t sz) {
-  struct sockaddr_in remote = qr_quic_sockaddr(ip, port);
+void qr_quic_conn_read(qr_quic_conn_t *c, const qr_link_addr_t *from, uint8_t ecn, const uint8_t *p,
+                       size_t sz) {
+  struct sockaddr_in6 remote = qr_quic_sockaddr(from);
   ngtcp2_path path = make_path(c->quic, &remote);
-  ngtcp2_pkt_info pi = {0};
+  ngtcp2_pkt_info pi = {.ecn = ecn};
   c->stats.rx_pkts++;
   int rv = ngtcp2_conn_read_pkt(c->conn, &path, &pi, p, sz, c->quic->now);
   if (rv == NGTCP2_ERR_RETRY) {
     ngtcp2_pkt_hd hd;
-    if (!ngtcp2_accept(&hd, p, sz)) qr_quic_send_retry(c->quic, ip, port, &hd);
+    if (!ngtcp2_accept(&hd, p, sz)) qr_quic_send_retry(c->quic, from, &hd);
     rv = NGTCP2_ERR_DROP_CONN;
   }
   if (rv) {
@@ -456,8 +456,8 @@ static int next_class(qr_quic_conn_t *c, unsigned blocked) {
 
 /* Fills one datagram; returns its size, 0 if there is nothing to send or not now, or ngtcp2's
  * error. */
-static ngtcp2_ssize fill(qr_quic_conn_t *c, ngtcp2_path *path, uint8_t *p, unsigned *blocked) {
-  ngtcp2_pkt_info pi;
+static ngtcp2_ssize fill(qr_quic_conn_t *c, ngtcp2_path *path, ngtcp2_pkt_info *pi, uint8_t *p,
+                         unsigned *blocked) {
   for (;;) {
     qr_span_t span[2];
     ngtcp2_vec vec[2];
@@ -466,7 +466,7 @@ static ngtcp2_ssize fill(qr_quic_conn_t *c, ngtcp2_path *path, uint8_t *p, unsig
     for (int i = 0; i < cnt; i++) vec[i] = (ngtcp2_vec){(uint8_t *)span[i].p, span[i].sz};
     ngtcp2_ssize taken = -1;
     ngtcp2_ssize n = ngtcp2_conn_writev_stream(
-        c->conn, path, &pi, p, QR_QUIC_DATAGRAM_MAX_SZ, &taken,
+        c->conn, path, pi, p, QR_QUIC_DATAGRAM_MAX_SZ, &taken,
         k >= 0 ? NGTCP2_WRITE_STREAM_FLAG_MORE : NGTCP2_WRITE_STREAM_FLAG_NONE,
         k >= 0 ? k * STREAM_ID_STEP : -1, vec, (size_t)cnt, c->quic->now);
     if (k >= 0 && taken > 0) {
@@ -488,14 +488,15 @@ void qr_quic_conn_write(qr_quic_conn_t *c) {
   c->dirty = false;
   for (uint32_t i = 0; i < PACKETS_MAX_CNT && sent <= quantum; i++) {
     ngtcp2_path_storage ps;
+    ngtcp2_pkt_info pi = {0};
     uint8_t *p = out->room(out->ctx);
     if (!p) {
       c->dirty = true;
       break;
     }
     ngtcp2_path_storage_zero(&ps);
-    ngtcp2_ssize n = fill(c, &ps.path, p, &blocked);
-    commit(c, &ps.path, n);
+    ngtcp2_ssize n = fill(c, &ps.path, &pi, p, &blocked);
+    commit(c, &ps.path, &pi, n);
     if (n < 0) {
       conn_failed(c, (int)n);
       return;
