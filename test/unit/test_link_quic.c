@@ -8,6 +8,7 @@
 #include <stdlib.h>
 
 #include "base/err.h"
+#include "base/splitmix.h"
 #include "drivers/link/quic/quic.h"
 
 #define MS UINT64_C(1000000)
@@ -55,8 +56,7 @@ struct bed {
 };
 
 static uint32_t draw(bed_t *b, uint32_t below) {
-  b->rand = b->rand * 6364136223846793005u + 1442695040888963407u;
-  return (uint32_t)(b->rand >> 33) % below;
+  return (uint32_t)(qr_splitmix_next(&b->rand) % below);
 }
 
 static uint8_t *out_room(void *ctx) {

@@ -7,6 +7,7 @@
 #include <cmocka.h>
 #include <stdlib.h>
 
+#include "base/splitmix.h"
 #include "drivers/link/dpdk/arp.c"
 #define find cidmap_find
 #define place cidmap_place
@@ -23,10 +24,7 @@ static const qr_frame_self_t self = {{{2, 0, 0, 0, 0, 1}}, 0x0a500001, 4100};
 static const qr_frame_self_t peer = {{{2, 0, 0, 0, 0, 2}}, 0x0a500002, 4200};
 
 static uint64_t rand_state = 1;
-static uint32_t draw(uint32_t below) {
-  rand_state = rand_state * 6364136223846793005u + 1442695040888963407u;
-  return (uint32_t)(rand_state >> 33) % below;
-}
+static uint32_t draw(uint32_t below) { return (uint32_t)(qr_splitmix_next(&rand_state) % below); }
 
 /* Parses a copy of exactly sz bytes, so that a sanitizer sees every byte read beyond it. */
 static enum qr_frame_kind parse(const uint8_t *p, size_t sz, qr_frame_t *f) {
