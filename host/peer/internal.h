@@ -8,6 +8,7 @@
 #include "crypto/hash.h"
 #include "peer/inv.h"
 #include "peer/peer.h"
+#include "peer/txs.h"
 
 #define QR_PEER_SEC 1000000000ull
 #define QR_PEER_MSEC 1000000ull
@@ -17,11 +18,13 @@
 #define QR_PEER_WANT_BLOCK_CNT 48u /* questions of one peer that may wait */
 #define QR_PEER_WANT_MODEL_CNT 2u
 #define QR_PEER_WANT_CNT (QR_PEER_WANT_BLOCK_CNT + QR_PEER_WANT_MODEL_CNT + 1u)
-#define QR_PEER_FETCH_CNT 64u /* announced blocks under way */
-#define QR_PEER_MODEL_CNT 64u /* models asked for or waiting to be */
+#define QR_PEER_FETCH_CNT 64u  /* announced blocks under way */
+#define QR_PEER_PARTIAL_CNT 8u /* blocks whose missing transactions were asked for */
+#define QR_PEER_MODEL_CNT 64u  /* models asked for or waiting to be */
 #define QR_PEER_BAN_CNT 128u
 #define QR_PEER_PAST_CNT 64u    /* ended sessions that can still be blamed */
-#define QR_PEER_QUEUE_CNT 1024u /* hashes of a sync under way; a power of two */
+#define QR_PEER_QUEUE_CNT 1024u /* blocks of a sync under way; a power of two */
+#define QR_PEER_DEBT_CNT 16u    /* blocks of a sync that one peer is asked for at a time */
 #define QR_PEER_WINDOW_MAX_CNT 32u
 
 /* ---- a session ---- */
@@ -41,7 +44,7 @@ enum qr_peer_bucket {
   QR_PEER_BUCKET_TX,
   QR_PEER_BUCKET_BLOCKS,
   QR_PEER_BUCKET_MODELS,
-  QR_PEER_BUCKET_HASHES,
+  QR_PEER_BUCKET_HEADERS,
   QR_PEER_BUCKET_CNT
 };
 
@@ -59,9 +62,12 @@ typedef struct {
   uint64_t moved_ns;    /* when bytes last went out, or the queue was empty */
 } qr_peer_out_t;
 
+enum qr_peer_form { QR_FORM_WHOLE, QR_FORM_COMPACT, QR_FORM_TXS }; /* what a BLOCK want asks for */
+
 typedef struct {
   uint32_t req; /* 0: free */
   uint8_t kind; /* enum qr_msg_want */
+  uint8_t form; /* enum qr_peer_form */
   bool asked;   /* the application has it; room for the answer is reserved */
   uint64_t at_ns;
   qr_hash_t hash, root;
@@ -72,6 +78,23 @@ typedef struct {
   uint64_t height;
   qr_u256_t work;
 } qr_peer_claim_t;
+
+/* What a peer was asked for in a sync and owes until it answers, whatever became of the sync. */
+typedef struct {
+  qr_hash_t hash;
+  uint64_t asked_ns;
+} qr_peer_debt_t;
+
+typedef struct {
+  qr_peer_debt_t debts[QR_PEER_DEBT_CNT]; /* oldest first */
+  uint32_t debt_cnt;
+  bool owes_headers;
+  uint64_t deadline_ns;   /* for anything of what it owes */
+  uint64_t came_ns;       /* when the last block came, 0: none */
+  uint64_t pace_ns;       /* between two blocks while some are owed, smoothed; 0: not known */
+  uint64_t lacks_from;    /* lowest height that it has not of this sync's chain; 0: none known */
+  uint64_t lead_after_ns; /* it was slow to lead: others first until then */
+} qr_peer_share_t;
 
 typedef struct {
   enum qr_peer_state state;
@@ -100,47 +123,93 @@ typedef struct {
   qr_inv_t asked;      /* blocks asked of it lately: a late answer is no offence */
   qr_hash_t late_root; /* model given up lately */
   qr_peer_want_slot_t wants[QR_PEER_WANT_CNT];
-  qr_hash_t locator[QR_MSG_LOCATOR_MAX_CNT]; /* of the HASHES want */
+  qr_hash_t locator[QR_MSG_LOCATOR_MAX_CNT]; /* of the HEADERS want */
   uint32_t locator_cnt, locator_max;
+  uint16_t tx_at[QR_BLOCK_TX_MAX_CNT]; /* of the TXS want: which of the block's transactions */
+  uint32_t tx_at_cnt;
+  uint64_t slow_ns;       /* until then it is not the first to be asked for a block */
   uint8_t *model;         /* model_max_sz, being received */
-  uint64_t sync_after_ns; /* no sync role before */
-  uint32_t sync_fail_cnt; /* in a row */
+  uint64_t sync_after_ns; /* no part in a sync before */
+  uint32_t sync_fail_cnt; /* silences in a row */
+  qr_peer_share_t share;
 } qr_peer_slot_t;
 
 /* ---- announced blocks ---- */
 
-enum qr_peer_fetch_state { QR_FETCH_FREE, QR_FETCH_WAIT, QR_FETCH_ASKED, QR_FETCH_GIVEN };
+enum qr_peer_fetch_state {
+  QR_FETCH_FREE,
+  QR_FETCH_WAIT,
+  QR_FETCH_ASKED,
+  QR_FETCH_PARTIAL, /* its compact form came, transactions are missing */
+  QR_FETCH_GIVEN
+};
 
 typedef struct {
   enum qr_peer_fetch_state state;
   qr_hash_t hash;
   qr_peer_id_t peer; /* whom we ask or asked */
-  uint64_t at_ns;    /* WAIT: when to ask. ASKED, GIVEN: when to give up */
+  uint64_t at_ns;    /* WAIT: when to ask. Others: when to give up */
+  uint64_t hedge_ns; /* ASKED, PARTIAL: when to ask somebody else as well */
   uint32_t try_cnt;
+  bool whole; /* the compact form came to nothing */
 } qr_peer_fetch_t;
+
+/* A block of which transactions are missing. */
+typedef struct {
+  qr_peer_id_t peer; /* 0: free */
+  qr_hash_t hash;
+  uint8_t *block; /* QR_BLOCK_MAX_SZ */
+  uint32_t sz, missing_cnt;
+  uint16_t missing[QR_BLOCK_TX_MAX_CNT];
+} qr_peer_partial_t;
+
+#define QR_PEER_ID_TABLE_CNT 4096u /* a power of two, beyond QR_BLOCK_TX_MAX_CNT */
+
+/* Scratch of one compact block, made or read. */
+typedef struct {
+  uint8_t out[QR_COMPACT_MAX_SZ];
+  qr_hash_t ids[QR_BLOCK_TX_MAX_CNT];
+  bool known[QR_BLOCK_TX_MAX_CNT];
+  uint64_t short_ids[QR_BLOCK_TX_MAX_CNT]; /* by position */
+  uint8_t found_cnt[QR_BLOCK_TX_MAX_CNT];  /* transactions that fit it, at most 2 */
+  uint16_t table[QR_PEER_ID_TABLE_CNT];    /* position + 1, by short id */
+} qr_peer_compact_t;
 
 /* ---- sync ---- */
 
 typedef struct {
   qr_hash_t hash;
-  uint64_t height;
+  uint64_t height, asked_ns;
+  qr_peer_id_t peer; /* of whom it is asked, or who sent it; 0: nobody */
   uint32_t sz;
   bool arrived, skip, done;
 } qr_peer_entry_t;
 
-/* head <= given <= asked <= tail count entries since boot; entry i lies at i % QR_PEER_QUEUE_CNT.
-   [head, given): with the application, verdict awaited. [given, asked): asked for, in the hold
-   buffers once arrived. [asked, tail): not yet asked for. */
+/* head <= given <= tail count entries since boot; entry i lies at i % QR_PEER_QUEUE_CNT.
+   [head, given): with the application, verdict awaited. [given, given + window): may be asked for,
+   in the hold buffers once arrived. The rest waits. */
 typedef struct {
-  qr_peer_id_t peer;   /* who has the role, 0: nobody */
+  qr_peer_id_t peer;   /* who leads: whose headers are followed; 0: nobody */
   qr_peer_id_t forced; /* sync from this one next, whatever it claims */
-  uint64_t head, given, asked, tail;
-  uint64_t deadline_ns;         /* for the peer, while it owes us something */
+  uint64_t head, given, tail;
+  uint32_t unjudged;            /* of those in [head, given) */
+  uint64_t failed;              /* an entry that was given and not taken, and is to be asked for
+                                   again with all after it once all is judged; UINT64_MAX: none */
+  uint64_t again_ns;            /* not before this */
   uint64_t verdict_ns;          /* last sign of life of the application */
   uint64_t fruit_ns;            /* when a block of this role was last accepted, 0: none yet */
   uint64_t began_ns, fruit_cnt; /* of the role: when it began, blocks accepted since */
-  bool hashes_asked;
-  bool end;               /* the peer has no more hashes now */
+  uint64_t pace_ns, pace_cnt;   /* fruit_cnt at a moment, for the rate since then */
+  uint32_t rate_milli;
+  uint64_t told_ns; /* the last line in the log */
+  bool headers_asked;
+  uint64_t headers_ns; /* when */
+  bool end;            /* the leader has no more headers now */
+  qr_header_t last;    /* of the newest entry, or of the block that the first one stands on */
+  qr_hash_t last_hash; /* zero: nothing is known of what comes before the first entry */
+  bool has_last;       /* false: it is genesis, which has no header */
+  qr_hash_t locator[QR_MSG_LOCATOR_MAX_CNT]; /* of the question under way */
+  uint32_t locator_cnt;
   bool gained;            /* a block was accepted since the last empty queue */
   qr_peer_entry_t *queue; /* QR_PEER_QUEUE_CNT */
   uint8_t *hold;          /* window_cnt * QR_BLOCK_MAX_SZ */
@@ -192,6 +261,9 @@ struct qr_peers {
   uint32_t locator_cnt;
   uint64_t refresh_ns; /* when to look for peers that lack the tip */
   qr_inv_t known, bad, tx_seen;
+  qr_txs_t txs; /* relayed lately */
+  qr_peer_partial_t partials[QR_PEER_PARTIAL_CNT];
+  qr_peer_compact_t *compact;
   qr_peer_slot_t *slots; /* cfg.peer_max_cnt */
   qr_peer_fetch_t fetches[QR_PEER_FETCH_CNT];
   qr_peer_sync_t sync;
@@ -262,6 +334,8 @@ void qr_peer_serve_poll(qr_peers_t *p, qr_peer_slot_t *s);
 void qr_peer_fetch_claim(qr_peers_t *p, qr_peer_slot_t *s,
                          const qr_peer_claim_t *c); /* ANNOUNCE or HELLO */
 bool qr_peer_fetch_has(const qr_peers_t *p, const qr_hash_t *h);
+/* A fault of what was sent with the header, not of the block: another peer may send it whole. */
+bool qr_peer_fault_of_sender(enum qr_verdict v);
 /* True if the block was one of those asked for here. */
 bool qr_peer_fetch_block(qr_peers_t *p, qr_peer_slot_t *s, const qr_hash_t *h, const uint8_t *block,
                          uint32_t sz);
@@ -271,11 +345,30 @@ bool qr_peer_fetch_verdict(qr_peers_t *p, const qr_hash_t *h,
                            enum qr_verdict v); /* true if it was one of these */
 void qr_peer_fetch_poll(qr_peers_t *p);
 
+/* The block is whole: it goes up as s's. */
+void qr_peer_fetch_give(qr_peers_t *p, qr_peer_fetch_t *f, qr_peer_slot_t *s, const uint8_t *block,
+                        uint32_t sz);
+/* One that s was asked for and that is still wanted, or NULL. */
+qr_peer_fetch_t *qr_peer_fetch_owed(qr_peers_t *p, const qr_peer_slot_t *s, const qr_hash_t *h);
+/* The compact form came to nothing: the whole block is asked of s. */
+void qr_peer_fetch_whole(qr_peers_t *p, qr_peer_fetch_t *f, const qr_peer_slot_t *s);
+void qr_peer_fetch_await(qr_peers_t *p, qr_peer_fetch_t *f, enum qr_peer_fetch_state state);
+
+/* compact.c */
+/* The answers to GET_COMPACT and GET_BLOCK_TXS; room is reserved. */
+void qr_peer_compact_answer(qr_peers_t *p, qr_peer_slot_t *s, const uint8_t *block, uint32_t sz);
+void qr_peer_compact_answer_txs(qr_peers_t *p, qr_peer_slot_t *s, const qr_hash_t *hash,
+                                const uint8_t *block, uint32_t sz);
+void qr_peer_compact_block(qr_peers_t *p, qr_peer_slot_t *s, const qr_msg_compact_t *m);
+void qr_peer_compact_txs(qr_peers_t *p, qr_peer_slot_t *s, const qr_msg_block_txs_t *m);
+void qr_peer_compact_drop(qr_peers_t *p, const qr_hash_t *h); /* it is not waited for any more */
+
 /* sync.c */
 void qr_peer_sync_poll(qr_peers_t *p);
 bool qr_peer_sync_has(const qr_peers_t *p, const qr_hash_t *h);
 bool qr_peer_sync_active(const qr_peers_t *p); /* a role is held or verdicts of one are awaited */
-void qr_peer_sync_hashes(qr_peers_t *p, qr_peer_slot_t *s, const qr_msg_hashes_t *h);
+void qr_peer_sync_progress(const qr_peers_t *p, qr_peers_progress_t *out); /* its part of it */
+void qr_peer_sync_headers(qr_peers_t *p, qr_peer_slot_t *s, const qr_msg_headers_t *h);
 bool qr_peer_sync_block(qr_peers_t *p, qr_peer_slot_t *s, const qr_hash_t *h, const uint8_t *block,
                         uint32_t sz);
 void qr_peer_sync_refused(qr_peers_t *p, qr_peer_slot_t *s, uint8_t kind,
@@ -285,6 +378,26 @@ void qr_peer_sync_gone(qr_peers_t *p, const qr_peer_slot_t *s);
 bool qr_peer_sync_verdict(qr_peers_t *p, qr_peer_id_t from, const qr_hash_t *h, enum qr_verdict v);
 /* The block's model did not come: no verdict will. */
 void qr_peer_sync_model_failed(qr_peers_t *p, const qr_hash_t *h);
+static inline qr_peer_entry_t *qr_peer_sync_at(const qr_peers_t *p, uint64_t i) {
+  return &p->sync.queue[i % QR_PEER_QUEUE_CNT];
+}
+static inline uint8_t *qr_peer_sync_hold(const qr_peers_t *p, uint64_t i) {
+  return p->sync.hold + (size_t)(i % p->cfg.window_cnt) * QR_BLOCK_MAX_SZ;
+}
+/* Called by share.c: a peer did not answer in time; nobody has the block that is needed first. */
+void qr_peer_sync_silent(qr_peers_t *p, const qr_peer_slot_t *s);
+void qr_peer_sync_nobody(qr_peers_t *p);
+
+/* share.c */
+void qr_peer_share_poll(qr_peers_t *p); /* before anything is asked for */
+void qr_peer_share_ask(qr_peers_t *p);
+void qr_peer_share_owe(qr_peers_t *p, qr_peer_slot_t *s,
+                       const qr_hash_t *h); /* h NULL: headers, else a block; there is room */
+bool qr_peer_share_headers(const qr_peers_t *p, qr_peer_slot_t *s); /* they came; true: were owed */
+/* NOT_FOUND; true if it was asked for and is still wanted. */
+bool qr_peer_share_refused(qr_peers_t *p, qr_peer_slot_t *s, const qr_hash_t *h);
+void qr_peer_share_gone(qr_peers_t *p, const qr_peer_slot_t *s);
+void qr_peer_share_bar(qr_peers_t *p, qr_peer_slot_t *s); /* from the sync, for a while */
 
 /* model.c */
 void qr_peer_model_chunk(qr_peers_t *p, qr_peer_slot_t *s, const qr_msg_model_t *m);

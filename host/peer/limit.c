@@ -10,7 +10,7 @@ typedef struct {
 static const rate_t rates[QR_PEER_BUCKET_CNT] = {
     [QR_PEER_BUCKET_CONTROL] = {1000, 2000}, [QR_PEER_BUCKET_TX] = {200, 1000},
     [QR_PEER_BUCKET_BLOCKS] = {500, 500},    [QR_PEER_BUCKET_MODELS] = {50, 50},
-    [QR_PEER_BUCKET_HASHES] = {5, 20},
+    [QR_PEER_BUCKET_HEADERS] = {5, 20},
 };
 
 /* Models are large: all peers together get no more than this, so that they leave time for blocks.

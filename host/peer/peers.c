@@ -12,7 +12,7 @@
 #define BUSY_NS (2 * QR_PEER_MSEC)   /* when something waits for the application */
 #define FRUIT_NS (30 * QR_PEER_SEC)  /* a sync that brings nothing for so long is no sync */
 #define BAN_NS (3600 * QR_PEER_SEC)
-#define WINDOW_CNT 16u
+#define WINDOW_CNT 32u
 #define KNOWN_CNT 8192u
 #define BAD_CNT 1024u
 #define TX_SEEN_CNT 8192u
@@ -45,7 +45,7 @@ static uint32_t out_cap(const qr_peers_cfg_t *c, enum qr_link_class cls) {
   case QR_LINK_TX: return 64 * in_cap(cls);
   default:
     return (uint32_t)qr_peer_serve_model_sz(c->model_max_sz) + 2 * QR_MSG_HEAD_SZ +
-           qr_msg_payload_max(QR_MSG_HASHES);
+           qr_msg_payload_max(QR_MSG_HEADERS);
   }
 }
 
@@ -92,10 +92,17 @@ static size_t lay_out(qr_peers_t *p, const qr_peers_cfg_t *cfg) {
   cut_inv(p, &c, p ? &p->tx_seen : &none, TX_SEEN_CNT);
   void *queue = cut_off(&c, QR_PEER_QUEUE_CNT * sizeof(qr_peer_entry_t));
   void *hold = cut_off(&c, (size_t)window_cnt * QR_BLOCK_MAX_SZ);
+  void *txs = cut_off(&c, qr_txs_footprint());
+  void *compact = cut_off(&c, sizeof(qr_peer_compact_t));
+  uint8_t *partial = cut_off(&c, QR_PEER_PARTIAL_CNT * (size_t)QR_BLOCK_MAX_SZ);
   void *slots = cut_off(&c, cfg->peer_max_cnt * sizeof(qr_peer_slot_t));
   if (p) {
     p->sync.queue = queue;
     p->sync.hold = hold;
+    qr_txs_init(&p->txs, txs, qr_peer_draw(p));
+    p->compact = compact;
+    for (uint32_t i = 0; i < QR_PEER_PARTIAL_CNT; i++)
+      p->partials[i].block = partial + i * (size_t)QR_BLOCK_MAX_SZ;
     p->slots = slots;
     memset(slots, 0, cfg->peer_max_cnt * sizeof(qr_peer_slot_t));
   }
@@ -115,6 +122,7 @@ qr_peers_t *qr_peers_init(void *mem, const qr_peers_cfg_t *cfg, uint64_t now_ns)
   p->now_ns = now_ns;
   p->rng = cfg->seed;
   if (!p->cfg.window_cnt) p->cfg.window_cnt = WINDOW_CNT;
+  p->sync.failed = UINT64_MAX;
   if (!p->cfg.ban_ns) p->cfg.ban_ns = BAN_NS;
   memcpy(p->agent, cfg->agent, strlen(cfg->agent));
   for (uint32_t i = 0; i < cfg->static_cnt; i++) p->statics[i].addr = cfg->statics[i];
@@ -291,6 +299,7 @@ void qr_peers_relay_tx(qr_peers_t *p, qr_peer_id_t from, const uint8_t *tx) {
   qr_hash_t id = qr_hash("quarry.txid", tx, QR_TX_SZ);
   qr_msg_t m = {.type = QR_MSG_TX, .tx = {tx}};
   qr_inv_add(&p->tx_seen, &id);
+  qr_txs_add(&p->txs, &id, tx, p->now_ns);
   for (uint32_t i = 0; i < p->cfg.peer_max_cnt; i++) {
     qr_peer_slot_t *s = &p->slots[i];
     if (s->state != QR_PEER_UP || s->doom || s->id == from || qr_inv_has(&s->txs, &id)) continue;
@@ -306,11 +315,10 @@ void qr_peers_ban(qr_peers_t *p, qr_peer_id_t peer, const char *reason) {
 }
 
 qr_peers_progress_t qr_peers_progress(const qr_peers_t *p) {
-  const qr_peer_slot_t *s = qr_peer_find(p, p->sync.peer);
   uint64_t fruit_ns = p->sync.fruit_ns;
-  qr_peers_progress_t out = {.target_height = p->tip.height};
+  qr_peers_progress_t out = {.height = p->tip.height, .target_height = p->tip.height};
   out.syncing = qr_peer_sync_active(p) && fruit_ns && p->now_ns - fruit_ns < FRUIT_NS;
-  if (out.syncing && s && s->claim.height > out.target_height) out.target_height = s->claim.height;
+  if (out.syncing) qr_peer_sync_progress(p, &out);
   for (uint32_t i = 0; i < p->cfg.peer_max_cnt; i++)
     out.peer_cnt += p->slots[i].state == QR_PEER_UP;
   return out;
