@@ -121,7 +121,7 @@ void qr_peer_fetch_whole(qr_peers_t *p, qr_peer_fetch_t *f, const qr_peer_slot_t
 void qr_peer_fetch_give(qr_peers_t *p, qr_peer_fetch_t *f, qr_peer_slot_t *s, const uint8_t *block,
                         uint32_t sz) {
   f->peer = s->id;
-  if (p->cfg.app->on_block(p->cfg.ctx, s->id, &f->hash, block, sz)) {
+  if (qr_peer_give_block(p, s->id, &f->hash, block, sz)) {
     f->state = QR_FETCH_GIVEN;
     f->at_ns = p->now_ns + VERDICT_NS;
   } else {
