@@ -3,7 +3,6 @@
 #include <stdlib.h>
 
 #include "base/assert.h"
-#include "base/err.h"
 #include "chain/tree.h"
 
 #define ITEMS_PER_POLL 32
