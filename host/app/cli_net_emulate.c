@@ -43,7 +43,7 @@ static int each(qr_emu_t *e, const char *text, const char *separator, const char
   return QR_OK;
 }
 
-static int run_emulate(const qr_cli_t *cli) {
+int qr_cli_net_emulate(const qr_cli_t *cli) {
   uint64_t seed = 1, mtu = 1500, spin_us = 0, room = QR_EMU_ROOM_MIB;
   char why[WHY_SZ] = "";
   if (number(cli, QR_NET_SEED, "seed", 0, UINT64_MAX, &seed) ||
@@ -76,28 +76,25 @@ static int run_emulate(const qr_cli_t *cli) {
   return QR_CLI_OK;
 }
 
-const qr_cli_net_t qr_cli_net_emulate = {
-    .name = "emulate",
-    .help =
-        "a switch of Ethernet frames with bad lines, for tests\n\n"
-        "Joins interfaces (a veth's end; the other end is a node's) and memif clients (it is the "
-        "server).\n"
-        "Prints 'ready', obeys lines on standard input, and ends with 'quit', SIGINT or SIGTERM;\n"
-        "its last line is one JSON object with what was counted.\n\n"
-        "  set PORT|* [from|to|both] KEY=VALUE ...   answered with 'ok' or 'error: ...'\n"
-        "  show                                      answered with the JSON object\n\n"
-        "from: what the node sends; to: what it receives (this is meant if neither is said). "
-        "Keys:\n"
-        "  delay=10ms    jitter=1ms (more delay, up to this; order is kept)\n"
-        "  loss=1%       dup=0.1%\n"
-        "  reorder=1%    of frames are held for hold=2ms while others pass\n"
-        "  rate=100mbit  with queue=256k bytes before it; what comes beyond is dropped\n"
-        "  group=1       frames pass only between ports of the same group (0 at first)\n"
-        "So --set \"* delay=10ms loss=1%\" makes round trips of 20 ms that lose 1 % each way, and\n"
-        "'set s1 group=1' cuts off s1, 'set * group=0' heals. Times end in ns, us, ms or s; rates "
-        "in\n"
-        "bit, kbit, mbit or gbit; sizes in k or m. The same --seed gives the same frames of a "
-        "line\n"
-        "the same fate.",
-    .run = run_emulate,
-};
+void qr_cli_net_emulate_help(void) {
+  puts("\nemulate: a switch of Ethernet frames with bad lines, for tests\n\n"
+       "Joins interfaces (a veth's end; the other end is a node's) and memif clients (it is the "
+       "server).\n"
+       "Prints 'ready', obeys lines on standard input, and ends with 'quit', SIGINT or SIGTERM;\n"
+       "its last line is one JSON object with what was counted.\n\n"
+       "  set PORT|* [from|to|both] KEY=VALUE ...   answered with 'ok' or 'error: ...'\n"
+       "  show                                      answered with the JSON object\n\n"
+       "from: what the node sends; to: what it receives (this is meant if neither is said). "
+       "Keys:\n"
+       "  delay=10ms    jitter=1ms (more delay, up to this; order is kept)\n"
+       "  loss=1%       dup=0.1%\n"
+       "  reorder=1%    of frames are held for hold=2ms while others pass\n"
+       "  rate=100mbit  with queue=256k bytes before it; what comes beyond is dropped\n"
+       "  group=1       frames pass only between ports of the same group (0 at first)\n"
+       "So --set \"* delay=10ms loss=1%\" makes round trips of 20 ms that lose 1 % each way, and\n"
+       "'set s1 group=1' cuts off s1, 'set * group=0' heals. Times end in ns, us, ms or s; rates "
+       "in\n"
+       "bit, kbit, mbit or gbit; sizes in k or m. The same --seed gives the same frames of a "
+       "line\n"
+       "the same fate.");
+}

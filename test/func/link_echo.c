@@ -1,13 +1,20 @@
-/* One end of a conversation over a link driver, for test_link.sh. A server answers every CONTROL
+/* One end of a conversation over a link driver, for test_link*.sh. A server answers every CONTROL
    byte range as it is, and echoes SYNC; a client checks identities, pings on CONTROL while a
    megabyte goes round on SYNC, and prints what it measured.
 
    link_echo server|client|refused|idle <driver> <options> <own a.b.c.d:port> <own seed byte> [<peer
-   a.b.c.d:port> <peer seed byte>] */
+   a.b.c.d:port> <peer seed byte>]
+   link_echo plain <interface>: the kernel computes checksums itself, as after ethtool -K
+   <interface> tx off */
+#include <linux/ethtool.h>
+#include <linux/sockios.h>
+#include <net/if.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/ioctl.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "base/err.h"
@@ -52,6 +59,7 @@ typedef struct {
   uint64_t rd, wr;
 } backlog_t; /* of one stream, what could not be sent yet */
 #define BACKLOG_SZ (8u << 20)
+#define UNDERWAY_MAX_SZ (BACKLOG_SZ / 2) /* of a client's bytes that have not come back */
 #define SERVER_CONN_CNT 64u
 
 static backlog_t backlog[SERVER_CONN_CNT][QR_LINK_CLASS_CNT];
@@ -69,6 +77,11 @@ static void push_backlog(end_t *e, qr_link_conn_t c, enum qr_link_class cls) {
 static void echo(end_t *e, const qr_link_event_t *ev) {
   backlog_t *b = &backlog[ev->conn % SERVER_CONN_CNT][ev->cls];
   if (!b->buf && !(b->buf = malloc(BACKLOG_SZ))) die("no memory");
+  if (b->wr + ev->sz > BACKLOG_SZ) {
+    memmove(b->buf, b->buf + b->rd, b->wr - b->rd);
+    b->wr -= b->rd;
+    b->rd = 0;
+  }
   if (b->wr + ev->sz > BACKLOG_SZ) die("backlog overflow");
   memcpy(b->buf + b->wr, ev->data, ev->sz);
   b->wr += ev->sz;
@@ -186,6 +199,7 @@ static uint64_t ping_under_load(end_t *e) {
     while (e->control_in < control + sizeof small && !e->down) {
       uint64_t n = want - sent < sizeof bulk ? want - sent : sizeof bulk;
       if (n > 65536) n = 65536;
+      if (sent - e->sync_in > UNDERWAY_MAX_SZ) n = 0;
       for (uint64_t i = 0; i < n; i++) bulk[i] = pattern(sent + i);
       int64_t took = n ? e->ops->send(e->link, e->conn, QR_LINK_SYNC, bulk, n) : 0;
       if (took > 0) sent += (uint64_t)took;
@@ -248,7 +262,18 @@ static qr_key_t key_of(const char *text) {
   return key;
 }
 
+static int switch_checksums_off(const char *iface) {
+  struct ethtool_value off = {.cmd = ETHTOOL_STXCSUM};
+  struct ifreq req = {.ifr_data = (char *)&off};
+  int fd = socket(AF_INET, SOCK_DGRAM, 0);
+  snprintf(req.ifr_name, sizeof req.ifr_name, "%s", iface);
+  if (fd < 0 || ioctl(fd, SIOCETHTOOL, &req)) die("the interface keeps its checksum offload");
+  close(fd);
+  return 0;
+}
+
 int main(int argc, char **argv) {
+  if (argc == 3 && !strcmp(argv[1], "plain")) return switch_checksums_off(argv[2]);
   if (argc < 6)
     die("usage: link_echo server|client|refused|idle <driver> <options> <own address> <own seed> "
         "[<peer address> <peer seed>]");

@@ -1,4 +1,4 @@
-/* link/dpdk's frames, ARP table, connection-ID map and stream buffers: pure code, compiled in here
+/* The links' frames, ARP table, connection-ID map and stream buffers: pure code, compiled in here
    so that it is tested on systems without DPDK, too. */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -7,14 +7,15 @@
 #include <cmocka.h>
 #include <stdlib.h>
 
+#include "base/splitmix.h"
 #include "drivers/link/dpdk/arp.c"
 #define find cidmap_find
 #define place cidmap_place
-#include "drivers/link/dpdk/cidmap.c"
+#include "drivers/link/quic/cidmap.c"
 #undef find
 #undef place
 #include "drivers/link/dpdk/frame.c"
-#include "drivers/link/dpdk/stream.c"
+#include "drivers/link/quic/stream.c"
 
 #define SECOND UINT64_C(1000000000)
 #define FRAME_MAX_SZ 1600
@@ -23,10 +24,7 @@ static const qr_frame_self_t self = {{{2, 0, 0, 0, 0, 1}}, 0x0a500001, 4100};
 static const qr_frame_self_t peer = {{{2, 0, 0, 0, 0, 2}}, 0x0a500002, 4200};
 
 static uint64_t rand_state = 1;
-static uint32_t draw(uint32_t below) {
-  rand_state = rand_state * 6364136223846793005u + 1442695040888963407u;
-  return (uint32_t)(rand_state >> 33) % below;
-}
+static uint32_t draw(uint32_t below) { return (uint32_t)(qr_splitmix_next(&rand_state) % below); }
 
 /* Parses a copy of exactly sz bytes, so that a sanitizer sees every byte read beyond it. */
 static enum qr_frame_kind parse(const uint8_t *p, size_t sz, qr_frame_t *f) {

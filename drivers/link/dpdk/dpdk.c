@@ -5,14 +5,12 @@
 
 #include "base/err.h"
 #include "drivers/link/dpdk/net.h"
-#include "drivers/link/dpdk/quic.h"
+#include "drivers/link/quic/options.h"
 #include "port/link.h"
-#include "port/option.h"
 
 #define RX_BURSTS_MAX_CNT                                                                          \
   16 /* per poll, so that a flood cannot keep us from timers and sending                           \
       */
-#define CONN_MAX_CNT 4096u
 
 struct qr_link {
   qr_eal_port_t nic;
@@ -22,14 +20,27 @@ struct qr_link {
 
 typedef struct {
   char eal[256], vdev[256], pci[64];
-  uint64_t huge, prefix, idle_ms, handshake_ms, window_kib, send_kib, retry_cnt;
-  bool retry_set;
+  uint64_t huge, prefix;
   uint32_t gateway;
+  qr_quic_options_t quic;
 } options_t;
 
 static uint32_t ip_of(const qr_link_addr_t *a) {
   const uint8_t *p = a->ip + 12;
   return (uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 | p[3];
+}
+
+static qr_link_addr_t addr_of(uint32_t ip, uint16_t port) {
+  qr_link_addr_t a = {.ip = {[10] = 0xff, [11] = 0xff}, .port = port};
+  for (int i = 0; i < 4; i++) a.ip[12 + i] = (uint8_t)(ip >> (24 - 8 * i));
+  return a;
+}
+
+/* An IPv4 address that another host, or we, can have. */
+static bool is_host(const qr_link_addr_t *a) {
+  static const uint8_t v4[12] = {[10] = 0xff, [11] = 0xff};
+  uint32_t top = a->ip[12];
+  return !memcmp(a->ip, v4, sizeof v4) && top && top != 127 && top < 224;
 }
 
 static bool read_text(const char *value, char *out, size_t out_sz) {
@@ -54,26 +65,19 @@ static bool read_option(const qr_option_t *item, options_t *o) {
   if (!strcmp(key, "huge")) return qr_option_u64(value, 0, 1, &o->huge);
   if (!strcmp(key, "prefix")) return qr_option_u64(value, 0, 32, &o->prefix);
   if (!strcmp(key, "gateway")) return read_gateway(value, &o->gateway);
-  if (!strcmp(key, "idle_ms")) return qr_option_u64(value, 100, 600000, &o->idle_ms);
-  if (!strcmp(key, "handshake_ms")) return qr_option_u64(value, 100, 600000, &o->handshake_ms);
-  if (!strcmp(key, "window_kib")) return qr_option_u64(value, 16, 65536, &o->window_kib);
-  if (!strcmp(key, "send_kib")) return qr_option_u64(value, 4, 65536, &o->send_kib);
-  if (!strcmp(key, "retry_after"))
-    return o->retry_set = qr_option_u64(value, 0, UINT32_MAX, &o->retry_cnt);
-  return false;
+  return qr_quic_options_read(item, &o->quic);
 }
 
 static int parse_options(const char *text, options_t *o, char *why, size_t why_sz) {
-  *o = (options_t){
-      .prefix = 24, .idle_ms = 30000, .handshake_ms = 10000, .window_kib = 1024, .send_kib = 256};
+  *o = (options_t){.prefix = 24};
+  qr_quic_options_default(&o->quic);
   qr_option_t item;
   int r;
   while ((r = qr_option_next(&text, ';', &item)) > 0) {
     if (read_option(&item, o)) continue;
     snprintf(why, why_sz,
              "link/dpdk does not understand the option '%s=%s'; it knows iface, vdev, pci, huge, "
-             "eal, prefix, gateway, "
-             "idle_ms, handshake_ms, window_kib, send_kib and retry_after",
+             "eal, prefix, gateway, " QR_QUIC_OPTION_NAMES,
              item.key, item.value);
     return QR_ERR_ARG;
   }
@@ -89,18 +93,15 @@ static int parse_options(const char *text, options_t *o, char *why, size_t why_s
 }
 
 static int check_address(const qr_link_cfg_t *cfg, const options_t *o, char *why, size_t why_sz) {
-  static const uint8_t v4[12] = {[10] = 0xff, [11] = 0xff};
   uint32_t ip = ip_of(&cfg->local), mask = o->prefix ? UINT32_MAX << (32 - o->prefix) : 0;
   const char *fault = NULL;
-  if (memcmp(cfg->local.ip, v4, sizeof v4))
-    fault = "the own address has to be IPv4";
-  else if (!(ip >> 24) || ip >> 24 == 127 || ip >> 24 >= 224)
-    fault = "the own address has to be one that peers can reach, not 0.0.0.0";
+  if (!is_host(&cfg->local))
+    fault = "the own address has to be an IPv4 address that peers can reach, not 0.0.0.0";
   else if (!cfg->local.port)
     fault = "the own port has to be from 1 to 65535";
   else if (o->gateway && ((o->gateway ^ ip) & mask || o->gateway == ip))
     fault = "the gateway has to be another host of the own network (option prefix)";
-  else if (!cfg->conn_max_cnt || cfg->conn_max_cnt > CONN_MAX_CNT)
+  else if (!cfg->conn_max_cnt || cfg->conn_max_cnt > QR_QUIC_CONN_MAX_CNT)
     fault = "the number of connections has to be from 1 to 4096";
   if (!fault) return QR_OK;
   snprintf(why, why_sz, "link/dpdk: %s", fault);
@@ -110,30 +111,24 @@ static int check_address(const qr_link_cfg_t *cfg, const options_t *o, char *why
 /* ---- the parts joined ---- */
 
 static uint8_t *out_room(void *ctx) { return qr_udp_room(ctx); }
-static void out_commit(void *ctx, uint32_t ip, uint16_t port, size_t sz) {
-  qr_udp_commit(ctx, ip, port, sz);
+static void out_commit(void *ctx, const qr_link_addr_t *to, uint8_t ecn, size_t sz) {
+  (void)ecn;
+  qr_udp_commit(ctx, ip_of(to), to->port, sz);
 }
-static bool out_reachable(void *ctx, uint32_t ip) { return qr_udp_reachable(ctx, ip); }
+static bool out_reachable(void *ctx, const qr_link_addr_t *to) {
+  return qr_udp_reachable(ctx, ip_of(to));
+}
 
 static void on_datagram(void *ctx, uint32_t ip, uint16_t port, const uint8_t *p, size_t sz) {
-  qr_quic_input(((qr_link_t *)ctx)->quic, ip, port, p, sz);
+  qr_link_addr_t from = addr_of(ip, port);
+  qr_quic_input(((qr_link_t *)ctx)->quic, &from, 0, p, sz);
 }
 
 static int open_parts(qr_link_t *l, const qr_link_cfg_t *cfg, const options_t *o, char *why,
                       size_t why_sz) {
   qr_eal_cfg_t eal = {.args = o->eal, .vdev = o->vdev, .pci = o->pci, .huge = o->huge};
-  qr_quic_cfg_t quic = {
-      .identity = cfg->identity,
-      .ip = ip_of(&cfg->local),
-      .port = cfg->local.port,
-      .conn_max_cnt = cfg->conn_max_cnt,
-      .send_buf_sz = o->send_kib * 1024,
-      .window_sz = o->window_kib * 1024,
-      .idle_ns = o->idle_ms * 1000000,
-      .handshake_ns = o->handshake_ms * 1000000,
-      .retry_cnt = o->retry_set ? (uint32_t)o->retry_cnt : cfg->conn_max_cnt / 8,
-      .out = {&l->udp, out_room, out_commit, out_reachable},
-  };
+  qr_quic_cfg_t quic = qr_quic_options_cfg(&o->quic, cfg);
+  quic.out = (qr_quic_out_t){&l->udp, out_room, out_commit, out_reachable};
   uint64_t secret;
   int err = qr_eal_open(&eal, &l->nic, why, why_sz);
   if (err) return err;
@@ -145,7 +140,8 @@ static int open_parts(qr_link_t *l, const qr_link_cfg_t *cfg, const options_t *o
     return err;
   }
   qr_quic_random(&secret, sizeof secret);
-  qr_udp_init(&l->udp, &l->nic, quic.ip, quic.port, (uint32_t)o->prefix, o->gateway, secret);
+  qr_udp_init(&l->udp, &l->nic, ip_of(&cfg->local), cfg->local.port, (uint32_t)o->prefix,
+              o->gateway, secret);
   return QR_OK;
 }
 
@@ -176,7 +172,7 @@ static void dpdk_close(qr_link_t *l) {
 
 static int dpdk_connect(qr_link_t *l, const qr_link_addr_t *to, const qr_pubkey_t *expect,
                         qr_link_conn_t *out) {
-  if (!qr_udp_has_route(&l->udp, ip_of(to))) return QR_ERR_ARG;
+  if (!is_host(to) || !qr_udp_has_route(&l->udp, ip_of(to))) return QR_ERR_ARG;
   return qr_quic_connect(l->quic, to, expect, out);
 }
 
