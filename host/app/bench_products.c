@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "base/err.h"
+#include "base/splitmix.h"
 #include "port/clock.h"
 #include "step/program.h"
 
@@ -100,10 +101,7 @@ static void add_square(qr_bench_product_list_t *out, uint32_t size) {
 
 static int8_t *draw(size_t cnt, uint64_t *state) {
   int8_t *x = malloc(cnt);
-  for (size_t i = 0; x && i < cnt; i++) {
-    *state = *state * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
-    x[i] = (int8_t)((int)(*state >> 57) - 64);
-  }
+  for (size_t i = 0; x && i < cnt; i++) x[i] = (int8_t)((int)(qr_splitmix_next(state) >> 57) - 64);
   return x;
 }
 

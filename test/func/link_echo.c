@@ -57,8 +57,9 @@ static void die(const char *what) {
 typedef struct {
   uint8_t *buf;
   uint64_t rd, wr;
-} backlog_t;                              /* of one stream, what could not be sent yet */
-#define BACKLOG_SZ ((BULK_CNT + 4) << 20) /* a client sends ahead of what comes back */
+} backlog_t; /* of one stream, what could not be sent yet */
+#define BACKLOG_SZ (8u << 20)
+#define UNDERWAY_MAX_SZ (BACKLOG_SZ / 2) /* of a client's bytes that have not come back */
 #define SERVER_CONN_CNT 64u
 
 static backlog_t backlog[SERVER_CONN_CNT][QR_LINK_CLASS_CNT];
@@ -76,6 +77,11 @@ static void push_backlog(end_t *e, qr_link_conn_t c, enum qr_link_class cls) {
 static void echo(end_t *e, const qr_link_event_t *ev) {
   backlog_t *b = &backlog[ev->conn % SERVER_CONN_CNT][ev->cls];
   if (!b->buf && !(b->buf = malloc(BACKLOG_SZ))) die("no memory");
+  if (b->wr + ev->sz > BACKLOG_SZ) {
+    memmove(b->buf, b->buf + b->rd, b->wr - b->rd);
+    b->wr -= b->rd;
+    b->rd = 0;
+  }
   if (b->wr + ev->sz > BACKLOG_SZ) die("backlog overflow");
   memcpy(b->buf + b->wr, ev->data, ev->sz);
   b->wr += ev->sz;
@@ -193,6 +199,7 @@ static uint64_t ping_under_load(end_t *e, uint64_t bulk_cnt) {
     while (e->control_in < control + sizeof small && !e->down) {
       uint64_t n = want - sent < sizeof bulk ? want - sent : sizeof bulk;
       if (n > 65536) n = 65536;
+      if (sent - e->sync_in > UNDERWAY_MAX_SZ) n = 0;
       for (uint64_t i = 0; i < n; i++) bulk[i] = pattern(sent + i);
       int64_t took = n ? e->ops->send(e->link, e->conn, QR_LINK_SYNC, bulk, n) : 0;
       if (took > 0) sent += (uint64_t)took;

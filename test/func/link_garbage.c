@@ -8,15 +8,13 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "base/splitmix.h"
 #include "drivers/link/dpdk/frame.c"
 
 #define FRAME_MAX_SZ 1514u
 
 static uint64_t state;
-static uint32_t draw(uint32_t below) {
-  state = state * 6364136223846793005u + 1442695040888963407u;
-  return (uint32_t)(state >> 33) % below;
-}
+static uint32_t draw(uint32_t below) { return (uint32_t)(qr_splitmix_next(&state) % below); }
 
 static void fill(uint8_t *p, size_t sz) {
   for (size_t i = 0; i < sz; i++) p[i] = (uint8_t)draw(256);

@@ -7,6 +7,7 @@
 #include <cmocka.h>
 #include <stdlib.h>
 
+#include "base/splitmix.h"
 #include "drivers/link/dpdk/frame.c"
 #include "drivers/link/dpdk/neigh.c"
 #include "drivers/link/dpdk/route.c"
@@ -31,10 +32,7 @@ static const qr_link_addr_t self4 = {IP4(1), 4100}, self6 = {IP6(1), 4100};
 static const qr_link_addr_t peer4 = {IP4(2), 4200}, peer6 = {IP6(2), 4200};
 
 static uint64_t rand_state = 1;
-static uint32_t draw(uint32_t below) {
-  rand_state = rand_state * 6364136223846793005u + 1442695040888963407u;
-  return (uint32_t)(rand_state >> 33) % below;
-}
+static uint32_t draw(uint32_t below) { return (uint32_t)(qr_splitmix_next(&rand_state) % below); }
 
 /* Parses a copy of exactly sz bytes, so that a sanitizer sees every byte read beyond it. */
 static enum qr_frame_kind parse(const uint8_t *p, size_t sz, qr_frame_t *f) {
