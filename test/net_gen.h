@@ -3,19 +3,15 @@
 #ifndef QR_TEST_NET_GEN_H
 #define QR_TEST_NET_GEN_H
 
+#include "base/splitmix.h"
 #include "step/net.h"
 
 typedef struct {
   uint64_t s;
 } gen_t;
 
-/* splitmix64: independent of the protocol's own generator on purpose. */
-static inline uint64_t gen_u64(gen_t *g) {
-  uint64_t z = g->s += 0x9E3779B97F4A7C15u;
-  z = (z ^ z >> 30) * 0xBF58476D1CE4E5B9u;
-  z = (z ^ z >> 27) * 0x94D049BB133111EBu;
-  return z ^ z >> 31;
-}
+/* Independent of the protocol's own generator on purpose. */
+static inline uint64_t gen_u64(gen_t *g) { return qr_splitmix_next(&g->s); }
 
 /* Uniform in [lo, hi]. */
 static inline int64_t gen_range(gen_t *g, int64_t lo, int64_t hi) {

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "base/assert.h"
+#include "base/splitmix.h"
 
 #define NAME_SZ 256
 #define SECTOR_SZ 512u
@@ -89,12 +90,7 @@ static void *grow(void *p, size_t sz) {
 
 /* ---- lots ---- */
 
-static uint64_t draw(store_image_t *img, uint64_t n) {
-  uint64_t z = img->lot += UINT64_C(0x9E3779B97F4A7C15);
-  z = (z ^ z >> 30) * UINT64_C(0xBF58476D1CE4E5B9);
-  z = (z ^ z >> 27) * UINT64_C(0x94D049BB133111EB);
-  return (z ^ z >> 31) % n;
-}
+static uint64_t draw(store_image_t *img, uint64_t n) { return qr_splitmix_next(&img->lot) % n; }
 
 static bool one_in(store_image_t *img, uint32_t n) { return n && !draw(img, n); }
 

@@ -70,11 +70,6 @@ typedef struct {
   uint64_t began_ns, round_ns;
 } bench_t;
 
-static uint64_t now_ns(void) {
-  qr_clock_t c = qr_clock_system();
-  return c.mono_ns(c.ctx);
-}
-
 /* Attempts are timed by what they take of the core, so that other programs count for neither side.
  */
 static double core_ms(void) {
@@ -389,19 +384,19 @@ static void fini(bench_t *b) {
    first changes from round to round. */
 static int make_round(bench_t *b) {
   qr_bench_adversary_t *o = b->out;
-  uint64_t began = now_ns();
+  uint64_t began = qr_clock_mono_ns();
   int err = QR_OK;
   for (uint32_t t = 0; t < o->chain.p.task_cnt; t++) {
     for (uint32_t i = 0; i < o->trick_cnt && o->with_task[t] && !err; i++)
       err = measure(b, t, (i + o->round_cnt) % o->trick_cnt, o->round_cnt);
   }
   o->round_cnt++;
-  b->round_ns = now_ns() - began;
+  b->round_ns = qr_clock_mono_ns() - began;
   return err;
 }
 
 static bool has_time(const bench_t *b) {
-  return now_ns() - b->began_ns + b->round_ns <= b->cfg->seconds * UINT64_C(1000000000);
+  return qr_clock_mono_ns() - b->began_ns + b->round_ns <= b->cfg->seconds * UINT64_C(1000000000);
 }
 
 int qr_bench_adversary_run(const qr_bench_adversary_cfg_t *cfg, qr_bench_adversary_t *out,
@@ -411,7 +406,7 @@ int qr_bench_adversary_run(const qr_bench_adversary_cfg_t *cfg, qr_bench_adversa
   if (!b) return say(why, why_sz, QR_ERR_NOMEM, "cannot take the memory");
   b->cfg = cfg;
   b->out = out;
-  b->began_ns = now_ns();
+  b->began_ns = qr_clock_mono_ns();
   int err = init(b, why, why_sz);
   if (!err) {
     do {
@@ -419,7 +414,7 @@ int qr_bench_adversary_run(const qr_bench_adversary_cfg_t *cfg, qr_bench_adversa
     } while (!err && out->round_cnt < ROUND_MAX_CNT && has_time(b));
     if (err) say(why, why_sz, err, "an attempt failed");
   }
-  out->seconds = (double)(now_ns() - b->began_ns) * 1e-9;
+  out->seconds = (double)(qr_clock_mono_ns() - b->began_ns) * 1e-9;
   fini(b);
   free(b);
   return err;

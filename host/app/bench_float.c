@@ -35,11 +35,10 @@ void qr_bench_float_fini(qr_bench_float_t *f) {
 
 void qr_bench_float_run(qr_bench_float_t *f, double *ms) {
   const qr_net_t *net = &f->task->chain->nets[f->task->task];
-  qr_clock_t clock = qr_clock_system();
-  uint64_t began = clock.mono_ns(clock.ctx);
+  uint64_t began = qr_clock_mono_ns();
   for (uint32_t k = 0; k < f->step_cnt; k++) {
     size_t row = (size_t)k * net->spec.batch;
     f->ops->step(f->step, f->obs + row * net->in_sz, f->task->act + row, f->target + row, 0);
   }
-  *ms = (double)(clock.mono_ns(clock.ctx) - began) * 1e-6 / f->step_cnt;
+  *ms = (double)(qr_clock_mono_ns() - began) * 1e-6 / f->step_cnt;
 }

@@ -30,11 +30,6 @@ struct qr_bench_lookup {
   bool out_of_memory;
 };
 
-static uint64_t now_ns(void) {
-  qr_clock_t c = qr_clock_system();
-  return c.mono_ns(c.ctx);
-}
-
 static void *take(qr_bench_lookup_t *l, size_t sz) {
   void *p = aligned_alloc(QR_CACHE_LINE, qr_align_up(sz, QR_CACHE_LINE));
   if (!p) l->out_of_memory = true;
@@ -159,9 +154,9 @@ static int multiply(qr_bench_dev_t *d, uint32_t prog, const qr_step_op_t *op, co
                         .b = b,
                         .c = c,
                         .phase_ns = phase_ns};
-  uint64_t began = now_ns();
+  uint64_t began = qr_clock_mono_ns();
   int err = qr_bench_finish(d, &job);
-  *us = (double)(now_ns() - began) * 1e-3;
+  *us = (double)(qr_clock_mono_ns() - began) * 1e-3;
   for (uint32_t i = 0; d->ops->phases && d->ops->phases[i] && i < PHASE_MAX_CNT; i++) {
     if (!strncmp(d->ops->phases[i], "product", 7)) *us = (double)phase_ns[i] * 1e-3;
   }
@@ -173,9 +168,9 @@ static int strassen(qr_bench_lookup_t *l, qr_bench_dev_t *d, uint32_t prog, prod
   static const uint32_t quarters[7][2] = QR_ADVERSARY_STRASSEN;
   qr_step_op_t op = {.kind = QR_OP_GEMM, .m = p->s.m / 2, .n = p->s.n / 2, .k = p->s.k / 2};
   double part;
-  uint64_t began = now_ns();
+  uint64_t began = qr_clock_mono_ns();
   l->adversary->strassen(l->kernel, &p->s, false);
-  *us = (double)(now_ns() - began) * 1e-3;
+  *us = (double)(qr_clock_mono_ns() - began) * 1e-3;
   for (uint32_t i = 0; i < 7; i++) {
     int err = multiply(d, prog, &op, p->s.left + quarters[i][0] * (size_t)op.m * op.k,
                        p->s.right + quarters[i][1] * (size_t)op.k * op.n,
@@ -183,9 +178,9 @@ static int strassen(qr_bench_lookup_t *l, qr_bench_dev_t *d, uint32_t prog, prod
     if (err) return err;
     *us += part;
   }
-  began = now_ns();
+  began = qr_clock_mono_ns();
   l->adversary->strassen(l->kernel, &p->s, true);
-  *us += (double)(now_ns() - began) * 1e-3;
+  *us += (double)(qr_clock_mono_ns() - began) * 1e-3;
   return QR_OK;
 }
 
@@ -204,9 +199,9 @@ static int measure(qr_bench_lookup_t *l, qr_bench_dev_t *d, uint32_t prog, produ
                    qr_adversary_lookup_t *out, double *saved_us) {
   double lookup = 1e30, product = 1e30, quarters = 1e30, us;
   for (uint32_t r = 0; r < REPEAT_CNT; r++) {
-    uint64_t began = now_ns();
+    uint64_t began = qr_clock_mono_ns();
     l->adversary->multiply(l->kernel, &p->p);
-    lookup = least(lookup, (double)(now_ns() - began) * 1e-3);
+    lookup = least(lookup, (double)(qr_clock_mono_ns() - began) * 1e-3);
     int err = multiply(d, prog, &p->op, p->left, p->right, p->c, &us);
     product = least(product, us);
     if (!err && p->s.m) err = strassen(l, d, prog, p, &us);

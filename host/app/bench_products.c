@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "base/err.h"
+#include "base/splitmix.h"
 #include "port/clock.h"
 #include "step/program.h"
 
@@ -50,11 +51,6 @@ struct qr_bench_products {
   uint32_t phase_cnt, product_phase; /* the latter is phase_cnt if the driver times no products */
   material_t materials[QR_BENCH_PRODUCT_MAX_CNT];
 };
-
-static uint64_t now_ns(void) {
-  qr_clock_t c = qr_clock_system();
-  return c.mono_ns(c.ctx);
-}
 
 static double mac_cnt(const qr_step_op_t *op) { return (double)op->m * op->n * op->k; }
 
@@ -105,10 +101,7 @@ static void add_square(qr_bench_product_list_t *out, uint32_t size) {
 
 static int8_t *draw(size_t cnt, uint64_t *state) {
   int8_t *x = malloc(cnt);
-  for (size_t i = 0; x && i < cnt; i++) {
-    *state = *state * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
-    x[i] = (int8_t)((int)(*state >> 57) - 64);
-  }
+  for (size_t i = 0; x && i < cnt; i++) x[i] = (int8_t)((int)(qr_splitmix_next(state) >> 57) - 64);
   return x;
 }
 
@@ -305,15 +298,15 @@ void qr_bench_products_fini(qr_bench_products_t *s) {
 enum { WAY_WHOLE, WAY_ALONE, WAY_RIVAL };
 
 static int sample(qr_bench_products_t *s, uint32_t i, uint32_t way, double *ns) {
-  uint64_t began = now_ns(), spent = 0;
+  uint64_t began = qr_clock_mono_ns(), spent = 0;
   *ns = 0;
   for (uint32_t r = 0; r < RUN_MAX_CNT && spent < LONG_NS && (r < RUN_MIN_CNT || spent < SAMPLE_NS);
        r++) {
-    uint64_t phase_ns[PHASE_MAX_CNT] = {0}, start = now_ns();
+    uint64_t phase_ns[PHASE_MAX_CNT] = {0}, start = qr_clock_mono_ns();
     int err = way == WAY_WHOLE   ? multiply(s, i, NULL)
               : way == WAY_ALONE ? multiply(s, i, phase_ns)
                                  : s->rivals->int8->run(s->materials[i].jobs[way - WAY_RIVAL]);
-    uint64_t end = now_ns();
+    uint64_t end = qr_clock_mono_ns();
     if (err) return err;
     double took = (double)(way == WAY_ALONE ? phase_ns[s->product_phase] : end - start);
     if (!r || took < *ns) *ns = took;

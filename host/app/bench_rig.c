@@ -14,12 +14,7 @@
 #define NONCE_MAX_CNT 64u
 #define HANG_NS (QR_BENCH_HANG_S * UINT64_C(1000000000))
 
-static uint64_t now_ns(void) {
-  qr_clock_t c = qr_clock_system();
-  return c.mono_ns(c.ctx);
-}
-
-static double ms_since(uint64_t began) { return (double)(now_ns() - began) * 1e-6; }
+static double ms_since(uint64_t began) { return (double)(qr_clock_mono_ns() - began) * 1e-6; }
 
 int qr_bench_dev_open(qr_bench_dev_t *d, const qr_chain_cfg_t *chain, const qr_accel_ops_t *ops,
                       const char *options, char *why, size_t why_sz) {
@@ -144,11 +139,11 @@ void qr_bench_task_fini(qr_bench_task_t *t) {
 int qr_bench_finish(qr_bench_dev_t *d, qr_accel_job_t *job) {
   int err = d->queue ? d->ops->submit(d->queue, job) : QR_ERR_IO;
   if (err) return err;
-  uint64_t moved_ns = now_ns();
+  uint64_t moved_ns = qr_clock_mono_ns();
   for (uint32_t seen = 0; !job->finished;) {
     d->ops->poll(d->queue);
     if (job->finished) break;
-    uint64_t ns = now_ns();
+    uint64_t ns = qr_clock_mono_ns();
     if (job->steps_done != seen) moved_ns = ns;
     seen = job->steps_done;
     if (ns - moved_ns < HANG_NS) continue;
@@ -174,7 +169,7 @@ int qr_bench_train(qr_bench_task_t *t, qr_bench_dev_t *d, uint32_t step_cnt, uin
                         .digests = t->digests,
                         .td_abs_sum = t->td_abs_sum,
                         .phase_ns = phase_ns};
-  uint64_t began = now_ns();
+  uint64_t began = qr_clock_mono_ns();
   int err = qr_bench_finish(d, &job);
   *ms = ms_since(began);
   return err;
@@ -183,7 +178,7 @@ int qr_bench_train(qr_bench_task_t *t, qr_bench_dev_t *d, uint32_t step_cnt, uin
 int qr_bench_forward(qr_bench_task_t *t, qr_bench_dev_t *d, uint32_t row_cnt, uint32_t repeat_cnt,
                      double *ms) {
   int err = QR_OK;
-  uint64_t began = now_ns();
+  uint64_t began = qr_clock_mono_ns();
   d->model_tag++;
   for (uint32_t i = 0; i < repeat_cnt && !err; i++) {
     qr_accel_job_t job = {.kind = QR_ACCEL_FORWARD,
@@ -206,7 +201,7 @@ bool qr_bench_poll(qr_executor_t *x, const qr_exec_job_t *job, uint64_t *idle_ns
     *idle_ns = 0;
     return true;
   }
-  uint64_t ns = now_ns();
+  uint64_t ns = qr_clock_mono_ns();
   if (!*idle_ns) *idle_ns = ns;
   if (ns - *idle_ns >= HANG_NS) {
     qr_executor_abandon(x);
@@ -239,7 +234,7 @@ static int mine_once(qr_bench_task_t *t, qr_bench_dev_t *d, uint64_t nonce, uint
                          .header = t->prefix};
   job->header.nonce = nonce;
   job->header.target = target;
-  uint64_t began = now_ns();
+  uint64_t began = qr_clock_mono_ns();
   int err = execute(d, d->executor, job);
   *ms = ms_since(began);
   qr_pool_unref(segment);
@@ -281,7 +276,7 @@ int qr_bench_verify(qr_bench_task_t *t, qr_bench_dev_t *d, bool cold, double *ms
                             .model_out = t->model_out,
                             .segment = segment,
                             .header = t->block.header};
-  uint64_t began = now_ns();
+  uint64_t began = qr_clock_mono_ns();
   err = segment ? execute(d, x, &t->work) : QR_ERR_NOMEM;
   *ms = ms_since(began);
   if (!err && t->work.verdict) err = QR_ERR_CORRUPT;

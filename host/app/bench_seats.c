@@ -89,7 +89,6 @@ static void *sit(void *arg) {
 
 /* Threads wait at the gate until all are there; one that cannot be had sends the others home. */
 static int run_all(qr_bench_seats_t *s, uint32_t thread_cnt, double *seconds) {
-  qr_clock_t clock = qr_clock_system();
   pthread_mutex_t gate = PTHREAD_MUTEX_INITIALIZER;
   uint32_t started = 0;
   int err = QR_OK;
@@ -102,21 +101,20 @@ static int run_all(qr_bench_seats_t *s, uint32_t thread_cnt, double *seconds) {
     err = QR_ERR_NOMEM;
     for (uint32_t i = 0; i < started; i++) s->seats[i].attempt_cnt = 0;
   }
-  uint64_t began = clock.mono_ns(clock.ctx);
+  uint64_t began = qr_clock_mono_ns();
   pthread_mutex_unlock(&gate);
   for (uint32_t i = 0; i < started; i++) {
     pthread_join(s->threads[i], NULL);
     if (s->seats[i].err) err = s->seats[i].err;
   }
-  *seconds = (double)(clock.mono_ns(clock.ctx) - began) * 1e-9;
+  *seconds = (double)(qr_clock_mono_ns() - began) * 1e-9;
   pthread_mutex_destroy(&gate);
   return err;
 }
 
 /* One thread polls all of them. */
 static int run_lanes(qr_bench_seats_t *s, uint32_t seat_cnt, double *seconds) {
-  qr_clock_t clock = qr_clock_system();
-  uint64_t began = clock.mono_ns(clock.ctx);
+  uint64_t began = qr_clock_mono_ns();
   uint32_t busy = seat_cnt;
   int err = QR_OK;
   for (uint32_t i = 0; i < seat_cnt; i++) start(&s->seats[i]);
@@ -133,7 +131,7 @@ static int run_lanes(qr_bench_seats_t *s, uint32_t seat_cnt, double *seconds) {
         busy--;
     }
   }
-  *seconds = (double)(clock.mono_ns(clock.ctx) - began) * 1e-9;
+  *seconds = (double)(qr_clock_mono_ns() - began) * 1e-9;
   return err;
 }
 

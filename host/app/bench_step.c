@@ -272,11 +272,6 @@ static void fini(bench_t *b) {
   if (b->has_objects) qr_objects_fini(&b->objects);
 }
 
-static uint64_t now_ns(void) {
-  qr_clock_t c = qr_clock_system();
-  return c.mono_ns(c.ctx);
-}
-
 /* The times of one case in one round, milliseconds. */
 typedef struct {
   double step, attempt, forward_16, forward_many;
@@ -507,11 +502,11 @@ static int take_turns(bench_t *b, uint32_t task, uint32_t round) {
   for (uint32_t i = 0; i < cnt; i++) {
     uint32_t v = (i + round) % cnt;
     if (!b->due[v]) continue;
-    uint64_t began = now_ns();
+    uint64_t began = qr_clock_mono_ns();
     int err = measure(b, task, v, &ms[v]);
     if (!err && !v && !beside_cpu(b)) err = measure_verify(b, task, ms[v].attempt);
     if (err) return err;
-    b->cost_ns[v] += now_ns() - began;
+    b->cost_ns[v] += qr_clock_mono_ns() - began;
   }
   for (uint32_t v = 0; v < cnt; v++) {
     if (b->due[v]) keep(b, task, v, &ms[v], &ms[0]);
@@ -522,7 +517,7 @@ static int take_turns(bench_t *b, uint32_t task, uint32_t round) {
 
 static int make_round(bench_t *b, uint32_t round) {
   qr_bench_step_t *o = b->out;
-  uint64_t began = now_ns(), in_variants = 0;
+  uint64_t began = qr_clock_mono_ns(), in_variants = 0;
   for (uint32_t v = 0; v < o->variant_cnt; v++) {
     if (b->due[v]) b->cost_ns[v] = 0;
   }
@@ -544,7 +539,7 @@ static int make_round(bench_t *b, uint32_t round) {
     in_variants += b->cost_ns[v];
     b->spent_ns[v] += b->cost_ns[v];
   }
-  b->rest_ns = now_ns() - began - in_variants;
+  b->rest_ns = qr_clock_mono_ns() - began - in_variants;
   return QR_OK;
 }
 
@@ -552,7 +547,8 @@ static int make_round(bench_t *b, uint32_t round) {
    that a slow one does not leave the others with a handful of samples; the first one never does.
    False if the time is up. */
 static bool plan_round(bench_t *b) {
-  uint64_t elapsed = now_ns() - b->began_ns, room = b->cfg->seconds * UINT64_C(1000000000);
+  uint64_t elapsed = qr_clock_mono_ns() - b->began_ns,
+           room = b->cfg->seconds * UINT64_C(1000000000);
   uint64_t end = elapsed + b->rest_ns + b->cost_ns[0];
   if (end > room) return false;
   for (uint32_t v = 1; v < b->out->variant_cnt; v++) {
@@ -620,7 +616,7 @@ static int warm_up(bench_t *b) {
 }
 
 static int run(bench_t *b) {
-  b->began_ns = now_ns();
+  b->began_ns = qr_clock_mono_ns();
   int err = warm_up(b);
   for (uint32_t v = 0; v < b->out->variant_cnt; v++) b->due[v] = true;
   do {
@@ -628,7 +624,7 @@ static int run(bench_t *b) {
     if (err) return err;
     b->out->round_cnt++;
   } while (b->out->round_cnt < ROUND_MAX_CNT && plan_round(b));
-  b->out->seconds = (double)(now_ns() - b->began_ns) * 1e-9;
+  b->out->seconds = (double)(qr_clock_mono_ns() - b->began_ns) * 1e-9;
   return QR_OK;
 }
 

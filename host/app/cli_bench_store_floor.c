@@ -30,10 +30,7 @@ struct qr_store_floor {
   struct io_uring_params p;
 };
 
-static double now_ms(void) {
-  qr_clock_t c = qr_clock_system();
-  return (double)c.mono_ns(c.ctx) * 1e-6;
-}
+static double now_ms(void) { return (double)qr_clock_mono_ns() * 1e-6; }
 
 static void ring_open(qr_store_floor_t *f) {
   f->rings = MAP_FAILED;

@@ -4,6 +4,7 @@
 
 #include "app/cli_bench_store.h"
 #include "base/err.h"
+#include "base/splitmix.h"
 #include "port/clock.h"
 
 #define POOL_SZ (4u << 20)
@@ -25,17 +26,9 @@ struct qr_store_load {
   qr_store_read_t reads[QR_STORE_LOAD_READ_CNT];
 };
 
-static uint64_t mix(uint64_t x) {
-  x += 0x9e3779b97f4a7c15u;
-  x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9u;
-  x = (x ^ x >> 27) * 0x94d049bb133111ebu;
-  return x ^ x >> 31;
-}
+static uint64_t mix(uint64_t x) { return qr_splitmix_next(&x); }
 
-static double now_ms(void) {
-  qr_clock_t c = qr_clock_system();
-  return (double)c.mono_ns(c.ctx) * 1e-6;
-}
+static double now_ms(void) { return (double)qr_clock_mono_ns() * 1e-6; }
 
 /* Keys are spread as hashes are. */
 static void make_key(uint64_t seed, uint8_t out[KEY_SZ]) {

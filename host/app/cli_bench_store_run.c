@@ -1,4 +1,3 @@
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -31,16 +30,11 @@ typedef struct {
   size_t why_sz;
 } bench_t;
 
-static uint64_t now_ns(void) {
-  qr_clock_t c = qr_clock_system();
-  return c.mono_ns(c.ctx);
-}
-
-static double now_ms(void) { return (double)now_ns() * 1e-6; }
+static double now_ms(void) { return (double)qr_clock_mono_ns() * 1e-6; }
 
 /* Seconds since the bench began; shows them. */
 static double elapsed(const bench_t *b) {
-  double s = (double)(now_ns() - b->began_ns) * 1e-9;
+  double s = (double)(qr_clock_mono_ns() - b->began_ns) * 1e-9;
   qr_cli_work_show("measuring", (uint64_t)s, b->cfg->seconds, QR_CLI_SECONDS);
   return s;
 }
@@ -308,7 +302,7 @@ static int measure(bench_t *b) {
   if (err) return say(b, err, "cannot write a plain file");
   b->out->floor_way = qr_store_floor_way(b->floor);
   /* What the children have taken comes off all that follows, unless the user asked for it. */
-  if (b->cfg->block_cnt) b->began_ns = now_ns();
+  if (b->cfg->block_cnt) b->began_ns = qr_clock_mono_ns();
   double spent = elapsed(b), left = s > spent ? s - spent : 0;
   err = run_commits(b, spent + left * 0.45);
   if (!err) err = run_recoveries(b, spent + left * 0.65);
@@ -323,7 +317,7 @@ int qr_bench_store_run(const qr_bench_store_cfg_t *cfg, qr_bench_store_t *out, c
     snprintf(why, why_sz, "out of memory");
     return QR_ERR_NOMEM;
   }
-  uint64_t began_ns = now_ns();
+  uint64_t began_ns = qr_clock_mono_ns();
   *b = (bench_t){.cfg = cfg, .out = out, .began_ns = began_ns, .why = why, .why_sz = why_sz};
   qr_cli_work_begin();
   int err = qr_store_place_open(cfg->dir, &out->place, why, why_sz);
@@ -336,7 +330,7 @@ int qr_bench_store_run(const qr_bench_store_cfg_t *cfg, qr_bench_store_t *out, c
     qr_store_place_close(&out->place);
   }
   qr_cli_work_clear();
-  out->seconds = (double)(now_ns() - began_ns) * 1e-9;
+  out->seconds = (double)(qr_clock_mono_ns() - began_ns) * 1e-9;
   free(b);
   return err;
 }

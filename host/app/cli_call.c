@@ -1,24 +1,19 @@
 #include <errno.h>
 #include <poll.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <sys/socket.h>
 #include <sys/un.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "app/cli.h"
 #include "app/cli_work.h"
 #include "app/rpc.h"
 #include "base/err.h"
+#include "port/clock.h"
 
 #define TICK_MS 500
 
-static uint64_t mono_ms(void) {
-  struct timespec ts;
-  clock_gettime(CLOCK_MONOTONIC, &ts);
-  return (uint64_t)ts.tv_sec * 1000u + (uint64_t)ts.tv_nsec / 1000000u;
-}
+static uint64_t mono_ms(void) { return qr_clock_mono_ns() / 1000000u; }
 
 static int dial(const char *path, uint32_t timeout_ms, int *code, char *why, size_t why_sz) {
   struct sockaddr_un sa = {.sun_family = AF_UNIX};

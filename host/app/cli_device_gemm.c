@@ -3,11 +3,10 @@
    together again, which takes up to four products. */
 #include <stdio.h>
 #include <stdlib.h>
-#include <time.h>
 
 #include "app/cli_device.h"
 #include "base/err.h"
-#include "port/drivers.h"
+#include "port/clock.h"
 #include "step/program.h"
 
 #define SEED_A 1u
@@ -22,12 +21,6 @@ typedef struct {
   uint32_t product_cnt;
   uint64_t ns;
 } gemm_t;
-
-static uint64_t now_ns(void) {
-  struct timespec ts;
-  clock_gettime(CLOCK_MONOTONIC, &ts);
-  return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
-}
 
 static bool parse_shape(const char *text, gemm_t *g) {
   int end = 0;
@@ -81,10 +74,10 @@ static int one_product(const qr_accel_ops_t *ops, qr_accel_queue_t *q, gemm_t *g
   qr_step_op_t op = {
       .kind = QR_OP_GEMM, .digest = QR_STEP_NO_DIGEST, .m = g->m, .n = g->n, .k = g->k};
   qr_accel_job_t job = {.kind = QR_ACCEL_GEMM, .gemm = &op, .a = a, .b = b, .c = c};
-  uint64_t began = now_ns();
+  uint64_t began = qr_clock_mono_ns();
   int err = ops->submit(q, &job);
   while (!err && !job.finished) (void)ops->poll(q);
-  g->ns += now_ns() - began;
+  g->ns += qr_clock_mono_ns() - began;
   g->product_cnt++;
   return err ? err : job.err;
 }

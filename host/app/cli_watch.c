@@ -1,6 +1,6 @@
 #include "app/cli_watch.h"
+#include "port/clock.h"
 
-#include <errno.h>
 #include <signal.h>
 #include <stdio.h>
 #include <time.h>
@@ -24,11 +24,7 @@ static void on_signal(int sig) {
   g_interrupted++;
 }
 
-static uint64_t mono_ms(void) {
-  struct timespec ts;
-  clock_gettime(CLOCK_MONOTONIC, &ts);
-  return (uint64_t)ts.tv_sec * 1000u + (uint64_t)ts.tv_nsec / 1000000u;
-}
+static uint64_t mono_ms(void) { return qr_clock_mono_ns() / 1000000u; }
 
 static void pause_ms(uint32_t ms) {
   struct timespec ts = {.tv_sec = ms / 1000, .tv_nsec = (long)(ms % 1000) * 1000000};

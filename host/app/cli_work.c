@@ -3,8 +3,9 @@
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
-#include <time.h>
 #include <unistd.h>
+
+#include "port/clock.h"
 
 #define BAR_NS 100000000ull   /* between two drawings */
 #define LINE_NS 5000000000ull /* between two lines, and before the first */
@@ -17,12 +18,6 @@ static struct {
   uint64_t began_ns, shown_ns;
   bool drawn;
 } g_work;
-
-static uint64_t now_ns(void) {
-  struct timespec ts;
-  clock_gettime(CLOCK_MONOTONIC, &ts);
-  return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
-}
 
 static void on_signal(int sig) {
   if (atomic_fetch_add(&g_signals, 1) && sig == SIGINT) _exit(QR_CLI_INTERRUPTED);
@@ -48,7 +43,7 @@ const char *qr_cli_size(uint64_t sz, char out[24]) {
 }
 
 static void amount(uint64_t n, enum qr_cli_unit unit, char *out, size_t out_sz) {
-  static const char *const names[] = {"", " blocks", " records", " segments", " s"};
+  static const char *const names[] = {"", " blocks", " segments", " s"};
   char size[24];
   if (unit == QR_CLI_BYTES)
     snprintf(out, out_sz, "%s", qr_cli_size(n, size));
@@ -76,7 +71,7 @@ static void describe(uint64_t done, uint64_t total, enum qr_cli_unit unit, uint6
 void qr_cli_work_show(const char *what, uint64_t done, uint64_t total, enum qr_cli_unit unit) {
   static int tty = -1;
   char text[160], bar[BAR_CNT + 1] = "";
-  uint64_t now = now_ns();
+  uint64_t now = qr_clock_mono_ns();
   if (tty < 0) tty = isatty(STDERR_FILENO);
   if (what != g_work.what) {
     g_work.what = what;
@@ -105,13 +100,14 @@ static struct {
 
 void qr_cli_work_wait(const char *what) {
   g_wait.what = what;
-  g_wait.began_ns = now_ns();
+  g_wait.began_ns = qr_clock_mono_ns();
   if (!what) qr_cli_work_clear();
 }
 
 void qr_cli_work_tick(void) {
   if (g_wait.what)
-    qr_cli_work_show(g_wait.what, (now_ns() - g_wait.began_ns) / 1000000000u, 0, QR_CLI_SECONDS);
+    qr_cli_work_show(g_wait.what, (qr_clock_mono_ns() - g_wait.began_ns) / 1000000000u, 0,
+                     QR_CLI_SECONDS);
 }
 
 void qr_cli_work_clear(void) {

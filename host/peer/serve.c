@@ -19,12 +19,17 @@ typedef struct {
 static const kind_t kinds[] = {
     [QR_MSG_WANT_BLOCK] = {QR_PEER_BUCKET_BLOCKS, QR_LINK_BLOCK, QR_PEER_WANT_BLOCK_CNT},
     [QR_MSG_WANT_MODEL] = {QR_PEER_BUCKET_MODELS, QR_LINK_SYNC, QR_PEER_WANT_MODEL_CNT},
-    [QR_MSG_WANT_HASHES] = {QR_PEER_BUCKET_HASHES, QR_LINK_SYNC, 1},
+    [QR_MSG_WANT_HEADERS] = {QR_PEER_BUCKET_HEADERS, QR_LINK_SYNC, 1},
 };
 
 static uint32_t answer_sz(const qr_peers_t *p, uint8_t kind) {
-  if (kind == QR_MSG_WANT_BLOCK) return QR_MSG_HEAD_SZ + qr_msg_payload_max(QR_MSG_BLOCK);
-  if (kind == QR_MSG_WANT_HASHES) return QR_MSG_HEAD_SZ + qr_msg_payload_max(QR_MSG_HASHES);
+  if (kind == QR_MSG_WANT_BLOCK) { /* in any form */
+    uint32_t most = qr_msg_payload_max(QR_MSG_COMPACT);
+    QR_ASSERT(most >= qr_msg_payload_max(QR_MSG_BLOCK) &&
+              most >= qr_msg_payload_max(QR_MSG_BLOCK_TXS));
+    return QR_MSG_HEAD_SZ + most;
+  }
+  if (kind == QR_MSG_WANT_HEADERS) return QR_MSG_HEAD_SZ + qr_msg_payload_max(QR_MSG_HEADERS);
   return (uint32_t)qr_peer_serve_model_sz(p->cfg.model_max_sz);
 }
 
@@ -40,37 +45,67 @@ static void release(const qr_peers_t *p, qr_peer_slot_t *s, qr_peer_want_slot_t 
 
 /* ---- questions ---- */
 
-void qr_peer_serve_ask(qr_peers_t *p, qr_peer_slot_t *s, const qr_msg_t *m) {
-  uint8_t kind = m->type == QR_MSG_GET_BLOCK   ? QR_MSG_WANT_BLOCK
-                 : m->type == QR_MSG_GET_MODEL ? QR_MSG_WANT_MODEL
-                                               : QR_MSG_WANT_HASHES;
-  qr_hash_t hash = {{0}}, root = {{0}};
-  if (kind == QR_MSG_WANT_BLOCK) hash = m->get_block.hash;
-  if (kind == QR_MSG_WANT_MODEL) {
-    hash = m->get_model.block;
-    root = m->get_model.root;
+/* What a question is for: one of kind, in form. */
+static qr_peer_want_slot_t want_of(const qr_msg_t *m) {
+  qr_peer_want_slot_t w = {.kind = QR_MSG_WANT_BLOCK};
+  switch (m->type) {
+  case QR_MSG_GET_BLOCK: w.hash = m->get_block.hash; break;
+  case QR_MSG_GET_COMPACT:
+    w.hash = m->get_block.hash;
+    w.form = QR_FORM_COMPACT;
+    break;
+  case QR_MSG_GET_BLOCK_TXS:
+    w.hash = m->get_block_txs.block;
+    w.form = QR_FORM_TXS;
+    break;
+  case QR_MSG_GET_MODEL:
+    w.kind = QR_MSG_WANT_MODEL;
+    w.hash = m->get_model.block;
+    w.root = m->get_model.root;
+    break;
+  default: w.kind = QR_MSG_WANT_HEADERS; break;
   }
+  return w;
+}
+
+/* What a question says beyond its want. */
+static void keep_rest(qr_peer_slot_t *s, const qr_msg_t *m) {
+  if (m->type == QR_MSG_GET_HEADERS) {
+    s->locator_cnt = m->get_headers.cnt;
+    s->locator_max = m->get_headers.max_cnt;
+    memcpy(s->locator, m->get_headers.locator, s->locator_cnt * sizeof s->locator[0]);
+  }
+  if (m->type == QR_MSG_GET_BLOCK_TXS) {
+    s->tx_at_cnt = m->get_block_txs.cnt;
+    for (uint32_t i = 0; i < s->tx_at_cnt; i++) s->tx_at[i] = qr_ld16(m->get_block_txs.at + 2 * i);
+  }
+}
+
+void qr_peer_serve_ask(qr_peers_t *p, qr_peer_slot_t *s, const qr_msg_t *m) {
+  qr_peer_want_slot_t ask = want_of(m);
+  uint8_t kind = ask.kind;
   uint32_t same_cnt = 0;
+  bool crowd = false;
   qr_peer_want_slot_t *w = NULL;
   for (uint32_t i = 0; i < QR_PEER_WANT_CNT; i++) {
-    if (!s->wants[i].req)
+    if (!s->wants[i].req) {
       w = w ? w : &s->wants[i];
-    else
-      same_cnt += s->wants[i].kind == kind;
+      continue;
+    }
+    same_cnt += s->wants[i].kind == kind;
+    crowd |= ask.form == QR_FORM_TXS && s->wants[i].form == QR_FORM_TXS;
   }
-  if (same_cnt >= kinds[kind].limit_cnt) {
+  if (crowd || same_cnt >= kinds[kind].limit_cnt) {
     qr_peer_strike(p, s, COST_CROWD, "too many questions at once");
-    say_not_found(p, s, kind, &hash);
+    say_not_found(p, s, kind, &ask.hash);
     return;
   }
   QR_ASSERT(w); /* the limits of the kinds add up to all places */
   p->req_seq = p->req_seq + 1 ? p->req_seq + 1 : 1;
-  *w = (qr_peer_want_slot_t){
-      .req = p->req_seq, .kind = kind, .at_ns = p->now_ns, .hash = hash, .root = root};
-  if (kind != QR_MSG_WANT_HASHES) return;
-  s->locator_cnt = m->get_hashes.cnt;
-  s->locator_max = m->get_hashes.max_cnt;
-  memcpy(s->locator, m->get_hashes.locator, s->locator_cnt * sizeof s->locator[0]);
+  *w = ask;
+  w->req = p->req_seq;
+  w->at_ns = p->now_ns;
+  keep_rest(s, m);
 }
 
 static bool put_up(qr_peers_t *p, qr_peer_slot_t *s, qr_peer_want_slot_t *w) {
@@ -82,7 +117,7 @@ static bool put_up(qr_peers_t *p, qr_peer_slot_t *s, qr_peer_want_slot_t *w) {
                          .kind = (enum qr_msg_want)w->kind,
                          .hash = w->hash,
                          .root = w->root};
-  if (w->kind == QR_MSG_WANT_HASHES) {
+  if (w->kind == QR_MSG_WANT_HEADERS) {
     want.locator = s->locator;
     want.locator_cnt = s->locator_cnt;
     want.max_cnt = s->locator_max;
@@ -113,7 +148,7 @@ void qr_peer_serve_poll(qr_peers_t *p, qr_peer_slot_t *s) {
   for (uint32_t i = 0; i < QR_PEER_WANT_CNT; i++) {
     if (s->wants[i].req && p->now_ns - s->wants[i].at_ns >= LAPSE_NS) release(p, s, &s->wants[i]);
   }
-  for (uint8_t kind = QR_MSG_WANT_BLOCK; kind <= QR_MSG_WANT_HASHES; kind++) {
+  for (uint8_t kind = QR_MSG_WANT_BLOCK; kind <= QR_MSG_WANT_HEADERS; kind++) {
     qr_peer_want_slot_t *w = oldest(s, kind);
     while (w && put_up(p, s, w)) w = oldest(s, kind);
   }
@@ -147,7 +182,12 @@ void qr_peers_answer_block(qr_peers_t *p, qr_peer_id_t peer, uint32_t req, const
   qr_peer_slot_t *s = close_want(p, peer, req, &w);
   if (!s) return;
   QR_ASSERT(w.kind == QR_MSG_WANT_BLOCK);
-  send_reserved(p, s, &(qr_msg_t){.type = QR_MSG_BLOCK, .block = {block, (uint32_t)sz}});
+  if (w.form == QR_FORM_COMPACT)
+    qr_peer_compact_answer(p, s, block, (uint32_t)sz);
+  else if (w.form == QR_FORM_TXS)
+    qr_peer_compact_answer_txs(p, s, &w.hash, block, (uint32_t)sz);
+  else
+    send_reserved(p, s, &(qr_msg_t){.type = QR_MSG_BLOCK, .block = {block, (uint32_t)sz}});
   qr_inv_add(&s->blocks, &w.hash);
 }
 
@@ -166,14 +206,14 @@ void qr_peers_answer_model(qr_peers_t *p, qr_peer_id_t peer, uint32_t req, const
   }
 }
 
-void qr_peers_answer_hashes(qr_peers_t *p, qr_peer_id_t peer, uint32_t req, uint64_t start_height,
-                            const qr_hash_t *hashes, uint32_t cnt) {
+void qr_peers_answer_headers(qr_peers_t *p, qr_peer_id_t peer, uint32_t req, const uint8_t *headers,
+                             uint32_t cnt) {
   qr_peer_want_slot_t w;
-  QR_ASSERT(cnt <= QR_MSG_HASHES_MAX_CNT);
+  QR_ASSERT(cnt <= QR_MSG_HEADERS_MAX_CNT);
   qr_peer_slot_t *s = close_want(p, peer, req, &w);
   if (!s) return;
-  QR_ASSERT(w.kind == QR_MSG_WANT_HASHES);
-  send_reserved(p, s, &(qr_msg_t){.type = QR_MSG_HASHES, .hashes = {start_height, cnt, hashes}});
+  QR_ASSERT(w.kind == QR_MSG_WANT_HEADERS);
+  send_reserved(p, s, &(qr_msg_t){.type = QR_MSG_HEADERS, .headers = {cnt, headers}});
 }
 
 void qr_peers_not_found(qr_peers_t *p, qr_peer_id_t peer, uint32_t req) {

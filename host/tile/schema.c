@@ -2,10 +2,10 @@
 
 #include <stdio.h>
 #include <stdlib.h>
-#include <time.h>
 
 #include "base/err.h"
 #include "base/log.h"
+#include "port/clock.h"
 #include "tile/record.h"
 #include "tile/writer.h"
 
@@ -26,18 +26,12 @@ typedef struct {
   uint32_t to;
 } migrate_t;
 
-static uint64_t now_ns(void) {
-  struct timespec ts;
-  clock_gettime(CLOCK_MONOTONIC, &ts);
-  return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
-}
-
 static int64_t get(migrate_t *m, enum qr_store_table t, const void *key, size_t sz, uint8_t *buf) {
   return m->ops->get(m->store, t, key, sz, buf, QR_STORE_VALUE_MAX_SZ);
 }
 
 static void tell(migrate_t *m) {
-  uint64_t now = now_ns();
+  uint64_t now = qr_clock_mono_ns();
   if (now - m->logged_ns < LOG_NS) return;
   m->logged_ns = now;
   qr_log(QR_LOG_INFO, "store", "event=migrating schema=%u records=%llu of=%llu", m->to,
@@ -162,7 +156,7 @@ _Static_assert(QR_ARRAY_CNT(steps) == QR_STORE_SCHEMA_VERSION, "a step from ever
 
 static int step_from(migrate_t *m, uint32_t from, char *why, size_t why_sz) {
   uint8_t version[4];
-  uint64_t begin_ns = now_ns();
+  uint64_t begin_ns = qr_clock_mono_ns();
   m->to = from + 1;
   m->done = 0;
   m->logged_ns = begin_ns;
@@ -183,7 +177,7 @@ static int step_from(migrate_t *m, uint32_t from, char *why, size_t why_sz) {
     return err;
   }
   qr_log(QR_LOG_INFO, "store", "event=migrated schema=%u records=%llu ms=%.0f", m->to,
-         (unsigned long long)m->done, (double)(now_ns() - begin_ns) / 1e6);
+         (unsigned long long)m->done, (double)(qr_clock_mono_ns() - begin_ns) / 1e6);
   return QR_OK;
 }
 

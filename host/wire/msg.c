@@ -6,8 +6,7 @@
 #define HELLO_MAX_SZ                                                                               \
   1024u /* room for what later versions add: the version is judged before the rest is read */
 #define MODEL_FIXED_SZ 40u
-#define GET_HASHES_FIXED_SZ 3u
-#define HASHES_FIXED_SZ 8u
+#define GET_HEADERS_FIXED_SZ 3u
 
 typedef struct {
   const char *name;
@@ -26,12 +25,21 @@ static const kind_t kinds[QR_MSG_TYPE_END] = {
     [QR_MSG_GET_MODEL] = {"get_model", QR_MSG_CONTROL, 64, 64},
     [QR_MSG_MODEL] = {"model", QR_MSG_BULK_SYNC, MODEL_FIXED_SZ + 1,
                       MODEL_FIXED_SZ + QR_MSG_CHUNK_MAX_SZ},
-    [QR_MSG_GET_HASHES] = {"get_hashes", QR_MSG_CONTROL, GET_HASHES_FIXED_SZ + QR_HASH_SZ,
-                           GET_HASHES_FIXED_SZ + QR_MSG_LOCATOR_MAX_CNT *QR_HASH_SZ},
-    [QR_MSG_HASHES] = {"hashes", QR_MSG_BULK_SYNC, HASHES_FIXED_SZ,
-                       HASHES_FIXED_SZ + QR_MSG_HASHES_MAX_CNT *QR_HASH_SZ},
+    [QR_MSG_GET_HEADERS] = {"get_headers", QR_MSG_CONTROL, GET_HEADERS_FIXED_SZ + QR_HASH_SZ,
+                            GET_HEADERS_FIXED_SZ + QR_MSG_LOCATOR_MAX_CNT *QR_HASH_SZ},
+    [QR_MSG_HEADERS] = {"headers", QR_MSG_BULK_SYNC, 0, QR_MSG_HEADERS_MAX_CNT *QR_HEADER_SZ},
     [QR_MSG_TX] = {"tx", QR_MSG_BULK_TX, QR_TX_SZ, QR_TX_SZ},
     [QR_MSG_NOT_FOUND] = {"not_found", QR_MSG_CONTROL, 33, 33},
+    [QR_MSG_GET_COMPACT] = {"get_compact", QR_MSG_CONTROL, 32, 32},
+    [QR_MSG_COMPACT] = {"compact", QR_MSG_BULK_BLOCK, QR_COMPACT_FIXED_SZ + QR_COMPACT_TAIL_MIN_SZ,
+                        QR_COMPACT_MAX_SZ},
+    [QR_MSG_GET_BLOCK_TXS] = {"get_block_txs", QR_MSG_CONTROL, QR_HASH_SZ + 2,
+                              QR_HASH_SZ + 2 * QR_BLOCK_TX_MAX_CNT},
+    [QR_MSG_BLOCK_TXS] = {"block_txs", QR_MSG_BULK_BLOCK, QR_HASH_SZ + QR_TX_SZ,
+                          QR_HASH_SZ + QR_BLOCK_TX_MAX_CNT *QR_TX_SZ},
+    [QR_MSG_GET_ADDRS] = {"get_addrs", QR_MSG_CONTROL, 0, 0},
+    [QR_MSG_ADDRS] = {"addrs", QR_MSG_CONTROL, QR_MSG_ADDR_SZ,
+                      QR_MSG_ADDRS_MAX_CNT *QR_MSG_ADDR_SZ},
 };
 
 bool qr_msg_known(uint8_t type) { return type < QR_MSG_TYPE_END && kinds[type].name; }
@@ -100,27 +108,65 @@ static enum qr_verdict decode_model(const uint8_t *p, size_t sz, qr_msg_model_t 
   return inside ? QR_VERDICT_OK : QR_VERDICT_SYNTAX;
 }
 
-static enum qr_verdict decode_get_hashes(const uint8_t *p, size_t sz, qr_msg_get_hashes_t *g) {
+static enum qr_verdict decode_get_headers(const uint8_t *p, size_t sz, qr_msg_get_headers_t *g) {
   g->max_cnt = qr_ld16(p);
   g->cnt = p[2];
-  g->locator = (const qr_hash_t *)(p + GET_HASHES_FIXED_SZ);
-  bool ok = g->max_cnt && g->max_cnt <= QR_MSG_HASHES_MAX_CNT &&
-            sz == GET_HASHES_FIXED_SZ + (size_t)g->cnt * QR_HASH_SZ;
+  g->locator = (const qr_hash_t *)(p + GET_HEADERS_FIXED_SZ);
+  bool ok = g->max_cnt && g->max_cnt <= QR_MSG_HEADERS_MAX_CNT &&
+            sz == GET_HEADERS_FIXED_SZ + (size_t)g->cnt * QR_HASH_SZ;
   return ok ? QR_VERDICT_OK : QR_VERDICT_SYNTAX;
 }
 
-static enum qr_verdict decode_hashes(const uint8_t *p, size_t sz, qr_msg_hashes_t *h) {
-  h->start_height = qr_ld64(p);
-  h->cnt = (uint32_t)((sz - HASHES_FIXED_SZ) / QR_HASH_SZ);
-  h->hashes = (const qr_hash_t *)(p + HASHES_FIXED_SZ);
-  return (sz - HASHES_FIXED_SZ) % QR_HASH_SZ ? QR_VERDICT_SYNTAX : QR_VERDICT_OK;
+static enum qr_verdict decode_headers(const uint8_t *p, size_t sz, qr_msg_headers_t *h) {
+  *h = (qr_msg_headers_t){(uint32_t)(sz / QR_HEADER_SZ), p};
+  return sz % QR_HEADER_SZ ? QR_VERDICT_SYNTAX : QR_VERDICT_OK;
 }
 
 static enum qr_verdict decode_not_found(const uint8_t *p, qr_msg_not_found_t *n) {
   n->kind = p[0];
   n->hash = ld_hash(p + 1);
-  return n->kind >= QR_MSG_WANT_BLOCK && n->kind <= QR_MSG_WANT_HASHES ? QR_VERDICT_OK
-                                                                       : QR_VERDICT_SYNTAX;
+  return n->kind >= QR_MSG_WANT_BLOCK && n->kind <= QR_MSG_WANT_HEADERS ? QR_VERDICT_OK
+                                                                        : QR_VERDICT_SYNTAX;
+}
+
+static enum qr_verdict decode_compact(const uint8_t *p, size_t sz, qr_msg_compact_t *m) {
+  qr_compact_t c;
+  *m = (qr_msg_compact_t){p, (uint32_t)sz};
+  return qr_compact_decode(p, sz, &c) == QR_VERDICT_OK ? QR_VERDICT_OK : QR_VERDICT_SYNTAX;
+}
+
+static enum qr_verdict decode_get_block_txs(const uint8_t *p, size_t sz,
+                                            qr_msg_get_block_txs_t *g) {
+  g->block = ld_hash(p);
+  g->cnt = (uint32_t)((sz - QR_HASH_SZ) / 2);
+  g->at = p + QR_HASH_SZ;
+  if (sz % 2) return QR_VERDICT_SYNTAX;
+  uint32_t from = 0;
+  for (uint32_t i = 0; i < g->cnt; i++) {
+    uint32_t at = qr_ld16(g->at + 2 * i);
+    if (at < from || at >= QR_BLOCK_TX_MAX_CNT) return QR_VERDICT_SYNTAX;
+    from = at + 1;
+  }
+  return QR_VERDICT_OK;
+}
+
+static enum qr_verdict decode_block_txs(const uint8_t *p, size_t sz, qr_msg_block_txs_t *b) {
+  b->block = ld_hash(p);
+  b->cnt = (uint32_t)((sz - QR_HASH_SZ) / QR_TX_SZ);
+  b->txs = p + QR_HASH_SZ;
+  return (sz - QR_HASH_SZ) % QR_TX_SZ ? QR_VERDICT_SYNTAX : QR_VERDICT_OK;
+}
+
+static enum qr_verdict decode_addrs(const uint8_t *p, size_t sz, qr_msg_addrs_t *a) {
+  *a = (qr_msg_addrs_t){(uint32_t)(sz / QR_MSG_ADDR_SZ), p};
+  return sz % QR_MSG_ADDR_SZ ? QR_VERDICT_SYNTAX : QR_VERDICT_OK;
+}
+
+void qr_msg_addr_get(const uint8_t *p, qr_msg_addr_t *out) {
+  memcpy(out->ip, p, sizeof out->ip);
+  out->port = qr_ld16(p + 16);
+  out->age_min = qr_ld16(p + 18);
+  memcpy(out->pk.b, p + 20, sizeof out->pk.b);
 }
 
 enum qr_verdict qr_msg_decode(uint8_t type, const uint8_t *payload, size_t sz, qr_msg_t *m) {
@@ -136,18 +182,23 @@ enum qr_verdict qr_msg_decode(uint8_t type, const uint8_t *payload, size_t sz, q
     m->announce.height = qr_ld64(payload + 32);
     m->announce.work = qr_u256_from_le(payload + 40);
     break;
-  case QR_MSG_GET_BLOCK: m->get_block.hash = ld_hash(payload); break;
+  case QR_MSG_GET_BLOCK:
+  case QR_MSG_GET_COMPACT: m->get_block.hash = ld_hash(payload); break;
   case QR_MSG_BLOCK: m->block = (qr_msg_block_t){payload, (uint32_t)sz}; break;
   case QR_MSG_GET_MODEL:
     m->get_model.block = ld_hash(payload);
     m->get_model.root = ld_hash(payload + 32);
     break;
   case QR_MSG_MODEL: return decode_model(payload, sz, &m->model);
-  case QR_MSG_GET_HASHES: return decode_get_hashes(payload, sz, &m->get_hashes);
-  case QR_MSG_HASHES: return decode_hashes(payload, sz, &m->hashes);
+  case QR_MSG_GET_HEADERS: return decode_get_headers(payload, sz, &m->get_headers);
+  case QR_MSG_HEADERS: return decode_headers(payload, sz, &m->headers);
   case QR_MSG_TX: m->tx.tx = payload; break;
   case QR_MSG_NOT_FOUND: return decode_not_found(payload, &m->not_found);
-  default: break; /* READY has no payload */
+  case QR_MSG_COMPACT: return decode_compact(payload, sz, &m->compact);
+  case QR_MSG_GET_BLOCK_TXS: return decode_get_block_txs(payload, sz, &m->get_block_txs);
+  case QR_MSG_BLOCK_TXS: return decode_block_txs(payload, sz, &m->block_txs);
+  case QR_MSG_ADDRS: return decode_addrs(payload, sz, &m->addrs);
+  default: break; /* READY and GET_ADDRS have no payload */
   }
   return QR_VERDICT_OK;
 }
@@ -159,8 +210,12 @@ static size_t payload_sz(const qr_msg_t *m) {
   case QR_MSG_HELLO: return HELLO_FIXED_SZ + m->hello.agent_sz;
   case QR_MSG_BLOCK: return m->block.sz;
   case QR_MSG_MODEL: return MODEL_FIXED_SZ + m->model.chunk_sz;
-  case QR_MSG_GET_HASHES: return GET_HASHES_FIXED_SZ + (size_t)m->get_hashes.cnt * QR_HASH_SZ;
-  case QR_MSG_HASHES: return HASHES_FIXED_SZ + (size_t)m->hashes.cnt * QR_HASH_SZ;
+  case QR_MSG_GET_HEADERS: return GET_HEADERS_FIXED_SZ + (size_t)m->get_headers.cnt * QR_HASH_SZ;
+  case QR_MSG_HEADERS: return (size_t)m->headers.cnt * QR_HEADER_SZ;
+  case QR_MSG_COMPACT: return m->compact.sz;
+  case QR_MSG_GET_BLOCK_TXS: return QR_HASH_SZ + 2 * (size_t)m->get_block_txs.cnt;
+  case QR_MSG_BLOCK_TXS: return QR_HASH_SZ + (size_t)m->block_txs.cnt * QR_TX_SZ;
+  case QR_MSG_ADDRS: return (size_t)m->addrs.cnt * QR_MSG_ADDR_SZ;
   default: return kind_of(m->type)->max_sz; /* all others have one size */
   }
 }
@@ -202,11 +257,18 @@ static void encode_model(const qr_msg_model_t *m, uint8_t *p) {
   memcpy(p + 8, m->chunk, m->chunk_sz);
 }
 
-static void encode_get_hashes(const qr_msg_get_hashes_t *g, uint8_t *p) {
-  QR_ASSERT(g->max_cnt && g->max_cnt <= QR_MSG_HASHES_MAX_CNT);
+static void encode_get_headers(const qr_msg_get_headers_t *g, uint8_t *p) {
+  QR_ASSERT(g->max_cnt && g->max_cnt <= QR_MSG_HEADERS_MAX_CNT);
   qr_st16(p, g->max_cnt);
   p[2] = (uint8_t)g->cnt;
-  memcpy(p + GET_HASHES_FIXED_SZ, g->locator, g->cnt * sizeof *g->locator);
+  memcpy(p + GET_HEADERS_FIXED_SZ, g->locator, g->cnt * sizeof *g->locator);
+}
+
+void qr_msg_addr_put(const qr_msg_addr_t *a, uint8_t *out) {
+  memcpy(out, a->ip, sizeof a->ip);
+  qr_st16(out + 16, a->port);
+  qr_st16(out + 18, a->age_min);
+  memcpy(out + 20, a->pk.b, sizeof a->pk.b);
 }
 
 size_t qr_msg_encode(const qr_msg_t *m, uint8_t *out) {
@@ -222,21 +284,29 @@ size_t qr_msg_encode(const qr_msg_t *m, uint8_t *out) {
     qr_st64(p, m->announce.height);
     qr_u256_to_le(&m->announce.work, p + 8);
     break;
-  case QR_MSG_GET_BLOCK: st_hash(p, &m->get_block.hash); break;
+  case QR_MSG_GET_BLOCK:
+  case QR_MSG_GET_COMPACT: st_hash(p, &m->get_block.hash); break;
   case QR_MSG_BLOCK: memcpy(p, m->block.block, m->block.sz); break;
   case QR_MSG_GET_MODEL: st_hash(st_hash(p, &m->get_model.block), &m->get_model.root); break;
   case QR_MSG_MODEL: encode_model(&m->model, p); break;
-  case QR_MSG_GET_HASHES: encode_get_hashes(&m->get_hashes, p); break;
-  case QR_MSG_HASHES:
-    qr_st64(p, m->hashes.start_height);
-    if (m->hashes.cnt)
-      memcpy(p + HASHES_FIXED_SZ, m->hashes.hashes, m->hashes.cnt * sizeof *m->hashes.hashes);
+  case QR_MSG_GET_HEADERS: encode_get_headers(&m->get_headers, p); break;
+  case QR_MSG_HEADERS:
+    if (m->headers.cnt) memcpy(p, m->headers.headers, m->headers.cnt * (size_t)QR_HEADER_SZ);
     break;
   case QR_MSG_TX: memcpy(p, m->tx.tx, QR_TX_SZ); break;
   case QR_MSG_NOT_FOUND:
     p[0] = m->not_found.kind;
     st_hash(p + 1, &m->not_found.hash);
     break;
+  case QR_MSG_COMPACT: memcpy(p, m->compact.bytes, m->compact.sz); break;
+  case QR_MSG_GET_BLOCK_TXS:
+    memcpy(st_hash(p, &m->get_block_txs.block), m->get_block_txs.at,
+           2 * (size_t)m->get_block_txs.cnt);
+    break;
+  case QR_MSG_BLOCK_TXS:
+    memcpy(st_hash(p, &m->block_txs.block), m->block_txs.txs, (size_t)m->block_txs.cnt * QR_TX_SZ);
+    break;
+  case QR_MSG_ADDRS: memcpy(p, m->addrs.addrs, m->addrs.cnt * QR_MSG_ADDR_SZ); break;
   default: break;
   }
   return sz;

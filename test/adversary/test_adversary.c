@@ -9,6 +9,7 @@
 
 #include "app/bench_adversary.h"
 #include "base/err.h"
+#include "base/splitmix.h"
 #include "step/ref.h"
 
 #define STEP_CNT 4u
@@ -18,10 +19,7 @@
 static qr_adversary_lib_t lib;
 static uint64_t seed = 7;
 
-static uint32_t draw(uint32_t n) {
-  seed = seed * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
-  return (uint32_t)((seed >> 33) % n);
-}
+static uint32_t draw(uint32_t n) { return (uint32_t)(qr_splitmix_next(&seed) % n); }
 
 static const qr_net_spec_t specs[] = {
     {.in_c = 64,

@@ -9,15 +9,13 @@
 #include <cmocka.h>
 
 #include "app/bench_rivals.h"
+#include "base/splitmix.h"
 #include "step/ref.h"
 
 static qr_rivals_t rivals;
 static uint64_t seed = 20;
 
-static uint32_t draw(uint32_t n) {
-  seed = seed * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
-  return (uint32_t)((seed >> 33) % n);
-}
+static uint32_t draw(uint32_t n) { return (uint32_t)(qr_splitmix_next(&seed) % n); }
 
 static int8_t *operand(size_t cnt) {
   int8_t *x = malloc(cnt);

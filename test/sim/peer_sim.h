@@ -1,7 +1,8 @@
 /* A network of peer modules in one thread, under one fake clock, over link/mem: each node holds a
-   toy chain. A toy block is a real header followed by filler; the toy rules are: tx_root names the
-   filler, the parent must be known, reward 0xbad makes it invalid, a model_in that is not zero
-   needs that model's bytes. Work of a block is 1. */
+   toy chain. A toy block is a real header followed by filler, or by a real body; the toy rules are:
+   tx_root names the filler, or is that of the body's transactions, the parent must be known, reward
+   0xbad makes it invalid, a model_in that is not zero needs that model's bytes. Work of a block
+   is 1. */
 #ifndef QR_TEST_PEER_SIM_H
 #define QR_TEST_PEER_SIM_H
 
@@ -19,7 +20,9 @@
 #include "drivers/link/mem/mem.h"
 #include "peer/peer.h"
 
+#ifndef SIM_NODE_MAX
 #define SIM_NODE_MAX 8
+#endif
 #define SIM_BLOCK_MAX 1024
 #define SIM_QUEUE_CNT 6 /* small, so that "no room" happens all the time */
 #define SIM_MODEL_SZ 150000u
@@ -64,13 +67,14 @@ typedef struct sim_node {
   uint32_t want_cnt;
   bool no_models; /* answers NOT_FOUND to every question for a model */
   bool mute;      /* answers nothing */
+  bool no_relay;  /* takes transactions and does not tell of them */
   qr_hash_t tx_seen[64];
   uint32_t tx_cnt;
   uint8_t tx_queue[64][QR_TX_SZ];
   qr_peer_id_t tx_from[64];
   uint32_t tx_queue_cnt;
   uint32_t up_cnt, down_cnt, model_cnt, model_failed_cnt, full_cnt, parent_unknown_cnt,
-      rejected_cnt;
+      rejected_cnt, header_cnt;
   uint64_t exec_ms; /* one job in so many */
   const char *last_down;
 } sim_node_t;
@@ -114,6 +118,32 @@ static sim_block_t sim_block_make(const qr_hash_t *parent, uint64_t height, uint
   qr_header_encode(&h, b.bytes);
   b.hash = qr_header_hash(&h);
   return b;
+}
+
+/* One with transactions. */
+static inline sim_block_t sim_block_make_txs(const qr_hash_t *parent, uint64_t height,
+                                             uint64_t nonce, const uint8_t *txs, uint32_t cnt) {
+  static const uint8_t actions[1000];
+  qr_body_t body = {.tx_cnt = cnt, .txs = txs, .action_cnt = sizeof actions, .actions = actions};
+  sim_block_t b = {.parent = *parent, .height = height, .sz = QR_HEADER_SZ + qr_body_sz(&body)};
+  qr_header_t h = {.version = 1, .height = height, .parent = *parent, .nonce = nonce};
+  h.tx_root = qr_body_tx_root(&body);
+  b.bytes = malloc(b.sz);
+  qr_header_encode(&h, b.bytes);
+  qr_body_encode(&body, b.bytes + QR_HEADER_SZ);
+  b.hash = qr_header_hash(&h);
+  return b;
+}
+
+static bool sim_body_right(const sim_block_t *b) {
+  qr_header_t h;
+  qr_body_t body;
+  qr_header_decode(b->bytes, &h);
+  qr_hash_t root = qr_hash("toy.body", b->bytes + QR_HEADER_SZ, b->sz - QR_HEADER_SZ);
+  if (qr_hash_eq(&root, &h.tx_root)) return true;
+  if (qr_body_decode(b->bytes + QR_HEADER_SZ, b->sz - QR_HEADER_SZ, &body)) return false;
+  root = qr_body_tx_root(&body);
+  return qr_hash_eq(&root, &h.tx_root);
 }
 
 static sim_block_t sim_block_parse(const uint8_t *bytes, size_t sz) {
@@ -164,6 +194,15 @@ static bool sim_on_block(void *ctx, qr_peer_id_t peer, const qr_hash_t *hash, co
 static void sim_drop_job(sim_node_t *n, uint32_t i) {
   free(n->jobs[i].block.bytes);
   memmove(&n->jobs[i], &n->jobs[i + 1], (--n->job_cnt - i) * sizeof n->jobs[0]);
+}
+
+/* The toy's headers are right if they have a version; what a header alone cannot show is not seen.
+ */
+static enum qr_verdict sim_on_header(void *ctx, const qr_header_t *parent, const qr_header_t *h) {
+  sim_node_t *n = ctx;
+  n->header_cnt++;
+  assert_int_equal(h->height, parent ? parent->height + 1 : 1);
+  return h->version == 1 ? QR_VERDICT_OK : QR_VERDICT_VERSION;
 }
 
 static bool sim_on_model(void *ctx, qr_peer_id_t peer, const qr_hash_t *block,
@@ -234,8 +273,9 @@ static void sim_on_down(void *ctx, qr_peer_id_t peer, const char *reason) {
   n->last_down = reason;
 }
 
-static const qr_peer_app_t sim_app = {sim_on_block, sim_on_model, sim_on_model_failed, sim_on_tx,
-                                      sim_on_want,  sim_on_up,    sim_on_down};
+static const qr_peer_app_t sim_app = {sim_on_block,        sim_on_header, sim_on_model,
+                                      sim_on_model_failed, sim_on_tx,     sim_on_want,
+                                      sim_on_up,           sim_on_down};
 
 /* ---- the application's work ---- */
 
@@ -283,8 +323,7 @@ static void sim_work(sim_node_t *n) {
   for (uint32_t i = 0; i < n->job_cnt; i++) {
     sim_job_t *j = &n->jobs[i];
     if (j->waits) return;
-    qr_hash_t body = qr_hash("toy.body", j->block.bytes + QR_HEADER_SZ, j->block.sz - QR_HEADER_SZ);
-    if (memcmp(j->block.bytes + 164, body.b, sizeof body.b))
+    if (!sim_body_right(&j->block))
       sim_reject(n, i, QR_VERDICT_TX_ROOT);
     else if (qr_ld32(j->block.bytes + 364) == SIM_BAD)
       sim_reject(n, i, QR_VERDICT_REWARD);
@@ -308,8 +347,8 @@ static void sim_work(sim_node_t *n) {
   }
 }
 
-static void sim_answer_hashes(sim_node_t *n, const sim_want_t *w) {
-  static qr_hash_t out[QR_MSG_HASHES_MAX_CNT];
+static void sim_answer_headers(sim_node_t *n, const sim_want_t *w) {
+  static uint8_t out[QR_MSG_HEADERS_MAX_CNT * QR_HEADER_SZ];
   const sim_block_t *tip = &n->blocks[n->tip], *from = &n->blocks[0];
   for (uint32_t i = 0; i < w->cnt; i++) {
     const sim_block_t *b = sim_find(n, &w->locator[i]);
@@ -319,10 +358,12 @@ static void sim_answer_hashes(sim_node_t *n, const sim_want_t *w) {
   }
   uint32_t max =
       w->max < 100 ? w->max : 100; /* the application may give fewer than were asked for */
-  uint32_t cnt = tip->height - from->height > max ? max : (uint32_t)(tip->height - from->height);
-  const sim_block_t *b = sim_ancestor(n, tip, from->height + cnt);
-  for (uint32_t i = cnt; i-- > 0; b = sim_find(n, &b->parent)) out[i] = b->hash;
-  qr_peers_answer_hashes(n->peers, w->peer, w->req, from->height + 1, out, cnt);
+  uint64_t first = from->height ? from->height : 1, all = tip->height + 1 - first;
+  uint32_t cnt = all > max ? max : (uint32_t)all;
+  const sim_block_t *b = cnt ? sim_ancestor(n, tip, first + cnt - 1) : NULL;
+  for (uint32_t i = cnt; i-- > 0; b = sim_find(n, &b->parent))
+    memcpy(out + (size_t)i * QR_HEADER_SZ, b->bytes, QR_HEADER_SZ);
+  qr_peers_answer_headers(n->peers, w->peer, w->req, out, cnt);
 }
 
 static void sim_answer(sim_node_t *n) {
@@ -330,8 +371,8 @@ static void sim_answer(sim_node_t *n) {
   for (uint32_t i = 0; i < n->want_cnt && !n->mute; i++) {
     const sim_want_t *w = &n->wants[i];
     const sim_block_t *b = sim_find(n, &w->hash);
-    if (w->kind == QR_MSG_WANT_HASHES)
-      sim_answer_hashes(n, w);
+    if (w->kind == QR_MSG_WANT_HEADERS)
+      sim_answer_headers(n, w);
     else if (w->kind == QR_MSG_WANT_BLOCK && b)
       qr_peers_answer_block(n->peers, w->peer, w->req, b->bytes, b->sz);
     else if (w->kind == QR_MSG_WANT_MODEL && b && !n->no_models) {
@@ -349,7 +390,7 @@ static void sim_relay(sim_node_t *n) {
     for (uint32_t k = 0; k < n->tx_cnt; k++)
       assert_false(qr_hash_eq(&n->tx_seen[k], &id)); /* each comes up once */
     n->tx_seen[n->tx_cnt++] = id;
-    qr_peers_relay_tx(n->peers, n->tx_from[i], n->tx_queue[i]);
+    if (!n->no_relay) qr_peers_relay_tx(n->peers, n->tx_from[i], n->tx_queue[i]);
   }
   n->tx_queue_cnt = 0;
 }
@@ -368,7 +409,11 @@ static void sim_init(sim_t *s, uint64_t seed) {
 static qr_link_addr_t sim_addr(uint32_t idx) {
   qr_link_addr_t a;
   char text[32];
+#ifdef SIM_NET /* the network of a node, "20.%u": for tests in which that counts */
+  snprintf(text, sizeof text, SIM_NET ".0.%u", idx, idx + 1);
+#else
   snprintf(text, sizeof text, "10.0.0.%u", idx + 1);
+#endif
   assert_true(qr_link_addr_parse(text, 4040, &a));
   return a;
 }
@@ -421,7 +466,7 @@ static void sim_start(sim_node_t *n, const qr_peers_cfg_t *cfg) {
 }
 
 /* A node that dials the nodes whose bits are set. */
-static sim_node_t *sim_node(sim_t *s, uint32_t dials) {
+static inline sim_node_t *sim_node(sim_t *s, uint32_t dials) {
   qr_link_addr_t statics[SIM_NODE_MAX];
   uint32_t cnt = 0;
   sim_node_t *n = sim_node_bare(s);
@@ -453,7 +498,7 @@ static uint64_t sim_height(const sim_node_t *n) { return n->blocks[n->tip].heigh
 
 /* Runs until every node with bits in mask stands at height, at most so many ms; returns how many
  * were needed. */
-static uint64_t sim_until(sim_t *s, uint32_t mask, uint64_t height, uint64_t limit_ms) {
+static inline uint64_t sim_until(sim_t *s, uint32_t mask, uint64_t height, uint64_t limit_ms) {
   for (uint64_t ms = 0; ms < limit_ms; ms++) {
     bool all = true;
     for (uint32_t i = 0; i < s->node_cnt; i++)
@@ -469,7 +514,7 @@ static uint64_t sim_until(sim_t *s, uint32_t mask, uint64_t height, uint64_t lim
   return 0;
 }
 
-static void sim_mine(sim_node_t *n, uint64_t nonce, bool model) {
+static inline void sim_mine(sim_node_t *n, uint64_t nonce, bool model) {
   const sim_block_t *tip = &n->blocks[n->tip];
   sim_accept(
       n, sim_block_make(&tip->hash, tip->height + 1, nonce, 0, model, 10 + nonce * 7919 % 20000));

@@ -1,16 +1,16 @@
 /* A miner whose accelerator lies: what it gets wrong is found on the CPU, is counted against the
    unit that did it, and no peer ever hears of it. */
-#include "sim/world.h"
+#include "sim/untrusted.h"
 
+#include "base/splitmix.h"
 #include "step/program.h"
 
-#define ROUNDS 4000000u
 #define JOB_CNT 10000u
 
 /* The CPU driver with some of its results changed afterwards, seeded. */
 static struct {
   const qr_accel_ops_t *cpu;
-  uint64_t seed, state;
+  uint64_t state;
   uint32_t one_in;  /* of the attempts; 0: never */
   uint32_t lost_in; /* one in so many never comes back; 0: all do */
   bool deaf;        /* not even when it is cancelled */
@@ -21,12 +21,7 @@ static struct {
   uint64_t attempts, lies, right, wrong, losses, cancelled, closed;
 } g_liar;
 
-static uint64_t draw(void) {
-  uint64_t z = g_liar.state += 0x9E3779B97F4A7C15u;
-  z = (z ^ z >> 30) * 0xBF58476D1CE4E5B9u;
-  z = (z ^ z >> 27) * 0x94D049BB133111EBu;
-  return z ^ z >> 31;
-}
+static uint64_t draw(void) { return qr_splitmix_next(&g_liar.state); }
 
 static int liar_open(const char *options, qr_accel_t **out, char *why, size_t why_sz) {
   return g_liar.cpu->open(options, out, why, why_sz);
@@ -143,25 +138,21 @@ static const qr_accel_ops_t liar = {.name = "liar",
 /* One node alone whose accelerator loses jobs: each costs its lane a minute, and mining goes on. */
 static void run_lossy(bool deaf) {
   static world_t w;
-  qr_params_t p;
+  const untrusted_t u = {.name = "lossy",
+                         .ops = &liar,
+                         .lane_cnt = 2,
+                         .check_every = 1,
+                         .win_shift = 4,
+                         .round_ns = 20000000u,
+                         .attempts = &g_liar.attempts,
+                         .attempt_cnt = 600};
   memset(&g_liar, 0, sizeof g_liar);
   g_liar.cpu = qr_accel_driver("cpu");
   g_liar.state = 99;
   g_liar.lost_in = 30;
   g_liar.deaf = deaf;
-  world_params(&p, 4);
-  world_init(&w, "lossy", &p);
-  qr_log_init(QR_LOG_ERROR, -1);
-  w.untrusted = &liar;
-  w.lane_cnt = 2;
-  w.check_every = 1;
-  world_node_t *miner = world_add(&w, true);
-  for (uint32_t i = 0; i < ROUNDS && g_liar.attempts < 600; i++) {
-    world_rounds(&w, 1);
-    w.now_ns += 20000000u;
-  }
-  qr_log_init(QR_LOG_ERROR, 2);
-  assert_true(g_liar.attempts >= 600);
+  world_node_t *miner = untrusted_begin(&w, &u);
+  untrusted_rounds(&w, &u);
   assert_true(g_liar.losses > 5);
   assert_int_equal(g_liar.wrong, 0);
   assert_true(world_height(miner) > 5);
@@ -172,7 +163,7 @@ static void run_lossy(bool deaf) {
   /* the end does not wait for a job that never comes */
   g_liar.lost_in = 1;
   world_rounds(&w, 2000);
-  world_fini(&w);
+  untrusted_end(&w);
 }
 
 static void test_lost_jobs(void **state) {
@@ -181,39 +172,23 @@ static void test_lost_jobs(void **state) {
   run_lossy(true);
 }
 
-/* A miner on the liar with several lanes and an honest node that only follows. Runs until so many
-   attempts were made. */
-static void run(uint32_t one_in, uint32_t check_every, uint32_t win_shift, uint64_t attempts,
+/* A miner on the liar with several lanes. Runs until so many attempts were made. */
+static void run(uint32_t one_in, uint32_t check_every, uint32_t win_shift, uint64_t attempt_cnt,
                 uint64_t height_min) {
-  static world_t w;
-  qr_params_t p;
+  const untrusted_t u = {.name = "liar",
+                         .ops = &liar,
+                         .lane_cnt = 3,
+                         .check_every = check_every,
+                         .win_shift = win_shift,
+                         /* a lane that failed waits for a second */
+                         .round_ns = one_in ? 2 * WORLD_ROUND_NS : 0,
+                         .attempts = &g_liar.attempts,
+                         .attempt_cnt = attempt_cnt};
   memset(&g_liar, 0, sizeof g_liar);
   g_liar.cpu = qr_accel_driver("cpu");
   g_liar.state = 5 + one_in + check_every;
   g_liar.one_in = one_in;
-  world_params(&p, win_shift);
-  world_init(&w, "liar", &p);
-  qr_log_init(QR_LOG_ERROR, -1); /* each failed attempt is told */
-  w.untrusted = &liar;
-  w.lane_cnt = 3;
-  w.check_every = check_every;
-  world_node_t *miner = world_add(&w, true);
-  w.untrusted = NULL;
-  w.lane_cnt = 0;
-  world_node_t *peer = world_add(&w, false);
-  for (uint32_t i = 0; i < ROUNDS && g_liar.attempts < attempts; i++) {
-    world_rounds(&w, 1);
-    if (g_liar.one_in) w.now_ns += 2 * WORLD_ROUND_NS; /* a lane that failed waits for a second */
-  }
-  world_stop_all(&w);
-  world_until_agree(&w, ROUNDS);
-  assert_true(g_liar.attempts >= attempts);
-  assert_true(world_height(peer) >= height_min);
-  qr_status_t a = world_status(&w, miner), b = world_status(&w, peer);
-  assert_int_equal(a.blocks_rejected, 0);
-  assert_int_equal(b.blocks_rejected, 0);
-  assert_int_equal(b.peer_cnt, 1); /* nobody was sent away for a wrong block */
-  world_fini(&w);
+  untrusted_run(&u, height_min);
 }
 
 static void test_lies_stay_here(void **state) {

@@ -9,20 +9,10 @@ static qr_hash_t digest_of(const world_node_t *n) {
   return qr_chain_tile_state_digest(qr_topology_chain(n->topology));
 }
 
-/* The windows are made so small that a branch of 100 blocks leaves them several times over. */
-static void small_params(qr_params_t *p) {
-  world_params(p, 3);
-  p->replay_rows = 256;
-  p->witness_window = 4;
-  p->target_window = 4;
-}
-
 static void test_deep_reorganisation(void **state) {
   (void)state;
   static world_t w;
-  qr_params_t p;
-  small_params(&p);
-  world_init(&w, "deep", &p);
+  world_init_small(&w, "deep", 0);
   world_node_t *a = world_add(&w, true), *b = world_add(&w, false);
   world_until_height(&w, a, 10, ROUNDS);
   world_stop_all(&w);
@@ -44,9 +34,7 @@ static void test_deep_reorganisation(void **state) {
 static void test_restart_keeps_all(void **state) {
   (void)state;
   static world_t w;
-  qr_params_t p;
-  small_params(&p);
-  world_init(&w, "restart", &p);
+  world_init_small(&w, "restart", 0);
   world_node_t *a = world_add(&w, true), *b = world_add(&w, true);
   for (uint64_t stop = 15; stop <= 60; stop += 15) {
     world_until_height(&w, a, stop, ROUNDS);
@@ -70,9 +58,7 @@ static void test_restart_keeps_all(void **state) {
 static void test_power_cut(void **state) {
   (void)state;
   static world_t w;
-  qr_params_t p;
-  small_params(&p);
-  world_init(&w, "cut", &p);
+  world_init_small(&w, "cut", 0);
   world_node_t *a = world_add(&w, true), *b = world_add(&w, true);
   for (uint64_t h = 10; h <= 40; h += 10) {
     world_until_height(&w, b, h, ROUNDS);

@@ -1,8 +1,7 @@
 /* A node that trains on the error driver: jobs that come back wrong, late, failed or not at all, in
    any mixture, cost it time and nothing else. What is wrong never reaches a peer. */
-#include "sim/world.h"
+#include "sim/untrusted.h"
 
-#define ROUNDS 4000000u
 #define JOB_CNT 10000u
 #define LANE_CNT 3u
 #define FAST_NS (4 * WORLD_ROUND_NS) /* a lane whose job failed waits for a second, */
@@ -68,12 +67,18 @@ static void faults_judge(qr_accel_t *a, uint32_t unit, bool right) {
   g_faults.wrong += !right;
 }
 
-/* A miner on it, and an honest node that only follows. Time goes on by round_ns more in a round. */
-static void run(const char *options, uint32_t check_every, uint64_t attempts, uint64_t height_min,
-                uint64_t round_ns) {
-  static world_t w;
+/* A miner on it. Time goes on by round_ns more in a round. */
+static void run(const char *options, uint32_t check_every, uint64_t attempt_cnt,
+                uint64_t height_min, uint64_t round_ns) {
   static qr_accel_ops_t faults;
-  qr_params_t p;
+  const untrusted_t u = {.name = "faults",
+                         .ops = &faults,
+                         .lane_cnt = LANE_CNT,
+                         .check_every = check_every,
+                         .win_shift = 5,
+                         .round_ns = round_ns,
+                         .attempts = &g_faults.attempts,
+                         .attempt_cnt = attempt_cnt};
   memset(&g_faults, 0, sizeof g_faults);
   g_faults.ops = qr_accel_driver("error");
   assert_non_null(g_faults.ops);
@@ -86,30 +91,7 @@ static void run(const char *options, uint32_t check_every, uint64_t attempts, ui
   faults.poll = faults_poll;
   faults.cancel = faults_cancel;
   faults.judge = faults_judge;
-  world_params(&p, 5);
-  world_init(&w, "faults", &p);
-  qr_log_init(QR_LOG_ERROR, -1); /* each failed attempt is told */
-  w.untrusted = &faults;
-  w.lane_cnt = LANE_CNT;
-  w.check_every = check_every;
-  world_node_t *miner = world_add(&w, true);
-  w.untrusted = NULL;
-  w.lane_cnt = 0;
-  world_node_t *peer = world_add(&w, false);
-  for (uint32_t i = 0; i < ROUNDS && g_faults.attempts < attempts; i++) {
-    world_rounds(&w, 1);
-    w.now_ns += round_ns;
-  }
-  world_stop_all(&w);
-  world_until_agree(&w, ROUNDS);
-  assert_true(g_faults.attempts >= attempts);
-  assert_true(world_height(peer) >= height_min);
-  qr_status_t a = world_status(&w, miner), b = world_status(&w, peer);
-  assert_int_equal(a.blocks_rejected, 0);
-  assert_int_equal(b.blocks_rejected, 0);
-  assert_int_equal(b.peer_cnt, 1); /* nobody was sent away for a wrong block */
-  world_fini(&w);
-  qr_log_init(QR_LOG_ERROR, 2);
+  untrusted_run(&u, height_min);
   assert_int_equal(g_faults.closed, g_faults.queues);
 }
 

@@ -42,6 +42,53 @@ static void test_relay(void **state) {
   sim_end(&s);
 }
 
+static uint64_t bytes_from(sim_node_t *n, const sim_node_t *peer) {
+  qr_peer_info_t info[8];
+  uint32_t cnt = qr_peers_list(n->peers, info, 8);
+  for (uint32_t i = 0; i < cnt; i++) {
+    if (!memcmp(info[i].identity.b, peer->key.pk.b, 32)) return info[i].rx_bytes;
+  }
+  fail_msg("no such peer");
+  return 0;
+}
+
+/* A full block goes over three hops; two of its transactions nobody has, ten the last node has not.
+ */
+static void test_compact(void **state) {
+  (void)state;
+  enum { CNT = 300, OWN = 2, LOST = 10 };
+  static uint8_t txs[CNT * QR_TX_SZ];
+  sim_t s;
+  sim_init(&s, 70);
+  for (uint32_t i = 0; i < 4; i++) sim_node(&s, i ? 1u << (i - 1) : 0);
+  sim_run(&s, 100);
+  for (uint32_t i = 0; i < CNT; i++) {
+    qr_st32(txs + i * QR_TX_SZ, i);
+    s.nodes[3]->no_relay = i < LOST;
+    if (i < CNT - OWN) qr_peers_relay_tx(s.nodes[0]->peers, 0, txs + i * QR_TX_SZ);
+    if (i % 10 == 9) sim_run(&s, 100);
+    for (uint32_t k = 0; k < 4; k++) s.nodes[k]->tx_cnt = 0; /* the toy's memory of them is short */
+  }
+  uint64_t before[4];
+  for (uint32_t i = 1; i < 4; i++) before[i] = bytes_from(s.nodes[i], s.nodes[i - 1]);
+  sim_block_t b = sim_block_make_txs(&s.nodes[0]->blocks[0].hash, 1, 9, txs, CNT);
+  sim_accept(s.nodes[0], b);
+  assert_in_range(sim_until(&s, 0xf, 1, 1000), 1, 100);
+  for (uint32_t i = 1; i < 4; i++) {
+    qr_peers_stats_t st;
+    qr_peers_stats(s.nodes[i]->peers, &st);
+    uint64_t took = bytes_from(s.nodes[i], s.nodes[i - 1]) - before[i];
+    if (i == 1) print_message("block %zu bytes, compact %llu\n", b.sz, (unsigned long long)took);
+    assert_int_equal(st.compact_rx, 1);
+    assert_int_equal(st.compact_whole, 0);
+    assert_int_equal(st.txs_asked, i == 3 ? LOST : 0);
+    assert_int_equal(st.strikes, 0);
+    assert_in_range(took, CNT * 6, 432 + 1000 + CNT * 6 + (i == 3 ? OWN + LOST : OWN) * 160 + 300);
+    assert_memory_equal(s.nodes[i]->blocks[1].bytes, b.bytes, b.sz);
+  }
+  sim_end(&s);
+}
+
 /* A peer that does not read one stream while the others flow: what waits for it is bounded, and it
  * goes. */
 static int64_t send_clogged(qr_link_t *l, qr_link_conn_t c, enum qr_link_class cls, const void *p,
@@ -131,7 +178,7 @@ static void test_long_chain(void **state) {
   sim_node(&s, 0);
   sim_block_t *tip = &s.nodes[0]->blocks[0];
   for (uint32_t i = 0; i < 1000;
-       i++) { /* more than one answer of hashes; no peer yet, so nothing is announced */
+       i++) { /* more than one answer of headers; no peer yet, so nothing is announced */
     const sim_block_t *b = &s.nodes[0]->blocks[s.nodes[0]->tip];
     sim_accept(s.nodes[0], sim_block_make(&b->hash, b->height + 1, i, 0, false, 20));
   }
@@ -340,6 +387,7 @@ int main(void) {
       cmocka_unit_test(test_model_elsewhere), cmocka_unit_test(test_redial),
       cmocka_unit_test(test_no_room_in_sync), cmocka_unit_test(test_duplicate_and_self),
       cmocka_unit_test(test_mismatch),        cmocka_unit_test(test_config),
+      cmocka_unit_test(test_compact),
   };
   return cmocka_run_group_tests(tests, sim_setup, NULL);
 }

@@ -57,6 +57,15 @@ static bool foe_next(qr_msg_t *m) {
   return true;
 }
 
+/* Headers of a block of the node's, NULL: genesis, and of blocks after it. */
+static void foe_headers(const uint8_t *from, const sim_block_t *blocks, uint32_t cnt) {
+  static uint8_t out[QR_MSG_HEADERS_MAX_CNT * QR_HEADER_SZ];
+  if (from) memcpy(out, from, QR_HEADER_SZ);
+  for (uint32_t i = 0; i < cnt; i++)
+    memcpy(out + (size_t)(i + !!from) * QR_HEADER_SZ, blocks[i].bytes, QR_HEADER_SZ);
+  foe_msg(&(qr_msg_t){.type = QR_MSG_HEADERS, .headers = {cnt + !!from, out}});
+}
+
 static void run(uint64_t ms) {
   for (uint64_t i = 0; i < ms; i++) {
     sim_step(&sim);
@@ -163,7 +172,7 @@ static void test_oversize(void **state) {
       {QR_MSG_BLOCK, QR_LINK_BLOCK, QR_BLOCK_MAX_SZ + 1},
       {QR_MSG_BLOCK, QR_LINK_BLOCK, QR_HEADER_SZ - 1},
       {QR_MSG_PING, QR_LINK_CONTROL, 9},
-      {QR_MSG_HASHES, QR_LINK_SYNC, 8 + 513 * 32},
+      {QR_MSG_HEADERS, QR_LINK_SYNC, 129 * QR_HEADER_SZ},
       {QR_MSG_TX, QR_LINK_TX, QR_TX_SZ + 1},
       {200, QR_LINK_CONTROL, QR_MSG_FRAME_MAX_SZ},
       {QR_MSG_BLOCK, QR_LINK_CONTROL, 1000},
@@ -229,7 +238,7 @@ static void test_handshake(void **state) {
   end(true);
   begin(73); /* another version, shaped otherwise: read, refused, not banned */
   foe_connect();
-  uint8_t other[] = {6, 0, 0, 0, QR_MSG_HELLO, 2, 0, 0, 0, 9, 9, 200, 1, 1, 1, 1, 1};
+  uint8_t other[] = {6, 0, 0, 0, QR_MSG_HELLO, 9, 0, 0, 0, 9, 9, 200, 1, 1, 1, 1, 1};
   foe_send(QR_LINK_CONTROL, other, sizeof other);
   run(20);
   assert_true(foe_next(&m) && m.type == QR_MSG_HELLO); /* it can read what we are */
@@ -283,11 +292,9 @@ static void test_invalid_block(void **state) {
     for (int i = 0; i < 500 && !foe.down; i++) {
       run(1);
       while (foe_next(&m)) {
-        if (m.type == QR_MSG_GET_HASHES) {
-          qr_hash_t h[3] = {chain[0].hash, chain[1].hash, chain[2].hash};
-          foe_msg(&(qr_msg_t){.type = QR_MSG_HASHES, .hashes = {4, 3, h}});
-        }
-        for (uint32_t k = 0; k < 3 && m.type == QR_MSG_GET_BLOCK; k++) {
+        if (m.type == QR_MSG_GET_HEADERS) foe_headers(tip->bytes, chain, 3);
+        bool asks = m.type == QR_MSG_GET_BLOCK || m.type == QR_MSG_GET_COMPACT;
+        for (uint32_t k = 0; k < 3 && asks; k++) {
           if (!qr_hash_eq(&m.get_block.hash, &chain[k].hash)) continue;
           foe_msg(
               &(qr_msg_t){.type = QR_MSG_BLOCK, .block = {chain[k].bytes, (uint32_t)chain[k].sz}});
@@ -343,8 +350,90 @@ static void test_spoiled_body(void **state) {
   end(true);
 }
 
+/* A block whose transactions everybody has, and one that only the foe has. */
+#define TX_CNT 20u
+static sim_block_t tx_block(uint64_t nonce, uint8_t *txs) {
+  for (uint32_t i = 0; i <= TX_CNT; i++) {
+    memset(txs + i * QR_TX_SZ, (int)(i + nonce), QR_TX_SZ);
+    if (i < TX_CNT) qr_peers_relay_tx(sim.nodes[1]->peers, 0, txs + i * QR_TX_SZ);
+  }
+  run(50);
+  return sim_block_make_txs(&sim.nodes[0]->blocks[3].hash, 4, nonce, txs, TX_CNT + 1);
+}
+
+/* How the foe answers when it is asked for the compact form, and for what is missing then. */
+enum lie { RIGHT, WRONG_IDS, SAME_IDS, OTHER_TXS, FEW_TXS, COMPACT_TWICE, SILENT, LIE_CNT };
+
+static void foe_compact(const sim_block_t *b, const uint8_t *txs, enum lie lie) {
+  static uint8_t out[QR_COMPACT_MAX_SZ];
+  qr_hash_t ids[TX_CNT + 1];
+  bool known[TX_CNT + 1];
+  for (uint32_t i = 0; i <= TX_CNT; i++) {
+    ids[i] = qr_hash("quarry.txid", txs + i * QR_TX_SZ, QR_TX_SZ);
+    if (lie == WRONG_IDS) ids[i].b[7] ^= 1;
+    if ((lie == SAME_IDS || lie == COMPACT_TWICE) && i) ids[i] = ids[0];
+    known[i] = true;
+  }
+  size_t sz = qr_compact_encode(b->bytes, b->sz, 5, ids, known, out);
+  foe_msg(&(qr_msg_t){.type = QR_MSG_COMPACT, .compact = {out, (uint32_t)sz}});
+}
+
+static void foe_txs(const sim_block_t *b, const uint8_t *txs, const qr_msg_get_block_txs_t *g,
+                    enum lie lie) {
+  static uint8_t out[(TX_CNT + 1) * QR_TX_SZ];
+  assert_int_equal(g->cnt, lie == WRONG_IDS ? TX_CNT + 1 : 1);
+  for (uint32_t i = 0; i < g->cnt; i++)
+    memcpy(out + i * QR_TX_SZ, txs + qr_ld16(g->at + 2 * i) * QR_TX_SZ, QR_TX_SZ);
+  if (lie == OTHER_TXS) out[3] ^= 1;
+  qr_msg_t m = {.type = QR_MSG_BLOCK_TXS, .block_txs = {b->hash, g->cnt + (lie == FEW_TXS), out}};
+  if (lie != SILENT) foe_msg(&m);
+}
+
+/* Compact blocks that are none, in every way: what is right comes to its block, what is not falls
+   back to the whole one, and what is withheld comes from another within moments. */
+static void test_compact_lies(void **state) {
+  (void)state;
+  for (enum lie lie = RIGHT; lie < LIE_CNT; lie++) {
+    uint8_t txs[(TX_CNT + 1) * QR_TX_SZ];
+    begin(160 + (uint64_t)lie);
+    foe_join(0, 0);
+    sim_block_t b = tx_block(50, txs);
+    bool gave_whole = false;
+    foe_msg(&(qr_msg_t){.type = QR_MSG_ANNOUNCE, .announce = {b.hash, 4, qr_u256_from_u64(4)}});
+    uint64_t ms = 0;
+    for (; ms < 5000 && sim_height(sim.nodes[0]) < 4; ms++) {
+      run(1);
+      if (ms == 200 && lie >= COMPACT_TWICE)
+        sim_accept(sim.nodes[1], sim_block_parse(b.bytes, b.sz));
+      qr_msg_t m;
+      while (foe_next(&m)) {
+        if (m.type == QR_MSG_GET_COMPACT) foe_compact(&b, txs, lie);
+        if (m.type == QR_MSG_GET_BLOCK_TXS) foe_txs(&b, txs, &m.get_block_txs, lie);
+        if (m.type != QR_MSG_GET_BLOCK) continue;
+        gave_whole = true;
+        if (lie == COMPACT_TWICE)
+          foe_compact(&b, txs, lie);
+        else
+          foe_msg(&(qr_msg_t){.type = QR_MSG_BLOCK, .block = {b.bytes, (uint32_t)b.sz}});
+      }
+    }
+    assert_int_equal(sim_height(sim.nodes[0]), 4);
+    assert_in_range(ms, 1, lie < COMPACT_TWICE ? 100 : 1500);
+    bool whole = lie != RIGHT && lie != WRONG_IDS && lie != SILENT;
+    assert_int_equal(gave_whole, whole);
+    assert_int_equal(stats().compact_whole, whole);
+    assert_int_equal(stats().hedges, lie >= COMPACT_TWICE);
+    assert_int_equal(stats().strikes, lie == OTHER_TXS || lie == FEW_TXS ? 5 : 0);
+    free(b.bytes);
+    foe_send(QR_LINK_CONTROL, "\xff\xff\xff\xff\xff", 5);
+    run(20);
+    end(true);
+  }
+}
+
 static void test_floods(void **state) {
   (void)state;
+  static const uint8_t header[QR_HEADER_SZ];
   for (int kind = 0; kind < 5; kind++) {
     begin(120 + (uint64_t)kind);
     foe_join(0, 0);
@@ -354,7 +443,7 @@ static void test_floods(void **state) {
       qr_msg_t m = {.type = QR_MSG_PING, .ping = {i}};
       qr_hash_t any = qr_hash("foe.flood", &i, 4);
       if (kind == 1) m = (qr_msg_t){.type = QR_MSG_GET_BLOCK, .get_block = {any}};
-      if (kind == 2) m = (qr_msg_t){.type = QR_MSG_HASHES, .hashes = {1, 1, &any}};
+      if (kind == 2) m = (qr_msg_t){.type = QR_MSG_HEADERS, .headers = {1, header}};
       if (kind == 3) m = (qr_msg_t){.type = QR_MSG_MODEL, .model = {any, 100, 0, 32, any.b}};
       if (kind == 4)
         m = (qr_msg_t){.type = QR_MSG_NOT_FOUND, .not_found = {QR_MSG_WANT_BLOCK, hash}};
@@ -430,12 +519,20 @@ static void test_model_greed(void **state) {
   end(true);
 }
 
-/* Claims more, gives hashes, then trickles or gives hashes that lead nowhere. */
+/* Claims more, gives headers, and then no blocks; or headers that lead nowhere, or that break the
+   rules. */
 static void test_false_chain(void **state) {
   (void)state;
-  for (int kind = 0; kind < 2; kind++) {
+  for (int kind = 0; kind < 3; kind++) {
     begin(140 + (uint64_t)kind);
     foe_join(400, 4000);
+    const sim_block_t *tip = &sim.nodes[0]->blocks[sim.nodes[0]->tip];
+    sim_block_t chain[20];
+    for (uint32_t k = 0; k < 20; k++) {
+      qr_hash_t parent = k ? chain[k - 1].hash : tip->hash;
+      chain[k] = sim_block_make(&parent, 4 + k, 900 + k, 0, false, 10);
+    }
+    if (kind == 2) chain[10].bytes[0] = 2; /* its version; the next one names another parent, too */
     for (int i = 0; i < 2000000 && !foe.down; i++) {
       run(1);
       qr_msg_t m;
@@ -444,17 +541,17 @@ static void test_false_chain(void **state) {
         if (m.type == QR_MSG_GET_BLOCK)
           foe_msg(&(qr_msg_t){.type = QR_MSG_NOT_FOUND,
                               .not_found = {QR_MSG_WANT_BLOCK, m.get_block.hash}});
-        if (m.type != QR_MSG_GET_HASHES) continue;
-        qr_hash_t h[512];
-        for (uint32_t k = 0; k < 512; k++) h[k] = qr_hash("foe.chain", &k, 4);
-        foe_msg(&(qr_msg_t){.type = QR_MSG_HASHES, .hashes = {kind ? 900 : 4, 512, h}});
+        if (m.type != QR_MSG_GET_HEADERS) continue;
+        foe_headers(kind == 1 ? chain[5].bytes : tip->bytes, chain, 20);
         qr_msg_t a = {.type = QR_MSG_ANNOUNCE,
-                      .announce = {h[0], 500, qr_u256_from_u64(5000 + (uint64_t)i)}};
+                      .announce = {chain[0].hash, 500, qr_u256_from_u64(5000 + (uint64_t)i)}};
         foe_msg(&a);
       }
       if (i == 60000) break;
     }
-    assert_true(stats().sync_failures >= 3);
+    for (uint32_t k = 0; k < 20; k++) free(chain[k].bytes);
+    assert_true(stats().sync_failures >= (kind == 2 ? 1 : 3));
+    if (kind == 2) assert_true(foe.down); /* no honest peer has such headers */
     if (!foe.down) foe_send(QR_LINK_CONTROL, "\xff\xff\xff\xff\xff", 5);
     run(20);
     end(true);
@@ -489,7 +586,7 @@ int main(void) {
       cmocka_unit_test(test_invalid_and_gone), cmocka_unit_test(test_spoiled_body),
       cmocka_unit_test(test_floods),           cmocka_unit_test(test_tx_flood),
       cmocka_unit_test(test_false_chain),      cmocka_unit_test(test_reads_nothing),
-      cmocka_unit_test(test_model_greed),
+      cmocka_unit_test(test_model_greed),      cmocka_unit_test(test_compact_lies),
   };
   return cmocka_run_group_tests(tests, sim_setup, NULL);
 }

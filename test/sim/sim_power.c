@@ -6,6 +6,7 @@
 
 #include <fcntl.h>
 
+#include "base/splitmix.h"
 #include "store_image.h"
 #include "tile/chain_int.h"
 
@@ -22,12 +23,7 @@ typedef struct {
   _Atomic uint64_t told; /* height that peers know of */
 } power_t;
 
-static uint64_t draw(power_t *p, uint64_t n) {
-  uint64_t z = p->lot += UINT64_C(0x9E3779B97F4A7C15);
-  z = (z ^ z >> 30) * UINT64_C(0xBF58476D1CE4E5B9);
-  z = (z ^ z >> 27) * UINT64_C(0x94D049BB133111EB);
-  return (z ^ z >> 31) % n;
-}
+static uint64_t draw(power_t *p, uint64_t n) { return qr_splitmix_next(&p->lot) % n; }
 
 static void at_cut(void *ctx) {
   power_t *p = ctx;

@@ -6,14 +6,6 @@
 #define ROUNDS 2000000u
 #define REORG_LIMIT 12u
 
-static void small_params(qr_params_t *p) {
-  world_params(p, 3);
-  p->replay_rows = 256;
-  p->witness_window = 4;
-  p->target_window = 4;
-  p->reorg_limit = REORG_LIMIT;
-}
-
 /* A node that prunes as deep as is permitted. */
 static world_node_t *add_pruned(world_t *w, bool mine) {
   world_node_t *n = world_add(w, mine);
@@ -37,9 +29,7 @@ static void check_bounds(const world_t *w, const world_node_t *n) {
 static void test_what_is_held_is_bounded(void **state) {
   (void)state;
   static world_t w;
-  qr_params_t p;
-  small_params(&p);
-  world_init(&w, "prune", &p);
+  world_init_small(&w, "prune", REORG_LIMIT);
   world_node_t *a = world_add(&w, true), *b = add_pruned(&w, true);
   uint64_t least = qr_prune_depth_min(&w.chain.p);
   assert_int_equal(least, REORG_LIMIT + 2 * 4);
@@ -70,9 +60,7 @@ static void test_what_is_held_is_bounded(void **state) {
 static void test_deepest_reorganisation(void **state) {
   (void)state;
   static world_t w;
-  qr_params_t p;
-  small_params(&p);
-  world_init(&w, "prune-deep", &p);
+  world_init_small(&w, "prune-deep", REORG_LIMIT);
   world_node_t *a = world_add(&w, false), *b = add_pruned(&w, false);
   world_mine_to(&w, a, 60, ROUNDS);
   world_until_agree(&w, ROUNDS);
@@ -97,9 +85,7 @@ static void test_deepest_reorganisation(void **state) {
 static void test_asking_for_what_was_pruned_costs_nobody(void **state) {
   (void)state;
   static world_t w;
-  qr_params_t p;
-  small_params(&p);
-  world_init(&w, "prune-ask", &p);
+  world_init_small(&w, "prune-ask", REORG_LIMIT);
   world_node_t *a = world_add(&w, false), *b = add_pruned(&w, false);
   world_mine_to(&w, a, 80, ROUNDS);
   world_until_agree(&w, ROUNDS);
@@ -129,10 +115,8 @@ static void test_asking_for_what_was_pruned_costs_nobody(void **state) {
 static void test_too_little_is_refused(void **state) {
   (void)state;
   static world_t w;
-  qr_params_t p;
   char why[512];
-  small_params(&p);
-  world_init(&w, "prune-little", &p);
+  world_init_small(&w, "prune-little", REORG_LIMIT);
   world_node_t *a = world_add(&w, false);
   qr_topology_fini(a->topology);
   a->config.prune_depth = qr_prune_depth_min(&w.chain.p) - 1;

@@ -1,5 +1,6 @@
 /* A node that begins with a snapshot follows the others and agrees with them, though it never saw
    the blocks before; one that was made of anything else is refused. */
+#include "base/splitmix.h"
 #include "sim/store_audit.h"
 #include "tile/snapshot.h"
 
@@ -29,14 +30,6 @@ static int append(void *ctx, const void *p, size_t sz) {
 static bool goes_on(void *ctx, uint64_t done, uint64_t total) {
   (void)ctx, (void)done, (void)total;
   return true;
-}
-
-static void small_params(qr_params_t *p) {
-  world_params(p, 3);
-  p->replay_rows = 256;
-  p->witness_window = 4;
-  p->target_window = 4;
-  p->reorg_limit = REORG_LIMIT;
 }
 
 static int export(const world_t *w, const world_node_t *n, uint64_t height, bytes_t *out,
@@ -103,11 +96,9 @@ static world_node_t *add_from(world_t *w, const bytes_t *snapshot) {
 static void test_a_node_goes_on_from_it(void **state) {
   (void)state;
   static world_t w;
-  qr_params_t p;
   bytes_t a_bytes = {0}, b_bytes = {0};
   qr_snapshot_about_t about, same;
-  small_params(&p);
-  world_init(&w, "snap", &p);
+  world_init_small(&w, "snap", REORG_LIMIT);
   world_node_t *a = world_add(&w, true), *b = world_add(&w, true);
   world_until_height(&w, a, 70, ROUNDS);
   world_stop_all(&w);
@@ -142,11 +133,9 @@ static void test_a_node_goes_on_from_it(void **state) {
 static void test_its_base_is_final(void **state) {
   (void)state;
   static world_t w;
-  qr_params_t p;
   bytes_t bytes = {0};
   qr_snapshot_about_t about;
-  small_params(&p);
-  world_init(&w, "snap-base", &p);
+  world_init_small(&w, "snap-base", REORG_LIMIT);
   world_node_t *a = world_add(&w, false), *b = world_add(&w, false);
   world_mine_to(&w, a, 40, ROUNDS);
   world_until_agree(&w, ROUNDS);
@@ -170,11 +159,9 @@ static void test_its_base_is_final(void **state) {
 static void test_it_prunes(void **state) {
   (void)state;
   static world_t w;
-  qr_params_t p;
   bytes_t bytes = {0};
   qr_snapshot_about_t about;
-  small_params(&p);
-  world_init(&w, "snap-prune", &p);
+  world_init_small(&w, "snap-prune", REORG_LIMIT);
   world_node_t *a = world_add(&w, false);
   world_mine_to(&w, a, 40, ROUNDS);
   assert_int_equal(export(&w, a, 0, &bytes, &about), 0);
@@ -207,11 +194,9 @@ static void test_it_prunes(void **state) {
 static void test_nothing_else_is_taken(void **state) {
   (void)state;
   static world_t w;
-  qr_params_t p;
   bytes_t bytes = {0};
   qr_snapshot_about_t about;
-  small_params(&p);
-  world_init(&w, "snap-bad", &p);
+  world_init_small(&w, "snap-bad", REORG_LIMIT);
   world_node_t *a = world_add(&w, false);
   world_mine_to(&w, a, 25, ROUNDS);
   assert_int_equal(export(&w, a, 0, &bytes, &about), 0);
@@ -219,16 +204,16 @@ static void test_nothing_else_is_taken(void **state) {
   uint64_t seed = 7;
   int refused = 0;
   for (int i = 0; i < 400; i++) {
-    seed = seed * 6364136223846793005u + 1442695040888963407u;
-    size_t at = (size_t)((seed >> 20) % bytes.sz);
+    uint64_t lot = qr_splitmix_next(&seed);
+    size_t at = (size_t)((lot >> 8) % bytes.sz);
     size_t params_at = QR_SNAPSHOT_RECORD_HEAD_SZ + QR_SNAPSHOT_ABOUT_SZ;
     if (at >= params_at && at < params_at + strlen(PARAMS)) continue;
-    bytes.bytes[at] ^= (uint8_t)(1u << ((seed >> 60) & 7));
+    bytes.bytes[at] ^= (uint8_t)(1u << (lot & 7));
     qr_store_t *s = NULL;
     int err = import(&w, "snap-bad/x", &bytes, &s);
     bool found = !err && audit_finds(&w, qr_store_driver("mem"), s).find_cnt;
     drop("snap-bad/x", s);
-    bytes.bytes[at] ^= (uint8_t)(1u << ((seed >> 60) & 7));
+    bytes.bytes[at] ^= (uint8_t)(1u << (lot & 7));
     refused += err || found;
     if (err || found) continue;
     /* the place in its record, of those that follow headers and accounts */
@@ -249,11 +234,9 @@ static void test_nothing_else_is_taken(void **state) {
 static void test_heights(void **state) {
   (void)state;
   static world_t w;
-  qr_params_t p;
   bytes_t bytes = {0};
   qr_snapshot_about_t about;
-  small_params(&p);
-  world_init(&w, "snap-height", &p);
+  world_init_small(&w, "snap-height", REORG_LIMIT);
   world_node_t *a = world_add(&w, false);
   world_mine_to(&w, a, REORG_LIMIT, ROUNDS);
   assert_int_equal(export(&w, a, 0, &bytes, &about), QR_ERR_ARG);

@@ -94,6 +94,18 @@ static inline void world_init(world_t *w, const char *name, const qr_params_t *p
   snprintf(w->hub, sizeof w->hub, "%s", name);
 }
 
+/* The same with windows so small that a branch of 100 blocks leaves them several times over.
+   reorg_limit 0: the profile's. */
+static inline void world_init_small(world_t *w, const char *name, uint32_t reorg_limit) {
+  qr_params_t p;
+  world_params(&p, 3);
+  p.replay_rows = 256;
+  p.witness_window = 4;
+  p.target_window = 4;
+  if (reorg_limit) p.reorg_limit = reorg_limit;
+  world_init(w, name, &p);
+}
+
 static inline void world_addr(uint32_t i, qr_link_addr_t *out) {
   char text[32];
   snprintf(text, sizeof text, "10.0.0.%u:4000", i + 1);

@@ -1,4 +1,4 @@
-/* base: ring, pool, 256-bit integers, the counter generator, text and names. */
+/* base: ring, pool, 256-bit integers, the generators, text and names. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -20,6 +20,7 @@
 #include "base/philox.h"
 #include "base/pool.h"
 #include "base/ring.h"
+#include "base/splitmix.h"
 #include "base/u256.h"
 #include "base/verdict.h"
 #include "net_gen.h"
@@ -410,6 +411,20 @@ static void test_philox_known(void **state) {
   }
 }
 
+/* ---- splitmix64: what the published splitmix64.c gives ---- */
+
+static void test_splitmix_known(void **state) {
+  (void)state;
+  static const uint64_t want[] = {UINT64_C(6457827717110365317), UINT64_C(3203168211198807973),
+                                  UINT64_C(9817491932198370423), UINT64_C(4593380528125082431),
+                                  UINT64_C(16408922859458223821)};
+  uint64_t s = 1234567;
+  for (size_t i = 0; i < QR_ARRAY_CNT(want); i++) assert_true(qr_splitmix_next(&s) == want[i]);
+  s = 0;
+  assert_true(qr_splitmix_next(&s) == UINT64_C(0xe220a8397b1dcdaf));
+  assert_true(qr_splitmix_next(&s) == UINT64_C(0x6e789e6aa1b965f4));
+}
+
 /* ---- ARS: the known answers of Random123 (kat_vectors, ars4x32 10), then addressing ---- */
 
 static void test_ars_known(void **state) {
@@ -596,15 +611,15 @@ static void test_small(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_ring_sizes),   cmocka_unit_test(test_ring_order),
-      cmocka_unit_test(test_ring_threads), cmocka_unit_test(test_pool),
-      cmocka_unit_test(test_pool_threads), cmocka_unit_test(test_u256_arithmetic),
-      cmocka_unit_test(test_u256_shifts),  cmocka_unit_test(test_u256_division),
-      cmocka_unit_test(test_u256_bytes),   cmocka_unit_test(test_misuse),
-      cmocka_unit_test(test_ars_known),    cmocka_unit_test(test_ars_addressing),
-      cmocka_unit_test(test_philox_known), cmocka_unit_test(test_philox_addressing),
-      cmocka_unit_test(test_hex),          cmocka_unit_test(test_log),
-      cmocka_unit_test(test_names),        cmocka_unit_test(test_small),
-  };
+      cmocka_unit_test(test_ring_sizes),    cmocka_unit_test(test_ring_order),
+      cmocka_unit_test(test_ring_threads),  cmocka_unit_test(test_pool),
+      cmocka_unit_test(test_pool_threads),  cmocka_unit_test(test_u256_arithmetic),
+      cmocka_unit_test(test_u256_shifts),   cmocka_unit_test(test_u256_division),
+      cmocka_unit_test(test_u256_bytes),    cmocka_unit_test(test_misuse),
+      cmocka_unit_test(test_ars_known),     cmocka_unit_test(test_ars_addressing),
+      cmocka_unit_test(test_philox_known),  cmocka_unit_test(test_philox_addressing),
+      cmocka_unit_test(test_hex),           cmocka_unit_test(test_log),
+      cmocka_unit_test(test_names),         cmocka_unit_test(test_small),
+      cmocka_unit_test(test_splitmix_known)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/splitmix.h"
 #include "crypto/hash.h"
 #include "env/env.h"
 #include "unit/microgrid_reference.h"
@@ -25,10 +26,7 @@ static qr_hash_t feed_of(uint8_t first) {
 }
 
 /* Seeded draws of the tests themselves. */
-static uint32_t next_draw(uint64_t *seed) {
-  *seed = *seed * 6364136223846793005u + 1442695040888963407u;
-  return (uint32_t)(*seed >> 33);
-}
+static uint32_t next_draw(uint64_t *seed) { return (uint32_t)qr_splitmix_next(seed); }
 
 static view_t view(const qr_env_t *env, const qr_env_live_t *live) {
   view_t v;

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 
 #include "base/err.h"
+#include "base/splitmix.h"
 #include "drivers/link/mem/mem.h"
 
 #define OPS (&qr_link_mem_ops)
@@ -287,17 +288,17 @@ static uint64_t run_random(uint64_t seed, uint64_t *received) {
           next_in[NODE_CNT][NODE_CNT][QR_LINK_CLASS_CNT] = {0};
   *received = 0;
   for (int round = 0; round < 3000; round++) {
-    state = state * 6364136223846793005u + 1442695040888963407u;
-    int from = (int)((state >> 33) % NODE_CNT),
-        to = (from + 1 + (int)((state >> 40) % (NODE_CNT - 1))) % NODE_CNT;
-    int cls = (int)((state >> 50) % QR_LINK_CLASS_CNT);
+    uint64_t lot = qr_splitmix_next(&state);
+    int from = (int)((lot >> 33) % NODE_CNT),
+        to = (from + 1 + (int)((lot >> 40) % (NODE_CNT - 1))) % NODE_CNT;
+    int cls = (int)((lot >> 50) % QR_LINK_CLASS_CNT);
     uint8_t data[700], v = next_out[from][to][cls];
     for (size_t i = 0; i < sizeof data; i++) data[i] = v++;
     int64_t sent = OPS->send(b.node[from].link, conn[from][to], (enum qr_link_class)cls, data,
-                             1 + (state >> 20) % sizeof data);
+                             1 + (lot >> 20) % sizeof data);
     assert_true(sent >= 0);
     next_out[from][to][cls] = (uint8_t)(next_out[from][to][cls] + sent);
-    now += (state >> 13) % (2 * MS);
+    now += (lot >> 13) % (2 * MS);
     for (int i = 0; i < NODE_CNT; i++) {
       qr_link_event_t ev[8];
       int n = OPS->poll(b.node[i].link, now, ev, 8);

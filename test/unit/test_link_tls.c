@@ -1,4 +1,4 @@
-/* link/dpdk's identities: which certificates are one, and which are not. */
+/* The QUIC links' identities: which certificates are one, and which are not. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -7,7 +7,7 @@
 #include <gnutls/x509.h>
 #include <stdlib.h>
 
-#include "drivers/link/dpdk/tls.h"
+#include "drivers/link/quic/tls.h"
 
 typedef struct {
   uint8_t p[4096];

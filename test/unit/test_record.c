@@ -9,16 +9,14 @@
 #include <cmocka.h>
 
 #include "base/err.h"
+#include "base/splitmix.h"
 #include "chain/prune.h"
 #include "chain/snapshot.h"
 #include "crypto/hash.h"
 #include "tile/record.h"
 
 static uint64_t seed = 11;
-static uint8_t draw(void) {
-  seed = seed * 6364136223846793005u + 1442695040888963407u;
-  return (uint8_t)(seed >> 56);
-}
+static uint8_t draw(void) { return (uint8_t)qr_splitmix_next(&seed); }
 static void draw_all(void *p, size_t sz) {
   for (size_t i = 0; i < sz; i++) ((uint8_t *)p)[i] = draw();
 }

@@ -11,6 +11,7 @@
 
 #include "../drivers/store/rocksdb/tap.h"
 #include "base/log.h"
+#include "base/splitmix.h"
 
 #define LOOP_CNT 12u
 #define LINE_LOOP_CNT 12u
@@ -31,12 +32,7 @@ typedef struct {
   bool linked;
 } fault_t;
 
-static uint64_t draw(fault_t *f, uint64_t n) {
-  uint64_t z = f->lot += UINT64_C(0x9E3779B97F4A7C15);
-  z = (z ^ z >> 30) * UINT64_C(0xBF58476D1CE4E5B9);
-  z = (z ^ z >> 27) * UINT64_C(0x94D049BB133111EB);
-  return (z ^ z >> 31) % n;
-}
+static uint64_t draw(fault_t *f, uint64_t n) { return qr_splitmix_next(&f->lot) % n; }
 
 /* ---- the fault ---- */
 

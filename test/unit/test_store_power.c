@@ -8,6 +8,7 @@
 #include <fcntl.h>
 
 #include "base/log.h"
+#include "base/splitmix.h"
 
 #define LOOP_CNT 10u
 #define LINE_LOOP_CNT 5u /* cuts that one store lives through */
@@ -27,12 +28,7 @@ typedef struct {
   store_image_stats_t sum;
 } power_t;
 
-static uint64_t draw(power_t *p, uint64_t n) {
-  uint64_t z = p->lot += UINT64_C(0x9E3779B97F4A7C15);
-  z = (z ^ z >> 30) * UINT64_C(0xBF58476D1CE4E5B9);
-  z = (z ^ z >> 27) * UINT64_C(0x94D049BB133111EB);
-  return (z ^ z >> 31) % n;
-}
+static uint64_t draw(power_t *p, uint64_t n) { return qr_splitmix_next(&p->lot) % n; }
 
 static bool complain(power_t *p, const char *what, uint64_t n, int64_t got) {
   return numbered_complain(p->why, what, n, got);

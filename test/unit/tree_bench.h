@@ -9,6 +9,7 @@
 
 #include <cmocka.h>
 
+#include "base/splitmix.h"
 #include "chain/tree.h"
 #include "crypto/hash.h"
 
@@ -17,12 +18,7 @@
 
 static uint64_t seed;
 
-static inline uint64_t draw_u64(void) {
-  uint64_t z = seed += 0x9E3779B97F4A7C15u;
-  z = (z ^ z >> 30) * 0xBF58476D1CE4E5B9u;
-  z = (z ^ z >> 27) * 0x94D049BB133111EBu;
-  return z ^ z >> 31;
-}
+static inline uint64_t draw_u64(void) { return qr_splitmix_next(&seed); }
 
 static inline uint32_t draw(uint32_t n) { return (uint32_t)(draw_u64() % n); }
 

@@ -3,9 +3,8 @@
 #ifndef QR_ACCEL_CPU_PHASE_H
 #define QR_ACCEL_CPU_PHASE_H
 
-#include <time.h>
-
 #include "base/types.h"
+#include "port/clock.h"
 #if defined(__x86_64__)
 #include <x86intrin.h>
 #endif
@@ -32,18 +31,12 @@ typedef struct {
   uint64_t began_ns, began, last, ticks[QR_CPU_PHASE_CNT];
 } qr_cpu_laps_t;
 
-static inline uint64_t qr_cpu_now_ns(void) {
-  struct timespec t;
-  clock_gettime(CLOCK_MONOTONIC, &t);
-  return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
-}
-
 /* Steady, cheap, in a unit of its own. */
 static inline uint64_t qr_cpu_ticks(void) {
 #if defined(__x86_64__)
   return __rdtsc();
 #else
-  return qr_cpu_now_ns();
+  return qr_clock_mono_ns();
 #endif
 }
 
@@ -51,7 +44,7 @@ static inline void qr_cpu_laps_begin(qr_cpu_laps_t *l, bool on) {
   memset(l, 0, sizeof *l);
   l->on = on;
   if (!on) return;
-  l->began_ns = qr_cpu_now_ns();
+  l->began_ns = qr_clock_mono_ns();
   l->began = l->last = qr_cpu_ticks();
 }
 
@@ -67,7 +60,7 @@ static inline void qr_cpu_lap(qr_cpu_laps_t *l, enum qr_cpu_phase phase) {
    seconds, not hours: a product of the two stays within 64 bits. */
 static inline void qr_cpu_laps_end(const qr_cpu_laps_t *l, uint64_t *phase_ns) {
   if (!l->on) return;
-  uint64_t ns = qr_cpu_now_ns() - l->began_ns, ticks = qr_cpu_ticks() - l->began;
+  uint64_t ns = qr_clock_mono_ns() - l->began_ns, ticks = qr_cpu_ticks() - l->began;
   for (uint32_t i = 0; i < QR_CPU_PHASE_CNT && ticks; i++) phase_ns[i] += l->ticks[i] * ns / ticks;
 }
 

@@ -37,15 +37,10 @@ struct qr_accel_queue {
   slot_t slots[SLOT_MAX_CNT];
 };
 
-static uint64_t now_ns(void) {
-  qr_clock_t c = qr_clock_system();
-  return c.mono_ns(c.ctx);
-}
-
 static const qr_accel_ops_t *find_inner(const qr_error_settings_t *s, char *why, size_t why_sz) {
-  const qr_accel_ops_t *ops = qr_accel_driver(s->inner);
-  if (ops && strcmp(s->inner, "error")) return ops;
-  snprintf(why, why_sz, "accel error: inner=%s: %s", s->inner,
+  const qr_accel_ops_t *ops = qr_accel_driver(s->inner.name);
+  if (ops && strcmp(s->inner.name, "error")) return ops;
+  snprintf(why, why_sz, "accel error: inner=%s: %s", s->inner.name,
            ops ? "it does not wrap itself" : "this build has no such driver");
   return NULL;
 }
@@ -59,13 +54,13 @@ static bool open_fails(const qr_error_settings_t *s) {
 /* The inner driver's options, with look if that is asked for. */
 static int open_inner(qr_accel_t *a, char *why, size_t why_sz) {
   const qr_error_settings_t *s = &a->settings;
-  char options[sizeof s->inner_options + sizeof ",look"];
+  char options[sizeof s->inner.options + sizeof ",look"];
   if (s->look && !a->ops->units) {
-    snprintf(why, why_sz, "accel error: driver %s has no units to look at", s->inner);
+    snprintf(why, why_sz, "accel error: driver %s has no units to look at", s->inner.name);
     return QR_ERR_UNSUPPORTED;
   }
-  snprintf(options, sizeof options, "%s%s%s", s->inner_options,
-           s->look && *s->inner_options ? "," : "", s->look ? "look" : "");
+  snprintf(options, sizeof options, "%s%s%s", s->inner.options,
+           s->look && *s->inner.options ? "," : "", s->look ? "look" : "");
   return a->ops->open(options, &a->inner, why, why_sz);
 }
 
@@ -108,7 +103,7 @@ static void error_info(const qr_accel_t *a, qr_accel_info_t *out) {
   *out = inner;
   snprintf(out->name, sizeof out->name, "error %.25s", inner.name);
   snprintf(out->detail, sizeof out->detail,
-           "FOR TESTS: %s; one in: corrupt %llu drop %llu fail %llu delay %llu", s->inner,
+           "FOR TESTS: %s; one in: corrupt %llu drop %llu fail %llu delay %llu", s->inner.name,
            (unsigned long long)s->corrupt, (unsigned long long)s->drop, (unsigned long long)s->fail,
            (unsigned long long)s->delay);
   if (out->queue_depth > SLOT_MAX_CNT) out->queue_depth = SLOT_MAX_CNT;
@@ -212,10 +207,11 @@ static bool show(qr_accel_queue_t *q, slot_t *s) {
   if (!s->inner.finished) return false;
   if (!s->done_ns) {
     if (s->fate.corrupt && !digest) corrupt_result(a, s);
-    s->done_ns = now_ns();
+    s->done_ns = qr_clock_mono_ns();
   }
   if (s->fate.drop && (!s->cancelled || a->settings.deaf)) return false;
-  if (s->fate.delay && now_ns() - s->done_ns < a->settings.delay_ms * 1000000u) return false;
+  if (s->fate.delay && qr_clock_mono_ns() - s->done_ns < a->settings.delay_ms * 1000000u)
+    return false;
   s->outer->unit = s->inner.unit;
   s->outer->err = s->fate.drop ? QR_ERR_CANCELLED : s->fate.fail ? QR_ERR_IO : s->inner.err;
   s->outer->finished = true;
@@ -240,8 +236,8 @@ static int error_find(const char *options, qr_accel_unit_t *out, uint32_t max_cn
   if (err) return err;
   const qr_accel_ops_t *ops = find_inner(&s, why, why_sz);
   if (!ops) return QR_ERR_ARG;
-  if (ops->find) return ops->find(s.inner_options, out, max_cnt, why, why_sz);
-  snprintf(why, why_sz, "accel error: driver %s has no units", s.inner);
+  if (ops->find) return ops->find(s.inner.options, out, max_cnt, why, why_sz);
+  snprintf(why, why_sz, "accel error: driver %s has no units", s.inner.name);
   return 0;
 }
 
@@ -255,14 +251,14 @@ static void error_judge(qr_accel_t *a, uint32_t unit, bool right) {
 
 static int error_reset(qr_accel_t *a, uint32_t unit, char *why, size_t why_sz) {
   if (a->ops->reset) return a->ops->reset(a->inner, unit, why, why_sz);
-  snprintf(why, why_sz, "accel error: driver %s cannot reset", a->settings.inner);
+  snprintf(why, why_sz, "accel error: driver %s cannot reset", a->settings.inner.name);
   return QR_ERR_UNSUPPORTED;
 }
 
 static int error_bandwidth(qr_accel_t *a, uint32_t unit, qr_accel_bandwidth_t *out, char *why,
                            size_t why_sz) {
   if (a->ops->bandwidth) return a->ops->bandwidth(a->inner, unit, out, why, why_sz);
-  snprintf(why, why_sz, "accel error: driver %s has no bandwidth test", a->settings.inner);
+  snprintf(why, why_sz, "accel error: driver %s has no bandwidth test", a->settings.inner.name);
   return QR_ERR_UNSUPPORTED;
 }
 

@@ -3,7 +3,7 @@
 #ifndef QR_ACCEL_ERROR_FATE_H
 #define QR_ACCEL_ERROR_FATE_H
 
-#include "base/types.h"
+#include "port/fault.h"
 
 /* One job in so many; 0: none. */
 typedef struct {
@@ -13,7 +13,7 @@ typedef struct {
   uint64_t open_fail; /* of the first opens */
   bool deaf;          /* a dropped job does not hear a cancel either */
   bool look;          /* opened for its units alone */
-  char inner[32], inner_options[256];
+  qr_fault_inner_t inner;
 } qr_error_settings_t;
 
 typedef struct {

@@ -39,7 +39,8 @@ static const struct {
 /* A work-item is a thread there, or groups are next to nothing: wide vectors, no local memory. */
 static bool is_serial(const qr_ocl_dev_t *d) { return d->cpu || d->items_max < SIDE_BY_SIDE_MIN; }
 
-void qr_ocl_tune_default(const qr_ocl_dev_t *d, qr_ocl_tune_t *out) {
+/* What a device of this kind starts from. */
+static void take_default(const qr_ocl_dev_t *d, qr_ocl_tune_t *out) {
   static const qr_ocl_tune_t processor = {.vector = 1,
                                           .rows = 8,
                                           .tile_x = 64,
@@ -71,12 +72,7 @@ typedef struct {
   qr_ocl_kernels_t kernels; /* of the candidate in hand */
 } trial_t;
 
-static uint64_t now_ns(void) {
-  qr_clock_t c = qr_clock_system();
-  return c.mono_ns(c.ctx);
-}
-
-static bool late(const trial_t *t) { return now_ns() > t->end_ns; }
+static bool late(const trial_t *t) { return qr_clock_mono_ns() > t->end_ns; }
 
 static int8_t *random_bytes(size_t cnt, uint32_t seed) {
   int8_t *p = malloc(cnt);
@@ -89,14 +85,14 @@ static int8_t *random_bytes(size_t cnt, uint32_t seed) {
 
 /* Runs a launch until its time is known: the shortest of some. NEVER if it fails. */
 static uint64_t time_launch(trial_t *t, cl_kernel k, size_t wg_cnt, size_t items) {
-  uint64_t best = NEVER, end = now_ns() + TRIAL_NS;
+  uint64_t best = NEVER, end = qr_clock_mono_ns() + TRIAL_NS;
   size_t global = wg_cnt * items;
-  for (uint32_t i = 0; i < TRIAL_MIN_CNT || now_ns() < end; i++) {
-    uint64_t from = now_ns();
+  for (uint32_t i = 0; i < TRIAL_MIN_CNT || qr_clock_mono_ns() < end; i++) {
+    uint64_t from = qr_clock_mono_ns();
     if (clEnqueueNDRangeKernel(t->cq, k, 1, NULL, &global, &items, 0, NULL, NULL) ||
         clFinish(t->cq))
       return NEVER;
-    uint64_t ns = now_ns() - from;
+    uint64_t ns = qr_clock_mono_ns() - from;
     if (ns < best) best = ns;
   }
   return best;
@@ -392,7 +388,7 @@ static bool tune_element(trial_t *t) {
 /* ---- all of it ---- */
 
 static bool find_best(const qr_ocl_dev_t *d, qr_ocl_tune_t *out) {
-  trial_t t = {.d = d, .end_ns = now_ns() + BUDGET_NS, .best = *out};
+  trial_t t = {.d = d, .end_ns = qr_clock_mono_ns() + BUDGET_NS, .best = *out};
   t.cq = clCreateCommandQueue(d->ctx, d->id, 0, NULL);
   if (!t.cq) return false;
   bool ok = tune_product(&t) && tune_draw(&t) && tune_element(&t);
@@ -413,7 +409,7 @@ static int build_untuned(const qr_ocl_dev_t *d, qr_ocl_tune_t *t, qr_ocl_kernels
 
 int qr_ocl_tune(const qr_ocl_dev_t *d, const qr_ocl_options_t *o, qr_ocl_tune_t *out,
                 qr_ocl_kernels_t *kernels, char *why, size_t why_sz) {
-  qr_ocl_tune_default(d, out);
+  take_default(d, out);
   if (o->vector >= 0 || o->sliced >= 0 || o->tune == QR_OCL_TUNE_OFF) {
     if (o->vector >= 0) out->vector = (uint32_t)o->vector;
     if (o->sliced >= 0) out->sliced = (uint32_t)o->sliced;

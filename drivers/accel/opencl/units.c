@@ -10,11 +10,6 @@
 #define TEST_SZ (64u << 20)
 #define PCI_BUS_INFO 0x410F /* CL_DEVICE_PCI_BUS_INFO_KHR: domain, bus, device, function */
 
-static uint64_t now_ns(void) {
-  qr_clock_t c = qr_clock_system();
-  return c.mono_ns(c.ctx);
-}
-
 static void count(_Atomic uint64_t *c) { atomic_fetch_add_explicit(c, 1, memory_order_relaxed); }
 static uint64_t load(_Atomic uint64_t *c) { return atomic_load_explicit(c, memory_order_relaxed); }
 
@@ -22,7 +17,7 @@ void qr_ocl_count_job(qr_accel_t *a, const qr_accel_job_t *job) {
   if (job->err == QR_ERR_IO) count(&a->counts.failed);
   if (job->err) return;
   count(&a->counts.done);
-  atomic_store_explicit(&a->counts.valid_ns, now_ns(), memory_order_relaxed);
+  atomic_store_explicit(&a->counts.valid_ns, qr_clock_mono_ns(), memory_order_relaxed);
 }
 
 void qr_ocl_unit_fill(cl_device_id id, const char *name, uint32_t idx, qr_accel_unit_t *out) {
@@ -52,7 +47,7 @@ uint32_t qr_ocl_units(qr_accel_t *a, qr_accel_unit_t *out, uint32_t max_cnt) {
   out->checked = load(&a->counts.checked);
   out->hw_errors = load(&a->counts.wrong);
   uint64_t valid = load(&a->counts.valid_ns);
-  if (valid) out->valid_ago_ms = (now_ns() - valid) / 1000000u;
+  if (valid) out->valid_ago_ms = (qr_clock_mono_ns() - valid) / 1000000u;
   return 1;
 }
 
@@ -65,11 +60,11 @@ void qr_ocl_judge(qr_accel_t *a, uint32_t unit, bool right) {
 /* There and back, both timed, on a buffer and a queue of its own. */
 static cl_int measure(cl_command_queue q, cl_mem mem, uint8_t *data, uint8_t *back, size_t sz,
                       qr_accel_bandwidth_t *out) {
-  uint64_t from = now_ns();
+  uint64_t from = qr_clock_mono_ns();
   cl_int err = clEnqueueWriteBuffer(q, mem, CL_TRUE, 0, sz, data, 0, NULL, NULL);
-  uint64_t there = now_ns();
+  uint64_t there = qr_clock_mono_ns();
   if (!err) err = clEnqueueReadBuffer(q, mem, CL_TRUE, 0, sz, back, 0, NULL, NULL);
-  *out = (qr_accel_bandwidth_t){sz, there - from + 1, now_ns() - there + 1};
+  *out = (qr_accel_bandwidth_t){sz, there - from + 1, qr_clock_mono_ns() - there + 1};
   return err;
 }
 

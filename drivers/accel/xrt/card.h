@@ -122,8 +122,6 @@ void qr_xrt_card_leave(qr_xrt_card_t *c, uint32_t slot, const qr_xrt_task_t *t, 
 /* What people see of it. */
 void qr_xrt_card_unit(const qr_xrt_card_t *c, uint64_t now_ns, qr_accel_unit_t *out);
 
-uint64_t qr_xrt_clock_ns(void);
-
 /* process.c: starts and ends the process; 0 or QR_ERR_IO with a sentence in why. */
 int qr_xrt_process_start(qr_xrt_card_t *c, char *why, size_t why_sz) QR_WARN_UNUSED;
 void qr_xrt_process_end(qr_xrt_card_t *c, bool in_order);

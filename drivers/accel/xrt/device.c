@@ -9,6 +9,8 @@
 #include <xrt/xrt_device.h>
 #include <xrt/xrt_kernel.h>
 
+#include "port/clock.h"
+
 #define INFO_WAIT_NS 60000000000ull
 #define POLL_NS 200000L
 #define PROBE_SZ 4096u
@@ -40,12 +42,6 @@ struct qr_xrt_device {
   uint64_t moved[2];
   slot_t slot[QR_XRT_SLOT_MAX_CNT];
 };
-
-uint64_t qr_xrt_now_ns(void) {
-  struct timespec ts;
-  clock_gettime(CLOCK_MONOTONIC, &ts);
-  return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
-}
 
 static int fail(char *why, size_t why_sz, const char *what) {
   snprintf(why, why_sz, "%s (XRT says: %s)", what, errno ? strerror(errno) : "nothing");
@@ -150,9 +146,9 @@ static int run_state(xrtRunHandle run, char *why, size_t why_sz) {
 }
 
 static int await(xrtRunHandle run, uint64_t wait_ns, char *why, size_t why_sz) {
-  uint64_t end_ns = qr_xrt_now_ns() + wait_ns;
+  uint64_t end_ns = qr_clock_mono_ns() + wait_ns;
   int state;
-  while (!(state = run_state(run, why, why_sz)) && qr_xrt_now_ns() < end_ns) {
+  while (!(state = run_state(run, why, why_sz)) && qr_clock_mono_ns() < end_ns) {
     struct timespec ts = {0, POLL_NS};
     nanosleep(&ts, NULL);
   }
@@ -412,15 +408,15 @@ int qr_xrt_device_measure(qr_xrt_device_t *d, size_t sz, uint64_t ns[2], char *w
   uint8_t *p = b ? xrtBOMap(b) : NULL;
   int err = p ? 0 : fail(why, why_sz, "the card gives no buffer to measure with");
   for (size_t i = 0; i < sz && !err; i++) p[i] = (uint8_t)(i * 167 >> 3);
-  uint64_t began = qr_xrt_now_ns();
+  uint64_t began = qr_clock_mono_ns();
   if (!err && xrtBOSync(b, XCL_BO_SYNC_BO_TO_DEVICE, sz, 0))
     err = fail(why, why_sz, "data cannot be written to the card");
-  ns[0] = qr_xrt_now_ns() - began;
+  ns[0] = qr_clock_mono_ns() - began;
   if (!err) memset(p, 0, sz);
-  began = qr_xrt_now_ns();
+  began = qr_clock_mono_ns();
   if (!err && xrtBOSync(b, XCL_BO_SYNC_BO_FROM_DEVICE, sz, 0))
     err = fail(why, why_sz, "data cannot be read from the card");
-  ns[1] = qr_xrt_now_ns() - began;
+  ns[1] = qr_clock_mono_ns() - began;
   for (size_t i = 0; i < sz && !err; i++) {
     if (p[i] == (uint8_t)(i * 167 >> 3)) continue;
     snprintf(why, why_sz, "byte %zu came back changed from the card's memory", i);

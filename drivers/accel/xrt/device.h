@@ -42,6 +42,4 @@ int qr_xrt_device_measure(qr_xrt_device_t *d, size_t sz, uint64_t ns[2], char *w
 void qr_xrt_device_sense(qr_xrt_device_t *d, qr_xrt_info_t *info);
 void qr_xrt_device_close(qr_xrt_device_t *d);
 
-uint64_t qr_xrt_now_ns(void);
-
 #endif

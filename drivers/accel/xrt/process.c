@@ -3,7 +3,6 @@
 #include <signal.h>
 #include <spawn.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
@@ -19,12 +18,6 @@
 #define FD_MIN 16         /* above those that the process gets */
 
 _Static_assert(sizeof(qr_xrt_share_t) <= QR_XRT_HEAD_SZ, "the head is mapped before the rest");
-
-uint64_t qr_xrt_clock_ns(void) {
-  struct timespec ts;
-  clock_gettime(CLOCK_MONOTONIC, &ts);
-  return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
-}
 
 /* ---- shared memory ---- */
 

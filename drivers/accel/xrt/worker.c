@@ -8,7 +8,6 @@
 #include <pthread.h>
 #include <signal.h>
 #include <stdarg.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
@@ -19,6 +18,7 @@
 
 #include "device.h"
 #include "scratch.h"
+#include "port/clock.h"
 
 #define EXIT_CHILD 90 /* the emulated card's device process ended */
 #define POLL_NS 100000L
@@ -222,7 +222,7 @@ static void attach(worker_t *w) {
 static void conclude(worker_t *w, uint32_t slot, int err, const char *why) {
   lane_t *lane = &w->lanes[slot];
   uint32_t part = lane->order[0];
-  uint64_t now_ns = qr_xrt_now_ns();
+  uint64_t now_ns = qr_clock_mono_ns();
   qr_xrt_msg_t m = {.kind = QR_XRT_DONE, .slot = slot, .part = part, .err = err ? -1 : 0};
   m.ns[1] = now_ns - lane->brought_ns[part];
   m.ns[0] = lane->started_ns[part] ? now_ns - lane->started_ns[part] : 0;
@@ -241,7 +241,7 @@ static void take_in(worker_t *w, uint32_t slot, uint32_t part) {
     give_up("a launch that cannot be");
   lane_t *lane = &w->lanes[slot];
   lane->order[lane->cnt++] = part;
-  lane->brought_ns[part] = qr_xrt_now_ns();
+  lane->brought_ns[part] = qr_clock_mono_ns();
   lane->started_ns[part] = 0;
   lane->state[part] = PART_BROUGHT;
   if (!qr_xrt_device_bring(w->dev, slot, part, why, sizeof why)) return;
@@ -255,7 +255,7 @@ static bool serve_lane(worker_t *w, uint32_t slot) {
   if (!lane->cnt) return false;
   uint32_t part = lane->order[0];
   if (lane->state[part] == PART_BROUGHT) {
-    lane->started_ns[part] = qr_xrt_now_ns();
+    lane->started_ns[part] = qr_clock_mono_ns();
     lane->state[part] = PART_RUNS;
     if (qr_xrt_device_start(w->dev, slot, part, why, sizeof why)) conclude(w, slot, -1, why);
     return true;
@@ -304,7 +304,7 @@ static void loop(worker_t *w) {
       worked |= serve_lane(w, i);
       busy |= w->lanes[i].cnt > 0;
     }
-    uint64_t now_ns = qr_xrt_now_ns();
+    uint64_t now_ns = qr_clock_mono_ns();
     if (now_ns - w->sensed_ns >= SENSE_NS) {
       if (!w->cfg.is_emulated) qr_xrt_device_sense(w->dev, &w->share->info);
       w->sensed_ns = now_ns;

@@ -12,6 +12,7 @@
 #include "find.h"
 #include "port/accel.h"
 #include "port/bitstream.h"
+#include "port/clock.h"
 #include "question.h"
 
 #define MS 1000000ull
@@ -138,10 +139,10 @@ static int open_bitstream(qr_accel_t *a, char *why, size_t why_sz) {
 
 /* Waits until every card is up, or has failed once. Returns how many are up. The lock is held. */
 static uint32_t await_cards(qr_accel_t *a, enum qr_xrt_card_state state) {
-  uint64_t end_ns = qr_xrt_clock_ns() + READY_WAIT_NS;
+  uint64_t end_ns = qr_clock_mono_ns() + READY_WAIT_NS;
   uint32_t up = 0, settled = 0;
-  while (settled < a->card_cnt && qr_xrt_clock_ns() < end_ns) {
-    pump(a, qr_xrt_clock_ns());
+  while (settled < a->card_cnt && qr_clock_mono_ns() < end_ns) {
+    pump(a, qr_clock_mono_ns());
     up = settled = 0;
     for (uint32_t i = 0; i < a->card_cnt; i++) {
       bool is_up = a->cards[i].state >= state;
@@ -163,7 +164,7 @@ static void xrt_close(qr_accel_t *a) {
 
 static int start_cards(qr_accel_t *a, char *why, size_t why_sz) {
   enum qr_xrt_card_state state = a->common.options.look ? QR_XRT_CARD_READY : QR_XRT_CARD_LOADED;
-  for (uint32_t i = 0; i < a->card_cnt; i++) qr_xrt_card_start(&a->cards[i], qr_xrt_clock_ns());
+  for (uint32_t i = 0; i < a->card_cnt; i++) qr_xrt_card_start(&a->cards[i], qr_clock_mono_ns());
   if (await_cards(a, state)) return QR_OK;
   snprintf(why, why_sz, "%s: %s", a->cards[0].unit.id,
            a->cards[0].unit.why[0] ? a->cards[0].unit.why : "it does not come up in time");
@@ -392,7 +393,7 @@ static int xrt_submit(qr_accel_queue_t *q, qr_accel_job_t *job) {
     job->steps_done = 0;
     job->finished = false;
     job->err = 0;
-    *e = (entry_t){.job = job, .waits_ns = qr_xrt_clock_ns()};
+    *e = (entry_t){.job = job, .waits_ns = qr_clock_mono_ns()};
     e->task.prog = &m->progs[job->prog];
     pthread_mutex_lock(&q->a->lock);
     advance(q->a, e, e->waits_ns);
@@ -403,7 +404,7 @@ static int xrt_submit(qr_accel_queue_t *q, qr_accel_job_t *job) {
 }
 
 static int xrt_poll(qr_accel_queue_t *q) {
-  uint64_t now_ns = qr_xrt_clock_ns();
+  uint64_t now_ns = qr_clock_mono_ns();
   int done = 0;
   pthread_mutex_lock(&q->a->lock);
   pump(q->a, now_ns);
@@ -428,7 +429,7 @@ static void xrt_queue_close(qr_accel_queue_t *q) {
   for (uint32_t i = 0; i < QUEUE_DEPTH; i++) {
     entry_t *e = &q->entries[i];
     if (e->job && e->card && e->card->slots[e->slot].epoch == e->epoch)
-      qr_xrt_card_fault(e->card, true, "its queue was closed under a job", qr_xrt_clock_ns());
+      qr_xrt_card_fault(e->card, true, "its queue was closed under a job", qr_clock_mono_ns());
   }
   pthread_mutex_unlock(&q->a->lock);
   free(q);
@@ -444,7 +445,7 @@ static int xrt_find(const char *options, qr_accel_unit_t *out, uint32_t max_cnt,
 }
 
 static uint32_t xrt_units(qr_accel_t *a, qr_accel_unit_t *out, uint32_t max_cnt) {
-  uint64_t now_ns = qr_xrt_clock_ns();
+  uint64_t now_ns = qr_clock_mono_ns();
   uint32_t n = a->card_cnt < max_cnt ? a->card_cnt : max_cnt;
   pthread_mutex_lock(&a->lock);
   pump(a, now_ns);
@@ -456,7 +457,7 @@ static uint32_t xrt_units(qr_accel_t *a, qr_accel_unit_t *out, uint32_t max_cnt)
 static void xrt_judge(qr_accel_t *a, uint32_t unit, bool right) {
   if (unit >= a->card_cnt) return;
   pthread_mutex_lock(&a->lock);
-  qr_xrt_card_judge(&a->cards[unit], right, qr_xrt_clock_ns());
+  qr_xrt_card_judge(&a->cards[unit], right, qr_clock_mono_ns());
   pthread_mutex_unlock(&a->lock);
 }
 
@@ -466,22 +467,22 @@ static int xrt_reset(qr_accel_t *a, uint32_t unit, char *why, size_t why_sz) {
     return QR_ERR_NOTFOUND;
   }
   pthread_mutex_lock(&a->lock);
-  qr_xrt_card_reset(&a->cards[unit], qr_xrt_clock_ns());
+  qr_xrt_card_reset(&a->cards[unit], qr_clock_mono_ns());
   pthread_mutex_unlock(&a->lock);
   return QR_OK;
 }
 
 static int xrt_bandwidth(qr_accel_t *a, uint32_t unit, qr_accel_bandwidth_t *out, char *why,
                          size_t why_sz) {
-  uint64_t end_ns = qr_xrt_clock_ns() + MEASURE_WAIT_NS;
+  uint64_t end_ns = qr_clock_mono_ns() + MEASURE_WAIT_NS;
   bool emulated = a->common.options.emulate, begun = false;
   snprintf(why, why_sz, "the card is not ready");
   if (unit >= a->card_cnt) return QR_ERR_NOTFOUND;
   qr_xrt_card_t *c = &a->cards[unit];
   int err = QR_ERR_BUSY;
-  while (err == QR_ERR_BUSY && qr_xrt_clock_ns() < end_ns) {
+  while (err == QR_ERR_BUSY && qr_clock_mono_ns() < end_ns) {
     pthread_mutex_lock(&a->lock);
-    pump(a, qr_xrt_clock_ns());
+    pump(a, qr_clock_mono_ns());
     if (!begun) begun = qr_xrt_card_measure(c, emulated ? MEASURE_EMULATED_SZ : MEASURE_SZ);
     if (begun && c->has_measured) {
       err = c->measured.err ? QR_ERR_IO : QR_OK;

@@ -35,9 +35,9 @@ static int error_open(const char *dir, const char *options, qr_store_t **out, ch
   qr_store_error_settings_t s;
   int err = qr_store_error_settings(options ? options : "", &s, why, why_sz);
   if (err) return err;
-  const qr_store_ops_t *ops = qr_store_driver(s.inner);
-  if (!ops || !strcmp(s.inner, "error")) {
-    snprintf(why, why_sz, "store option inner=%s: %s", s.inner,
+  const qr_store_ops_t *ops = qr_store_driver(s.inner.name);
+  if (!ops || !strcmp(s.inner.name, "error")) {
+    snprintf(why, why_sz, "store error: inner=%s: %s", s.inner.name,
              ops ? "it does not wrap itself" : "this build has no such driver");
     return QR_ERR_ARG;
   }
@@ -54,7 +54,7 @@ static int error_open(const char *dir, const char *options, qr_store_t **out, ch
   e->settings = s;
   e->ops = ops;
   e->open_number = number;
-  err = ops->open(dir, s.inner_options, &e->inner, why, why_sz);
+  err = ops->open(dir, s.inner.options, &e->inner, why, why_sz);
   if (err) {
     free(e);
     return err;

@@ -3,13 +3,13 @@
 #ifndef QR_STORE_ERROR_FATE_H
 #define QR_STORE_ERROR_FATE_H
 
-#include "base/types.h"
+#include "port/fault.h"
 
 typedef struct {
   uint64_t seed;
   uint64_t fail, survive, delay, open_fail; /* one in so many; 0: none */
   uint64_t delay_polls;
-  char inner[32], inner_options[256];
+  qr_fault_inner_t inner;
 } qr_store_error_settings_t;
 
 typedef struct {

@@ -2,6 +2,8 @@
 
 #include <stdlib.h>
 
+#include "base/splitmix.h"
+
 static int key_cmp(const mem_record_t *r, const void *key, size_t key_sz) {
   size_t n = r->key_sz < key_sz ? r->key_sz : key_sz;
   int c = n ? memcmp(r->bytes, key, n) : 0;
@@ -32,9 +34,8 @@ mem_record_t *mem_table_find(const mem_table_t *t, const void *key, size_t key_s
 }
 
 static int draw_level_cnt(mem_table_t *t) {
-  t->coin = t->coin * 6364136223846793005u + 1442695040888963407u;
-  int n = 1 + __builtin_ctzll(t->coin >> 33 | 1ull << 31) /
-                  2; /* each level holds a quarter of the one below */
+  uint64_t coins = qr_splitmix_next(&t->coin) | UINT64_C(1) << 63;
+  int n = 1 + __builtin_ctzll(coins) / 2; /* each level holds a quarter of the one below */
   return n < MEM_LEVEL_CNT ? n : MEM_LEVEL_CNT;
 }
 

@@ -4,20 +4,13 @@
 
 #include <signal.h>
 #include <stdlib.h>
-#include <time.h>
 
 #include "base/assert.h"
 #include "base/err.h"
-#include "base/log.h"
+#include "port/clock.h"
 
 /* Bytes of one write; a larger batch goes alone. */
 #define GROUP_SZ (8u << 20)
-
-static uint64_t now_ns(void) {
-  struct timespec ts;
-  clock_gettime(CLOCK_MONOTONIC, &ts);
-  return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
-}
 
 static void put(const qr_store_t *s, rocksdb_writebatch_t *wb, const qr_store_batch_t *b) {
   for (uint32_t i = 0; i < b->op_cnt; i++) {
@@ -44,10 +37,10 @@ int rocks_write(qr_store_t *s, qr_store_batch_t *const *batches, uint32_t cnt) {
     byte_sz += batches[i]->byte_sz;
   }
   char *message = NULL;
-  uint64_t begin_ns = now_ns();
+  uint64_t begin_ns = qr_clock_mono_ns();
   rocksdb_write(s->db, s->write_options, wb, &message);
   if (s->sync_apart && !message) rocksdb_flush_wal(s->db, 1, &message);
-  uint64_t took_ns = now_ns() - begin_ns;
+  uint64_t took_ns = qr_clock_mono_ns() - begin_ns;
   if (message) {
     /* Whatever RocksDB calls it: none of the batches is known to be durable. */
     (void)rocks_error("commit", message);

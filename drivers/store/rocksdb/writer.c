@@ -10,10 +10,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "io_impl.h"
+#include "port/clock.h"
 
 #define BUF_MAX_CNT 4u
 #define TRY_MAX_CNT 100u
@@ -49,12 +49,6 @@ struct rocks_writer {
 #define LOG_STEP_SZ (8u << 20)
 /* Where a log is so long, the next one is prepared. A store that hardly writes needs none. */
 #define SPARE_AT_SZ (256u << 10)
-
-static uint64_t now_ns(void) {
-  struct timespec ts;
-  clock_gettime(CLOCK_MONOTONIC, &ts);
-  return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
-}
 
 /* After a failed write or sync nobody knows what of the file is on the disk; that a later sync
    returns 0 would say nothing about the pages that the first one lost. */
@@ -246,11 +240,11 @@ static int sync_locked(rocks_writer_t *w, bool data_only) {
 }
 
 int rocks_writer_sync(rocks_writer_t *w, bool data_only) {
-  uint64_t begin_ns = now_ns();
+  uint64_t begin_ns = qr_clock_mono_ns();
   pthread_mutex_lock(&w->lock);
   int err = w->err ? w->err : sync_locked(w, data_only);
   pthread_mutex_unlock(&w->lock);
-  w->io->sync_ns_sum += now_ns() - begin_ns;
+  w->io->sync_ns_sum += qr_clock_mono_ns() - begin_ns;
   return err;
 }
 
