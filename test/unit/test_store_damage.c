@@ -19,13 +19,15 @@ static int setup_mem(void **state) {
   return 0;
 }
 
-/* Leaves NULL where this build has no RocksDB; each test then skips. */
+/* *state: options. Leaves NULL where this build has no RocksDB; each test then skips. */
 static int setup_rocksdb(void **state) {
   const qr_store_ops_t *ops = qr_store_driver("rocksdb");
+  const char *options = *state;
   *state = NULL;
   if (!ops) return 0;
   bench_t *b = malloc(sizeof *b);
   bench_begin(b, ops);
+  b->options = options;
   bench_open(b);
   *state = b;
   return 0;
@@ -179,7 +181,10 @@ static void test_rot_in_the_log(void **state) {
   bench_t *b = *state;
   NEED(b);
   uint32_t refused_cnt = 0, last_cnt = 0;
-  b->options = "sync=0"; /* no power is cut here */
+  char options[64], cut_options[96];
+  snprintf(options, sizeof options, "sync=0;%s", b->options); /* no power is cut here */
+  snprintf(cut_options, sizeof cut_options, "damaged_log=cut;%s", options);
+  b->options = options;
   bench_reopen(b);
   for (uint64_t round = 0; round < 16; round++) {
     char why[512], text[NUMBERED_WHY_SZ];
@@ -206,7 +211,7 @@ static void test_rot_in_the_log(void **state) {
       refused_cnt++;
       assert_int_equal(err, QR_ERR_CORRUPT);
       assert_non_null(strstr(why, "damaged at byte"));
-      assert_int_equal(bench_try_open(b, "sync=0;damaged_log=cut", why, sizeof why), 0);
+      assert_int_equal(bench_try_open(b, cut_options, why, sizeof why), 0);
       if (!numbered_check(b, 0, 11, &tip, text)) fail_msg("%s", text);
     } else {
       last_cnt++;
@@ -216,7 +221,7 @@ static void test_rot_in_the_log(void **state) {
     bench_close(b);
     bench_remove(b);
     bench_begin(b, b->ops);
-    b->options = "sync=0";
+    b->options = options;
     bench_open(b);
   }
   assert_true(refused_cnt > 8 && last_cnt >= 2);
@@ -292,7 +297,7 @@ static void test_lost_files_are_refused(void **state) {
   free(f.bytes);
   snprintf(path, sizeof path, "%s/aside", b->root);
   assert_int_equal(rename(f.path, path), 0);
-  assert_true(bench_try_open(b, "", why, sizeof why) < 0);
+  assert_true(bench_try_open(b, b->options, why, sizeof why) < 0);
   assert_non_null(strstr(why, "cannot open the store"));
   assert_int_equal(rename(path, f.path), 0);
   bench_open(b);
@@ -302,7 +307,7 @@ static void test_lost_files_are_refused(void **state) {
   assert_true(find_file(b, "CURRENT", "MANIFEST", &f));
   memcpy(f.bytes, "GONE", 4);
   write_file(&f);
-  assert_true(bench_try_open(b, "", why, sizeof why) < 0);
+  assert_true(bench_try_open(b, b->options, why, sizeof why) < 0);
   assert_non_null(strstr(why, b->dir));
 }
 
@@ -325,7 +330,7 @@ static void test_bad_directories(void **state) {
   fclose(f);
   for (size_t i = 0; i < QR_ARRAY_CNT(cases); i++) {
     snprintf(other.dir, sizeof other.dir, "%s%s", b->root, cases[i].suffix);
-    assert_int_equal(bench_try_open(&other, "", why, sizeof why), QR_ERR_IO);
+    assert_int_equal(bench_try_open(&other, b->options, why, sizeof why), QR_ERR_IO);
     assert_non_null(strstr(why, cases[i].says));
     assert_non_null(strstr(why, other.dir));
   }
@@ -343,7 +348,7 @@ static void test_unreadable_directory(void **state) {
   if (!pid) {
     char why[512];
     if (!geteuid() && (chmod(b->root, 0755) || setuid(65534))) _exit(9);
-    int err = bench_try_open(b, "", why, sizeof why);
+    int err = bench_try_open(b, b->options, why, sizeof why);
     _exit(err != QR_ERR_IO                    ? 1
           : !strstr(why, "Permission denied") ? 2
           : !strstr(why, b->dir)              ? 3
@@ -454,7 +459,10 @@ static void test_mem_forgets(void **state) {
   assert_int_equal(bench_get(b, QR_STORE_META, "a", NULL, 0), QR_ERR_NOTFOUND);
 }
 
-#define ROCKS(f) cmocka_unit_test_setup_teardown(f, setup_rocksdb, teardown)
+/* On each kind of files. */
+#define ROCKS_ON(f, options)                                                                       \
+  { #f " " options, f, setup_rocksdb, teardown, (void *)options }
+#define ROCKS(f) ROCKS_ON(f, "io=uring"), ROCKS_ON(f, "io=stock")
 #define MEM(f) cmocka_unit_test_setup_teardown(f, setup_mem, teardown)
 
 int main(void) {
