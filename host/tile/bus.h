@@ -46,7 +46,7 @@ typedef struct {
   uint32_t sz;             /* FETCH_MODEL */
   qr_block_obj_t *block;   /* ANSWER_BLOCK */
   qr_model_obj_t *model;   /* ANSWER_MODEL */
-  uint32_t hash_cnt;       /* TIP: locator; ANSWER_HASHES */
+  uint32_t hash_cnt;       /* TIP: locator; ANSWER_HASHES; ACCEPTED: model in, root is that out */
   qr_hash_t hashes[QR_BUS_HASH_MAX_CNT];
   uint8_t tx[QR_TX_SZ]; /* RELAY_TX */
 } qr_outbound_t;
