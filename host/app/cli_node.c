@@ -59,6 +59,21 @@ static void print_held(const json_t *s) {
   puts("");
 }
 
+static void print_sync(const json_t *s) {
+  uint64_t left = qr_cli_num(s, "sync_left_s");
+  if (!flag(s, "syncing")) {
+    puts("");
+    return;
+  }
+  printf(" of %" PRIu64 " (syncing from %" PRIu64 " peers, %.1f blocks/s",
+         qr_cli_num(s, "sync_target"), qr_cli_num(s, "sync_peer_cnt"),
+         (double)qr_cli_num(s, "sync_rate_milli") / 1000.0);
+  if (left)
+    printf(", %" PRIu64 ":%02" PRIu64 ":%02" PRIu64 " left", left / 3600, left / 60 % 60,
+           left % 60);
+  puts(")");
+}
+
 static int run_status(const qr_cli_t *cli) {
   json_t *s = qr_cli_ask(cli, "status", NULL);
   if (!s) return QR_CLI_FAILED;
@@ -66,8 +81,8 @@ static int run_status(const qr_cli_t *cli) {
   double secs = (double)qr_cli_num(s, "mining_ns") / 1e9;
   printf("chain          %s, genesis %.16s, rules %.16s\n", qr_cli_text(s, "chain"),
          qr_cli_text(s, "genesis"), qr_cli_text(s, "rules"));
-  printf("height         %" PRIu64 "%s\n", qr_cli_num(s, "height"),
-         flag(s, "syncing") ? " (syncing)" : "");
+  printf("height         %" PRIu64, qr_cli_num(s, "height"));
+  print_sync(s);
   printf("tip            %s\n", qr_cli_text(s, "tip"));
   printf("model          %s\n", qr_cli_text(s, "tip_model"));
   printf("state          %s, supply %" PRIu64 "\n", qr_cli_text(s, "state_root"),

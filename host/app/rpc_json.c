@@ -223,6 +223,10 @@ static json_t *status_json(const qr_status_t *s) {
   PUT_NUM(o, s, supply);
   PUT_BOOL(o, s, mining);
   PUT_BOOL(o, s, syncing);
+  PUT_NUM(o, s, sync_target);
+  PUT_NUM(o, s, sync_left_s);
+  PUT_NUM(o, s, sync_rate_milli);
+  PUT_NUM(o, s, sync_peer_cnt);
   put(o, "store", json_string(writing[s->writing]));
   PUT_NUM(o, s, held_from);
   PUT_NUM(o, s, base_height);

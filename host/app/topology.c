@@ -220,6 +220,7 @@ static int make_net(qr_topology_t *t, char *why, size_t why_sz) {
       .queries = t->rings[ASK_NET],
       .replies = t->rings[NET_SAYS],
       .stats = &t->net_stats,
+      .clock = t->cfg.clock,
       .now_ns = t->cfg.clock->mono_ns(t->cfg.clock->ctx),
       .peers = {.ops = t->cfg.link_ops,
                 .link = t->cfg.link,

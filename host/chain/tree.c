@@ -256,12 +256,32 @@ static uint64_t depth_under_tip(const qr_tree_t *t, qr_node_t *n) {
   return t->tip->node.header.height - qr_tree_common(&t->tip->node, n)->header.height;
 }
 
-static bool ticket_ok(const qr_tree_t *t, const qr_header_t *h) {
+static bool ticket_ok(const qr_params_t *p, const qr_header_t *h) {
   qr_u256_t target;
   if (!qr_target_expand(h->target, &target)) return false;
   qr_hash_t sigma = qr_header_sigma(h),
             ticket = qr_header_ticket(&sigma, &h->model_out, &h->trace_last);
-  return qr_target_met(&ticket, &target, t->cfg->p.tasks[h->task].work_q16);
+  return qr_target_met(&ticket, &target, p->tasks[h->task].work_q16);
+}
+
+static bool is_ahead(const qr_params_t *p, const qr_header_t *h, uint64_t wall_ms) {
+  return h->time_ms > wall_ms && h->time_ms - wall_ms > p->drift_ms;
+}
+
+enum qr_verdict qr_tree_follows(const qr_chain_cfg_t *cfg, const qr_header_t *parent,
+                                const qr_header_t *h, uint64_t wall_ms) {
+  const qr_params_t *p = &cfg->p;
+  uint64_t height = parent ? parent->height : 0;
+  if (h->version != QR_HEADER_VERSION) return QR_VERDICT_VERSION;
+  if (h->chain_id != p->chain_id || !qr_hash_eq(&h->rules, &cfg->rules)) return QR_VERDICT_CHAIN;
+  if (h->height != height + 1) return QR_VERDICT_HEIGHT;
+  if (h->task != qr_params_task_of(p, h->height)) return QR_VERDICT_TASK;
+  uint32_t target = qr_target_next(p->max_target, p->genesis_time_ms,
+                                   parent ? parent->time_ms : p->genesis_time_ms, height,
+                                   p->block_ms, p->asert_halflife_ms);
+  if (h->target != target) return QR_VERDICT_TARGET;
+  if (!ticket_ok(p, h)) return QR_VERDICT_TICKET;
+  return is_ahead(p, h, wall_ms) ? QR_VERDICT_TIME_AHEAD : QR_VERDICT_OK;
 }
 
 enum qr_verdict qr_tree_check(const qr_tree_t *t, const qr_header_t *h, uint64_t wall_ms,
@@ -284,9 +304,8 @@ enum qr_verdict qr_tree_check(const qr_tree_t *t, const qr_header_t *h, uint64_t
   if (h->task != qr_params_task_of(p, h->height)) return QR_VERDICT_TASK;
   if (h->time_ms <= qr_tree_median_time(t, *parent)) return QR_VERDICT_TIME;
   if (h->target != qr_tree_next_target(t, *parent)) return QR_VERDICT_TARGET;
-  if (!ticket_ok(t, h)) return QR_VERDICT_TICKET;
-  if (h->time_ms > wall_ms && h->time_ms - wall_ms > p->drift_ms) return QR_VERDICT_TIME_AHEAD;
-  return QR_VERDICT_OK;
+  if (!ticket_ok(p, h)) return QR_VERDICT_TICKET;
+  return is_ahead(p, h, wall_ms) ? QR_VERDICT_TIME_AHEAD : QR_VERDICT_OK;
 }
 
 qr_node_t *qr_tree_insert(qr_tree_t *t, const qr_header_t *h, uint64_t arrival_ns) {

@@ -50,6 +50,12 @@ qr_node_t *qr_tree_find(const qr_tree_t *t, const qr_hash_t *hash); /* NULL if u
 enum qr_verdict qr_tree_check(const qr_tree_t *t, const qr_header_t *h, uint64_t wall_ms,
                               qr_node_t **parent) QR_WARN_UNUSED;
 
+/* Those of the rules that need no more than the parent's header: VERSION, CHAIN, HEIGHT, TASK,
+   TARGET, TICKET, TIME_AHEAD; that h names the parent's hash is the caller's to see. parent NULL:
+   genesis. For whoever has a chain of headers and no tree. */
+enum qr_verdict qr_tree_follows(const qr_chain_cfg_t *cfg, const qr_header_t *parent,
+                                const qr_header_t *h, uint64_t wall_ms) QR_WARN_UNUSED;
+
 /* Inserts a header that passed qr_tree_check; NULL only if out of memory. */
 qr_node_t *qr_tree_insert(qr_tree_t *t, const qr_header_t *h, uint64_t arrival_ns);
 

@@ -127,7 +127,7 @@ void qr_peer_fetch_give(qr_peers_t *p, qr_peer_fetch_t *f, qr_peer_slot_t *s, co
                         uint32_t sz) {
   f->peer = s->id;
   memcpy(f->header, block, QR_HEADER_SZ);
-  if (p->cfg.app->on_block(p->cfg.ctx, s->id, &f->hash, block, sz)) {
+  if (qr_peer_give_block(p, s->id, &f->hash, block, sz)) {
     f->state = QR_FETCH_GIVEN;
     f->at_ns = p->now_ns + VERDICT_NS;
   } else {
@@ -164,8 +164,7 @@ void qr_peer_fetch_gone(qr_peers_t *p, const qr_peer_slot_t *s) {
   }
 }
 
-/* Faults of what was sent with the header, not of the block: another peer may send it whole. */
-static bool sender_only(enum qr_verdict v) {
+bool qr_peer_fault_of_sender(enum qr_verdict v) {
   return v == QR_VERDICT_SIZE || v == QR_VERDICT_SYNTAX || v == QR_VERDICT_TX_ROOT ||
          v == QR_VERDICT_TRACE_ROOT || v == QR_VERDICT_ACTIONS_ROOT ||
          v == QR_VERDICT_WITNESS_ROOT || v == QR_VERDICT_WITNESS_MISSING;
@@ -173,13 +172,13 @@ static bool sender_only(enum qr_verdict v) {
 
 bool qr_peer_fetch_verdict(qr_peers_t *p, const qr_hash_t *h, enum qr_verdict v) {
   qr_peer_fetch_t *f = find(p, h);
-  if (qr_verdict_is_invalid(v) && !sender_only(v)) qr_inv_add(&p->bad, h);
+  if (qr_verdict_is_invalid(v) && !qr_peer_fault_of_sender(v)) qr_inv_add(&p->bad, h);
   if (!f) return false;
   qr_peer_compact_drop(p, h);
   if (v == QR_VERDICT_TIME_AHEAD && ++f->try_cnt < TRY_MAX_CNT) {
     f->state = QR_FETCH_WAIT;
     f->at_ns = p->now_ns + AHEAD_NS;
-  } else if (sender_only(v))
+  } else if (qr_peer_fault_of_sender(v))
     reassign(p, f);
   else
     f->state = QR_FETCH_FREE;

@@ -6,6 +6,7 @@
 #include "base/err.h"
 #include "base/log.h"
 #include "crypto/hash.h"
+#include "peer/book.h"
 #include "peer/inv.h"
 #include "peer/peer.h"
 #include "peer/txs.h"
@@ -24,9 +25,14 @@
 #define QR_PEER_EARLY_CNT 2u   /* models that are fetched before their block was executed */
 #define QR_PEER_SOURCE_CNT 2u  /* peers that a model is fetched from at once */
 #define QR_PEER_TRIED_CNT 8u   /* and one after the other */
-#define QR_PEER_BAN_CNT 128u
+#define QR_PEER_BAN_CNT 1024u
+#define QR_PEER_BAN_OPERATOR_MAX_CNT 512u
+#define QR_PEER_GIVEN_CNT 256u
+#define QR_PEER_ANCHOR_CNT 4u
+#define QR_PEER_SELF_CNT 4u     /* addresses at which we met ourselves */
 #define QR_PEER_PAST_CNT 64u    /* ended sessions that can still be blamed */
-#define QR_PEER_QUEUE_CNT 1024u /* hashes of a sync under way; a power of two */
+#define QR_PEER_QUEUE_CNT 1024u /* blocks of a sync under way; a power of two */
+#define QR_PEER_DEBT_CNT 16u    /* blocks of a sync that one peer is asked for at a time */
 #define QR_PEER_WINDOW_MAX_CNT 32u
 
 /* ---- a session ---- */
@@ -46,7 +52,7 @@ enum qr_peer_bucket {
   QR_PEER_BUCKET_TX,
   QR_PEER_BUCKET_BLOCKS,
   QR_PEER_BUCKET_MODELS,
-  QR_PEER_BUCKET_HASHES,
+  QR_PEER_BUCKET_HEADERS,
   QR_PEER_BUCKET_CNT
 };
 
@@ -84,6 +90,23 @@ typedef struct {
   qr_u256_t work;
 } qr_peer_claim_t;
 
+/* What a peer was asked for in a sync and owes until it answers, whatever became of the sync. */
+typedef struct {
+  qr_hash_t hash;
+  uint64_t asked_ns;
+} qr_peer_debt_t;
+
+typedef struct {
+  qr_peer_debt_t debts[QR_PEER_DEBT_CNT]; /* oldest first */
+  uint32_t debt_cnt;
+  bool owes_headers;
+  uint64_t deadline_ns;   /* for anything of what it owes */
+  uint64_t came_ns;       /* when the last block came, 0: none */
+  uint64_t pace_ns;       /* between two blocks while some are owed, smoothed; 0: not known */
+  uint64_t lacks_from;    /* lowest height that it has not of this sync's chain; 0: none known */
+  uint64_t lead_after_ns; /* it was slow to lead: others first until then */
+} qr_peer_share_t;
+
 typedef struct {
   enum qr_peer_state state;
   qr_peer_id_t id;
@@ -91,7 +114,13 @@ typedef struct {
   const char *doom; /* why it ends: taken down at the next safe place, counts as gone meanwhile */
   qr_link_conn_t conn;
   bool inbound, link_gone, got_ready;
-  int32_t static_idx; /* of the dialled address, -1 if inbound */
+  int32_t static_idx;     /* of the dialled address, -1 if it is none of the configured */
+  bool from_book, feeler; /* dialled out of the book; feeler: only to see who answers */
+  bool addrs;             /* it knows GET_ADDRS and ADDRS */
+  bool addrs_given;       /* its GET_ADDRS was answered */
+  uint64_t addr_credit_ns, addr_credit_at_ns, tell_self_ns;
+  uint64_t block_ns,
+      tx_ns; /* when it last brought a block, a transaction, that was right; 0: never */
   qr_link_addr_t addr;
   qr_pubkey_t pk;
   uint64_t since_ns, up_ns, rx_ns;
@@ -101,12 +130,13 @@ typedef struct {
   char agent[QR_MSG_AGENT_MAX_SZ + 1];
   qr_peer_claim_t claim;
   qr_hash_t tie; /* the last block asked for because its work equals ours */
-  uint64_t rx_bytes, tx_bytes;
+  uint64_t rx_bytes[QR_LINK_CLASS_CNT], tx_bytes[QR_LINK_CLASS_CNT];
   qr_peer_in_t in[QR_LINK_CLASS_CNT];
   qr_peer_out_t out[QR_LINK_CLASS_CNT];
   uint64_t credit_ns[QR_PEER_BUCKET_CNT], credit_at_ns;
   uint64_t guilt_ns;                                  /* when the last strike will be forgiven */
   uint64_t ping_nonce, ping_ns, ping_next_ns, rtt_ns; /* ping_nonce 0: none under way */
+  uint64_t rtt_min_ns;                                /* 0: not known */
   qr_inv_t blocks, txs;                               /* what the peer is known to have */
   qr_inv_t asked; /* blocks asked of it lately: a late answer is no offence */
   qr_hash_t model_roots[QR_PEER_SOURCE_CNT * 2]; /* of models asked of it lately */
@@ -114,13 +144,14 @@ typedef struct {
   qr_hash_t offered;                             /* the block that it offered last */
   uint64_t offer_ns;                             /* when the last offer taken will be forgotten */
   qr_peer_want_slot_t wants[QR_PEER_WANT_CNT];
-  qr_hash_t locator[QR_MSG_LOCATOR_MAX_CNT]; /* of the HASHES want */
+  qr_hash_t locator[QR_MSG_LOCATOR_MAX_CNT]; /* of the HEADERS want */
   uint32_t locator_cnt, locator_max;
   uint16_t tx_at[QR_BLOCK_TX_MAX_CNT]; /* of the TXS want: which of the block's transactions */
   uint32_t tx_at_cnt;
   uint64_t slow_ns;       /* until then it is not the first to be asked for a block */
-  uint64_t sync_after_ns; /* no sync role before */
-  uint32_t sync_fail_cnt; /* in a row */
+  uint64_t sync_after_ns; /* no part in a sync before */
+  uint32_t sync_fail_cnt; /* silences in a row */
+  qr_peer_share_t share;
 } qr_peer_slot_t;
 
 /* ---- announced blocks ---- */
@@ -169,24 +200,37 @@ typedef struct {
 
 typedef struct {
   qr_hash_t hash;
-  uint64_t height;
+  uint64_t height, asked_ns;
+  qr_peer_id_t peer; /* of whom it is asked, or who sent it; 0: nobody */
   uint32_t sz;
   bool arrived, skip, done;
 } qr_peer_entry_t;
 
-/* head <= given <= asked <= tail count entries since boot; entry i lies at i % QR_PEER_QUEUE_CNT.
-   [head, given): with the application, verdict awaited. [given, asked): asked for, in the hold
-   buffers once arrived. [asked, tail): not yet asked for. */
+/* head <= given <= tail count entries since boot; entry i lies at i % QR_PEER_QUEUE_CNT.
+   [head, given): with the application, verdict awaited. [given, given + window): may be asked for,
+   in the hold buffers once arrived. The rest waits. */
 typedef struct {
-  qr_peer_id_t peer;   /* who has the role, 0: nobody */
+  qr_peer_id_t peer;   /* who leads: whose headers are followed; 0: nobody */
   qr_peer_id_t forced; /* sync from this one next, whatever it claims */
-  uint64_t head, given, asked, tail;
-  uint64_t deadline_ns;         /* for the peer, while it owes us something */
+  uint64_t head, given, tail;
+  uint32_t unjudged;            /* of those in [head, given) */
+  uint64_t failed;              /* an entry that was given and not taken, and is to be asked for
+                                   again with all after it once all is judged; UINT64_MAX: none */
+  uint64_t again_ns;            /* not before this */
   uint64_t verdict_ns;          /* last sign of life of the application */
   uint64_t fruit_ns;            /* when a block of this role was last accepted, 0: none yet */
   uint64_t began_ns, fruit_cnt; /* of the role: when it began, blocks accepted since */
-  bool hashes_asked;
-  bool end;               /* the peer has no more hashes now */
+  uint64_t pace_ns, pace_cnt;   /* fruit_cnt at a moment, for the rate since then */
+  uint32_t rate_milli;
+  uint64_t told_ns; /* the last line in the log */
+  bool headers_asked;
+  uint64_t headers_ns; /* when */
+  bool end;            /* the leader has no more headers now */
+  qr_header_t last;    /* of the newest entry, or of the block that the first one stands on */
+  qr_hash_t last_hash; /* zero: nothing is known of what comes before the first entry */
+  bool has_last;       /* false: it is genesis, which has no header */
+  qr_hash_t locator[QR_MSG_LOCATOR_MAX_CNT]; /* of the question under way */
+  uint32_t locator_cnt;
   bool gained;            /* a block was accepted since the last empty queue */
   qr_peer_entry_t *queue; /* QR_PEER_QUEUE_CNT */
   uint8_t *hold;          /* window_cnt * QR_BLOCK_MAX_SZ */
@@ -242,10 +286,35 @@ typedef struct {
 } qr_peer_static_t;
 
 typedef struct {
-  bool by_addr;
+  qr_hash_t hash;
+  qr_peer_id_t id;
+} qr_peer_given_t; /* who brought a block that the application has */
+
+typedef struct {
+  bool by_addr, by_operator;
   uint8_t key[32];
   uint64_t until_ns;
 } qr_peer_ban_t; /* until 0: free */
+
+typedef struct {
+  qr_link_addr_t addr;
+  qr_pubkey_t pk;
+} qr_peer_anchor_t; /* port 0: none */
+
+/* Dialling out of the address book, and telling of it. */
+typedef struct {
+  uint64_t next_ns, feeler_ns, check_ns, extra_ns; /* when to look after each */
+  uint64_t tip_ns;                                 /* when our tip last changed */
+  qr_peer_anchor_t anchors[QR_PEER_ANCHOR_CNT];    /* to be dialled first */
+  bool anchor_done[QR_PEER_ANCHOR_CNT];
+  qr_link_addr_t selves[QR_PEER_SELF_CNT];
+  uint32_t self_idx;
+  uint64_t salt; /* of who is told of an address */
+  qr_book_item_t answer[QR_MSG_ADDRS_MAX_CNT];
+  uint32_t answer_cnt, answer_of; /* of: size of the book when it was drawn */
+  enum qr_netaddr_scope answer_scope;
+  uint64_t answer_ns; /* when it was drawn, 0: never */
+} qr_peer_addrs_t;
 
 typedef struct {
   qr_peer_id_t id;
@@ -282,6 +351,11 @@ struct qr_peers {
   qr_peer_ban_t bans[QR_PEER_BAN_CNT];
   qr_peer_past_t past[QR_PEER_PAST_CNT];
   uint32_t past_idx;
+  uint64_t start_ns, evict_salt;
+  qr_peer_given_t given[QR_PEER_GIVEN_CNT];
+  uint32_t given_idx;
+  qr_book_t *book; /* NULL: no exchange of addresses */
+  qr_peer_addrs_t addrs;
   qr_peers_stats_t stats;
   qr_log_bucket_t log_session, log_offence, log_lacks;
 };
@@ -291,6 +365,10 @@ uint64_t qr_peer_draw(qr_peers_t *p);                               /* seeded 64
 qr_peer_slot_t *qr_peer_find(const qr_peers_t *p, qr_peer_id_t id); /* UP and not doomed, or NULL */
 void qr_peer_tell_tip(qr_peers_t *p, qr_peer_slot_t *s);
 bool qr_peer_work_more(const qr_u256_t *a, const qr_u256_t *b); /* a > b */
+uint32_t qr_peer_wall_s(const qr_peers_t *p);
+/* Hands a block to the application; false: no room. Who brings right ones is worth keeping. */
+bool qr_peer_give_block(qr_peers_t *p, qr_peer_id_t from, const qr_hash_t *h, const uint8_t *block,
+                        size_t sz);
 
 /* out.c */
 bool qr_peer_out_room(const qr_peer_slot_t *s, enum qr_link_class cls, size_t sz);
@@ -307,6 +385,8 @@ void qr_peer_limit_reset(qr_peers_t *p, qr_peer_slot_t *s);
 uint32_t qr_peer_strikes(const qr_peers_t *p, const qr_peer_slot_t *s);
 void qr_peer_strike(qr_peers_t *p, qr_peer_slot_t *s, uint32_t cost, const char *why);
 void qr_peer_ban(qr_peers_t *p, const qr_pubkey_t *pk, const qr_link_addr_t *addr);
+bool qr_peer_ban_key(qr_peers_t *p, bool by_addr, bool by_operator, const uint8_t key[32],
+                     uint64_t until_ns); /* false: no place */
 bool qr_peer_banned(const qr_peers_t *p, const qr_pubkey_t *pk,
                     const qr_link_addr_t *addr); /* addr NULL: not asked */
 
@@ -332,6 +412,28 @@ void qr_peer_dial_met(qr_peers_t *p, const qr_peer_slot_t *s); /* the link came 
 void qr_peer_dial_ended(qr_peers_t *p, const qr_peer_slot_t *s);
 bool qr_peer_dial_is_static(const qr_peers_t *p,
                             const qr_link_addr_t *addr); /* IP address of a configured peer */
+bool qr_peer_dial_has_session(const qr_peers_t *p, const qr_pubkey_t *pk);
+
+/* evict.c */
+uint32_t qr_peer_owed_cnt(const qr_peers_t *p); /* places kept for those that we dial */
+/* Whether there is a place for somebody who comes in; may take down another session for that. */
+bool qr_peer_place_for(qr_peers_t *p, const qr_link_addr_t *addr, const qr_pubkey_t *pk);
+
+/* outbound.c */
+void qr_peer_outbound_init(qr_peers_t *p);
+void qr_peer_outbound_poll(qr_peers_t *p);
+void qr_peer_outbound_met(qr_peers_t *p, const qr_peer_slot_t *s); /* dialled, and of our chain */
+void qr_peer_outbound_wrong(
+    qr_peers_t *p, const qr_peer_slot_t *s);        /* dialled, and ourselves or of another chain */
+uint32_t qr_peer_outbound_cnt(const qr_peers_t *p); /* of the book, under way or up, no feelers */
+/* The peers to dial first after a restart; returns how many. */
+uint32_t qr_peer_outbound_anchors(const qr_peers_t *p, qr_peer_anchor_t out[QR_PEER_ANCHOR_CNT]);
+
+/* gossip.c */
+void qr_peer_gossip_up(qr_peers_t *p, qr_peer_slot_t *s);
+void qr_peer_gossip_poll(qr_peers_t *p, qr_peer_slot_t *s);
+void qr_peer_gossip_ask(qr_peers_t *p, qr_peer_slot_t *s); /* GET_ADDRS */
+void qr_peer_gossip_addrs(qr_peers_t *p, qr_peer_slot_t *s, const qr_msg_addrs_t *m);
 
 /* serve.c */
 size_t qr_peer_serve_model_sz(uint32_t model_sz); /* of the frames that carry a model */
@@ -344,6 +446,8 @@ void qr_peer_fetch_claim(qr_peers_t *p, qr_peer_slot_t *s,
 bool qr_peer_fetch_has(const qr_peers_t *p, const qr_hash_t *h);
 /* The header of a block that is with the application, NULL if it is not known. */
 const uint8_t *qr_peer_fetch_header(const qr_peers_t *p, const qr_hash_t *h);
+/* A fault of what was sent with the header, not of the block: another peer may send it whole. */
+bool qr_peer_fault_of_sender(enum qr_verdict v);
 /* True if the block was one of those asked for here. */
 bool qr_peer_fetch_block(qr_peers_t *p, qr_peer_slot_t *s, const qr_hash_t *h, const uint8_t *block,
                          uint32_t sz);
@@ -375,7 +479,8 @@ void qr_peer_compact_drop(qr_peers_t *p, const qr_hash_t *h); /* it is not waite
 void qr_peer_sync_poll(qr_peers_t *p);
 bool qr_peer_sync_has(const qr_peers_t *p, const qr_hash_t *h);
 bool qr_peer_sync_active(const qr_peers_t *p); /* a role is held or verdicts of one are awaited */
-void qr_peer_sync_hashes(qr_peers_t *p, qr_peer_slot_t *s, const qr_msg_hashes_t *h);
+void qr_peer_sync_progress(const qr_peers_t *p, qr_peers_progress_t *out); /* its part of it */
+void qr_peer_sync_headers(qr_peers_t *p, qr_peer_slot_t *s, const qr_msg_headers_t *h);
 bool qr_peer_sync_block(qr_peers_t *p, qr_peer_slot_t *s, const qr_hash_t *h, const uint8_t *block,
                         uint32_t sz);
 void qr_peer_sync_refused(qr_peers_t *p, qr_peer_slot_t *s, uint8_t kind,
@@ -385,6 +490,26 @@ void qr_peer_sync_gone(qr_peers_t *p, const qr_peer_slot_t *s);
 bool qr_peer_sync_verdict(qr_peers_t *p, qr_peer_id_t from, const qr_hash_t *h, enum qr_verdict v);
 /* The block's model did not come: no verdict will. */
 void qr_peer_sync_model_failed(qr_peers_t *p, const qr_hash_t *h);
+static inline qr_peer_entry_t *qr_peer_sync_at(const qr_peers_t *p, uint64_t i) {
+  return &p->sync.queue[i % QR_PEER_QUEUE_CNT];
+}
+static inline uint8_t *qr_peer_sync_hold(const qr_peers_t *p, uint64_t i) {
+  return p->sync.hold + (size_t)(i % p->cfg.window_cnt) * QR_BLOCK_MAX_SZ;
+}
+/* Called by share.c: a peer did not answer in time; nobody has the block that is needed first. */
+void qr_peer_sync_silent(qr_peers_t *p, const qr_peer_slot_t *s);
+void qr_peer_sync_nobody(qr_peers_t *p);
+
+/* share.c */
+void qr_peer_share_poll(qr_peers_t *p); /* before anything is asked for */
+void qr_peer_share_ask(qr_peers_t *p);
+void qr_peer_share_owe(qr_peers_t *p, qr_peer_slot_t *s,
+                       const qr_hash_t *h); /* h NULL: headers, else a block; there is room */
+bool qr_peer_share_headers(const qr_peers_t *p, qr_peer_slot_t *s); /* they came; true: were owed */
+/* NOT_FOUND; true if it was asked for and is still wanted. */
+bool qr_peer_share_refused(qr_peers_t *p, qr_peer_slot_t *s, const qr_hash_t *h);
+void qr_peer_share_gone(qr_peers_t *p, const qr_peer_slot_t *s);
+void qr_peer_share_bar(qr_peers_t *p, qr_peer_slot_t *s); /* from the sync, for a while */
 
 /* model.c */
 static inline uint32_t qr_peer_chunk_max_cnt(uint32_t model_sz) {

@@ -10,19 +10,29 @@
 #include "base/u256.h"
 #include "base/verdict.h"
 #include "port/link.h"
+#include "wire/header.h"
 #include "wire/msg.h"
 
 #define QR_PEERS_MAX_CNT 64u /* largest peer_max_cnt */
 #define QR_PEERS_STATIC_MAX_CNT 32u
+#define QR_PEERS_OUTBOUND_MAX_CNT 16u
 #define QR_PEERS_MODEL_MAX_SZ (16u << 20)
 
 typedef struct qr_peers qr_peers_t;
 /* One connection's session; never reused soon; 0 is nobody (our own blocks). */
 typedef uint32_t qr_peer_id_t;
 
+/* Why a session is there. */
+enum qr_peer_role {
+  QR_PEER_ROLE_INBOUND,
+  QR_PEER_ROLE_STATIC, /* configured, dialled by us */
+  QR_PEER_ROLE_BOOK    /* out of the address book, dialled by us */
+};
+
 typedef struct {
   qr_pubkey_t identity;
   qr_link_addr_t addr;
+  enum qr_peer_role role;
   bool inbound;
   bool pruned;                         /* has not every block of its chain */
   uint16_t listen_port;                /* where the peer says that it listens */
@@ -31,21 +41,23 @@ typedef struct {
   qr_u256_t work;                      /* the peer's claim: no proof of anything */
   uint64_t rtt_ns;                     /* of the last PING, 0 before the first */
   uint64_t rx_bytes, tx_bytes;         /* of messages, without transport */
-  uint64_t connected_ms;               /* since the handshake */
-  uint32_t misbehaviour;               /* strikes now; 100 ends the connection */
+  uint64_t rx_class[QR_LINK_CLASS_CNT], tx_class[QR_LINK_CLASS_CNT]; /* the same by class */
+  uint64_t connected_ms;                                             /* since the handshake */
+  uint32_t misbehaviour; /* strikes now; 100 ends the connection */
 } qr_peer_info_t;
 
 /* What a remote peer asks of us. Pointers are lent until the callback returns. */
 typedef struct {
   qr_peer_id_t peer;
   uint32_t req;          /* give back with the answer */
-  enum qr_msg_want kind; /* QR_MSG_WANT_BLOCK, _MODEL, _HASHES */
+  enum qr_msg_want kind; /* QR_MSG_WANT_BLOCK, _MODEL, _HEADERS */
   qr_hash_t hash;        /* BLOCK: the block. MODEL: the block whose witness is asked for */
   qr_hash_t root;        /* MODEL: the model's root */
-  /* HASHES: newest first; answer with main-chain hashes after the first one known */
+  /* HEADERS: newest first; answer with the main chain's headers from the first one known that lies
+     on it (without that one's own if it is genesis, which has none) */
   const qr_hash_t *locator;
   uint32_t locator_cnt;
-  uint32_t max_cnt; /* HASHES: answer at most so many */
+  uint32_t max_cnt; /* HEADERS: answer at most so many */
 } qr_peer_want_t;
 
 /* The application. Those that return bool say false for "no room now": the same item is offered
@@ -56,6 +68,9 @@ typedef struct {
      owes exactly one qr_peers_accepted or qr_peers_rejected for it, at any later time. */
   bool (*on_block)(void *ctx, qr_peer_id_t peer, const qr_hash_t *hash, const uint8_t *block,
                    size_t sz);
+  /* Whether h can follow parent (NULL: genesis) by what headers say, cheaply: that it names
+     parent's hash and the next height was looked at. OK, TIME_AHEAD, or what is wrong with it. */
+  enum qr_verdict (*on_header)(void *ctx, const qr_header_t *parent, const qr_header_t *h);
   /* The bytes asked for by qr_peers_fetch_model, complete and of the right root, wherever they came
      from; peer is who was named there. */
   bool (*on_model)(void *ctx, qr_peer_id_t peer, const qr_hash_t *block, const qr_hash_t *root,
@@ -86,12 +101,20 @@ typedef struct {
   const char *agent;             /* at most QR_MSG_AGENT_MAX_SZ characters; copied */
   const qr_link_addr_t *statics; /* dialled and kept; copied */
   uint32_t static_cnt;
-  uint32_t peer_max_cnt;    /* sessions in both directions, 1 .. QR_PEERS_MAX_CNT */
-  uint32_t addr_max_cnt;    /* inbound sessions per IP address; 0: no limit */
-  uint32_t model_max_sz;    /* largest model that may be fetched or served */
-  uint32_t window_cnt;      /* blocks in flight while syncing; 0: 16 */
-  uint64_t ban_ns;          /* 0: one hour */
-  uint64_t seed;            /* of jitter and nonces */
+  uint32_t peer_max_cnt;  /* sessions in both directions, 1 .. QR_PEERS_MAX_CNT */
+  uint32_t addr_max_cnt;  /* inbound sessions per IP address; 0: no limit */
+  uint32_t group_max_cnt; /* inbound sessions per network group (netaddr.h); 0: no limit */
+  bool exchange;          /* exchange addresses with peers and keep a book of them */
+  bool public_only;       /* believe no address of a private network, whoever tells it */
+  uint32_t outbound_cnt;  /* with exchange: so many peers out of the book, each of a network group
+                             of its own, are dialled and kept; at most QR_PEERS_OUTBOUND_MAX_CNT */
+  qr_link_addr_t own;     /* with exchange: where others reach us, told to them; port 0: nowhere */
+  uint8_t book_key[32];   /* with exchange: secret; of a book that begins empty */
+  uint64_t wall_ms;       /* with exchange: since 1970, at init */
+  uint32_t model_max_sz;  /* largest model that may be fetched or served */
+  uint32_t window_cnt;    /* blocks in flight while syncing, of all peers together; 0: 32 */
+  uint64_t ban_ns;        /* 0: one hour */
+  uint64_t seed;          /* of jitter and nonces */
   const qr_peer_app_t *app; /* borrowed; every member set */
   void *ctx;
 } qr_peers_cfg_t;
@@ -145,25 +168,45 @@ void qr_peers_relay_tx(qr_peers_t *p, qr_peer_id_t from, const uint8_t *tx);
 
 /* Answers to on_want. Bytes are copied; room was reserved before the question went up. A late or
    unknown req is ignored. block: header | body, at most QR_BLOCK_MAX_SZ; model: at most
-   model_max_sz; hashes: at most max_cnt, start_height is the height of the first. (Larger ones are
-   our own bug: asserted.) */
+   model_max_sz; headers: at most max_cnt, cnt * QR_HEADER_SZ bytes. (Larger ones are our own bug:
+   asserted.) */
 void qr_peers_answer_block(qr_peers_t *p, qr_peer_id_t peer, uint32_t req, const uint8_t *block,
                            size_t sz);
 void qr_peers_answer_model(qr_peers_t *p, qr_peer_id_t peer, uint32_t req, const uint8_t *model,
                            size_t sz);
-void qr_peers_answer_hashes(qr_peers_t *p, qr_peer_id_t peer, uint32_t req, uint64_t start_height,
-                            const qr_hash_t *hashes, uint32_t cnt);
+void qr_peers_answer_headers(qr_peers_t *p, qr_peer_id_t peer, uint32_t req, const uint8_t *headers,
+                             uint32_t cnt);
 void qr_peers_not_found(qr_peers_t *p, qr_peer_id_t peer, uint32_t req);
 
-/* Disconnects a peer and refuses its identity and address for ban_ns (an operator's wish). */
+/* Disconnects a peer and refuses its identity and address for ban_ns. */
 void qr_peers_ban(qr_peers_t *p, qr_peer_id_t peer, const char *reason);
+
+/* An operator's wish: refuses an identity, or whoever comes from or is at an IP address, for so
+   long, and disconnects whom that meets; ns 0 lifts the ban. Unlike the bans of offenders these
+   are not given up for newer ones and hold for configured peers too. False: too many, or there was
+   nothing to lift. */
+bool qr_peers_ban_identity(qr_peers_t *p, const qr_pubkey_t *pk, uint64_t ns);
+bool qr_peers_ban_ip(qr_peers_t *p, const uint8_t ip[16], uint64_t ns);
+
+/* What is worth keeping over a restart, as bytes: the address book, the peers to dial first, bans.
+   out has room for qr_peers_image_max_sz bytes; returns how many, 0 without exchange. */
+size_t qr_peers_image_max_sz(void);
+size_t qr_peers_export(const qr_peers_t *p, uint8_t *out);
+/* Takes the bytes of an earlier export, once, before the first poll. Every field is checked; if one
+   is wrong nothing is taken and why says so. Returns 0, QR_ERR_FORMAT, or QR_ERR_UNSUPPORTED: of
+   another chain or another version. */
+int qr_peers_import(qr_peers_t *p, const uint8_t *image, size_t sz, char *why,
+                    size_t why_sz) QR_WARN_UNUSED;
 
 typedef struct {
   /* A sync is under way and brought a block that was executed in the last 30 s: a mere claim does
      not count, so nobody stops a miner by claiming. */
   bool syncing;
-  uint64_t target_height; /* what the peer claims; our own height when not syncing */
-  uint32_t peer_cnt;      /* sessions past the handshake */
+  uint64_t height, target_height; /* ours, and what the peer claims; the same when not syncing */
+  uint32_t peer_cnt;              /* sessions past the handshake */
+  uint32_t sync_peer_cnt;         /* of them, those that brought blocks of this sync lately */
+  uint32_t rate_milli;            /* thousandths of blocks executed a second; 0: not known */
+  uint64_t left_s;                /* at this rate; 0: not known */
 } qr_peers_progress_t;
 qr_peers_progress_t qr_peers_progress(const qr_peers_t *p);
 
@@ -171,11 +214,22 @@ typedef struct {
   uint64_t frames_rx, frames_tx, frames_bad, frames_unknown, rate_dropped, unsolicited;
   uint64_t handshakes_refused, strikes, bans, dials, syncs, sync_failures;
   uint64_t offers_taken, models_early; /* models begun before, and complete when they were needed */
-  uint64_t compact_rx, compact_whole;  /* of compact blocks: all, and those that came to nothing */
+  uint64_t sync_rotations, sync_stolen; /* leaders replaced, blocks asked of another as well */
+  uint64_t compact_rx, compact_whole;   /* of compact blocks: all, and those that came to nothing */
   uint64_t txs_asked, hedges; /* transactions of theirs that were missing; second askings */
   uint64_t blocks_rx, models_rx, models_failed, tx_rx, app_full;
+  uint64_t inbound_refused, evicted; /* no place: the newcomer's, another's */
+  uint64_t addrs_rx, addrs_dropped;  /* addresses told, and those beyond the rate */
+  uint64_t feelers;
 } qr_peers_stats_t;
 void qr_peers_stats(const qr_peers_t *p, qr_peers_stats_t *out);
+
+/* The address book and the bans, in numbers; zeros without exchange. */
+typedef struct {
+  uint32_t new_cnt, tried_cnt, anchor_cnt, ban_cnt;
+  uint32_t inbound_cnt, outbound_cnt; /* sessions past the handshake; outbound: of the book */
+} qr_peers_counts_t;
+void qr_peers_counts(const qr_peers_t *p, qr_peers_counts_t *out);
 
 /* Fills up to max sessions past the handshake; returns how many. */
 uint32_t qr_peers_list(const qr_peers_t *p, qr_peer_info_t *out, uint32_t max);

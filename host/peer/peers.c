@@ -12,7 +12,7 @@
 #define BUSY_NS (2 * QR_PEER_MSEC)   /* when something waits for the application */
 #define FRUIT_NS (30 * QR_PEER_SEC)  /* a sync that brings nothing for so long is no sync */
 #define BAN_NS (3600 * QR_PEER_SEC)
-#define WINDOW_CNT 16u
+#define WINDOW_CNT 32u
 #define KNOWN_CNT 8192u
 #define BAD_CNT 1024u
 #define TX_SEEN_CNT 8192u
@@ -25,9 +25,10 @@
 
 static bool cfg_ok(const qr_peers_cfg_t *c) {
   return c->peer_max_cnt && c->peer_max_cnt <= QR_PEERS_MAX_CNT &&
-         c->static_cnt <= QR_PEERS_STATIC_MAX_CNT && c->model_max_sz &&
-         c->model_max_sz <= QR_PEERS_MODEL_MAX_SZ && c->window_cnt <= QR_PEER_WINDOW_MAX_CNT &&
-         c->agent && strlen(c->agent) <= QR_MSG_AGENT_MAX_SZ;
+         c->static_cnt <= QR_PEERS_STATIC_MAX_CNT && c->outbound_cnt <= QR_PEERS_OUTBOUND_MAX_CNT &&
+         c->model_max_sz && c->model_max_sz <= QR_PEERS_MODEL_MAX_SZ &&
+         c->window_cnt <= QR_PEER_WINDOW_MAX_CNT && c->agent &&
+         strlen(c->agent) <= QR_MSG_AGENT_MAX_SZ;
 }
 
 static uint32_t in_cap(enum qr_link_class cls) {
@@ -46,7 +47,7 @@ static uint32_t out_cap(const qr_peers_cfg_t *c, enum qr_link_class cls) {
   case QR_LINK_TX: return 64 * in_cap(cls);
   default:
     return (uint32_t)qr_peer_serve_model_sz(c->model_max_sz) + 2 * QR_MSG_HEAD_SZ +
-           qr_msg_payload_max(QR_MSG_HASHES);
+           qr_msg_payload_max(QR_MSG_HEADERS);
   }
 }
 
@@ -110,6 +111,7 @@ static size_t lay_out(qr_peers_t *p, const qr_peers_cfg_t *cfg) {
   void *leaves = cut_off(&c, qr_peer_chunk_max_cnt(cfg->model_max_sz) * sizeof(qr_hash_t));
   void *xfers = cut_off(&c, xfer_cnt * sizeof(qr_peer_xfer_t));
   void *slots = cut_off(&c, cfg->peer_max_cnt * sizeof(qr_peer_slot_t));
+  void *book = cfg->exchange ? cut_off(&c, qr_book_footprint()) : NULL;
   if (p) {
     p->sync.queue = queue;
     p->sync.hold = hold;
@@ -121,6 +123,7 @@ static size_t lay_out(qr_peers_t *p, const qr_peers_cfg_t *cfg) {
     p->xfers = xfers;
     p->xfer_cnt = xfer_cnt;
     p->slots = slots;
+    if (cfg->exchange) p->book = qr_book_init(book, cfg->book_key);
     memset(slots, 0, cfg->peer_max_cnt * sizeof(qr_peer_slot_t));
   }
   for (uint32_t i = 0; i < cfg->peer_max_cnt; i++) cut_slot(p, &c, cfg, p ? &p->slots[i] : NULL);
@@ -140,13 +143,17 @@ qr_peers_t *qr_peers_init(void *mem, const qr_peers_cfg_t *cfg, uint64_t now_ns)
   p->now_ns = now_ns;
   p->rng = cfg->seed;
   if (!p->cfg.window_cnt) p->cfg.window_cnt = WINDOW_CNT;
+  p->sync.failed = UINT64_MAX;
   if (!p->cfg.ban_ns) p->cfg.ban_ns = BAN_NS;
   memcpy(p->agent, cfg->agent, strlen(cfg->agent));
   for (uint32_t i = 0; i < cfg->static_cnt; i++) p->statics[i].addr = cfg->statics[i];
   p->tip.hash = cfg->genesis;
   p->locator[0] = cfg->genesis;
   p->locator_cnt = 1;
+  p->start_ns = now_ns;
+  p->evict_salt = qr_peer_draw(p);
   lay_out(p, cfg);
+  qr_peer_outbound_init(p);
   qr_inv_add(&p->known, &cfg->genesis);
   return p;
 }
@@ -168,6 +175,28 @@ qr_peer_slot_t *qr_peer_find(const qr_peers_t *p, qr_peer_id_t id) {
   if (!id || i >= p->cfg.peer_max_cnt) return NULL;
   qr_peer_slot_t *s = &p->slots[i];
   return s->state == QR_PEER_UP && s->id == id && !s->doom ? s : NULL;
+}
+
+uint32_t qr_peer_wall_s(const qr_peers_t *p) {
+  return (uint32_t)((p->cfg.wall_ms + (p->now_ns - p->start_ns) / QR_PEER_MSEC) / 1000);
+}
+
+bool qr_peer_give_block(qr_peers_t *p, qr_peer_id_t from, const qr_hash_t *h, const uint8_t *block,
+                        size_t sz) {
+  if (!p->cfg.app->on_block(p->cfg.ctx, from, h, block, sz)) return false;
+  p->given[p->given_idx++ % QR_PEER_GIVEN_CNT] = (qr_peer_given_t){*h, from};
+  return true;
+}
+
+static void thank(qr_peers_t *p, const qr_hash_t *h) {
+  for (uint32_t i = 0; i < QR_PEER_GIVEN_CNT; i++) {
+    qr_peer_given_t *g = &p->given[i];
+    if (!g->id || !qr_hash_eq(&g->hash, h)) continue;
+    qr_peer_slot_t *s = qr_peer_find(p, g->id);
+    if (s) s->block_ns = p->now_ns;
+    g->id = 0;
+    return;
+  }
 }
 
 bool qr_peer_work_more(const qr_u256_t *a, const qr_u256_t *b) { return qr_u256_cmp(a, b) > 0; }
@@ -225,6 +254,7 @@ int qr_peers_poll(qr_peers_t *p, uint64_t now_ns) {
   poll_link(p);
   for (uint32_t i = 0; i < p->cfg.peer_max_cnt; i++) qr_peer_session_timers(p, &p->slots[i]);
   qr_peer_dial_poll(p);
+  qr_peer_outbound_poll(p);
   qr_peer_reap(p);
   qr_peer_model_poll(p);
   qr_peer_fetch_poll(p);
@@ -261,6 +291,7 @@ uint64_t qr_peers_next_ns(const qr_peers_t *p) {
 void qr_peers_set_tip(qr_peers_t *p, const qr_hash_t *hash, uint64_t height, const qr_u256_t *work,
                       const qr_hash_t *locator, uint32_t locator_cnt) {
   QR_ASSERT(locator_cnt && locator_cnt <= QR_MSG_LOCATOR_MAX_CNT);
+  if (!qr_hash_eq(&p->tip.hash, hash)) p->addrs.tip_ns = p->now_ns;
   p->tip = (qr_peer_claim_t){*hash, height, *work};
   memcpy(p->locator, locator, locator_cnt * sizeof *locator);
   p->locator_cnt = locator_cnt;
@@ -272,6 +303,7 @@ void qr_peers_accepted(qr_peers_t *p, const qr_hash_t *hash, uint64_t height,
                        const qr_u256_t *work) {
   qr_inv_add(&p->known, hash);
   qr_peer_offer_kept(p, hash);
+  thank(p, hash);
   qr_peer_fetch_verdict(p, hash, QR_VERDICT_OK);
   qr_peer_sync_verdict(p, 0, hash, QR_VERDICT_OK);
   if (qr_peer_sync_active(p)) return; /* history: the refresh tells of the tip now and then */
@@ -320,6 +352,7 @@ void qr_peers_relay_tx(qr_peers_t *p, qr_peer_id_t from, const uint8_t *tx) {
   qr_txs_add(&p->txs, &id, tx, p->now_ns);
   for (uint32_t i = 0; i < p->cfg.peer_max_cnt; i++) {
     qr_peer_slot_t *s = &p->slots[i];
+    if (from && s->id == from) s->tx_ns = p->now_ns;
     if (s->state != QR_PEER_UP || s->doom || s->id == from || qr_inv_has(&s->txs, &id)) continue;
     if (qr_peer_out_msg(p, s, &m)) qr_inv_add(&s->txs, &id);
   }
@@ -333,11 +366,10 @@ void qr_peers_ban(qr_peers_t *p, qr_peer_id_t peer, const char *reason) {
 }
 
 qr_peers_progress_t qr_peers_progress(const qr_peers_t *p) {
-  const qr_peer_slot_t *s = qr_peer_find(p, p->sync.peer);
   uint64_t fruit_ns = p->sync.fruit_ns;
-  qr_peers_progress_t out = {.target_height = p->tip.height};
+  qr_peers_progress_t out = {.height = p->tip.height, .target_height = p->tip.height};
   out.syncing = qr_peer_sync_active(p) && fruit_ns && p->now_ns - fruit_ns < FRUIT_NS;
-  if (out.syncing && s && s->claim.height > out.target_height) out.target_height = s->claim.height;
+  if (out.syncing) qr_peer_sync_progress(p, &out);
   for (uint32_t i = 0; i < p->cfg.peer_max_cnt; i++)
     out.peer_cnt += p->slots[i].state == QR_PEER_UP;
   return out;
@@ -352,4 +384,23 @@ uint32_t qr_peers_list(const qr_peers_t *p, qr_peer_info_t *out, uint32_t max) {
       qr_peer_info(p, &p->slots[i], &out[cnt++]);
   }
   return cnt;
+}
+
+void qr_peers_counts(const qr_peers_t *p, qr_peers_counts_t *out) {
+  *out = (qr_peers_counts_t){0};
+  if (p->book) {
+    qr_book_counts_t c;
+    qr_book_counts(p->book, &c);
+    out->new_cnt = c.new_cnt;
+    out->tried_cnt = c.tried_cnt;
+  }
+  for (uint32_t i = 0; i < QR_PEER_ANCHOR_CNT; i++)
+    out->anchor_cnt += p->addrs.anchors[i].addr.port != 0;
+  for (uint32_t i = 0; i < QR_PEER_BAN_CNT; i++) out->ban_cnt += p->bans[i].until_ns > p->now_ns;
+  for (uint32_t i = 0; i < p->cfg.peer_max_cnt; i++) {
+    const qr_peer_slot_t *s = &p->slots[i];
+    if (s->state != QR_PEER_UP || s->doom) continue;
+    out->inbound_cnt += s->inbound;
+    out->outbound_cnt += s->from_book;
+  }
 }

@@ -47,6 +47,7 @@ static void on_pong(qr_peers_t *p, qr_peer_slot_t *s, uint64_t nonce) {
     return;
   }
   s->rtt_ns = p->now_ns - s->ping_ns;
+  if (!s->rtt_min_ns || s->rtt_ns < s->rtt_min_ns) s->rtt_min_ns = s->rtt_ns;
   s->ping_nonce = 0;
 }
 
@@ -82,10 +83,12 @@ static void dispatch(qr_peers_t *p, qr_peer_slot_t *s, const qr_msg_t *m) {
   case QR_MSG_GET_COMPACT:
   case QR_MSG_GET_BLOCK_TXS:
   case QR_MSG_GET_MODEL:
-  case QR_MSG_GET_HASHES: qr_peer_serve_ask(p, s, m); break;
+  case QR_MSG_GET_HEADERS: qr_peer_serve_ask(p, s, m); break;
   case QR_MSG_MODEL: qr_peer_model_chunk(p, s, &m->model); break;
-  case QR_MSG_HASHES: qr_peer_sync_hashes(p, s, &m->hashes); break;
+  case QR_MSG_HEADERS: qr_peer_sync_headers(p, s, &m->headers); break;
   case QR_MSG_TX: on_tx(p, s, m->tx.tx); break;
+  case QR_MSG_GET_ADDRS: qr_peer_gossip_ask(p, s); break;
+  case QR_MSG_ADDRS: qr_peer_gossip_addrs(p, s, &m->addrs); break;
   default: on_not_found(p, s, &m->not_found); break;
   }
 }

@@ -21,7 +21,7 @@ typedef struct {
 static const kind_t kinds[] = {
     [QR_MSG_WANT_BLOCK] = {QR_PEER_BUCKET_BLOCKS, QR_LINK_BLOCK, QR_PEER_WANT_BLOCK_CNT},
     [QR_MSG_WANT_MODEL] = {QR_PEER_BUCKET_MODELS, QR_LINK_SYNC, QR_PEER_WANT_MODEL_CNT},
-    [QR_MSG_WANT_HASHES] = {QR_PEER_BUCKET_HASHES, QR_LINK_SYNC, 1},
+    [QR_MSG_WANT_HEADERS] = {QR_PEER_BUCKET_HEADERS, QR_LINK_SYNC, 1},
 };
 
 static uint32_t answer_sz(const qr_peers_t *p, uint8_t kind) {
@@ -31,7 +31,7 @@ static uint32_t answer_sz(const qr_peers_t *p, uint8_t kind) {
               most >= qr_msg_payload_max(QR_MSG_BLOCK_TXS));
     return QR_MSG_HEAD_SZ + most;
   }
-  if (kind == QR_MSG_WANT_HASHES) return QR_MSG_HEAD_SZ + qr_msg_payload_max(QR_MSG_HASHES);
+  if (kind == QR_MSG_WANT_HEADERS) return QR_MSG_HEAD_SZ + qr_msg_payload_max(QR_MSG_HEADERS);
   return (uint32_t)qr_peer_serve_model_sz(p->cfg.model_max_sz);
 }
 
@@ -68,17 +68,17 @@ static qr_peer_want_slot_t want_of(const qr_msg_t *m) {
     w.cnt = m->get_model.cnt;
     w.leaves = m->get_model.leaves;
     break;
-  default: w.kind = QR_MSG_WANT_HASHES; break;
+  default: w.kind = QR_MSG_WANT_HEADERS; break;
   }
   return w;
 }
 
 /* What a question says beyond its want. */
 static void keep_rest(qr_peer_slot_t *s, const qr_msg_t *m) {
-  if (m->type == QR_MSG_GET_HASHES) {
-    s->locator_cnt = m->get_hashes.cnt;
-    s->locator_max = m->get_hashes.max_cnt;
-    memcpy(s->locator, m->get_hashes.locator, s->locator_cnt * sizeof s->locator[0]);
+  if (m->type == QR_MSG_GET_HEADERS) {
+    s->locator_cnt = m->get_headers.cnt;
+    s->locator_max = m->get_headers.max_cnt;
+    memcpy(s->locator, m->get_headers.locator, s->locator_cnt * sizeof s->locator[0]);
   }
   if (m->type == QR_MSG_GET_BLOCK_TXS) {
     s->tx_at_cnt = m->get_block_txs.cnt;
@@ -132,7 +132,7 @@ static bool put_up(qr_peers_t *p, qr_peer_slot_t *s, qr_peer_want_slot_t *w) {
                          .kind = (enum qr_msg_want)w->kind,
                          .hash = w->hash,
                          .root = w->root};
-  if (w->kind == QR_MSG_WANT_HASHES) {
+  if (w->kind == QR_MSG_WANT_HEADERS) {
     want.locator = s->locator;
     want.locator_cnt = s->locator_cnt;
     want.max_cnt = s->locator_max;
@@ -197,7 +197,7 @@ void qr_peer_serve_poll(qr_peers_t *p, qr_peer_slot_t *s) {
     if (w->req && (p->now_ns - w->at_ns >= LAPSE_NS || (w->feed && feed(p, s, w))))
       release(p, s, w);
   }
-  for (uint8_t kind = QR_MSG_WANT_BLOCK; kind <= QR_MSG_WANT_HASHES; kind++) {
+  for (uint8_t kind = QR_MSG_WANT_BLOCK; kind <= QR_MSG_WANT_HEADERS; kind++) {
     qr_peer_want_slot_t *w = oldest(s, kind);
     while (w && put_up(p, s, w)) w = oldest(s, kind);
   }
@@ -258,14 +258,14 @@ void qr_peers_answer_model(qr_peers_t *p, qr_peer_id_t peer, uint32_t req, const
   }
 }
 
-void qr_peers_answer_hashes(qr_peers_t *p, qr_peer_id_t peer, uint32_t req, uint64_t start_height,
-                            const qr_hash_t *hashes, uint32_t cnt) {
+void qr_peers_answer_headers(qr_peers_t *p, qr_peer_id_t peer, uint32_t req, const uint8_t *headers,
+                             uint32_t cnt) {
   qr_peer_want_slot_t w;
-  QR_ASSERT(cnt <= QR_MSG_HASHES_MAX_CNT);
+  QR_ASSERT(cnt <= QR_MSG_HEADERS_MAX_CNT);
   qr_peer_slot_t *s = close_want(p, peer, req, &w);
   if (!s) return;
-  QR_ASSERT(w.kind == QR_MSG_WANT_HASHES);
-  send_reserved(p, s, &(qr_msg_t){.type = QR_MSG_HASHES, .hashes = {start_height, cnt, hashes}});
+  QR_ASSERT(w.kind == QR_MSG_WANT_HEADERS);
+  send_reserved(p, s, &(qr_msg_t){.type = QR_MSG_HEADERS, .headers = {cnt, headers}});
 }
 
 void qr_peers_not_found(qr_peers_t *p, qr_peer_id_t peer, uint32_t req) {

@@ -24,7 +24,6 @@ typedef struct {
 } qr_inbound_t;
 
 /* chain -> net */
-#define QR_BUS_HASH_MAX_CNT 100u /* hashes of one answer */
 enum qr_outbound_kind {
   QR_OUT_TIP,
   QR_OUT_ACCEPTED,
@@ -33,21 +32,22 @@ enum qr_outbound_kind {
   QR_OUT_RELAY_TX,
   QR_OUT_ANSWER_BLOCK,
   QR_OUT_ANSWER_MODEL,
-  QR_OUT_ANSWER_HASHES,
+  QR_OUT_ANSWER_HEADERS,
   QR_OUT_NOT_FOUND
 };
 typedef struct {
   enum qr_outbound_kind kind;
   uint32_t peer, req;
   qr_hash_t hash, root;
-  uint64_t height; /* TIP, ACCEPTED; ANSWER_HASHES: of the first */
+  uint64_t height; /* TIP, ACCEPTED */
   qr_u256_t work;
   enum qr_verdict verdict; /* REJECTED */
-  uint32_t sz;             /* FETCH_MODEL */
-  qr_block_obj_t *block;   /* ANSWER_BLOCK */
+  uint32_t sz;             /* FETCH_MODEL, ANSWER_HEADERS */
+  qr_block_obj_t *block;   /* ANSWER_BLOCK; ANSWER_HEADERS: sz bytes of them, NULL: none */
   qr_model_obj_t *model;   /* ANSWER_MODEL */
-  uint32_t hash_cnt;       /* TIP: locator; ANSWER_HASHES; ACCEPTED: model in, root is that out */
-  qr_hash_t hashes[QR_BUS_HASH_MAX_CNT];
+  uint32_t
+      hash_cnt; /* TIP: locator; ACCEPTED: the model that went in; root is that which came out */
+  qr_hash_t hashes[QR_MSG_LOCATOR_MAX_CNT];
   uint8_t tx[QR_TX_SZ]; /* RELAY_TX */
 } qr_outbound_t;
 
@@ -109,6 +109,8 @@ typedef struct {
 typedef struct {
   _Atomic uint32_t peer_cnt;
   _Atomic bool syncing;
+  _Atomic uint64_t sync_target, sync_left_s; /* while syncing; see qr_peers_progress */
+  _Atomic uint32_t sync_peer_cnt, sync_rate_milli;
 } qr_net_stats_t;
 
 #endif

@@ -2,7 +2,6 @@
 
 #include <stdio.h>
 
-#include "base/assert.h"
 #include "base/err.h"
 
 #define QUERIES_PER_POLL 8
@@ -66,6 +65,10 @@ static void fill_counters(const qr_chain_tile_t *t, qr_status_t *s) {
   if (t->cfg.net_stats) {
     s->peer_cnt = atomic_load(&t->cfg.net_stats->peer_cnt);
     s->syncing = atomic_load(&t->cfg.net_stats->syncing);
+    s->sync_target = atomic_load(&t->cfg.net_stats->sync_target);
+    s->sync_left_s = atomic_load(&t->cfg.net_stats->sync_left_s);
+    s->sync_rate_milli = atomic_load(&t->cfg.net_stats->sync_rate_milli);
+    s->sync_peer_cnt = atomic_load(&t->cfg.net_stats->sync_peer_cnt);
   }
   fill_verify(t, &s->verify);
   s->blocks_mined = t->blocks_mined;
@@ -233,8 +236,8 @@ static bool want_model(qr_chain_tile_t *t, const qr_inbound_t *in, qr_outbound_t
   return true;
 }
 
-/* The main chain's hashes after the first locator entry that lies on it. */
-static bool want_hashes(qr_chain_tile_t *t, const qr_inbound_t *in, qr_outbound_t *out) {
+/* The main chain's headers from the first locator entry on that lies on it; genesis has none. */
+static bool want_headers(qr_chain_tile_t *t, const qr_inbound_t *in, qr_outbound_t *out) {
   qr_node_t *tip = t->durable_tip, *fork = NULL;
   for (uint32_t i = 0; i < in->locator_cnt && !fork; i++) {
     qr_node_t *n = qr_tree_find(t->tree, &in->locator[i]);
@@ -242,13 +245,17 @@ static bool want_hashes(qr_chain_tile_t *t, const qr_inbound_t *in, qr_outbound_
       fork = n;
   }
   if (!fork) return false;
-  out->kind = QR_OUT_ANSWER_HASHES;
-  out->height = fork->header.height + 1;
-  uint64_t left = tip->header.height - fork->header.height;
-  out->hash_cnt = in->max_cnt < QR_BUS_HASH_MAX_CNT ? in->max_cnt : QR_BUS_HASH_MAX_CNT;
-  if (left < out->hash_cnt) out->hash_cnt = (uint32_t)left;
-  qr_node_t *n = out->hash_cnt ? qr_tree_ancestor(tip, fork->header.height + out->hash_cnt) : NULL;
-  for (uint32_t i = out->hash_cnt; i-- > 0; n = n->parent) out->hashes[i] = n->hash;
+  uint64_t first = fork->header.height ? fork->header.height : 1;
+  uint64_t cnt = tip->header.height + 1 - first;
+  if (cnt > in->max_cnt) cnt = in->max_cnt;
+  out->kind = QR_OUT_ANSWER_HEADERS;
+  if (!cnt) return true;
+  out->block = qr_objects_block(t->cfg.objects);
+  if (!out->block) return false;
+  out->sz = (uint32_t)cnt * QR_HEADER_SZ;
+  qr_node_t *n = qr_tree_ancestor(tip, first + cnt - 1);
+  for (uint64_t i = cnt; i-- > 0; n = n->parent)
+    qr_header_encode(&n->header, out->block->bytes + i * QR_HEADER_SZ);
   return true;
 }
 
@@ -259,8 +266,8 @@ void qr_chain_want(qr_chain_tile_t *t, const qr_inbound_t *in) {
     found = want_block(t, in, &out);
   else if (in->want == QR_MSG_WANT_MODEL)
     found = want_model(t, in, &out);
-  else if (in->want == QR_MSG_WANT_HASHES)
-    found = want_hashes(t, in, &out);
+  else if (in->want == QR_MSG_WANT_HEADERS)
+    found = want_headers(t, in, &out);
   if (!found) out.kind = QR_OUT_NOT_FOUND;
   qr_chain_out(t, &out);
 }

@@ -3,7 +3,7 @@
 #include <stdlib.h>
 
 #include "base/assert.h"
-#include "base/err.h"
+#include "chain/tree.h"
 
 #define ITEMS_PER_POLL 32
 
@@ -93,8 +93,14 @@ static void on_peer_down(void *ctx, qr_peer_id_t peer, const char *reason) {
   (void)reason;
 }
 
-static const qr_peer_app_t callbacks = {on_block, on_model,   on_model_failed, on_tx,
-                                        on_want,  on_peer_up, on_peer_down};
+static enum qr_verdict on_header(void *ctx, const qr_header_t *parent, const qr_header_t *h) {
+  const qr_net_tile_t *t = ctx;
+  const qr_clock_t *clock = t->cfg.clock;
+  return qr_tree_follows(t->cfg.objects->cfg, parent, h, clock->wall_ms(clock->ctx));
+}
+
+static const qr_peer_app_t callbacks = {on_block, on_header, on_model,   on_model_failed,
+                                        on_tx,    on_want,   on_peer_up, on_peer_down};
 
 qr_net_tile_t *qr_net_tile_init(const qr_net_tile_cfg_t *cfg) {
   qr_net_tile_t *t = calloc(1, sizeof *t);
@@ -113,7 +119,8 @@ qr_net_tile_t *qr_net_tile_init(const qr_net_tile_cfg_t *cfg) {
 }
 
 static void drop(qr_outbound_t *out) {
-  if (out->kind == QR_OUT_ANSWER_BLOCK) qr_pool_unref(out->block);
+  if (out->kind == QR_OUT_ANSWER_BLOCK || out->kind == QR_OUT_ANSWER_HEADERS)
+    qr_pool_unref(out->block);
   if (out->kind == QR_OUT_ANSWER_MODEL) qr_pool_unref(out->model);
 }
 
@@ -152,8 +159,9 @@ static void obey(qr_net_tile_t *t, const qr_outbound_t *o) {
   case QR_OUT_ANSWER_MODEL:
     qr_peers_answer_model(t->peers, o->peer, o->req, o->model->bytes, o->model->sz);
     break;
-  case QR_OUT_ANSWER_HASHES:
-    qr_peers_answer_hashes(t->peers, o->peer, o->req, o->height, o->hashes, o->hash_cnt);
+  case QR_OUT_ANSWER_HEADERS:
+    qr_peers_answer_headers(t->peers, o->peer, o->req, o->block ? o->block->bytes : NULL,
+                            o->sz / QR_HEADER_SZ);
     break;
   case QR_OUT_NOT_FOUND: qr_peers_not_found(t->peers, o->peer, o->req); break;
   case QR_OUT_FETCH_MODEL:
@@ -204,5 +212,9 @@ int qr_net_tile_poll(void *state, uint64_t now_ns) {
   qr_peers_progress_t p = qr_peers_progress(t->peers);
   atomic_store_explicit(&t->cfg.stats->peer_cnt, p.peer_cnt, memory_order_relaxed);
   atomic_store_explicit(&t->cfg.stats->syncing, p.syncing, memory_order_relaxed);
+  atomic_store_explicit(&t->cfg.stats->sync_target, p.target_height, memory_order_relaxed);
+  atomic_store_explicit(&t->cfg.stats->sync_left_s, p.left_s, memory_order_relaxed);
+  atomic_store_explicit(&t->cfg.stats->sync_rate_milli, p.rate_milli, memory_order_relaxed);
+  atomic_store_explicit(&t->cfg.stats->sync_peer_cnt, p.sync_peer_cnt, memory_order_relaxed);
   return work;
 }

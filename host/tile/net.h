@@ -5,6 +5,7 @@
 
 #include "base/ring.h"
 #include "peer/peer.h"
+#include "port/clock.h"
 #include "tile/bus.h"
 #include "tile/tile.h"
 
@@ -16,6 +17,7 @@ typedef struct {
   qr_ring_t *to_chain, *from_chain; /* qr_inbound_t, qr_outbound_t */
   qr_ring_t *queries, *replies;     /* qr_query_t (PEERS only), qr_reply_t */
   qr_net_stats_t *stats;
+  const qr_clock_t *clock;
   uint64_t now_ns;
 } qr_net_tile_cfg_t;
 

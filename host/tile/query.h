@@ -85,6 +85,10 @@ typedef struct {
   uint32_t peer_cnt, mempool_cnt;
   uint64_t supply;
   bool mining, syncing;
+  /* while syncing: the height it goes to, seconds left and thousandths of blocks a second (0: not
+     known), peers that bring blocks */
+  uint64_t sync_target, sync_left_s;
+  uint32_t sync_rate_milli, sync_peer_cnt;
   uint64_t held_from, base_height, prune_depth; /* blocks below held_from are not held; base: of the
                                                    snapshot that the node began with, 0: none */
   enum qr_writing writing;

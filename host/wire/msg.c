@@ -8,8 +8,7 @@
 #define GET_MODEL_SZ 69u
 #define MODEL_FIXED_SZ 34u
 #define LEAVES_FIXED_SZ 36u
-#define GET_HASHES_FIXED_SZ 3u
-#define HASHES_FIXED_SZ 8u
+#define GET_HEADERS_FIXED_SZ 3u
 
 typedef struct {
   const char *name;
@@ -28,10 +27,9 @@ static const kind_t kinds[QR_MSG_TYPE_END] = {
     [QR_MSG_GET_MODEL] = {"get_model", QR_MSG_CONTROL, GET_MODEL_SZ, GET_MODEL_SZ},
     [QR_MSG_MODEL] = {"model", QR_MSG_BULK_SYNC, MODEL_FIXED_SZ + 1,
                       MODEL_FIXED_SZ + QR_MSG_CHUNK_SZ},
-    [QR_MSG_GET_HASHES] = {"get_hashes", QR_MSG_CONTROL, GET_HASHES_FIXED_SZ + QR_HASH_SZ,
-                           GET_HASHES_FIXED_SZ + QR_MSG_LOCATOR_MAX_CNT *QR_HASH_SZ},
-    [QR_MSG_HASHES] = {"hashes", QR_MSG_BULK_SYNC, HASHES_FIXED_SZ,
-                       HASHES_FIXED_SZ + QR_MSG_HASHES_MAX_CNT *QR_HASH_SZ},
+    [QR_MSG_GET_HEADERS] = {"get_headers", QR_MSG_CONTROL, GET_HEADERS_FIXED_SZ + QR_HASH_SZ,
+                            GET_HEADERS_FIXED_SZ + QR_MSG_LOCATOR_MAX_CNT *QR_HASH_SZ},
+    [QR_MSG_HEADERS] = {"headers", QR_MSG_BULK_SYNC, 0, QR_MSG_HEADERS_MAX_CNT *QR_HEADER_SZ},
     [QR_MSG_TX] = {"tx", QR_MSG_BULK_TX, QR_TX_SZ, QR_TX_SZ},
     [QR_MSG_NOT_FOUND] = {"not_found", QR_MSG_CONTROL, 33, 33},
     [QR_MSG_GET_COMPACT] = {"get_compact", QR_MSG_CONTROL, 32, 32},
@@ -44,6 +42,9 @@ static const kind_t kinds[QR_MSG_TYPE_END] = {
     [QR_MSG_LEAVES] = {"leaves", QR_MSG_BULK_SYNC, LEAVES_FIXED_SZ + QR_HASH_SZ,
                        LEAVES_FIXED_SZ + QR_MSG_CHUNK_MAX_CNT *QR_HASH_SZ},
     [QR_MSG_OFFER] = {"offer", QR_MSG_CONTROL, QR_HEADER_SZ, QR_HEADER_SZ},
+    [QR_MSG_GET_ADDRS] = {"get_addrs", QR_MSG_CONTROL, 0, 0},
+    [QR_MSG_ADDRS] = {"addrs", QR_MSG_CONTROL, QR_MSG_ADDR_SZ,
+                      QR_MSG_ADDRS_MAX_CNT *QR_MSG_ADDR_SZ},
 };
 
 bool qr_msg_known(uint8_t type) { return type < QR_MSG_TYPE_END && kinds[type].name; }
@@ -130,27 +131,25 @@ static enum qr_verdict decode_leaves(const uint8_t *p, size_t sz, qr_msg_leaves_
   return whole && right ? QR_VERDICT_OK : QR_VERDICT_SYNTAX;
 }
 
-static enum qr_verdict decode_get_hashes(const uint8_t *p, size_t sz, qr_msg_get_hashes_t *g) {
+static enum qr_verdict decode_get_headers(const uint8_t *p, size_t sz, qr_msg_get_headers_t *g) {
   g->max_cnt = qr_ld16(p);
   g->cnt = p[2];
-  g->locator = (const qr_hash_t *)(p + GET_HASHES_FIXED_SZ);
-  bool ok = g->max_cnt && g->max_cnt <= QR_MSG_HASHES_MAX_CNT &&
-            sz == GET_HASHES_FIXED_SZ + (size_t)g->cnt * QR_HASH_SZ;
+  g->locator = (const qr_hash_t *)(p + GET_HEADERS_FIXED_SZ);
+  bool ok = g->max_cnt && g->max_cnt <= QR_MSG_HEADERS_MAX_CNT &&
+            sz == GET_HEADERS_FIXED_SZ + (size_t)g->cnt * QR_HASH_SZ;
   return ok ? QR_VERDICT_OK : QR_VERDICT_SYNTAX;
 }
 
-static enum qr_verdict decode_hashes(const uint8_t *p, size_t sz, qr_msg_hashes_t *h) {
-  h->start_height = qr_ld64(p);
-  h->cnt = (uint32_t)((sz - HASHES_FIXED_SZ) / QR_HASH_SZ);
-  h->hashes = (const qr_hash_t *)(p + HASHES_FIXED_SZ);
-  return (sz - HASHES_FIXED_SZ) % QR_HASH_SZ ? QR_VERDICT_SYNTAX : QR_VERDICT_OK;
+static enum qr_verdict decode_headers(const uint8_t *p, size_t sz, qr_msg_headers_t *h) {
+  *h = (qr_msg_headers_t){(uint32_t)(sz / QR_HEADER_SZ), p};
+  return sz % QR_HEADER_SZ ? QR_VERDICT_SYNTAX : QR_VERDICT_OK;
 }
 
 static enum qr_verdict decode_not_found(const uint8_t *p, qr_msg_not_found_t *n) {
   n->kind = p[0];
   n->hash = ld_hash(p + 1);
-  return n->kind >= QR_MSG_WANT_BLOCK && n->kind <= QR_MSG_WANT_HASHES ? QR_VERDICT_OK
-                                                                       : QR_VERDICT_SYNTAX;
+  return n->kind >= QR_MSG_WANT_BLOCK && n->kind <= QR_MSG_WANT_HEADERS ? QR_VERDICT_OK
+                                                                        : QR_VERDICT_SYNTAX;
 }
 
 static enum qr_verdict decode_compact(const uint8_t *p, size_t sz, qr_msg_compact_t *m) {
@@ -181,6 +180,18 @@ static enum qr_verdict decode_block_txs(const uint8_t *p, size_t sz, qr_msg_bloc
   return (sz - QR_HASH_SZ) % QR_TX_SZ ? QR_VERDICT_SYNTAX : QR_VERDICT_OK;
 }
 
+static enum qr_verdict decode_addrs(const uint8_t *p, size_t sz, qr_msg_addrs_t *a) {
+  *a = (qr_msg_addrs_t){(uint32_t)(sz / QR_MSG_ADDR_SZ), p};
+  return sz % QR_MSG_ADDR_SZ ? QR_VERDICT_SYNTAX : QR_VERDICT_OK;
+}
+
+void qr_msg_addr_get(const uint8_t *p, qr_msg_addr_t *out) {
+  memcpy(out->ip, p, sizeof out->ip);
+  out->port = qr_ld16(p + 16);
+  out->age_min = qr_ld16(p + 18);
+  memcpy(out->pk.b, p + 20, sizeof out->pk.b);
+}
+
 enum qr_verdict qr_msg_decode(uint8_t type, const uint8_t *payload, size_t sz, qr_msg_t *m) {
   memset(m, 0, sizeof *m);
   m->type = type;
@@ -199,8 +210,8 @@ enum qr_verdict qr_msg_decode(uint8_t type, const uint8_t *payload, size_t sz, q
   case QR_MSG_BLOCK: m->block = (qr_msg_block_t){payload, (uint32_t)sz}; break;
   case QR_MSG_GET_MODEL: return decode_get_model(payload, &m->get_model);
   case QR_MSG_MODEL: return decode_model(payload, sz, &m->model);
-  case QR_MSG_GET_HASHES: return decode_get_hashes(payload, sz, &m->get_hashes);
-  case QR_MSG_HASHES: return decode_hashes(payload, sz, &m->hashes);
+  case QR_MSG_GET_HEADERS: return decode_get_headers(payload, sz, &m->get_headers);
+  case QR_MSG_HEADERS: return decode_headers(payload, sz, &m->headers);
   case QR_MSG_TX: m->tx.tx = payload; break;
   case QR_MSG_NOT_FOUND: return decode_not_found(payload, &m->not_found);
   case QR_MSG_COMPACT: return decode_compact(payload, sz, &m->compact);
@@ -208,7 +219,8 @@ enum qr_verdict qr_msg_decode(uint8_t type, const uint8_t *payload, size_t sz, q
   case QR_MSG_BLOCK_TXS: return decode_block_txs(payload, sz, &m->block_txs);
   case QR_MSG_LEAVES: return decode_leaves(payload, sz, &m->leaves);
   case QR_MSG_OFFER: m->offer.header = payload; break;
-  default: break; /* READY has no payload */
+  case QR_MSG_ADDRS: return decode_addrs(payload, sz, &m->addrs);
+  default: break; /* READY and GET_ADDRS have no payload */
   }
   return QR_VERDICT_OK;
 }
@@ -220,12 +232,13 @@ static size_t payload_sz(const qr_msg_t *m) {
   case QR_MSG_HELLO: return HELLO_FIXED_SZ + m->hello.agent_sz;
   case QR_MSG_BLOCK: return m->block.sz;
   case QR_MSG_MODEL: return MODEL_FIXED_SZ + m->model.chunk_sz;
-  case QR_MSG_GET_HASHES: return GET_HASHES_FIXED_SZ + (size_t)m->get_hashes.cnt * QR_HASH_SZ;
-  case QR_MSG_HASHES: return HASHES_FIXED_SZ + (size_t)m->hashes.cnt * QR_HASH_SZ;
+  case QR_MSG_GET_HEADERS: return GET_HEADERS_FIXED_SZ + (size_t)m->get_headers.cnt * QR_HASH_SZ;
+  case QR_MSG_HEADERS: return (size_t)m->headers.cnt * QR_HEADER_SZ;
   case QR_MSG_COMPACT: return m->compact.sz;
   case QR_MSG_GET_BLOCK_TXS: return QR_HASH_SZ + 2 * (size_t)m->get_block_txs.cnt;
   case QR_MSG_BLOCK_TXS: return QR_HASH_SZ + (size_t)m->block_txs.cnt * QR_TX_SZ;
   case QR_MSG_LEAVES: return LEAVES_FIXED_SZ + (size_t)m->leaves.cnt * QR_HASH_SZ;
+  case QR_MSG_ADDRS: return (size_t)m->addrs.cnt * QR_MSG_ADDR_SZ;
   default: return kind_of(m->type)->max_sz; /* all others have one size */
   }
 }
@@ -280,11 +293,18 @@ static void encode_leaves(const qr_msg_leaves_t *l, uint8_t *p) {
   memcpy(p + 4, l->leaves, l->cnt * sizeof *l->leaves);
 }
 
-static void encode_get_hashes(const qr_msg_get_hashes_t *g, uint8_t *p) {
-  QR_ASSERT(g->max_cnt && g->max_cnt <= QR_MSG_HASHES_MAX_CNT);
+static void encode_get_headers(const qr_msg_get_headers_t *g, uint8_t *p) {
+  QR_ASSERT(g->max_cnt && g->max_cnt <= QR_MSG_HEADERS_MAX_CNT);
   qr_st16(p, g->max_cnt);
   p[2] = (uint8_t)g->cnt;
-  memcpy(p + GET_HASHES_FIXED_SZ, g->locator, g->cnt * sizeof *g->locator);
+  memcpy(p + GET_HEADERS_FIXED_SZ, g->locator, g->cnt * sizeof *g->locator);
+}
+
+void qr_msg_addr_put(const qr_msg_addr_t *a, uint8_t *out) {
+  memcpy(out, a->ip, sizeof a->ip);
+  qr_st16(out + 16, a->port);
+  qr_st16(out + 18, a->age_min);
+  memcpy(out + 20, a->pk.b, sizeof a->pk.b);
 }
 
 size_t qr_msg_encode(const qr_msg_t *m, uint8_t *out) {
@@ -305,11 +325,9 @@ size_t qr_msg_encode(const qr_msg_t *m, uint8_t *out) {
   case QR_MSG_BLOCK: memcpy(p, m->block.block, m->block.sz); break;
   case QR_MSG_GET_MODEL: encode_get_model(&m->get_model, p); break;
   case QR_MSG_MODEL: encode_model(&m->model, p); break;
-  case QR_MSG_GET_HASHES: encode_get_hashes(&m->get_hashes, p); break;
-  case QR_MSG_HASHES:
-    qr_st64(p, m->hashes.start_height);
-    if (m->hashes.cnt)
-      memcpy(p + HASHES_FIXED_SZ, m->hashes.hashes, m->hashes.cnt * sizeof *m->hashes.hashes);
+  case QR_MSG_GET_HEADERS: encode_get_headers(&m->get_headers, p); break;
+  case QR_MSG_HEADERS:
+    if (m->headers.cnt) memcpy(p, m->headers.headers, m->headers.cnt * (size_t)QR_HEADER_SZ);
     break;
   case QR_MSG_TX: memcpy(p, m->tx.tx, QR_TX_SZ); break;
   case QR_MSG_NOT_FOUND:
@@ -326,6 +344,7 @@ size_t qr_msg_encode(const qr_msg_t *m, uint8_t *out) {
   case QR_MSG_BLOCK_TXS:
     memcpy(st_hash(p, &m->block_txs.block), m->block_txs.txs, (size_t)m->block_txs.cnt * QR_TX_SZ);
     break;
+  case QR_MSG_ADDRS: memcpy(p, m->addrs.addrs, m->addrs.cnt * QR_MSG_ADDR_SZ); break;
   default: break;
   }
   return sz;

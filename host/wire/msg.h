@@ -16,10 +16,13 @@
 #define QR_MSG_FRAME_MAX_SZ (1u << 20) /* head and payload, of any type, known or not */
 #define QR_MSG_AGENT_MAX_SZ 64u
 #define QR_MSG_LOCATOR_MAX_CNT 32u
-#define QR_MSG_HASHES_MAX_CNT 512u
+#define QR_MSG_HEADERS_MAX_CNT 128u
 #define QR_MSG_CHUNK_SZ 16384u /* of a model; the last may be short */
 #define QR_MSG_CHUNK_MAX_CNT 1024u
 #define QR_MSG_FEATURE_PRUNED 1u /* has not every block of its chain: NOT_FOUND is no offence */
+#define QR_MSG_FEATURE_ADDRS (1u << 4) /* knows GET_ADDRS and ADDRS */
+#define QR_MSG_ADDR_SZ 52u             /* of one address in ADDRS */
+#define QR_MSG_ADDRS_MAX_CNT 100u
 
 enum qr_msg_type {
   QR_MSG_HELLO = 1,
@@ -31,8 +34,8 @@ enum qr_msg_type {
   QR_MSG_BLOCK = 7,
   QR_MSG_GET_MODEL = 8,
   QR_MSG_MODEL = 9,
-  QR_MSG_GET_HASHES = 10,
-  QR_MSG_HASHES = 11,
+  QR_MSG_GET_HEADERS = 10,
+  QR_MSG_HEADERS = 11,
   QR_MSG_TX = 12,
   QR_MSG_NOT_FOUND = 13,
   QR_MSG_GET_COMPACT = 14,
@@ -41,6 +44,8 @@ enum qr_msg_type {
   QR_MSG_BLOCK_TXS = 17,
   QR_MSG_LEAVES = 18,
   QR_MSG_OFFER = 19,
+  QR_MSG_GET_ADDRS = 20,
+  QR_MSG_ADDRS = 21,
   QR_MSG_TYPE_END
 };
 
@@ -52,7 +57,7 @@ enum qr_msg_class {
   QR_MSG_BULK_SYNC = 3
 };
 
-enum qr_msg_want { QR_MSG_WANT_BLOCK = 1, QR_MSG_WANT_MODEL = 2, QR_MSG_WANT_HASHES = 3 };
+enum qr_msg_want { QR_MSG_WANT_BLOCK = 1, QR_MSG_WANT_MODEL = 2, QR_MSG_WANT_HEADERS = 3 };
 
 typedef struct {
   uint32_t version; /* QR_MSG_VERSION */
@@ -105,12 +110,11 @@ typedef struct {
   uint32_t cnt;
   const qr_hash_t *locator;
   uint16_t max_cnt;
-} qr_msg_get_hashes_t;
+} qr_msg_get_headers_t;
 typedef struct {
-  uint64_t start_height;
   uint32_t cnt;
-  const qr_hash_t *hashes;
-} qr_msg_hashes_t;
+  const uint8_t *headers; /* cnt * QR_HEADER_SZ bytes */
+} qr_msg_headers_t;
 typedef struct {
   const uint8_t *tx;
 } qr_msg_tx_t; /* QR_TX_SZ bytes */
@@ -131,7 +135,17 @@ typedef struct {
 typedef struct {
   uint8_t kind;
   qr_hash_t hash;
-} qr_msg_not_found_t; /* enum qr_msg_want; HASHES: zero hash */
+} qr_msg_not_found_t; /* enum qr_msg_want; HEADERS: zero hash */
+
+typedef struct {
+  uint32_t cnt; /* 1 .. QR_MSG_ADDRS_MAX_CNT */
+  const uint8_t *addrs;
+} qr_msg_addrs_t; /* cnt of QR_MSG_ADDR_SZ: see qr_msg_addr_put, qr_msg_addr_get */
+typedef struct {
+  uint8_t ip[16]; /* IPv4 as ::ffff:a.b.c.d */
+  uint16_t port, age_min;
+  qr_pubkey_t pk; /* who is there, as the sender was told or found; zero: not known */
+} qr_msg_addr_t;
 
 typedef struct {
   uint8_t type; /* enum qr_msg_type */
@@ -143,8 +157,8 @@ typedef struct {
     qr_msg_block_t block;
     qr_msg_get_model_t get_model;
     qr_msg_model_t model;
-    qr_msg_get_hashes_t get_hashes;
-    qr_msg_hashes_t hashes;
+    qr_msg_get_headers_t get_headers;
+    qr_msg_headers_t headers;
     qr_msg_tx_t tx;
     qr_msg_not_found_t not_found;
     qr_msg_compact_t compact;
@@ -152,6 +166,7 @@ typedef struct {
     qr_msg_block_txs_t block_txs;
     qr_msg_leaves_t leaves;
     qr_msg_offer_t offer;
+    qr_msg_addrs_t addrs;
   };
 } qr_msg_t;
 
@@ -178,6 +193,9 @@ size_t qr_msg_sz(const qr_msg_t *m);
 /* Writes the frame, qr_msg_sz bytes; returns that size. Counts and sizes within the limits are the
  * caller's duty (asserted). */
 size_t qr_msg_encode(const qr_msg_t *m, uint8_t *out);
+/* One address of ADDRS, to and from its QR_MSG_ADDR_SZ bytes. */
+void qr_msg_addr_put(const qr_msg_addr_t *a, uint8_t *out);
+void qr_msg_addr_get(const uint8_t *p, qr_msg_addr_t *out);
 /* Writes a frame's head only, for payloads that are sent from where they lie. */
 void qr_msg_encode_head(uint8_t type, uint32_t payload_sz, uint8_t out[QR_MSG_HEAD_SZ]);
 

@@ -106,8 +106,14 @@ static void on_down(void *ctx, qr_peer_id_t peer, const char *reason) {
   w.up = 0;
 }
 
-static const qr_peer_app_t app = {on_block, on_model, on_model_failed, on_tx,
-                                  on_want,  on_up,    on_down};
+static enum qr_verdict on_header(void *ctx, const qr_header_t *parent, const qr_header_t *h) {
+  (void)ctx;
+  QR_ASSERT(h->height == (parent ? parent->height + 1 : 1));
+  return h->version % QR_VERDICT_CNT;
+}
+
+static const qr_peer_app_t app = {on_block, on_header, on_model, on_model_failed,
+                                  on_tx,    on_want,   on_up,    on_down};
 
 static void say(qr_peers_t *p, uint64_t now, enum qr_link_class cls, const void *bytes, size_t sz) {
   uint8_t *exact = malloc(sz ? sz : 1);
@@ -162,8 +168,8 @@ static void act(qr_peers_t *p, uint8_t op, uint8_t n) {
       qr_peers_answer_block(p, w.want.peer, w.want.req, bulk, QR_HEADER_SZ + n);
     else if (w.want.kind == QR_MSG_WANT_MODEL)
       qr_peers_answer_model(p, w.want.peer, w.want.req, bulk, 1 + n * 256u);
-    else if (w.want.kind == QR_MSG_WANT_HASHES)
-      qr_peers_answer_hashes(p, w.want.peer, w.want.req, n, some, n % 8);
+    else if (w.want.kind == QR_MSG_WANT_HEADERS)
+      qr_peers_answer_headers(p, w.want.peer, w.want.req, bulk, n % 8);
     w.want.req = 0;
     break;
   default: break;

@@ -20,7 +20,9 @@
 #include "drivers/link/mem/mem.h"
 #include "peer/peer.h"
 
+#ifndef SIM_NODE_MAX
 #define SIM_NODE_MAX 8
+#endif
 #define SIM_BLOCK_MAX 1024
 #define SIM_QUEUE_CNT 6 /* small, so that "no room" happens all the time */
 #define SIM_MODEL_SZ 150000u
@@ -74,7 +76,7 @@ typedef struct sim_node {
   qr_peer_id_t tx_from[64];
   uint32_t tx_queue_cnt;
   uint32_t up_cnt, down_cnt, model_cnt, model_failed_cnt, full_cnt, parent_unknown_cnt,
-      rejected_cnt;
+      rejected_cnt, header_cnt;
   uint64_t model_at; /* when the last model came */
   uint64_t exec_ms;  /* one job in so many */
   const char *last_down;
@@ -226,6 +228,15 @@ static void sim_drop_job(sim_node_t *n, uint32_t i) {
   memmove(&n->jobs[i], &n->jobs[i + 1], (--n->job_cnt - i) * sizeof n->jobs[0]);
 }
 
+/* The toy's headers are right if they have a version; what a header alone cannot show is not seen.
+ */
+static enum qr_verdict sim_on_header(void *ctx, const qr_header_t *parent, const qr_header_t *h) {
+  sim_node_t *n = ctx;
+  n->header_cnt++;
+  assert_int_equal(h->height, parent ? parent->height + 1 : 1);
+  return h->version == 1 ? QR_VERDICT_OK : QR_VERDICT_VERSION;
+}
+
 static bool sim_on_model(void *ctx, qr_peer_id_t peer, const qr_hash_t *block,
                          const qr_hash_t *root, const uint8_t *model, size_t sz) {
   sim_node_t *n = ctx;
@@ -295,8 +306,9 @@ static void sim_on_down(void *ctx, qr_peer_id_t peer, const char *reason) {
   n->last_down = reason;
 }
 
-static const qr_peer_app_t sim_app = {sim_on_block, sim_on_model, sim_on_model_failed, sim_on_tx,
-                                      sim_on_want,  sim_on_up,    sim_on_down};
+static const qr_peer_app_t sim_app = {sim_on_block,        sim_on_header, sim_on_model,
+                                      sim_on_model_failed, sim_on_tx,     sim_on_want,
+                                      sim_on_up,           sim_on_down};
 
 /* ---- the application's work ---- */
 
@@ -371,8 +383,8 @@ static void sim_work(sim_node_t *n) {
   }
 }
 
-static void sim_answer_hashes(sim_node_t *n, const sim_want_t *w) {
-  static qr_hash_t out[QR_MSG_HASHES_MAX_CNT];
+static void sim_answer_headers(sim_node_t *n, const sim_want_t *w) {
+  static uint8_t out[QR_MSG_HEADERS_MAX_CNT * QR_HEADER_SZ];
   const sim_block_t *tip = &n->blocks[n->tip], *from = &n->blocks[0];
   for (uint32_t i = 0; i < w->cnt; i++) {
     const sim_block_t *b = sim_find(n, &w->locator[i]);
@@ -382,10 +394,12 @@ static void sim_answer_hashes(sim_node_t *n, const sim_want_t *w) {
   }
   uint32_t max =
       w->max < 100 ? w->max : 100; /* the application may give fewer than were asked for */
-  uint32_t cnt = tip->height - from->height > max ? max : (uint32_t)(tip->height - from->height);
-  const sim_block_t *b = sim_ancestor(n, tip, from->height + cnt);
-  for (uint32_t i = cnt; i-- > 0; b = sim_find(n, &b->parent)) out[i] = b->hash;
-  qr_peers_answer_hashes(n->peers, w->peer, w->req, from->height + 1, out, cnt);
+  uint64_t first = from->height ? from->height : 1, all = tip->height + 1 - first;
+  uint32_t cnt = all > max ? max : (uint32_t)all;
+  const sim_block_t *b = cnt ? sim_ancestor(n, tip, first + cnt - 1) : NULL;
+  for (uint32_t i = cnt; i-- > 0; b = sim_find(n, &b->parent))
+    memcpy(out + (size_t)i * QR_HEADER_SZ, b->bytes, QR_HEADER_SZ);
+  qr_peers_answer_headers(n->peers, w->peer, w->req, out, cnt);
 }
 
 static void sim_answer(sim_node_t *n) {
@@ -393,8 +407,8 @@ static void sim_answer(sim_node_t *n) {
   for (uint32_t i = 0; i < n->want_cnt && !n->mute; i++) {
     const sim_want_t *w = &n->wants[i];
     const sim_block_t *b = sim_find(n, &w->hash);
-    if (w->kind == QR_MSG_WANT_HASHES)
-      sim_answer_hashes(n, w);
+    if (w->kind == QR_MSG_WANT_HEADERS)
+      sim_answer_headers(n, w);
     else if (w->kind == QR_MSG_WANT_BLOCK && b)
       qr_peers_answer_block(n->peers, w->peer, w->req, b->bytes, b->sz);
     else if (w->kind == QR_MSG_WANT_MODEL && b && !n->no_models) {
@@ -431,7 +445,11 @@ static void sim_init(sim_t *s, uint64_t seed) {
 static qr_link_addr_t sim_addr(uint32_t idx) {
   qr_link_addr_t a;
   char text[32];
+#ifdef SIM_NET /* the network of a node, "20.%u": for tests in which that counts */
+  snprintf(text, sizeof text, SIM_NET ".0.%u", idx, idx + 1);
+#else
   snprintf(text, sizeof text, "10.0.0.%u", idx + 1);
+#endif
   assert_true(qr_link_addr_parse(text, 4040, &a));
   return a;
 }
@@ -485,7 +503,7 @@ static void sim_start(sim_node_t *n, const qr_peers_cfg_t *cfg) {
 }
 
 /* A node that dials the nodes whose bits are set. */
-static sim_node_t *sim_node(sim_t *s, uint32_t dials) {
+static inline sim_node_t *sim_node(sim_t *s, uint32_t dials) {
   qr_link_addr_t statics[SIM_NODE_MAX];
   uint32_t cnt = 0;
   sim_node_t *n = sim_node_bare(s);
@@ -517,7 +535,7 @@ static uint64_t sim_height(const sim_node_t *n) { return n->blocks[n->tip].heigh
 
 /* Runs until every node with bits in mask stands at height, at most so many ms; returns how many
  * were needed. */
-static uint64_t sim_until(sim_t *s, uint32_t mask, uint64_t height, uint64_t limit_ms) {
+static inline uint64_t sim_until(sim_t *s, uint32_t mask, uint64_t height, uint64_t limit_ms) {
   for (uint64_t ms = 0; ms < limit_ms; ms++) {
     bool all = true;
     for (uint32_t i = 0; i < s->node_cnt; i++)
@@ -533,7 +551,7 @@ static uint64_t sim_until(sim_t *s, uint32_t mask, uint64_t height, uint64_t lim
   return 0;
 }
 
-static void sim_mine(sim_node_t *n, uint64_t nonce, bool model) {
+static inline void sim_mine(sim_node_t *n, uint64_t nonce, bool model) {
   const sim_block_t *tip = &n->blocks[n->tip];
   sim_accept(
       n, sim_block_make(&tip->hash, tip->height + 1, nonce, 0, model, 10 + nonce * 7919 % 20000));

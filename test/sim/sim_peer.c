@@ -223,7 +223,7 @@ static void test_long_chain(void **state) {
   sim_node(&s, 0);
   sim_block_t *tip = &s.nodes[0]->blocks[0];
   for (uint32_t i = 0; i < 1000;
-       i++) { /* more than one answer of hashes; no peer yet, so nothing is announced */
+       i++) { /* more than one answer of headers; no peer yet, so nothing is announced */
     const sim_block_t *b = &s.nodes[0]->blocks[s.nodes[0]->tip];
     sim_accept(s.nodes[0], sim_block_make(&b->hash, b->height + 1, i, 0, false, 20));
   }

@@ -57,6 +57,15 @@ static bool foe_next(qr_msg_t *m) {
   return true;
 }
 
+/* Headers of a block of the node's, NULL: genesis, and of blocks after it. */
+static void foe_headers(const uint8_t *from, const sim_block_t *blocks, uint32_t cnt) {
+  static uint8_t out[QR_MSG_HEADERS_MAX_CNT * QR_HEADER_SZ];
+  if (from) memcpy(out, from, QR_HEADER_SZ);
+  for (uint32_t i = 0; i < cnt; i++)
+    memcpy(out + (size_t)(i + !!from) * QR_HEADER_SZ, blocks[i].bytes, QR_HEADER_SZ);
+  foe_msg(&(qr_msg_t){.type = QR_MSG_HEADERS, .headers = {cnt + !!from, out}});
+}
+
 static void run(uint64_t ms) {
   for (uint64_t i = 0; i < ms; i++) {
     sim_step(&sim);
@@ -163,7 +172,7 @@ static void test_oversize(void **state) {
       {QR_MSG_BLOCK, QR_LINK_BLOCK, QR_BLOCK_MAX_SZ + 1},
       {QR_MSG_BLOCK, QR_LINK_BLOCK, QR_HEADER_SZ - 1},
       {QR_MSG_PING, QR_LINK_CONTROL, 9},
-      {QR_MSG_HASHES, QR_LINK_SYNC, 8 + 513 * 32},
+      {QR_MSG_HEADERS, QR_LINK_SYNC, 129 * QR_HEADER_SZ},
       {QR_MSG_TX, QR_LINK_TX, QR_TX_SZ + 1},
       {200, QR_LINK_CONTROL, QR_MSG_FRAME_MAX_SZ},
       {QR_MSG_BLOCK, QR_LINK_CONTROL, 1000},
@@ -283,10 +292,7 @@ static void test_invalid_block(void **state) {
     for (int i = 0; i < 500 && !foe.down; i++) {
       run(1);
       while (foe_next(&m)) {
-        if (m.type == QR_MSG_GET_HASHES) {
-          qr_hash_t h[3] = {chain[0].hash, chain[1].hash, chain[2].hash};
-          foe_msg(&(qr_msg_t){.type = QR_MSG_HASHES, .hashes = {4, 3, h}});
-        }
+        if (m.type == QR_MSG_GET_HEADERS) foe_headers(tip->bytes, chain, 3);
         bool asks = m.type == QR_MSG_GET_BLOCK || m.type == QR_MSG_GET_COMPACT;
         for (uint32_t k = 0; k < 3 && asks; k++) {
           if (!qr_hash_eq(&m.get_block.hash, &chain[k].hash)) continue;
@@ -559,6 +565,7 @@ static void test_empty_offers(void **state) {
 
 static void test_floods(void **state) {
   (void)state;
+  static const uint8_t header[QR_HEADER_SZ];
   for (int kind = 0; kind < 5; kind++) {
     begin(120 + (uint64_t)kind);
     foe_join(0, 0);
@@ -568,7 +575,7 @@ static void test_floods(void **state) {
       qr_msg_t m = {.type = QR_MSG_PING, .ping = {i}};
       qr_hash_t any = qr_hash("foe.flood", &i, 4);
       if (kind == 1) m = (qr_msg_t){.type = QR_MSG_GET_BLOCK, .get_block = {any}};
-      if (kind == 2) m = (qr_msg_t){.type = QR_MSG_HASHES, .hashes = {1, 1, &any}};
+      if (kind == 2) m = (qr_msg_t){.type = QR_MSG_HEADERS, .headers = {1, header}};
       if (kind == 3) m = (qr_msg_t){.type = QR_MSG_MODEL, .model = {any, 0, 32, any.b}};
       if (kind == 4)
         m = (qr_msg_t){.type = QR_MSG_NOT_FOUND, .not_found = {QR_MSG_WANT_BLOCK, hash}};
@@ -644,12 +651,20 @@ static void test_model_greed(void **state) {
   end(true);
 }
 
-/* Claims more, gives hashes, then trickles or gives hashes that lead nowhere. */
+/* Claims more, gives headers, and then no blocks; or headers that lead nowhere, or that break the
+   rules. */
 static void test_false_chain(void **state) {
   (void)state;
-  for (int kind = 0; kind < 2; kind++) {
+  for (int kind = 0; kind < 3; kind++) {
     begin(140 + (uint64_t)kind);
     foe_join(400, 4000);
+    const sim_block_t *tip = &sim.nodes[0]->blocks[sim.nodes[0]->tip];
+    sim_block_t chain[20];
+    for (uint32_t k = 0; k < 20; k++) {
+      qr_hash_t parent = k ? chain[k - 1].hash : tip->hash;
+      chain[k] = sim_block_make(&parent, 4 + k, 900 + k, 0, false, 10);
+    }
+    if (kind == 2) chain[10].bytes[0] = 2; /* its version; the next one names another parent, too */
     for (int i = 0; i < 2000000 && !foe.down; i++) {
       run(1);
       qr_msg_t m;
@@ -658,17 +673,17 @@ static void test_false_chain(void **state) {
         if (m.type == QR_MSG_GET_BLOCK)
           foe_msg(&(qr_msg_t){.type = QR_MSG_NOT_FOUND,
                               .not_found = {QR_MSG_WANT_BLOCK, m.get_block.hash}});
-        if (m.type != QR_MSG_GET_HASHES) continue;
-        qr_hash_t h[512];
-        for (uint32_t k = 0; k < 512; k++) h[k] = qr_hash("foe.chain", &k, 4);
-        foe_msg(&(qr_msg_t){.type = QR_MSG_HASHES, .hashes = {kind ? 900 : 4, 512, h}});
+        if (m.type != QR_MSG_GET_HEADERS) continue;
+        foe_headers(kind == 1 ? chain[5].bytes : tip->bytes, chain, 20);
         qr_msg_t a = {.type = QR_MSG_ANNOUNCE,
-                      .announce = {h[0], 500, qr_u256_from_u64(5000 + (uint64_t)i)}};
+                      .announce = {chain[0].hash, 500, qr_u256_from_u64(5000 + (uint64_t)i)}};
         foe_msg(&a);
       }
       if (i == 60000) break;
     }
-    assert_true(stats().sync_failures >= 3);
+    for (uint32_t k = 0; k < 20; k++) free(chain[k].bytes);
+    assert_true(stats().sync_failures >= (kind == 2 ? 1 : 3));
+    if (kind == 2) assert_true(foe.down); /* no honest peer has such headers */
     if (!foe.down) foe_send(QR_LINK_CONTROL, "\xff\xff\xff\xff\xff", 5);
     run(20);
     end(true);

@@ -12,7 +12,7 @@
 #include "wire/msg.h"
 
 static uint8_t bulk[QR_BLOCK_MAX_SZ];
-static qr_hash_t hashes[QR_MSG_HASHES_MAX_CNT];
+static qr_hash_t hashes[QR_MSG_LOCATOR_MAX_CNT];
 
 static void gen_bytes(gen_t *g, void *p, size_t sz) {
   for (size_t i = 0; i < sz; i++) ((uint8_t *)p)[i] = (uint8_t)gen_u64(g);
@@ -76,12 +76,12 @@ static qr_msg_t gen_msg(gen_t *g, uint8_t type) {
     m.leaves.total_sz = (m.leaves.cnt - 1) * QR_MSG_CHUNK_SZ + gen_in(g, 1, QR_MSG_CHUNK_SZ);
     break;
   case QR_MSG_OFFER: m.offer.header = bulk; break;
-  case QR_MSG_GET_HASHES:
-    m.get_hashes = (qr_msg_get_hashes_t){gen_in(g, 1, QR_MSG_LOCATOR_MAX_CNT), hashes,
-                                         (uint16_t)gen_in(g, 1, QR_MSG_HASHES_MAX_CNT)};
+  case QR_MSG_GET_HEADERS:
+    m.get_headers = (qr_msg_get_headers_t){gen_in(g, 1, QR_MSG_LOCATOR_MAX_CNT), hashes,
+                                           (uint16_t)gen_in(g, 1, QR_MSG_HEADERS_MAX_CNT)};
     break;
-  case QR_MSG_HASHES:
-    m.hashes = (qr_msg_hashes_t){gen_u64(g), gen_in(g, 0, QR_MSG_HASHES_MAX_CNT), hashes};
+  case QR_MSG_HEADERS:
+    m.headers = (qr_msg_headers_t){gen_in(g, 0, QR_MSG_HEADERS_MAX_CNT), bulk};
     break;
   case QR_MSG_TX: m.tx.tx = bulk; break;
   case QR_MSG_NOT_FOUND:
@@ -96,6 +96,9 @@ static qr_msg_t gen_msg(gen_t *g, uint8_t type) {
     break;
   case QR_MSG_BLOCK_TXS:
     m.block_txs = (qr_msg_block_txs_t){hashes[3], gen_in(g, 1, QR_BLOCK_TX_MAX_CNT), bulk};
+    break;
+  case QR_MSG_ADDRS:
+    m.addrs = (qr_msg_addrs_t){gen_in(g, 1, QR_MSG_ADDRS_MAX_CNT), (const uint8_t *)hashes};
     break;
   default: break;
   }
@@ -168,19 +171,19 @@ static void test_layout(void **state) {
   assert_int_equal(qr_ld64(p + 32), m.announce.height);
   assert_int_equal(qr_ld64(p + 40 + 24), m.announce.work.w[3]);
 
-  m = gen_msg(&g, QR_MSG_GET_HASHES);
-  m.get_hashes.cnt = 2;
-  m.get_hashes.max_cnt = 0x123;
+  m = gen_msg(&g, QR_MSG_GET_HEADERS);
+  m.get_headers.cnt = 2;
+  m.get_headers.max_cnt = 0x73;
   assert_int_equal(qr_msg_encode(&m, f), 5 + 3 + 64);
   assert_int_equal(f[4], 10);
-  assert_int_equal(qr_ld16(p), 0x123);
+  assert_int_equal(qr_ld16(p), 0x73);
   assert_int_equal(p[2], 2);
   assert_memory_equal(p + 3, hashes, 64);
 
-  m = (qr_msg_t){.type = QR_MSG_HASHES, .hashes = {0x1122334455667788, 3, hashes}};
-  assert_int_equal(qr_msg_encode(&m, f), 5 + 8 + 96);
-  assert_int_equal(qr_ld64(p), 0x1122334455667788);
-  assert_memory_equal(p + 8, hashes, 96);
+  m = (qr_msg_t){.type = QR_MSG_HEADERS, .headers = {2, bulk}};
+  assert_int_equal(qr_msg_encode(&m, f), 5 + 2 * 432);
+  assert_int_equal(f[4], 11);
+  assert_memory_equal(p, bulk, 2 * 432);
 
   m = (qr_msg_t){.type = QR_MSG_GET_MODEL, .get_model = {hashes[0], hashes[1], 3, 700, true}};
   assert_int_equal(qr_msg_encode(&m, f), 5 + 69);
@@ -208,6 +211,22 @@ static void test_layout(void **state) {
   assert_int_equal(p[0], 2);
   assert_memory_equal(p + 1, hashes[5].b, 32);
 
+  uint8_t addrs[2 * QR_MSG_ADDR_SZ];
+  qr_msg_addr_t a = {.port = 0x1234, .age_min = 0x5678}, back;
+  memcpy(a.ip, hashes[6].b, 16);
+  memcpy(a.pk.b, hashes[7].b, 32);
+  qr_msg_addr_put(&a, addrs);
+  qr_msg_addr_put(&a, addrs + QR_MSG_ADDR_SZ);
+  m = (qr_msg_t){.type = QR_MSG_ADDRS, .addrs = {2, addrs}};
+  assert_int_equal(qr_msg_encode(&m, f), 5 + 104);
+  assert_int_equal(f[4], 21);
+  assert_memory_equal(p + 52, hashes[6].b, 16);
+  assert_int_equal(qr_ld16(p + 52 + 16), 0x1234);
+  assert_int_equal(qr_ld16(p + 52 + 18), 0x5678);
+  assert_memory_equal(p + 52 + 20, hashes[7].b, 32);
+  qr_msg_addr_get(p + 52, &back);
+  assert_memory_equal(&back, &a, sizeof a);
+
   m = (qr_msg_t){.type = QR_MSG_READY};
   assert_int_equal(qr_msg_encode(&m, f), 5);
   assert_int_equal(qr_ld32(f), 0);
@@ -225,8 +244,9 @@ static void test_truncation(void **state) {
     qr_msg_t m = gen_msg(&g, type), d;
     if (type == QR_MSG_BLOCK) m.block.sz = 2000;
     if (type == QR_MSG_MODEL) m.model.chunk_sz = 500;
-    if (type == QR_MSG_HASHES) m.hashes.cnt = 20;
+    if (type == QR_MSG_HEADERS) m.headers.cnt = 3;
     if (type == QR_MSG_BLOCK_TXS) m.block_txs.cnt = 5;
+    if (type == QR_MSG_ADDRS) m.addrs.cnt = 3;
     if (type == QR_MSG_LEAVES) m.leaves = (qr_msg_leaves_t){hashes[0], 70000, 5, hashes};
     uint32_t sz = (uint32_t)qr_msg_encode(&m, frame) - QR_MSG_HEAD_SZ;
     for (uint32_t n = 0; n <= sz + 3; n++) {
@@ -235,7 +255,7 @@ static void test_truncation(void **state) {
       bool whole = n == sz;
       if (type == QR_MSG_BLOCK) whole = n >= QR_HEADER_SZ;
       if (type == QR_MSG_MODEL) whole = n > 34; /* another chunk */
-      if (type == QR_MSG_HASHES) whole = n >= 8 && (n - 8) % 32 == 0;
+      if (type == QR_MSG_HEADERS) whole = n % QR_HEADER_SZ == 0;
       if (type == QR_MSG_LEAVES) whole = n == sz; /* their number follows from the size */
       if (type == QR_MSG_BLOCK_TXS) whole = n > 32 && (n - 32) % QR_TX_SZ == 0;
       if (type == QR_MSG_GET_BLOCK_TXS) whole = n > 32 && n % 2 == 0 && n <= sz;
@@ -244,6 +264,7 @@ static void test_truncation(void **state) {
         assert_int_equal(qr_compact_decode(m.compact.bytes, m.compact.sz, &c), QR_VERDICT_OK);
         whole = n >= sz - c.tail_sz + QR_COMPACT_TAIL_MIN_SZ;
       }
+      if (type == QR_MSG_ADDRS) whole = n && n % 52 == 0;
       assert_int_equal(v == QR_VERDICT_OK, whole);
       free(copy);
     }
@@ -268,10 +289,12 @@ static void test_head_limits(void **state) {
       {QR_MSG_BLOCK, QR_HEADER_SZ, QR_BLOCK_MAX_SZ, QR_LINK_BLOCK},
       {QR_MSG_GET_MODEL, 69, 69, QR_LINK_CONTROL},
       {QR_MSG_MODEL, 35, 34 + 16384, QR_LINK_SYNC},
-      {QR_MSG_GET_HASHES, 35, 3 + 32 * 32, QR_LINK_CONTROL},
-      {QR_MSG_HASHES, 8, 8 + 512 * 32, QR_LINK_SYNC},
+      {QR_MSG_GET_HEADERS, 35, 3 + 32 * 32, QR_LINK_CONTROL},
+      {QR_MSG_HEADERS, 0, 128 * 432, QR_LINK_SYNC},
       {QR_MSG_TX, QR_TX_SZ, QR_TX_SZ, QR_LINK_TX},
       {QR_MSG_NOT_FOUND, 33, 33, QR_LINK_CONTROL},
+      {QR_MSG_GET_ADDRS, 0, 0, QR_LINK_CONTROL},
+      {QR_MSG_ADDRS, 52, 5200, QR_LINK_CONTROL},
       {QR_MSG_GET_COMPACT, 32, 32, QR_LINK_CONTROL},
       {QR_MSG_COMPACT, 432 + 16 + 6, 432 + 16 + 1024 * 155 + 6 + 64 * 32 + 16384, QR_LINK_BLOCK},
       {QR_MSG_GET_BLOCK_TXS, 34, 32 + 2048, QR_LINK_CONTROL},
@@ -360,14 +383,14 @@ static void test_hostile_fields(void **state) {
   }
 
   uint8_t get[3 + 64] = {1, 0, 2};
-  assert_int_equal(qr_msg_decode(QR_MSG_GET_HASHES, get, sizeof get, &m), QR_VERDICT_OK);
+  assert_int_equal(qr_msg_decode(QR_MSG_GET_HEADERS, get, sizeof get, &m), QR_VERDICT_OK);
   get[2] = 3;
-  assert_int_equal(qr_msg_decode(QR_MSG_GET_HASHES, get, sizeof get, &m), QR_VERDICT_SYNTAX);
+  assert_int_equal(qr_msg_decode(QR_MSG_GET_HEADERS, get, sizeof get, &m), QR_VERDICT_SYNTAX);
   get[2] = 2;
   get[0] = 0; /* asks for none */
-  assert_int_equal(qr_msg_decode(QR_MSG_GET_HASHES, get, sizeof get, &m), QR_VERDICT_SYNTAX);
-  qr_st16(get, 513);
-  assert_int_equal(qr_msg_decode(QR_MSG_GET_HASHES, get, sizeof get, &m), QR_VERDICT_SYNTAX);
+  assert_int_equal(qr_msg_decode(QR_MSG_GET_HEADERS, get, sizeof get, &m), QR_VERDICT_SYNTAX);
+  qr_st16(get, 129);
+  assert_int_equal(qr_msg_decode(QR_MSG_GET_HEADERS, get, sizeof get, &m), QR_VERDICT_SYNTAX);
 
   for (uint32_t kind = 0; kind < 256; kind++) {
     uint8_t nf[33] = {(uint8_t)kind};

@@ -62,6 +62,8 @@ struct qr_link {
   qr_pubkey_t self;
   uint32_t group, conn_cnt, cursor;
   uint64_t buf_sz, idle_ns;
+  uint64_t rate, later_ns,
+      free_at; /* of what it sends: bytes a second, and when the last one left */
   conn_t *conns;
   uint8_t *mem;
   qr_link_stats_t stats;
@@ -343,6 +345,15 @@ static void inbox_put(const qr_link_t *l, inbox_t *in, const uint8_t *p, uint64_
   in->marks[(in->mark_idx + in->mark_cnt++) % MARK_CNT] = (mark_t){in->wr, in->last_at};
 }
 
+/* When the last of n bytes has left. */
+static uint64_t departure(qr_link_t *l, enum qr_link_class cls, uint64_t n) {
+  uint64_t now = l->hub->now;
+  if (!l->rate || cls == QR_LINK_CONTROL) return now + l->later_ns;
+  if (l->free_at < now) l->free_at = now;
+  l->free_at += n * UINT64_C(1000000000) / l->rate;
+  return l->free_at + l->later_ns;
+}
+
 static int64_t mem_send(qr_link_t *l, qr_link_conn_t id, enum qr_link_class cls, const void *p,
                         size_t sz) {
   QR_ASSERT((unsigned)cls < QR_LINK_CLASS_CNT);
@@ -357,7 +368,7 @@ static int64_t mem_send(qr_link_t *l, qr_link_conn_t id, enum qr_link_class cls,
   else if (n < sz)
     c->want[cls] = true;
   if (!n) return 0;
-  inbox_put(c->far, &f->in[cls], p, n, hub_arrival(l->hub, l->hub->now));
+  inbox_put(c->far, &f->in[cls], p, n, hub_arrival(l->hub, departure(l, cls, n)));
   c->stats.tx_pkts++;
   l->stats.tx_pkts++;
   c->stats.tx_bytes += n;
@@ -495,6 +506,11 @@ static int mem_conn_stats(const qr_link_t *l, qr_link_conn_t id, qr_link_stats_t
 void qr_link_mem_delay(qr_link_t *l, uint64_t delay_ns, uint64_t jitter_ns) {
   l->hub->delay_ns = delay_ns;
   l->hub->jitter_ns = jitter_ns;
+}
+
+void qr_link_mem_pace(qr_link_t *l, uint64_t bytes_per_s, uint64_t later_ns) {
+  l->rate = bytes_per_s;
+  l->later_ns = later_ns;
 }
 
 /* Groups changed: notes since when each connection is cut, whether or not anybody polls meanwhile.
