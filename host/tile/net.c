@@ -6,9 +6,9 @@
 #include "base/assert.h"
 #include "base/err.h"
 #include "base/log.h"
+#include "chain/tree.h"
 #include "peer/netaddr.h"
 #include "tile/keep.h"
-#include "chain/tree.h"
 
 #define ITEMS_PER_POLL 32
 #define KEEP_FIRST_NS 60000000000ull
