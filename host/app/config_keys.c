@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "base/err.h"
+#include "chain/mempool.h"
 #include "port/drivers.h"
 
 enum kind { PATH, TEXT, U32, U64, I32, BOOL, LEVEL, ADDR, PEER, OWN, THREADS, LINK, STORE, ACCEL };
@@ -50,6 +51,12 @@ static const config_key_t keys[] = {
      "own address as others reach it; empty: link.listen; none"},
     {"peers.private", BOOL, MEMBER(private_addrs), 0, 0,
      "take addresses of private networks from neighbours there"},
+    {"pool.max", U32, MEMBER(pool_max_cnt), 1, QR_MEMPOOL_MAX_CNT,
+     "transactions that may wait for a block here; the cheapest give way"},
+    {"pool.fee_min", U64, MEMBER(pool_fee_min), 0, INT64_MAX,
+     "least fee of a transaction that is taken and relayed"},
+    {"pool.keep_h", U32, MEMBER(pool_keep_h), 0, 87600,
+     "hours after which one that waits is dropped; 0: never"},
     {"store.driver", STORE, MEMBER(store), 0, 0, "where blocks and models are kept"},
     {"store.options", TEXT, MEMBER(store_options), 0, 0,
      "the store driver's own settings, key=value;..."},

@@ -42,6 +42,8 @@ static const kind_t kinds[QR_MSG_TYPE_END] = {
     [QR_MSG_LEAVES] = {"leaves", QR_MSG_BULK_SYNC, LEAVES_FIXED_SZ + QR_HASH_SZ,
                        LEAVES_FIXED_SZ + QR_MSG_CHUNK_MAX_CNT *QR_HASH_SZ},
     [QR_MSG_OFFER] = {"offer", QR_MSG_CONTROL, QR_HEADER_SZ, QR_HEADER_SZ},
+    [QR_MSG_TX_IDS] = {"tx_ids", QR_MSG_BULK_TX, 8, QR_MSG_TX_IDS_MAX_CNT * 8},
+    [QR_MSG_GET_TXS] = {"get_txs", QR_MSG_BULK_TX, 8, QR_MSG_TX_IDS_MAX_CNT * 8},
     [QR_MSG_GET_ADDRS] = {"get_addrs", QR_MSG_CONTROL, 0, 0},
     [QR_MSG_ADDRS] = {"addrs", QR_MSG_CONTROL, QR_MSG_ADDR_SZ,
                       QR_MSG_ADDRS_MAX_CNT *QR_MSG_ADDR_SZ},
@@ -219,6 +221,10 @@ enum qr_verdict qr_msg_decode(uint8_t type, const uint8_t *payload, size_t sz, q
   case QR_MSG_BLOCK_TXS: return decode_block_txs(payload, sz, &m->block_txs);
   case QR_MSG_LEAVES: return decode_leaves(payload, sz, &m->leaves);
   case QR_MSG_OFFER: m->offer.header = payload; break;
+  case QR_MSG_TX_IDS:
+  case QR_MSG_GET_TXS:
+    m->tx_ids = (qr_msg_tx_ids_t){(uint32_t)(sz / 8), payload};
+    return sz % 8 ? QR_VERDICT_SYNTAX : QR_VERDICT_OK;
   case QR_MSG_ADDRS: return decode_addrs(payload, sz, &m->addrs);
   default: break; /* READY and GET_ADDRS have no payload */
   }
@@ -237,6 +243,8 @@ static size_t payload_sz(const qr_msg_t *m) {
   case QR_MSG_COMPACT: return m->compact.sz;
   case QR_MSG_GET_BLOCK_TXS: return QR_HASH_SZ + 2 * (size_t)m->get_block_txs.cnt;
   case QR_MSG_BLOCK_TXS: return QR_HASH_SZ + (size_t)m->block_txs.cnt * QR_TX_SZ;
+  case QR_MSG_TX_IDS:
+  case QR_MSG_GET_TXS: return 8 * (size_t)m->tx_ids.cnt;
   case QR_MSG_LEAVES: return LEAVES_FIXED_SZ + (size_t)m->leaves.cnt * QR_HASH_SZ;
   case QR_MSG_ADDRS: return (size_t)m->addrs.cnt * QR_MSG_ADDR_SZ;
   default: return kind_of(m->type)->max_sz; /* all others have one size */
@@ -335,6 +343,8 @@ size_t qr_msg_encode(const qr_msg_t *m, uint8_t *out) {
     st_hash(p + 1, &m->not_found.hash);
     break;
   case QR_MSG_LEAVES: encode_leaves(&m->leaves, p); break;
+  case QR_MSG_TX_IDS:
+  case QR_MSG_GET_TXS: memcpy(p, m->tx_ids.ids, 8 * (size_t)m->tx_ids.cnt); break;
   case QR_MSG_OFFER: memcpy(p, m->offer.header, QR_HEADER_SZ); break;
   case QR_MSG_COMPACT: memcpy(p, m->compact.bytes, m->compact.sz); break;
   case QR_MSG_GET_BLOCK_TXS:

@@ -19,6 +19,7 @@
 #define QR_MSG_HEADERS_MAX_CNT 128u
 #define QR_MSG_CHUNK_SZ 16384u /* of a model; the last may be short */
 #define QR_MSG_CHUNK_MAX_CNT 1024u
+#define QR_MSG_TX_IDS_MAX_CNT 256u
 #define QR_MSG_FEATURE_PRUNED 1u /* has not every block of its chain: NOT_FOUND is no offence */
 #define QR_MSG_FEATURE_ADDRS (1u << 4) /* knows GET_ADDRS and ADDRS */
 #define QR_MSG_ADDR_SZ 52u             /* of one address in ADDRS */
@@ -46,6 +47,8 @@ enum qr_msg_type {
   QR_MSG_OFFER = 19,
   QR_MSG_GET_ADDRS = 20,
   QR_MSG_ADDRS = 21,
+  QR_MSG_TX_IDS = 30,
+  QR_MSG_GET_TXS = 31,
   QR_MSG_TYPE_END
 };
 
@@ -108,6 +111,10 @@ typedef struct {
 } qr_msg_offer_t;
 typedef struct {
   uint32_t cnt;
+  const uint8_t *ids; /* cnt times the first eight bytes of a transaction's hash */
+} qr_msg_tx_ids_t;    /* TX_IDS and GET_TXS */
+typedef struct {
+  uint32_t cnt;
   const qr_hash_t *locator;
   uint16_t max_cnt;
 } qr_msg_get_headers_t;
@@ -166,6 +173,7 @@ typedef struct {
     qr_msg_block_txs_t block_txs;
     qr_msg_leaves_t leaves;
     qr_msg_offer_t offer;
+    qr_msg_tx_ids_t tx_ids;
     qr_msg_addrs_t addrs;
   };
 } qr_msg_t;
