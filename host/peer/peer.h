@@ -13,7 +13,7 @@
 #include "wire/header.h"
 #include "wire/msg.h"
 
-#define QR_PEERS_MAX_CNT 64u /* largest peer_max_cnt */
+#define QR_PEERS_MAX_CNT 256u /* largest peer_max_cnt */
 #define QR_PEERS_STATIC_MAX_CNT 32u
 #define QR_PEERS_OUTBOUND_MAX_CNT 16u
 #define QR_PEERS_MODEL_MAX_SZ (16u << 20)
