@@ -236,8 +236,9 @@ static int set_threads(const config_key_t *k, qr_config_t *c, const char *value,
 static int set_peer(qr_config_t *c, const char *value, char *why, size_t why_sz) {
   qr_link_addr_t a;
   if (!qr_link_addr_parse(value, QR_CONFIG_PORT, &a)) {
-    return refuse(why, why_sz, "link.peer", value,
-                  "an IPv4 address such as 10.80.0.11 or 10.80.0.11:7788");
+    return refuse(
+        why, why_sz, "link.peer", value,
+        "an address such as 10.80.0.11:7788 or [fd00::11]:7788, the port left out or not");
   }
   for (uint32_t i = 0; i < c->peer_cnt; i++) {
     if (c->peers[i].port == a.port && !memcmp(c->peers[i].ip, a.ip, sizeof a.ip)) return QR_OK;
@@ -279,8 +280,9 @@ int qr_config_set(qr_config_t *c, const char *key, const char *value, char *why,
     return QR_OK;
   case ADDR:
     if (!qr_link_addr_parse(value, QR_CONFIG_PORT, at)) {
-      return refuse(why, why_sz, k->name, value,
-                    "an IPv4 address such as 10.80.0.10 or 10.80.0.10:7788");
+      return refuse(
+          why, why_sz, k->name, value,
+          "an address such as 10.80.0.10:7788 or [fd00::10]:7788, the port left out or not");
     }
     return QR_OK;
   case PEER: return set_peer(c, value, why, why_sz);
