@@ -139,6 +139,7 @@ const qr_cli_bench_t qr_cli_bench_link = {
         "request, and 0.4 MB\nthat the receiver hashes as they come, from the first byte sent to "
         "the hash. CPU seconds are those of both processes.\nEmulated: the same with 10 ms each "
         "way and loss each way, made by quarry's own emulator, which all pass through; the links\n"
-        "sleep when idle; TCP has BBR if the kernel has it. For --seconds below 10, bulk is a "
-        "tenth.",
+        "sleep when idle; TCP has BBR if the kernel has it. Bulk is a tenth for --seconds below "
+        "10, "
+        "a hundredth below 3.",
 };

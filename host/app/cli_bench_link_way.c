@@ -147,20 +147,28 @@ static bool send_link(qr_way_t *w, enum qr_link_class cls, const uint8_t *p, siz
   return true;
 }
 
+/* DPDK draws a memif's address from a generator that two children of one process share. */
+static void memif_options(const qr_way_t *w, int end, char *out, size_t out_sz) {
+  const qr_bench_net_t *n = w->cfg.net;
+  const char *role = end && !n->emulated ? "server" : "client";
+  char name[16] = "memif";
+  if (n->emulated) snprintf(name, sizeof name, "m%d", end);
+  snprintf(out, out_sz,
+           "vdev=net_memif0,role=%s,id=0,socket=%s/%s,socket-abstract=no,mac=02:00:00:00:00:0%d",
+           role, n->dir, name, end + 1);
+}
+
 static void link_options(const qr_way_t *w, char *out, size_t out_sz) {
-  static const char common[] = "idle_ms=600000";
-  const qr_way_cfg_t *c = &w->cfg;
-  int end = c->server ? 1 : 0;
-  if (c->way == QR_WAY_PACKET)
-    snprintf(out, out_sz, "iface=n%d;%s", end, common);
-  else if (c->way == QR_WAY_UDP)
+  /* Two ports in a process, each with its packet buffers. */
+  static const char common[] = "idle_ms=600000", memory[] = "eal=-m 256";
+  int end = w->cfg.server ? 1 : 0;
+  char port[256];
+  snprintf(port, sizeof port, "iface=n%d", end);
+  if (w->cfg.way == QR_WAY_MEMIF) memif_options(w, end, port, sizeof port);
+  if (w->cfg.way == QR_WAY_UDP)
     snprintf(out, out_sz, "%s", common);
-  else if (c->net->emulated)
-    snprintf(out, out_sz, "vdev=net_memif0,role=client,id=0,socket=%s/m%d,socket-abstract=no;%s",
-             c->net->dir, end, common);
   else
-    snprintf(out, out_sz, "vdev=net_memif0,role=%s,id=0,socket=%s/memif,socket-abstract=no;%s",
-             end ? "server" : "client", c->net->dir, common);
+    snprintf(out, out_sz, "%s;%s;%s", port, common, memory);
 }
 
 /* Networks of their own, so that no way's frames are of interest to another's end. */
@@ -171,7 +179,7 @@ static const char *address(uint32_t way, bool server) {
 }
 
 static bool open_link(qr_way_t *w) {
-  char options[256], why[200];
+  char options[320], why[200];
   uint8_t seed[2][32] = {{1}, {2}};
   qr_key_t server;
   w->ops = qr_link_driver(w->cfg.way == QR_WAY_UDP ? "udp" : "dpdk");
