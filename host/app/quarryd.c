@@ -14,6 +14,7 @@
 #include "port/drivers.h"
 
 #define CHECK_DRIVER "cpu"
+#define SPARE_CONN_CNT 8u /* for those who come when all places are taken: one may be made free */
 
 static atomic_bool g_stop;
 
@@ -38,7 +39,7 @@ typedef struct {
   const qr_accel_ops_t *accel_ops, *check_ops;
   qr_accel_t *accel, *check;
   qr_topology_t *topology;
-  char rpc_path[QR_CONFIG_PATH_SZ];
+  char rpc_path[QR_CONFIG_PATH_SZ], peers_path[QR_CONFIG_PATH_SZ + 16];
   char why[512];
 } daemon_t;
 
@@ -107,7 +108,7 @@ static int open_drivers(daemon_t *d) {
     qr_link_cfg_t cfg = {.options = c->link_options,
                          .local = c->listen,
                          .identity = &d->key,
-                         .conn_max_cnt = c->peer_max_cnt};
+                         .conn_max_cnt = c->peer_max_cnt + SPARE_CONN_CNT};
     err = link->open(&cfg, &d->link, d->why, sizeof d->why);
     if (!err) d->link_ops = link;
   }
@@ -128,6 +129,7 @@ static int start(daemon_t *d) {
     snprintf(d->why, sizeof d->why, "the path of the control socket is too long: set rpc.socket");
     return QR_ERR_ARG;
   }
+  snprintf(d->peers_path, sizeof d->peers_path, "%s/peers.dat", c->dir);
   qr_topology_cfg_t cfg = {
       .chain = &d->chain,
       .config = c,
@@ -145,8 +147,10 @@ static int start(daemon_t *d) {
       .check = d->check,
       .clock = &d->clock,
       .rpc_path = d->rpc_path,
+      .peers_path = d->peers_path,
   };
   randombytes_buf(&cfg.seed, sizeof cfg.seed);
+  randombytes_buf(cfg.book_key, sizeof cfg.book_key);
   return qr_topology_init(&cfg, &d->topology, d->why, sizeof d->why);
 }
 

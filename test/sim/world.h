@@ -149,6 +149,7 @@ static inline world_node_t *world_add(world_t *w, bool mine) {
   qr_key_from_seed(seed, &n->key);
   qr_config_defaults(&n->config);
   n->config.mine = mine;
+  n->config.exchange = false; /* who knows whom is the test's business */
   n->config.adopt_margin = w->adopt_margin;
   if (w->verify_cnt) n->config.verify.cnt = w->verify_cnt;
   n->accel_ops = w->untrusted ? w->untrusted : qr_accel_driver("cpu");
