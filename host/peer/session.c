@@ -29,7 +29,6 @@ static void slot_wipe(qr_peers_t *p, qr_peer_slot_t *s) {
   qr_peer_slot_t old = *s;
   memset(s, 0, sizeof *s);
   s->generation = old.generation;
-  s->model = old.model;
   for (int c = 0; c < QR_LINK_CLASS_CNT; c++) {
     s->in[c] = (qr_peer_in_t){.buf = old.in[c].buf, .cap = old.in[c].cap};
     s->out[c] = (qr_peer_out_t){.buf = old.out[c].buf, .cap = old.out[c].cap};

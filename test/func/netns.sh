@@ -38,6 +38,19 @@ wait_for() {
   fail "'$3' did not appear in $2 within $1 s"
 }
 
+# three_ports: n0, n1 and n2 on a bridge, and the MAC of n0 in mac. Fails where the kernel has no bridge, and says why in
+# $out/bridge.
+three_ports() {
+  ip link add br0 type bridge forward_delay 0 2>"$out/bridge" || return 1
+  ip link set br0 up
+  for i in 0 1 2; do
+    ip link add n$i type veth peer name s$i || fail "veth"
+    ip link set s$i master br0 up
+    ip link set n$i up
+  done
+  mac=$(ip -o link show n0 | sed 's/.*link\/ether \([0-9a-f:]*\).*/\1/')
+}
+
 XDG_RUNTIME_DIR= # EAL must cope with an empty one
 export XDG_RUNTIME_DIR
 ip link set lo up

@@ -3,18 +3,10 @@
 set -u
 . "$(dirname "$0")/netns.sh"
 
-if ! ip link add br0 type bridge forward_delay 0 2>"$out/bridge"; then
+if ! three_ports; then
   echo "SKIP: this kernel has no bridge device: $(cat "$out/bridge")"
   exit 77
 fi
-ip link set br0 up
-for i in 0 1 2; do
-  ip link add n$i type veth peer name s$i || fail "veth"
-  ip link set s$i master br0 up
-  ip link set n$i up
-done
-mac=$(cat /sys/class/net/n0/address 2>/dev/null) || mac=
-[ -n "$mac" ] || mac=$(ip -o link show n0 | sed 's/.*link\/ether \([0-9a-f:]*\).*/\1/')
 
 server=10.80.0.10:4100
 start_server() { # <log> <more options>
