@@ -132,8 +132,9 @@ static bool settle_duplicate(qr_peers_t *p, qr_peer_slot_t *s) {
     bool rival = o != s && !o->doom &&
                  (o->state == QR_PEER_HELLO || o->state == QR_PEER_READY || o->state == QR_PEER_UP);
     if (!rival || !qr_pubkey_eq(&o->pk, &s->pk)) continue;
-    if (s->feeler) { /* it was here all the time: that was to be found out */
-      if (o->state == QR_PEER_UP) qr_peer_outbound_met(p, s);
+    if (!s->inbound && o->state == QR_PEER_UP)
+      qr_peer_outbound_met(p, s); /* so that is where it is */
+    if (s->feeler) {
       qr_peer_doom(p, s, "its address was tried");
       return false;
     }

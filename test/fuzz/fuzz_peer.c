@@ -1,7 +1,8 @@
 /* The whole peer module against one peer that may say anything at any time on any stream, under an
    application that answers by the same input. Input: u8 how it begins (bit 0: a right handshake
-   comes first; bit 1: the link takes few bytes at a time), then records u8 op | u8 n | bytes. Ops
-   0-3: n (or 64 n if op has bit 7) bytes on that stream; others drive time and the application. */
+   comes first; bit 1: the link takes few bytes at a time; bit 2: addresses are exchanged), then
+   records u8 op | u8 n | bytes. Ops 0-3: n (or 64 n if op has bit 7) bytes on that stream; others
+   drive time and the application. */
 #include <stdlib.h>
 
 #include "base/assert.h"
@@ -126,10 +127,11 @@ static void say(qr_peers_t *p, uint64_t now, enum qr_link_class cls, const void 
   free(exact);
 }
 
-static void greet(qr_peers_t *p, uint64_t now) {
+static void greet(qr_peers_t *p, uint64_t now, uint64_t features) {
   uint8_t f[300];
   qr_msg_t m = {.type = QR_MSG_HELLO,
                 .hello = {.version = QR_MSG_VERSION, .height = 9, .work = qr_u256_from_u64(9)}};
+  m.hello.features = features;
   size_t n = qr_msg_encode(&m, f);
   n += qr_msg_encode(&(qr_msg_t){.type = QR_MSG_READY}, f + n);
   say(p, now, QR_LINK_CONTROL, f, n);
@@ -184,6 +186,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t sz) {
                         .model_max_sz = MODEL_SZ + 8000,
                         .window_cnt = 2,
                         .self = {{1}},
+                        .exchange = true,
+                        .outbound_cnt = 2,
+                        .own = {.ip = {[10] = 0xff, 0xff, 20, 1, 1, 1}, .port = 7788},
+                        .wall_ms = 1800000000000,
                         .app = &app};
   if (!mem) {
     qr_log_init(QR_LOG_ERROR, 2);
@@ -196,11 +202,16 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t sz) {
   w.alive = true;
   w.slow = data[0] & 2;
   uint64_t now = 1000000000;
+  cfg.exchange = data[0] & 4;
   qr_peers_t *p = qr_peers_init(mem, &cfg, now);
   w.ev[w.ev_cnt++] =
-      (qr_link_event_t){.kind = QR_LINK_UP, .conn = 1, .inbound = true, .peer = {{2}}};
+      (qr_link_event_t){.kind = QR_LINK_UP,
+                        .conn = 1,
+                        .inbound = true,
+                        .addr = {.ip = {[10] = 0xff, 0xff, 20, 2, 2, 2}, .port = 5000},
+                        .peer = {{2}}};
   qr_peers_poll(p, now);
-  if (data[0] & 1) greet(p, now);
+  if (data[0] & 1) greet(p, now, cfg.exchange ? QR_MSG_FEATURE_ADDRS : 0);
   data++, sz--;
   while (sz >= 2) {
     uint8_t op = data[0] & 0x7f, n = data[1];

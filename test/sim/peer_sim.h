@@ -23,6 +23,9 @@
 #ifndef SIM_NODE_MAX
 #define SIM_NODE_MAX 8
 #endif
+#ifndef SIM_CONN_MAX
+#define SIM_CONN_MAX 16
+#endif
 #define SIM_BLOCK_MAX 1024
 #define SIM_QUEUE_CNT 6 /* small, so that "no room" happens all the time */
 #define SIM_MODEL_SZ 150000u
@@ -462,7 +465,7 @@ static qr_link_t *sim_link(sim_t *s, uint32_t idx, qr_key_t *key) {
   snprintf(options, sizeof options, "hub=%s;seed=%llu;%s", s->hub, (unsigned long long)s->seed,
            s->link ? s->link : "delay_us=2000;jitter_us=3000");
   qr_link_cfg_t cfg = {
-      .options = options, .local = sim_addr(idx), .identity = key, .conn_max_cnt = 16};
+      .options = options, .local = sim_addr(idx), .identity = key, .conn_max_cnt = SIM_CONN_MAX};
   assert_int_equal(qr_link_mem_ops.open(&cfg, &link, why, sizeof why), QR_OK);
   return link;
 }
@@ -557,7 +560,7 @@ static inline void sim_mine(sim_node_t *n, uint64_t nonce, bool model) {
       n, sim_block_make(&tip->hash, tip->height + 1, nonce, 0, model, 10 + nonce * 7919 % 20000));
 }
 
-static uint32_t sim_peer_cnt(const sim_node_t *n) { return qr_peers_progress(n->peers).peer_cnt; }
+static inline uint32_t sim_peer_cnt(const sim_node_t *n) { return qr_peers_progress(n->peers).peer_cnt; }
 
 static qr_hash_t sim_end(sim_t *s) {
   qr_hash_t trace;
