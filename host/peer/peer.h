@@ -71,10 +71,11 @@ typedef struct {
   /* Whether h can follow parent (NULL: genesis) by what headers say, cheaply: that it names
      parent's hash and the next height was looked at. OK, TIME_AHEAD, or what is wrong with it. */
   enum qr_verdict (*on_header)(void *ctx, const qr_header_t *parent, const qr_header_t *h);
-  /* The bytes asked for by qr_peers_fetch_model, complete; their root is not checked here. */
+  /* The bytes asked for by qr_peers_fetch_model, complete and of the right root, wherever they came
+     from; peer is who was named there. */
   bool (*on_model)(void *ctx, qr_peer_id_t peer, const qr_hash_t *block, const qr_hash_t *root,
                    const uint8_t *model, size_t sz);
-  /* The model will not come from this peer (late, refused, disconnected). The application drops the
+  /* The model will not come (late, refused, disconnected). The application drops the
      block that waits for it; no verdict is owed for that block any more and it may be offered again
      by on_block, from another peer. */
   void (*on_model_failed)(void *ctx, qr_peer_id_t peer, const qr_hash_t *block,
@@ -95,6 +96,7 @@ typedef struct {
   qr_hash_t rules, genesis;
   qr_pubkey_t self; /* our identity, the link's */
   uint16_t listen_port;
+  bool late_models;              /* no model is fetched or offered before its block was executed */
   bool pruned;                   /* we do not hold every block, or will not */
   const char *agent;             /* at most QR_MSG_AGENT_MAX_SZ characters; copied */
   const qr_link_addr_t *statics; /* dialled and kept; copied */
@@ -151,8 +153,12 @@ void qr_peers_accepted(qr_peers_t *p, const qr_hash_t *hash, uint64_t height,
 void qr_peers_rejected(qr_peers_t *p, qr_peer_id_t from, const qr_hash_t *hash,
                        enum qr_verdict verdict);
 
-/* Asks a peer for a block's incoming model of sz bytes. One in flight per peer, others wait in a
-   queue. Returns 0 (then on_model or on_model_failed follows), QR_ERR_ARG (sz beyond model_max_sz),
+/* The application has this model: nobody need send it. */
+void qr_peers_has_model(qr_peers_t *p, const qr_hash_t *root);
+
+/* Asks for a block's incoming model of sz bytes, of the peer that sent the block first, and of
+   others that have it if that one is slow. One in flight per peer, others wait in a queue. Returns
+   0 (then on_model or on_model_failed follows), QR_ERR_ARG (sz beyond model_max_sz),
    QR_ERR_NOTFOUND (no such session) or QR_ERR_FULL (queue full: try again after a poll). */
 int qr_peers_fetch_model(qr_peers_t *p, qr_peer_id_t peer, const qr_hash_t *block,
                          const qr_hash_t *root, uint32_t sz) QR_WARN_UNUSED;
@@ -208,6 +214,7 @@ qr_peers_progress_t qr_peers_progress(const qr_peers_t *p);
 typedef struct {
   uint64_t frames_rx, frames_tx, frames_bad, frames_unknown, rate_dropped, unsolicited;
   uint64_t handshakes_refused, strikes, bans, dials, syncs, sync_failures;
+  uint64_t offers_taken, models_early; /* models begun before, and complete when they were needed */
   uint64_t sync_rotations, sync_stolen; /* leaders replaced, blocks asked of another as well */
   uint64_t compact_rx, compact_whole;   /* of compact blocks: all, and those that came to nothing */
   uint64_t txs_asked, hedges; /* transactions of theirs that were missing; second askings */

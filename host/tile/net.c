@@ -191,7 +191,11 @@ static void obey(qr_net_tile_t *t, const qr_outbound_t *o) {
   case QR_OUT_TIP:
     qr_peers_set_tip(t->peers, &o->hash, o->height, &o->work, o->hashes, o->hash_cnt);
     break;
-  case QR_OUT_ACCEPTED: qr_peers_accepted(t->peers, &o->hash, o->height, &o->work); break;
+  case QR_OUT_ACCEPTED:
+    qr_peers_has_model(t->peers, &o->root);
+    qr_peers_has_model(t->peers, &o->hashes[0]);
+    qr_peers_accepted(t->peers, &o->hash, o->height, &o->work);
+    break;
   case QR_OUT_REJECTED: qr_peers_rejected(t->peers, o->peer, &o->hash, o->verdict); break;
   case QR_OUT_RELAY_TX: qr_peers_relay_tx(t->peers, o->peer, o->tx); break;
   case QR_OUT_ANSWER_BLOCK:
