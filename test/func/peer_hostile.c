@@ -165,7 +165,9 @@ static void act_flood(agent_t *a) { /* questions, as many as fit */
     case 2: ask_headers(a); break;
     case 3: say(a, &(qr_msg_t){.type = QR_MSG_GET_ADDRS}); break;
     case 4: say(a, &(qr_msg_t){.type = QR_MSG_GET_COMPACT, .get_block = {a->tip}}); break;
-    default: say(a, &(qr_msg_t){.type = QR_MSG_GET_MODEL, .get_model = {a->tip, some}}); break;
+    default:
+      say(a, &(qr_msg_t){.type = QR_MSG_GET_MODEL, .get_model = {a->tip, some, 0, 1, false}});
+      break;
     }
   }
 }
