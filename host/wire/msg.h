@@ -18,7 +18,9 @@
 #define QR_MSG_LOCATOR_MAX_CNT 32u
 #define QR_MSG_HEADERS_MAX_CNT 128u
 #define QR_MSG_CHUNK_MAX_SZ (64u << 10)
+#define QR_MSG_LEAVES_MAX_CNT 2000u
 #define QR_MSG_FEATURE_PRUNED 1u /* has not every block of its chain: NOT_FOUND is no offence */
+#define QR_MSG_FEATURE_SNAPSHOT (1u << 5) /* may give a snapshot */
 
 enum qr_msg_type {
   QR_MSG_HELLO = 1,
@@ -38,6 +40,10 @@ enum qr_msg_type {
   QR_MSG_COMPACT = 15,
   QR_MSG_GET_BLOCK_TXS = 16,
   QR_MSG_BLOCK_TXS = 17,
+  QR_MSG_GET_SNAPSHOT = 24,
+  QR_MSG_SNAPSHOT = 25,
+  QR_MSG_GET_CHUNK = 26,
+  QR_MSG_CHUNK = 27,
   QR_MSG_TYPE_END
 };
 
@@ -49,7 +55,12 @@ enum qr_msg_class {
   QR_MSG_BULK_SYNC = 3
 };
 
-enum qr_msg_want { QR_MSG_WANT_BLOCK = 1, QR_MSG_WANT_MODEL = 2, QR_MSG_WANT_HEADERS = 3 };
+enum qr_msg_want {
+  QR_MSG_WANT_BLOCK = 1,
+  QR_MSG_WANT_MODEL = 2,
+  QR_MSG_WANT_HEADERS = 3,
+  QR_MSG_WANT_SNAPSHOT = 4
+};
 
 typedef struct {
   uint32_t version; /* QR_MSG_VERSION */
@@ -115,7 +126,26 @@ typedef struct {
 typedef struct {
   uint8_t kind;
   qr_hash_t hash;
-} qr_msg_not_found_t; /* enum qr_msg_want; HEADERS: zero hash */
+} qr_msg_not_found_t; /* enum qr_msg_want; HEADERS: zero hash; SNAPSHOT: its root */
+typedef struct {
+  qr_hash_t root;
+  uint32_t first; /* leaf */
+} qr_msg_get_snapshot_t;
+typedef struct {
+  qr_hash_t root;
+  uint64_t payload_sz;
+  uint32_t first, cnt;
+  const uint8_t *leaves; /* cnt hashes */
+} qr_msg_snapshot_t;
+typedef struct {
+  qr_hash_t root;
+  uint32_t idx, offset; /* chunk, and where in it */
+} qr_msg_get_chunk_t;
+typedef struct {
+  qr_hash_t root;
+  uint32_t idx, offset, sz;
+  const uint8_t *bytes;
+} qr_msg_chunk_t;
 
 typedef struct {
   uint8_t type; /* enum qr_msg_type */
@@ -134,6 +164,10 @@ typedef struct {
     qr_msg_compact_t compact;
     qr_msg_get_block_txs_t get_block_txs;
     qr_msg_block_txs_t block_txs;
+    qr_msg_get_snapshot_t get_snapshot;
+    qr_msg_snapshot_t snapshot;
+    qr_msg_get_chunk_t get_chunk;
+    qr_msg_chunk_t chunk;
   };
 } qr_msg_t;
 
