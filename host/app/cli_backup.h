@@ -22,8 +22,6 @@ typedef struct {
    in why; a backup that was read is to be freed. */
 int qr_cli_backup_read(const char *dir, qr_cli_backup_t *out, char *why,
                        size_t why_sz) QR_WARN_UNUSED;
-int qr_cli_backup_parse(const char *text, size_t sz, qr_cli_backup_t *out, char *why,
-                        size_t why_sz) QR_WARN_UNUSED;
 int qr_cli_backup_write(const char *dir, const qr_cli_backup_t *b, char *why,
                         size_t why_sz) QR_WARN_UNUSED;
 

@@ -93,8 +93,7 @@ static bool take_all(const json_t *o, qr_cli_backup_t *b) {
          take_files(json_object_get(o, "files"), &b->files);
 }
 
-int qr_cli_backup_parse(const char *text, size_t sz, qr_cli_backup_t *out, char *why,
-                        size_t why_sz) {
+static int parse(const char *text, size_t sz, qr_cli_backup_t *out, char *why, size_t why_sz) {
   json_error_t error;
   *out = (qr_cli_backup_t){0};
   json_t *o = json_loadb(text, sz, JSON_REJECT_DUPLICATES, &error);
@@ -126,7 +125,7 @@ int qr_cli_backup_read(const char *dir, qr_cli_backup_t *out, char *why, size_t 
     err = errno == ENOENT || errno == ENOTDIR ? QR_ERR_NOTFOUND : QR_ERR_IO;
     snprintf(why, why_sz, "%s is no backup: cannot read %s: %s", dir, path, strerror(errno));
   } else {
-    err = qr_cli_backup_parse(text, sz, out, reason, sizeof reason);
+    err = parse(text, sz, out, reason, sizeof reason);
     if (err) snprintf(why, why_sz, "%s: %s", path, reason);
   }
   if (f) fclose(f);

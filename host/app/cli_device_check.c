@@ -6,7 +6,6 @@
 #include "app/cli_device.h"
 #include "base/err.h"
 #include "chain/params.h"
-#include "mine/executor.h"
 #include "port/drivers.h"
 #include "step/program.h"
 #include "step/ref.h"

@@ -7,7 +7,6 @@
 #include "app/cli_device.h"
 #include "base/err.h"
 #include "port/clock.h"
-#include "port/drivers.h"
 #include "step/program.h"
 
 #define SEED_A 1u

@@ -27,7 +27,8 @@ void qr_cli_store_path(const char *where, char *out, size_t out_sz) {
   snprintf(out, out_sz, itself ? "%.*s" : "%.*s/store", (int)QR_CONFIG_PATH_SZ, where);
 }
 
-uint64_t qr_cli_dir_sz(const char *path) {
+/* Bytes of the files in a directory, not deeper; 0 if there is none. */
+static uint64_t dir_sz(const char *path) {
   DIR *d = opendir(path);
   uint64_t sum = 0;
   struct stat st;
@@ -168,7 +169,7 @@ int qr_cli_store_audit(const qr_cli_store_t *s, bool json, qr_cli_audit_t *out) 
                         .store = s->store,
                         .chain =
                             s->has_chain && s->schema == QR_STORE_SCHEMA_VERSION ? &s->chain : NULL,
-                        .byte_sz = qr_cli_dir_sz(s->path),
+                        .byte_sz = dir_sz(s->path),
                         .progress = on_progress,
                         .found = on_find,
                         .ctx = &w};

@@ -41,7 +41,4 @@ int qr_cli_store_audit(const qr_cli_store_t *s, bool json, qr_cli_audit_t *out) 
 void qr_cli_audit_print(const qr_cli_store_t *s, const qr_cli_audit_t *a);
 void qr_cli_audit_json(const qr_cli_store_t *s, const qr_cli_audit_t *a, json_t *o);
 
-/* Bytes of the files in a directory, not deeper; 0 if there is none. */
-uint64_t qr_cli_dir_sz(const char *path);
-
 #endif

@@ -1,7 +1,6 @@
 #include "app/cli_watch.h"
 #include "port/clock.h"
 
-#include <errno.h>
 #include <signal.h>
 #include <stdio.h>
 #include <time.h>

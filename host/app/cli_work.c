@@ -43,7 +43,7 @@ const char *qr_cli_size(uint64_t sz, char out[24]) {
 }
 
 static void amount(uint64_t n, enum qr_cli_unit unit, char *out, size_t out_sz) {
-  static const char *const names[] = {"", " blocks", " records", " segments", " s"};
+  static const char *const names[] = {"", " blocks", " segments", " s"};
   char size[24];
   if (unit == QR_CLI_BYTES)
     snprintf(out, out_sz, "%s", qr_cli_size(n, size));

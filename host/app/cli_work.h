@@ -7,7 +7,7 @@
 #define QR_CLI_DAMAGED 3       /* exit code: looked at, and not whole */
 #define QR_CLI_INTERRUPTED 130 /* exit code: ended by Ctrl-C or SIGTERM, cleanly */
 
-enum qr_cli_unit { QR_CLI_BYTES, QR_CLI_BLOCKS, QR_CLI_RECORDS, QR_CLI_SEGMENTS, QR_CLI_SECONDS };
+enum qr_cli_unit { QR_CLI_BYTES, QR_CLI_BLOCKS, QR_CLI_SEGMENTS, QR_CLI_SECONDS };
 
 /* From now on Ctrl-C and SIGTERM only ask. A second Ctrl-C ends the process at once. */
 void qr_cli_work_begin(void);

@@ -2,7 +2,6 @@
 
 #include <stdatomic.h>
 
-#include "base/assert.h"
 #include "base/err.h"
 
 /* Keys of segments: none is given twice in a process, for accelerators, which several nodes of a

@@ -5,7 +5,7 @@
 #define BACKOFF_MAX_NS (60 * QR_PEER_SEC)
 #define SETTLED_NS (30 * QR_PEER_SEC) /* a session that lasted so long starts the backoff anew */
 
-static bool has_session(const qr_peers_t *p, const qr_pubkey_t *pk) {
+bool qr_peer_dial_has_session(const qr_peers_t *p, const qr_pubkey_t *pk) {
   for (uint32_t i = 0; i < p->cfg.peer_max_cnt; i++) {
     const qr_peer_slot_t *s = &p->slots[i];
     if (s->state != QR_PEER_FREE && s->state != QR_PEER_DIALING && !s->doom &&
@@ -26,7 +26,8 @@ void qr_peer_dial_poll(qr_peers_t *p) {
   for (uint32_t i = 0; i < p->cfg.static_cnt; i++) {
     qr_peer_static_t *t = &p->statics[i];
     if (!t->backoff_ns) t->backoff_ns = BACKOFF_MIN_NS;
-    if (t->peer || t->self || p->now_ns < t->next_ns || (t->met && has_session(p, &t->pk)))
+    if (t->peer || t->self || p->now_ns < t->next_ns ||
+        (t->met && qr_peer_dial_has_session(p, &t->pk)))
       continue;
     qr_link_conn_t conn = 0;
     if (p->cfg.ops->connect(p->cfg.link, &t->addr, NULL, &conn) != QR_OK) {

@@ -5,7 +5,9 @@
 #include "base/assert.h"
 #include "base/err.h"
 #include "base/log.h"
+#include "chain/snapshot.h"
 #include "crypto/hash.h"
+#include "peer/book.h"
 #include "peer/inv.h"
 #include "peer/peer.h"
 #include "peer/txs.h"
@@ -21,11 +23,19 @@
 #define QR_PEER_FETCH_CNT 64u  /* announced blocks under way */
 #define QR_PEER_PARTIAL_CNT 8u /* blocks whose missing transactions were asked for */
 #define QR_PEER_MODEL_CNT 64u  /* models asked for or waiting to be */
-#define QR_PEER_BAN_CNT 128u
+#define QR_PEER_BAN_CNT 1024u
+#define QR_PEER_BAN_OPERATOR_MAX_CNT 512u
+#define QR_PEER_GIVEN_CNT 256u
+#define QR_PEER_ANCHOR_CNT 4u
+#define QR_PEER_SELF_CNT 4u     /* addresses at which we met ourselves */
 #define QR_PEER_PAST_CNT 64u    /* ended sessions that can still be blamed */
 #define QR_PEER_QUEUE_CNT 1024u /* blocks of a sync under way; a power of two */
 #define QR_PEER_DEBT_CNT 16u    /* blocks of a sync that one peer is asked for at a time */
 #define QR_PEER_WINDOW_MAX_CNT 32u
+#define QR_PEER_PART_CNT 16u /* questions for parts of a snapshot that a peer may have waiting */
+#define QR_PEER_SNAP_SLOT_CNT 16u /* chunks under way, in memory; two of one peer at most */
+/* The largest frame that answers one. */
+#define QR_PEER_PART_FRAME_SZ (QR_MSG_HEAD_SZ + 40u + QR_MSG_CHUNK_MAX_SZ)
 
 /* ---- a session ---- */
 
@@ -45,6 +55,7 @@ enum qr_peer_bucket {
   QR_PEER_BUCKET_BLOCKS,
   QR_PEER_BUCKET_MODELS,
   QR_PEER_BUCKET_HEADERS,
+  QR_PEER_BUCKET_PARTS,
   QR_PEER_BUCKET_CNT
 };
 
@@ -97,13 +108,38 @@ typedef struct {
 } qr_peer_share_t;
 
 typedef struct {
+  qr_hash_t root;
+  uint32_t idx, offset; /* of a chunk and in it; or of the first leaf */
+  bool leaves;
+} qr_peer_part_t;
+
+/* A peer's side of snapshots. */
+typedef struct {
+  qr_peer_part_t parts[QR_PEER_PART_CNT]; /* it asked for, oldest first */
+  uint32_t part_cnt;
+  bool offers;
+  uint32_t owed_cnt; /* questions to it that are not answered yet */
+  uint32_t late_cnt; /* and before those, of which nobody cares about the answer any more */
+  uint32_t fail_cnt; /* silences in a row */
+  uint64_t quiet_ns; /* for anything of what it owes */
+  uint64_t after_ns; /* nothing is asked of it before */
+  uint64_t came_ns;  /* when the last part came, 0: none */
+} qr_peer_snap_share_t;
+
+typedef struct {
   enum qr_peer_state state;
   qr_peer_id_t id;
   uint32_t generation;
   const char *doom; /* why it ends: taken down at the next safe place, counts as gone meanwhile */
   qr_link_conn_t conn;
   bool inbound, link_gone, got_ready;
-  int32_t static_idx; /* of the dialled address, -1 if inbound */
+  int32_t static_idx;     /* of the dialled address, -1 if it is none of the configured */
+  bool from_book, feeler; /* dialled out of the book; feeler: only to see who answers */
+  bool addrs;             /* it knows GET_ADDRS and ADDRS */
+  bool addrs_given;       /* its GET_ADDRS was answered */
+  uint64_t addr_credit_ns, addr_credit_at_ns, tell_self_ns;
+  uint64_t block_ns,
+      tx_ns; /* when it last brought a block, a transaction, that was right; 0: never */
   qr_link_addr_t addr;
   qr_pubkey_t pk;
   uint64_t since_ns, up_ns, rx_ns;
@@ -113,12 +149,13 @@ typedef struct {
   char agent[QR_MSG_AGENT_MAX_SZ + 1];
   qr_peer_claim_t claim;
   qr_hash_t tie; /* the last block asked for because its work equals ours */
-  uint64_t rx_bytes, tx_bytes;
+  uint64_t rx_bytes[QR_LINK_CLASS_CNT], tx_bytes[QR_LINK_CLASS_CNT];
   qr_peer_in_t in[QR_LINK_CLASS_CNT];
   qr_peer_out_t out[QR_LINK_CLASS_CNT];
   uint64_t credit_ns[QR_PEER_BUCKET_CNT], credit_at_ns;
   uint64_t guilt_ns;                                  /* when the last strike will be forgiven */
   uint64_t ping_nonce, ping_ns, ping_next_ns, rtt_ns; /* ping_nonce 0: none under way */
+  uint64_t rtt_min_ns;                                /* 0: not known */
   qr_inv_t blocks, txs;                               /* what the peer is known to have */
   qr_inv_t asked;      /* blocks asked of it lately: a late answer is no offence */
   qr_hash_t late_root; /* model given up lately */
@@ -132,6 +169,7 @@ typedef struct {
   uint64_t sync_after_ns; /* no part in a sync before */
   uint32_t sync_fail_cnt; /* silences in a row */
   qr_peer_share_t share;
+  qr_peer_snap_share_t snap;
 } qr_peer_slot_t;
 
 /* ---- announced blocks ---- */
@@ -215,6 +253,28 @@ typedef struct {
   uint8_t *hold;          /* window_cnt * QR_BLOCK_MAX_SZ */
 } qr_peer_sync_t;
 
+/* ---- the snapshot to begin with ---- */
+
+typedef struct {
+  qr_peer_id_t peer; /* 0: free */
+  uint32_t idx, sz, got, asked;
+  bool twice; /* another brings it too */
+  uint64_t began_ns;
+} qr_peer_snap_slot_t;
+
+typedef struct {
+  qr_peer_id_t teller; /* of whom the hashes are asked, 0: nobody */
+  uint64_t payload_sz;
+  uint32_t leaf_cnt, leaf_got;
+  bool begun, failed; /* the hashes are right; the application gave up */
+  uint32_t done_cnt, first_cnt, cursor; /* chunks here, here from the beginning, none missing below */
+  uint64_t rx_sz, began_ns, told_ns;
+  qr_peer_snap_slot_t slots[QR_PEER_SNAP_SLOT_CNT];
+  qr_hash_t *leaves;
+  uint8_t *have; /* a byte for each chunk */
+  uint8_t *bufs; /* a chunk for each slot; before that, room to work in */
+} qr_peer_snap_t;
+
 /* ---- models ---- */
 
 enum qr_peer_model_state { QR_MODEL_QUEUED, QR_MODEL_ASKED, QR_MODEL_COMPLETE };
@@ -238,10 +298,35 @@ typedef struct {
 } qr_peer_static_t;
 
 typedef struct {
-  bool by_addr;
+  qr_hash_t hash;
+  qr_peer_id_t id;
+} qr_peer_given_t; /* who brought a block that the application has */
+
+typedef struct {
+  bool by_addr, by_operator;
   uint8_t key[32];
   uint64_t until_ns;
 } qr_peer_ban_t; /* until 0: free */
+
+typedef struct {
+  qr_link_addr_t addr;
+  qr_pubkey_t pk;
+} qr_peer_anchor_t; /* port 0: none */
+
+/* Dialling out of the address book, and telling of it. */
+typedef struct {
+  uint64_t next_ns, feeler_ns, check_ns, extra_ns; /* when to look after each */
+  uint64_t tip_ns;                                 /* when our tip last changed */
+  qr_peer_anchor_t anchors[QR_PEER_ANCHOR_CNT];    /* to be dialled first */
+  bool anchor_done[QR_PEER_ANCHOR_CNT];
+  qr_link_addr_t selves[QR_PEER_SELF_CNT];
+  uint32_t self_idx;
+  uint64_t salt; /* of who is told of an address */
+  qr_book_item_t answer[QR_MSG_ADDRS_MAX_CNT];
+  uint32_t answer_cnt, answer_of; /* of: size of the book when it was drawn */
+  enum qr_netaddr_scope answer_scope;
+  uint64_t answer_ns; /* when it was drawn, 0: never */
+} qr_peer_addrs_t;
 
 typedef struct {
   qr_peer_id_t id;
@@ -267,13 +352,22 @@ struct qr_peers {
   qr_peer_slot_t *slots; /* cfg.peer_max_cnt */
   qr_peer_fetch_t fetches[QR_PEER_FETCH_CNT];
   qr_peer_sync_t sync;
+  qr_peer_snap_t snap;         /* if cfg.begin */
+  qr_peers_snapshot_t offer;   /* payload_sz 0: none */
+  uint8_t *part;               /* QR_MSG_CHUNK_MAX_SZ, of it */
   qr_peer_model_t models[QR_PEER_MODEL_CNT]; /* first come first served */
   uint32_t model_cnt;
-  uint64_t models_credit_ns, models_credit_at_ns; /* of model answers to all peers together */
+  uint64_t all_credit_ns[QR_PEER_BUCKET_CNT], all_credit_at_ns[QR_PEER_BUCKET_CNT]; /* of all peers
+                                                                                     together */
   qr_peer_static_t statics[QR_PEERS_STATIC_MAX_CNT];
   qr_peer_ban_t bans[QR_PEER_BAN_CNT];
   qr_peer_past_t past[QR_PEER_PAST_CNT];
   uint32_t past_idx;
+  uint64_t start_ns, evict_salt;
+  qr_peer_given_t given[QR_PEER_GIVEN_CNT];
+  uint32_t given_idx;
+  qr_book_t *book; /* NULL: no exchange of addresses */
+  qr_peer_addrs_t addrs;
   qr_peers_stats_t stats;
   qr_log_bucket_t log_session, log_offence, log_lacks;
 };
@@ -283,6 +377,10 @@ uint64_t qr_peer_draw(qr_peers_t *p);                               /* seeded 64
 qr_peer_slot_t *qr_peer_find(const qr_peers_t *p, qr_peer_id_t id); /* UP and not doomed, or NULL */
 void qr_peer_tell_tip(qr_peers_t *p, qr_peer_slot_t *s);
 bool qr_peer_work_more(const qr_u256_t *a, const qr_u256_t *b); /* a > b */
+uint32_t qr_peer_wall_s(const qr_peers_t *p);
+/* Hands a block to the application; false: no room. Who brings right ones is worth keeping. */
+bool qr_peer_give_block(qr_peers_t *p, qr_peer_id_t from, const qr_hash_t *h, const uint8_t *block,
+                        size_t sz);
 
 /* out.c */
 bool qr_peer_out_room(const qr_peer_slot_t *s, enum qr_link_class cls, size_t sz);
@@ -299,6 +397,8 @@ void qr_peer_limit_reset(qr_peers_t *p, qr_peer_slot_t *s);
 uint32_t qr_peer_strikes(const qr_peers_t *p, const qr_peer_slot_t *s);
 void qr_peer_strike(qr_peers_t *p, qr_peer_slot_t *s, uint32_t cost, const char *why);
 void qr_peer_ban(qr_peers_t *p, const qr_pubkey_t *pk, const qr_link_addr_t *addr);
+bool qr_peer_ban_key(qr_peers_t *p, bool by_addr, bool by_operator, const uint8_t key[32],
+                     uint64_t until_ns); /* false: no place */
 bool qr_peer_banned(const qr_peers_t *p, const qr_pubkey_t *pk,
                     const qr_link_addr_t *addr); /* addr NULL: not asked */
 
@@ -324,6 +424,28 @@ void qr_peer_dial_met(qr_peers_t *p, const qr_peer_slot_t *s); /* the link came 
 void qr_peer_dial_ended(qr_peers_t *p, const qr_peer_slot_t *s);
 bool qr_peer_dial_is_static(const qr_peers_t *p,
                             const qr_link_addr_t *addr); /* IP address of a configured peer */
+bool qr_peer_dial_has_session(const qr_peers_t *p, const qr_pubkey_t *pk);
+
+/* evict.c */
+uint32_t qr_peer_owed_cnt(const qr_peers_t *p); /* places kept for those that we dial */
+/* Whether there is a place for somebody who comes in; may take down another session for that. */
+bool qr_peer_place_for(qr_peers_t *p, const qr_link_addr_t *addr, const qr_pubkey_t *pk);
+
+/* outbound.c */
+void qr_peer_outbound_init(qr_peers_t *p);
+void qr_peer_outbound_poll(qr_peers_t *p);
+void qr_peer_outbound_met(qr_peers_t *p, const qr_peer_slot_t *s); /* dialled, and of our chain */
+void qr_peer_outbound_wrong(
+    qr_peers_t *p, const qr_peer_slot_t *s);        /* dialled, and ourselves or of another chain */
+uint32_t qr_peer_outbound_cnt(const qr_peers_t *p); /* of the book, under way or up, no feelers */
+/* The peers to dial first after a restart; returns how many. */
+uint32_t qr_peer_outbound_anchors(const qr_peers_t *p, qr_peer_anchor_t out[QR_PEER_ANCHOR_CNT]);
+
+/* gossip.c */
+void qr_peer_gossip_up(qr_peers_t *p, qr_peer_slot_t *s);
+void qr_peer_gossip_poll(qr_peers_t *p, qr_peer_slot_t *s);
+void qr_peer_gossip_ask(qr_peers_t *p, qr_peer_slot_t *s); /* GET_ADDRS */
+void qr_peer_gossip_addrs(qr_peers_t *p, qr_peer_slot_t *s, const qr_msg_addrs_t *m);
 
 /* serve.c */
 size_t qr_peer_serve_model_sz(uint32_t model_sz); /* of the frames that carry a model */
@@ -398,6 +520,17 @@ bool qr_peer_share_headers(const qr_peers_t *p, qr_peer_slot_t *s); /* they came
 bool qr_peer_share_refused(qr_peers_t *p, qr_peer_slot_t *s, const qr_hash_t *h);
 void qr_peer_share_gone(qr_peers_t *p, const qr_peer_slot_t *s);
 void qr_peer_share_bar(qr_peers_t *p, qr_peer_slot_t *s); /* from the sync, for a while */
+
+/* snap.c */
+void qr_peer_snap_poll(qr_peers_t *p);
+void qr_peer_snap_leaves(qr_peers_t *p, qr_peer_slot_t *s, const qr_msg_snapshot_t *m);
+void qr_peer_snap_part(qr_peers_t *p, qr_peer_slot_t *s, const qr_msg_chunk_t *m);
+void qr_peer_snap_refused(qr_peers_t *p, qr_peer_slot_t *s); /* NOT_FOUND */
+void qr_peer_snap_gone(qr_peers_t *p, qr_peer_slot_t *s);
+
+/* snap_serve.c */
+void qr_peer_snap_ask(qr_peers_t *p, qr_peer_slot_t *s, const qr_msg_t *m); /* GET_SNAPSHOT, _CHUNK */
+void qr_peer_snap_serve(qr_peers_t *p, qr_peer_slot_t *s);
 
 /* model.c */
 void qr_peer_model_chunk(qr_peers_t *p, qr_peer_slot_t *s, const qr_msg_model_t *m);

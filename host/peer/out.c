@@ -32,7 +32,7 @@ void qr_peer_out_flush(qr_peers_t *p, qr_peer_slot_t *s) {
     o->blocked = n < o->sz;
     if (!n) continue;
     p->work_cnt++;
-    s->tx_bytes += (uint64_t)n;
+    s->tx_bytes[c] += (uint64_t)n;
     o->rd += (uint32_t)n;
     o->sz -= (uint32_t)n;
     o->moved_ns = p->now_ns;

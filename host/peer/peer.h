@@ -15,15 +15,24 @@
 
 #define QR_PEERS_MAX_CNT 64u /* largest peer_max_cnt */
 #define QR_PEERS_STATIC_MAX_CNT 32u
+#define QR_PEERS_OUTBOUND_MAX_CNT 16u
 #define QR_PEERS_MODEL_MAX_SZ (16u << 20)
 
 typedef struct qr_peers qr_peers_t;
 /* One connection's session; never reused soon; 0 is nobody (our own blocks). */
 typedef uint32_t qr_peer_id_t;
 
+/* Why a session is there. */
+enum qr_peer_role {
+  QR_PEER_ROLE_INBOUND,
+  QR_PEER_ROLE_STATIC, /* configured, dialled by us */
+  QR_PEER_ROLE_BOOK    /* out of the address book, dialled by us */
+};
+
 typedef struct {
   qr_pubkey_t identity;
   qr_link_addr_t addr;
+  enum qr_peer_role role;
   bool inbound;
   bool pruned;                         /* has not every block of its chain */
   uint16_t listen_port;                /* where the peer says that it listens */
@@ -32,8 +41,9 @@ typedef struct {
   qr_u256_t work;                      /* the peer's claim: no proof of anything */
   uint64_t rtt_ns;                     /* of the last PING, 0 before the first */
   uint64_t rx_bytes, tx_bytes;         /* of messages, without transport */
-  uint64_t connected_ms;               /* since the handshake */
-  uint32_t misbehaviour;               /* strikes now; 100 ends the connection */
+  uint64_t rx_class[QR_LINK_CLASS_CNT], tx_class[QR_LINK_CLASS_CNT]; /* the same by class */
+  uint64_t connected_ms;                                             /* since the handshake */
+  uint32_t misbehaviour; /* strikes now; 100 ends the connection */
 } qr_peer_info_t;
 
 /* What a remote peer asks of us. Pointers are lent until the callback returns. */
@@ -74,9 +84,32 @@ typedef struct {
   /* The application owes one qr_peers_answer_* or qr_peers_not_found; without it the request lapses
    * after 30 s. */
   bool (*on_want)(void *ctx, const qr_peer_want_t *want);
+  /* sz bytes at offset of the payload of the snapshot that is offered; false: it cannot be read. */
+  bool (*on_read)(void *ctx, uint64_t offset, uint8_t *out, uint32_t sz);
   void (*on_peer_up)(void *ctx, qr_peer_id_t peer, const qr_peer_info_t *info);
   void (*on_peer_down)(void *ctx, qr_peer_id_t peer, const char *reason);
 } qr_peer_app_t;
+
+/* A snapshot as peers see it: chain/snapshot.h. */
+typedef struct {
+  qr_hash_t root;
+  uint64_t payload_sz;
+  const qr_hash_t *leaves; /* of all its chunks; borrowed */
+} qr_peers_snapshot_t;
+
+#define QR_PEERS_CHUNK_MAX_CNT (1u << 18) /* 256 GiB */
+
+/* For a node that has no chain and is to begin with a snapshot: then nothing else is done but to
+   fetch it, from all peers that offer it. Callbacks with cfg.ctx. */
+typedef struct {
+  qr_hash_t root;         /* as the operator has it from whom he trusts */
+  uint32_t chunk_max_cnt; /* the largest that is taken; 32 bytes each */
+  /* The hashes of its chunks are known and have the root; lent for the object's life. Sets have[i]
+     for chunks that need not be fetched. false: give up. */
+  bool (*begin)(void *ctx, const qr_peers_snapshot_t *s, uint8_t *have);
+  /* A chunk that has its hash, each once. false: it cannot be kept, give up. */
+  bool (*chunk)(void *ctx, uint32_t idx, const uint8_t *bytes, uint32_t sz);
+} qr_peers_begin_t;
 
 typedef struct {
   const qr_link_ops_t *ops; /* borrowed */
@@ -89,12 +122,22 @@ typedef struct {
   const char *agent;             /* at most QR_MSG_AGENT_MAX_SZ characters; copied */
   const qr_link_addr_t *statics; /* dialled and kept; copied */
   uint32_t static_cnt;
-  uint32_t peer_max_cnt;    /* sessions in both directions, 1 .. QR_PEERS_MAX_CNT */
-  uint32_t addr_max_cnt;    /* inbound sessions per IP address; 0: no limit */
-  uint32_t model_max_sz;    /* largest model that may be fetched or served */
-  uint32_t window_cnt;      /* blocks in flight while syncing, of all peers together; 0: 32 */
-  uint64_t ban_ns;          /* 0: one hour */
-  uint64_t seed;            /* of jitter and nonces */
+  uint32_t peer_max_cnt;  /* sessions in both directions, 1 .. QR_PEERS_MAX_CNT */
+  uint32_t addr_max_cnt;  /* inbound sessions per IP address; 0: no limit */
+  uint32_t group_max_cnt; /* inbound sessions per network group (netaddr.h); 0: no limit */
+  bool exchange;          /* exchange addresses with peers and keep a book of them */
+  bool public_only;       /* believe no address of a private network, whoever tells it */
+  uint32_t outbound_cnt;  /* with exchange: so many peers out of the book, each of a network group
+                             of its own, are dialled and kept; at most QR_PEERS_OUTBOUND_MAX_CNT */
+  qr_link_addr_t own;     /* with exchange: where others reach us, told to them; port 0: nowhere */
+  uint8_t book_key[32];   /* with exchange: secret; of a book that begins empty */
+  uint64_t wall_ms;       /* with exchange: since 1970, at init */
+  uint32_t model_max_sz;  /* largest model that may be fetched or served */
+  uint32_t window_cnt;    /* blocks in flight while syncing, of all peers together; 0: 32 */
+  const qr_peers_begin_t *begin; /* NULL: the node has a chain; borrowed */
+  bool offers;            /* we may have a snapshot to give: qr_peers_offer */
+  uint64_t ban_ns;        /* 0: one hour */
+  uint64_t seed;          /* of jitter and nonces */
   const qr_peer_app_t *app; /* borrowed; every member set */
   void *ctx;
 } qr_peers_cfg_t;
@@ -154,8 +197,39 @@ void qr_peers_answer_headers(qr_peers_t *p, qr_peer_id_t peer, uint32_t req, con
                              uint32_t cnt);
 void qr_peers_not_found(qr_peers_t *p, qr_peer_id_t peer, uint32_t req);
 
-/* Disconnects a peer and refuses its identity and address for ban_ns (an operator's wish). */
+/* The snapshot that is given to who asks for it from now on, read by on_read; NULL: none. */
+void qr_peers_offer(qr_peers_t *p, const qr_peers_snapshot_t *s);
+
+typedef struct {
+  bool begun;                             /* the hashes of its chunks are known */
+  bool failed;                            /* a callback gave up */
+  bool done;                              /* all chunks are here */
+  uint32_t chunk_cnt, done_cnt, kept_cnt; /* kept: of done, those that were here at first */
+  uint32_t offer_cnt, peer_cnt; /* peers that may have a snapshot; that brought of it lately */
+  uint64_t bytes_per_s, left_s; /* 0: not known */
+} qr_peers_snapshot_progress_t;
+/* Of cfg.begin. */
+void qr_peers_snapshot_progress(const qr_peers_t *p, qr_peers_snapshot_progress_t *out);
+
+/* Disconnects a peer and refuses its identity and address for ban_ns. */
 void qr_peers_ban(qr_peers_t *p, qr_peer_id_t peer, const char *reason);
+
+/* An operator's wish: refuses an identity, or whoever comes from or is at an IP address, for so
+   long, and disconnects whom that meets; ns 0 lifts the ban. Unlike the bans of offenders these
+   are not given up for newer ones and hold for configured peers too. False: too many, or there was
+   nothing to lift. */
+bool qr_peers_ban_identity(qr_peers_t *p, const qr_pubkey_t *pk, uint64_t ns);
+bool qr_peers_ban_ip(qr_peers_t *p, const uint8_t ip[16], uint64_t ns);
+
+/* What is worth keeping over a restart, as bytes: the address book, the peers to dial first, bans.
+   out has room for qr_peers_image_max_sz bytes; returns how many, 0 without exchange. */
+size_t qr_peers_image_max_sz(void);
+size_t qr_peers_export(const qr_peers_t *p, uint8_t *out);
+/* Takes the bytes of an earlier export, once, before the first poll. Every field is checked; if one
+   is wrong nothing is taken and why says so. Returns 0, QR_ERR_FORMAT, or QR_ERR_UNSUPPORTED: of
+   another chain or another version. */
+int qr_peers_import(qr_peers_t *p, const uint8_t *image, size_t sz, char *why,
+                    size_t why_sz) QR_WARN_UNUSED;
 
 typedef struct {
   /* A sync is under way and brought a block that was executed in the last 30 s: a mere claim does
@@ -173,11 +247,21 @@ typedef struct {
   uint64_t frames_rx, frames_tx, frames_bad, frames_unknown, rate_dropped, unsolicited;
   uint64_t handshakes_refused, strikes, bans, dials, syncs, sync_failures;
   uint64_t sync_rotations, sync_stolen; /* leaders replaced, blocks asked of another as well */
-  uint64_t compact_rx, compact_whole; /* of compact blocks: all, and those that came to nothing */
-  uint64_t txs_asked, hedges;         /* transactions of theirs that were missing; second askings */
+  uint64_t compact_rx, compact_whole;   /* of compact blocks: all, and those that came to nothing */
+  uint64_t txs_asked, hedges; /* transactions of theirs that were missing; second askings */
   uint64_t blocks_rx, models_rx, models_failed, tx_rx, app_full;
+  uint64_t inbound_refused, evicted; /* no place: the newcomer's, another's */
+  uint64_t addrs_rx, addrs_dropped;  /* addresses told, and those beyond the rate */
+  uint64_t feelers;
 } qr_peers_stats_t;
 void qr_peers_stats(const qr_peers_t *p, qr_peers_stats_t *out);
+
+/* The address book and the bans, in numbers; zeros without exchange. */
+typedef struct {
+  uint32_t new_cnt, tried_cnt, anchor_cnt, ban_cnt;
+  uint32_t inbound_cnt, outbound_cnt; /* sessions past the handshake; outbound: of the book */
+} qr_peers_counts_t;
+void qr_peers_counts(const qr_peers_t *p, qr_peers_counts_t *out);
 
 /* Fills up to max sessions past the handshake; returns how many. */
 uint32_t qr_peers_list(const qr_peers_t *p, qr_peer_info_t *out, uint32_t max);

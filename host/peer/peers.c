@@ -24,9 +24,11 @@
 
 static bool cfg_ok(const qr_peers_cfg_t *c) {
   return c->peer_max_cnt && c->peer_max_cnt <= QR_PEERS_MAX_CNT &&
-         c->static_cnt <= QR_PEERS_STATIC_MAX_CNT && c->model_max_sz &&
-         c->model_max_sz <= QR_PEERS_MODEL_MAX_SZ && c->window_cnt <= QR_PEER_WINDOW_MAX_CNT &&
-         c->agent && strlen(c->agent) <= QR_MSG_AGENT_MAX_SZ;
+         c->static_cnt <= QR_PEERS_STATIC_MAX_CNT && c->outbound_cnt <= QR_PEERS_OUTBOUND_MAX_CNT &&
+         c->model_max_sz && c->model_max_sz <= QR_PEERS_MODEL_MAX_SZ &&
+         c->window_cnt <= QR_PEER_WINDOW_MAX_CNT && c->agent &&
+         strlen(c->agent) <= QR_MSG_AGENT_MAX_SZ &&
+         (!c->begin || c->begin->chunk_max_cnt <= QR_PEERS_CHUNK_MAX_CNT);
 }
 
 static uint32_t in_cap(enum qr_link_class cls) {
@@ -45,7 +47,7 @@ static uint32_t out_cap(const qr_peers_cfg_t *c, enum qr_link_class cls) {
   case QR_LINK_TX: return 64 * in_cap(cls);
   default:
     return (uint32_t)qr_peer_serve_model_sz(c->model_max_sz) + 2 * QR_MSG_HEAD_SZ +
-           qr_msg_payload_max(QR_MSG_HEADERS);
+           qr_msg_payload_max(QR_MSG_HEADERS) + 2 * QR_PEER_PART_FRAME_SZ;
   }
 }
 
@@ -96,6 +98,12 @@ static size_t lay_out(qr_peers_t *p, const qr_peers_cfg_t *cfg) {
   void *compact = cut_off(&c, sizeof(qr_peer_compact_t));
   uint8_t *partial = cut_off(&c, QR_PEER_PARTIAL_CNT * (size_t)QR_BLOCK_MAX_SZ);
   void *slots = cut_off(&c, cfg->peer_max_cnt * sizeof(qr_peer_slot_t));
+  void *part = cut_off(&c, QR_MSG_CHUNK_MAX_SZ);
+  uint32_t chunk_cnt = cfg->begin ? cfg->begin->chunk_max_cnt : 0;
+  void *leaves = cut_off(&c, chunk_cnt * sizeof(qr_hash_t));
+  void *have = cut_off(&c, chunk_cnt);
+  void *bufs = cut_off(&c, cfg->begin ? (size_t)QR_PEER_SNAP_SLOT_CNT * QR_SNAPSHOT_CHUNK_SZ : 0);
+  void *book = cfg->exchange ? cut_off(&c, qr_book_footprint()) : NULL;
   if (p) {
     p->sync.queue = queue;
     p->sync.hold = hold;
@@ -103,7 +111,13 @@ static size_t lay_out(qr_peers_t *p, const qr_peers_cfg_t *cfg) {
     p->compact = compact;
     for (uint32_t i = 0; i < QR_PEER_PARTIAL_CNT; i++)
       p->partials[i].block = partial + i * (size_t)QR_BLOCK_MAX_SZ;
+    p->part = part;
+    p->snap.leaves = leaves;
+    p->snap.have = have;
+    p->snap.bufs = bufs;
+    if (chunk_cnt) memset(have, 0, chunk_cnt);
     p->slots = slots;
+    if (cfg->exchange) p->book = qr_book_init(book, cfg->book_key);
     memset(slots, 0, cfg->peer_max_cnt * sizeof(qr_peer_slot_t));
   }
   for (uint32_t i = 0; i < cfg->peer_max_cnt; i++) cut_slot(p, &c, cfg, p ? &p->slots[i] : NULL);
@@ -129,7 +143,10 @@ qr_peers_t *qr_peers_init(void *mem, const qr_peers_cfg_t *cfg, uint64_t now_ns)
   p->tip.hash = cfg->genesis;
   p->locator[0] = cfg->genesis;
   p->locator_cnt = 1;
+  p->start_ns = now_ns;
+  p->evict_salt = qr_peer_draw(p);
   lay_out(p, cfg);
+  qr_peer_outbound_init(p);
   qr_inv_add(&p->known, &cfg->genesis);
   return p;
 }
@@ -151,6 +168,28 @@ qr_peer_slot_t *qr_peer_find(const qr_peers_t *p, qr_peer_id_t id) {
   if (!id || i >= p->cfg.peer_max_cnt) return NULL;
   qr_peer_slot_t *s = &p->slots[i];
   return s->state == QR_PEER_UP && s->id == id && !s->doom ? s : NULL;
+}
+
+uint32_t qr_peer_wall_s(const qr_peers_t *p) {
+  return (uint32_t)((p->cfg.wall_ms + (p->now_ns - p->start_ns) / QR_PEER_MSEC) / 1000);
+}
+
+bool qr_peer_give_block(qr_peers_t *p, qr_peer_id_t from, const qr_hash_t *h, const uint8_t *block,
+                        size_t sz) {
+  if (!p->cfg.app->on_block(p->cfg.ctx, from, h, block, sz)) return false;
+  p->given[p->given_idx++ % QR_PEER_GIVEN_CNT] = (qr_peer_given_t){*h, from};
+  return true;
+}
+
+static void thank(qr_peers_t *p, const qr_hash_t *h) {
+  for (uint32_t i = 0; i < QR_PEER_GIVEN_CNT; i++) {
+    qr_peer_given_t *g = &p->given[i];
+    if (!g->id || !qr_hash_eq(&g->hash, h)) continue;
+    qr_peer_slot_t *s = qr_peer_find(p, g->id);
+    if (s) s->block_ns = p->now_ns;
+    g->id = 0;
+    return;
+  }
 }
 
 bool qr_peer_work_more(const qr_u256_t *a, const qr_u256_t *b) { return qr_u256_cmp(a, b) > 0; }
@@ -208,15 +247,23 @@ int qr_peers_poll(qr_peers_t *p, uint64_t now_ns) {
   poll_link(p);
   for (uint32_t i = 0; i < p->cfg.peer_max_cnt; i++) qr_peer_session_timers(p, &p->slots[i]);
   qr_peer_dial_poll(p);
+  qr_peer_outbound_poll(p);
   qr_peer_reap(p);
-  qr_peer_model_poll(p);
-  qr_peer_fetch_poll(p);
-  qr_peer_sync_poll(p);
+  if (p->cfg.begin) {
+    qr_peer_snap_poll(p);
+  } else {
+    qr_peer_model_poll(p);
+    qr_peer_fetch_poll(p);
+    qr_peer_sync_poll(p);
+  }
   qr_peer_reap(p);
   refresh(p);
   for (uint32_t i = 0; i < p->cfg.peer_max_cnt; i++) {
     qr_peer_slot_t *s = &p->slots[i];
-    if (s->state == QR_PEER_UP) qr_peer_serve_poll(p, s);
+    if (s->state == QR_PEER_UP) {
+      qr_peer_serve_poll(p, s);
+      qr_peer_snap_serve(p, s);
+    }
     if (s->state > QR_PEER_DIALING) qr_peer_out_flush(p, s);
   }
   return p->work_cnt;
@@ -229,6 +276,7 @@ uint64_t qr_peers_next_ns(const qr_peers_t *p) {
     const qr_peer_slot_t *s = &p->slots[i];
     if (s->state == QR_PEER_FREE) continue;
     if (s->doom) return p->now_ns;
+    if (s->snap.part_cnt || s->snap.owed_cnt) next = p->now_ns + BUSY_NS;
     for (int c = 0; c < QR_LINK_CLASS_CNT; c++) {
       if (s->out[c].sz && !s->out[c].blocked) return p->now_ns;
     }
@@ -244,6 +292,7 @@ uint64_t qr_peers_next_ns(const qr_peers_t *p) {
 void qr_peers_set_tip(qr_peers_t *p, const qr_hash_t *hash, uint64_t height, const qr_u256_t *work,
                       const qr_hash_t *locator, uint32_t locator_cnt) {
   QR_ASSERT(locator_cnt && locator_cnt <= QR_MSG_LOCATOR_MAX_CNT);
+  if (!qr_hash_eq(&p->tip.hash, hash)) p->addrs.tip_ns = p->now_ns;
   p->tip = (qr_peer_claim_t){*hash, height, *work};
   memcpy(p->locator, locator, locator_cnt * sizeof *locator);
   p->locator_cnt = locator_cnt;
@@ -254,6 +303,7 @@ void qr_peers_set_tip(qr_peers_t *p, const qr_hash_t *hash, uint64_t height, con
 void qr_peers_accepted(qr_peers_t *p, const qr_hash_t *hash, uint64_t height,
                        const qr_u256_t *work) {
   qr_inv_add(&p->known, hash);
+  thank(p, hash);
   qr_peer_fetch_verdict(p, hash, QR_VERDICT_OK);
   qr_peer_sync_verdict(p, 0, hash, QR_VERDICT_OK);
   if (qr_peer_sync_active(p)) return; /* history: the refresh tells of the tip now and then */
@@ -302,6 +352,7 @@ void qr_peers_relay_tx(qr_peers_t *p, qr_peer_id_t from, const uint8_t *tx) {
   qr_txs_add(&p->txs, &id, tx, p->now_ns);
   for (uint32_t i = 0; i < p->cfg.peer_max_cnt; i++) {
     qr_peer_slot_t *s = &p->slots[i];
+    if (from && s->id == from) s->tx_ns = p->now_ns;
     if (s->state != QR_PEER_UP || s->doom || s->id == from || qr_inv_has(&s->txs, &id)) continue;
     if (qr_peer_out_msg(p, s, &m)) qr_inv_add(&s->txs, &id);
   }
@@ -333,4 +384,23 @@ uint32_t qr_peers_list(const qr_peers_t *p, qr_peer_info_t *out, uint32_t max) {
       qr_peer_info(p, &p->slots[i], &out[cnt++]);
   }
   return cnt;
+}
+
+void qr_peers_counts(const qr_peers_t *p, qr_peers_counts_t *out) {
+  *out = (qr_peers_counts_t){0};
+  if (p->book) {
+    qr_book_counts_t c;
+    qr_book_counts(p->book, &c);
+    out->new_cnt = c.new_cnt;
+    out->tried_cnt = c.tried_cnt;
+  }
+  for (uint32_t i = 0; i < QR_PEER_ANCHOR_CNT; i++)
+    out->anchor_cnt += p->addrs.anchors[i].addr.port != 0;
+  for (uint32_t i = 0; i < QR_PEER_BAN_CNT; i++) out->ban_cnt += p->bans[i].until_ns > p->now_ns;
+  for (uint32_t i = 0; i < p->cfg.peer_max_cnt; i++) {
+    const qr_peer_slot_t *s = &p->slots[i];
+    if (s->state != QR_PEER_UP || s->doom) continue;
+    out->inbound_cnt += s->inbound;
+    out->outbound_cnt += s->from_book;
+  }
 }

@@ -3,6 +3,7 @@
 #include "peer/internal.h"
 
 #define DIAL_NS (15 * QR_PEER_SEC)      /* to reach link UP */
+#define BOOK_DIAL_NS (6 * QR_PEER_SEC)  /* the same for an address that may well be nobody's */
 #define HANDSHAKE_NS (10 * QR_PEER_SEC) /* from link UP to our UP */
 #define LINGER_NS (1 * QR_PEER_SEC)     /* of a refused session */
 #define PING_EVERY_NS (20 * QR_PEER_SEC)
@@ -44,22 +45,11 @@ static void slot_wipe(qr_peers_t *p, qr_peer_slot_t *s) {
 
 qr_peer_slot_t *qr_peer_slot_new(qr_peers_t *p, qr_link_conn_t conn, bool inbound,
                                  const qr_link_addr_t *addr) {
-  uint32_t free_cnt = 0, same_cnt = 0, owed_cnt = 0;
   qr_peer_slot_t *s = NULL;
-  for (uint32_t i = 0; i < p->cfg.peer_max_cnt; i++) {
-    qr_peer_slot_t *o = &p->slots[i];
-    if (o->state == QR_PEER_FREE) {
-      free_cnt++;
-      if (!s) s = o;
-    } else if (o->inbound && !memcmp(o->addr.ip, addr->ip, sizeof addr->ip))
-      same_cnt++;
+  for (uint32_t i = 0; i < p->cfg.peer_max_cnt && !s; i++) {
+    if (p->slots[i].state == QR_PEER_FREE) s = &p->slots[i];
   }
-  for (uint32_t i = 0; i < p->cfg.static_cnt; i++)
-    owed_cnt += !p->statics[i].peer && !p->statics[i].self;
-  if (owed_cnt > p->cfg.peer_max_cnt / 2) owed_cnt = p->cfg.peer_max_cnt / 2;
-  if (!s || (inbound && free_cnt <= owed_cnt))
-    return NULL; /* places are kept for those that we dial */
-  if (inbound && p->cfg.addr_max_cnt && same_cnt >= p->cfg.addr_max_cnt) return NULL;
+  if (!s) return NULL;
   slot_wipe(p, s);
   s->generation = (s->generation + 1) & 0xffffff;
   if (!s->generation) s->generation = 1;
@@ -78,14 +68,19 @@ void qr_peer_info(const qr_peers_t *p, const qr_peer_slot_t *s, qr_peer_info_t *
   out->identity = s->pk;
   out->addr = s->addr;
   out->inbound = s->inbound;
+  out->role = s->inbound     ? QR_PEER_ROLE_INBOUND
+              : s->from_book ? QR_PEER_ROLE_BOOK
+                             : QR_PEER_ROLE_STATIC;
   out->pruned = s->pruned;
   out->listen_port = s->listen_port;
   memcpy(out->agent, s->agent, sizeof out->agent);
   out->height = s->claim.height;
   out->work = s->claim.work;
   out->rtt_ns = s->rtt_ns;
-  out->rx_bytes = s->rx_bytes;
-  out->tx_bytes = s->tx_bytes;
+  for (int c = 0; c < QR_LINK_CLASS_CNT; c++) {
+    out->rx_bytes += out->rx_class[c] = s->rx_bytes[c];
+    out->tx_bytes += out->tx_class[c] = s->tx_bytes[c];
+  }
   out->connected_ms = (p->now_ns - s->up_ns) / QR_PEER_MSEC;
   out->misbehaviour = qr_peer_strikes(p, s);
 }
@@ -101,6 +96,7 @@ static void take_down(qr_peers_t *p, qr_peer_slot_t *s) {
     qr_peer_model_gone(p, s);
     qr_peer_fetch_gone(p, s);
     qr_peer_sync_gone(p, s);
+    qr_peer_snap_gone(p, s);
     p->cfg.app->on_peer_down(p->cfg.ctx, s->id, why);
     qr_log_limited(&p->log_session, QR_LOG_INFO, QR_PEER_TILE,
                    "event=peer-down peer=%s addr=%s why=\"%s\"", qr_hex(hex, s->pk.b, 8),
@@ -138,6 +134,11 @@ static bool settle_duplicate(qr_peers_t *p, qr_peer_slot_t *s) {
     bool rival = o != s && !o->doom &&
                  (o->state == QR_PEER_HELLO || o->state == QR_PEER_READY || o->state == QR_PEER_UP);
     if (!rival || !qr_pubkey_eq(&o->pk, &s->pk)) continue;
+    if (s->feeler) { /* it was here all the time: that was to be found out */
+      if (o->state == QR_PEER_UP) qr_peer_outbound_met(p, s);
+      qr_peer_doom(p, s, "its address was tried");
+      return false;
+    }
     bool we_are_smaller = memcmp(p->cfg.self.b, s->pk.b, sizeof s->pk.b) < 0;
     bool keep_new = o->inbound == s->inbound || s->inbound != we_are_smaller;
     qr_peer_doom(p, keep_new ? o : s, "another connection to the same peer is kept");
@@ -156,7 +157,9 @@ static void send_hello(qr_peers_t *p, qr_peer_slot_t *s) {
                              .height = p->tip.height,
                              .work = p->tip.work,
                              .listen_port = p->cfg.listen_port,
-                             .features = p->cfg.pruned ? QR_MSG_FEATURE_PRUNED : 0,
+                             .features = (p->cfg.pruned ? QR_MSG_FEATURE_PRUNED : 0) |
+                                         (p->cfg.offers ? QR_MSG_FEATURE_SNAPSHOT : 0) |
+                                         (p->book ? QR_MSG_FEATURE_ADDRS : 0),
                              .agent_sz = (uint8_t)strlen(p->agent)};
   memcpy(m.hello.agent, p->agent, m.hello.agent_sz);
   if (!qr_peer_out_msg(p, s, &m)) QR_ASSERT(!"an empty queue has room for HELLO");
@@ -165,9 +168,11 @@ static void send_hello(qr_peers_t *p, qr_peer_slot_t *s) {
 
 static void on_link_up(qr_peers_t *p, const qr_link_event_t *ev) {
   qr_peer_slot_t *s = by_conn(p, ev->conn);
-  if (!s) s = qr_peer_slot_new(p, ev->conn, true, &ev->addr);
+  if (!s && ev->inbound && qr_peer_place_for(p, &ev->addr, &ev->peer))
+    s = qr_peer_slot_new(p, ev->conn, true, &ev->addr);
   if (!s) {
     p->stats.handshakes_refused++;
+    p->stats.inbound_refused++;
     p->cfg.ops->disconnect(p->cfg.link, ev->conn);
     return;
   }
@@ -177,10 +182,11 @@ static void on_link_up(qr_peers_t *p, const qr_link_event_t *ev) {
   const char *why = NULL;
   if (qr_pubkey_eq(&s->pk, &p->cfg.self))
     why = "it is this node itself";
-  else if (qr_peer_banned(p, &s->pk, s->inbound ? &s->addr : NULL))
+  else if (qr_peer_banned(p, &s->pk, &s->addr))
     why = "banned";
   if (why) {
     refuse(p, s, why);
+    if (!s->inbound && qr_pubkey_eq(&s->pk, &p->cfg.self)) qr_peer_outbound_wrong(p, s);
     qr_peer_doom(p, s, why);
     return;
   }
@@ -202,12 +208,20 @@ void qr_peer_on_hello(qr_peers_t *p, qr_peer_slot_t *s, const qr_msg_hello_t *h)
   const char *why = mismatch(p, h);
   if (why) {
     refuse(p, s, why);
+    if (!s->inbound) qr_peer_outbound_wrong(p, s);
     s->state = QR_PEER_CLOSING;
     s->since_ns = p->now_ns;
     return;
   }
+  if (s->feeler) {
+    qr_peer_outbound_met(p, s);
+    qr_peer_doom(p, s, "its address was tried");
+    return;
+  }
+  s->addrs = h->features & QR_MSG_FEATURE_ADDRS;
   s->listen_port = h->listen_port;
   s->pruned = h->features & QR_MSG_FEATURE_PRUNED;
+  s->snap.offers = h->features & QR_MSG_FEATURE_SNAPSHOT;
   memcpy(s->agent, h->agent, h->agent_sz);
   s->claim = (qr_peer_claim_t){h->tip, h->height, h->work};
   s->state = QR_PEER_READY;
@@ -228,6 +242,8 @@ void qr_peer_set_up(qr_peers_t *p, qr_peer_slot_t *s) {
   qr_peer_info_t info;
   qr_peer_info(p, s, &info);
   p->cfg.app->on_peer_up(p->cfg.ctx, s->id, &info);
+  if (!s->inbound) qr_peer_outbound_met(p, s);
+  qr_peer_gossip_up(p, s);
   qr_peer_tell_tip(p, s);
   qr_peer_claim_t claim = s->claim;
   qr_peer_fetch_claim(p, s, &claim);
@@ -249,7 +265,7 @@ void qr_peer_event(qr_peers_t *p, const qr_link_event_t *ev) {
     break;
   case QR_LINK_DATA:
     s->rx_ns = p->now_ns;
-    s->rx_bytes += ev->sz;
+    s->rx_bytes[ev->cls] += ev->sz;
     qr_peer_recv(p, s, ev->cls, ev->data, ev->sz);
     break;
   default: s->out[ev->cls].blocked = false; break;
@@ -274,7 +290,7 @@ void qr_peer_session_timers(qr_peers_t *p, qr_peer_slot_t *s) {
   switch (s->state) {
   case QR_PEER_FREE: return;
   case QR_PEER_DIALING:
-    if (age >= DIAL_NS) qr_peer_doom(p, s, "no connection in time");
+    if (age >= (s->from_book ? BOOK_DIAL_NS : DIAL_NS)) qr_peer_doom(p, s, "no connection in time");
     return;
   case QR_PEER_HELLO:
   case QR_PEER_READY:
@@ -286,6 +302,7 @@ void qr_peer_session_timers(qr_peers_t *p, qr_peer_slot_t *s) {
   default: break;
   }
   ping(p, s);
+  qr_peer_gossip_poll(p, s);
   for (int c = 0; c < QR_LINK_CLASS_CNT; c++) {
     if (s->out[c].sz && p->now_ns - s->out[c].moved_ns >= STUCK_NS)
       qr_peer_doom(p, s, "reads nothing");

@@ -133,7 +133,7 @@ void qr_peer_snap_leaves(qr_peers_t *p, qr_peer_slot_t *s, const qr_msg_snapshot
   uint64_t cnt = qr_snapshot_chunk_cnt(m->payload_sz);
   bool first = !n->leaf_got;
   bool right = qr_hash_eq(&m->root, &p->cfg.begin->root) && m->first == n->leaf_got &&
-               m->payload_sz && m->payload_sz <= p->cfg.begin->payload_max_sz &&
+               m->payload_sz && cnt <= p->cfg.begin->chunk_max_cnt &&
                (first || m->payload_sz == n->payload_sz) && m->cnt <= cnt - n->leaf_got;
   if (!right) {
     n->leaf_got = 0;

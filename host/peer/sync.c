@@ -255,8 +255,7 @@ static void give_blocks(qr_peers_t *p) {
     qr_peer_entry_t *e = qr_peer_sync_at(p, y->given);
     if (e->skip)
       e->done = true;
-    else if (!p->cfg.app->on_block(p->cfg.ctx, e->peer, &e->hash, qr_peer_sync_hold(p, y->given),
-                                   e->sz)) {
+    else if (!qr_peer_give_block(p, e->peer, &e->hash, qr_peer_sync_hold(p, y->given), e->sz)) {
       p->stats.app_full++;
       return; /* it stays here, the window stands still, and so do the peers */
     } else {

@@ -1,7 +1,6 @@
 /* What the records of a store say of each other: nothing that is needed is missing, the accounts
    lead back to the genesis by the undo records and forward again by the blocks, the segments give
    the roots in the headers. */
-#include <stdlib.h>
 
 #include "chain/prune.h"
 #include "mine/objects.h"

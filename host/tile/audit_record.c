@@ -3,7 +3,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "base/log.h"
 #include "tile/audit_int.h"
 
 static bool want(qr_audit_t *a, const qr_hash_t *root, uint64_t height) {

@@ -3,10 +3,8 @@
 #include <sched.h>
 #include <stdio.h>
 
-#include "base/assert.h"
 #include "base/err.h"
 #include "base/log.h"
-#include "crypto/hash.h"
 #include "tile/schema.h"
 
 #define STEP_LOG_CNT 10000u /* a line every so many blocks while loading */

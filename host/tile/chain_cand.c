@@ -1,6 +1,5 @@
 #include "tile/chain_int.h"
 
-#include "base/assert.h"
 #include "base/err.h"
 #include "base/log.h"
 #include "chain/body.h"

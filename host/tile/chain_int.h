@@ -155,7 +155,6 @@ void qr_chain_exec_fini(qr_chain_tile_t *t);
 void qr_chain_exec_free(qr_exec_t *e);
 
 /* chain_state.c: ledger position, acceptance, persistence */
-int qr_chain_ledger_move(qr_chain_tile_t *t, qr_node_t *to) QR_WARN_UNUSED;
 /* Ledger rules on the parent's state. OK: the block has begun, and its record holds its effect. */
 enum qr_verdict qr_chain_begin(qr_chain_tile_t *t, qr_node_t *n, const qr_body_t *b,
                                int *err) QR_WARN_UNUSED;

@@ -2,7 +2,6 @@
 
 #include <stdio.h>
 
-#include "base/assert.h"
 #include "base/err.h"
 
 #define QUERIES_PER_POLL 8

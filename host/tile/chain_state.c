@@ -49,7 +49,7 @@ static int step_forward(qr_chain_tile_t *t, qr_node_t *to) {
   return QR_OK;
 }
 
-int qr_chain_ledger_move(qr_chain_tile_t *t, qr_node_t *to) {
+static QR_WARN_UNUSED int ledger_move(qr_chain_tile_t *t, qr_node_t *to) {
   qr_node_t *common = qr_tree_common(t->ledger_at, to);
   int err = QR_OK;
   while (t->ledger_at != common && !err) err = step_back(t);
@@ -79,9 +79,9 @@ static enum qr_verdict record_effect(qr_chain_tile_t *t, qr_node_t *n, const qr_
 enum qr_verdict qr_chain_begin(qr_chain_tile_t *t, qr_node_t *n, const qr_body_t *b, int *err) {
   qr_node_t *home = t->ledger_at;
   enum qr_verdict v = QR_VERDICT_OK;
-  *err = qr_chain_ledger_move(t, n->parent);
+  *err = ledger_move(t, n->parent);
   if (!*err) v = record_effect(t, n, b, err);
-  if (!*err) *err = qr_chain_ledger_move(t, home);
+  if (!*err) *err = ledger_move(t, home);
   return v;
 }
 
@@ -211,7 +211,7 @@ void qr_chain_accept(qr_chain_tile_t *t, qr_cand_t *c) {
   qr_chain_keep_models(t, n);
   if (!err) add_block(t, c, n->user, kept);
   bool moved = qr_tree_executed(t->tree, n);
-  if (!err) err = qr_chain_ledger_move(t, moved ? n : old);
+  if (!err) err = ledger_move(t, moved ? n : old);
   if (err) {
     qr_chain_fail(t, "move the ledger", err);
     return;

@@ -45,6 +45,9 @@ static const kind_t kinds[QR_MSG_TYPE_END] = {
     [QR_MSG_GET_CHUNK] = {"get_chunk", QR_MSG_CONTROL, CHUNK_FIXED_SZ, CHUNK_FIXED_SZ},
     [QR_MSG_CHUNK] = {"chunk", QR_MSG_BULK_SYNC, CHUNK_FIXED_SZ + 1,
                       CHUNK_FIXED_SZ + QR_MSG_CHUNK_MAX_SZ},
+    [QR_MSG_GET_ADDRS] = {"get_addrs", QR_MSG_CONTROL, 0, 0},
+    [QR_MSG_ADDRS] = {"addrs", QR_MSG_CONTROL, QR_MSG_ADDR_SZ,
+                      QR_MSG_ADDRS_MAX_CNT *QR_MSG_ADDR_SZ},
 };
 
 bool qr_msg_known(uint8_t type) { return type < QR_MSG_TYPE_END && kinds[type].name; }
@@ -171,6 +174,18 @@ static enum qr_verdict decode_snapshot(const uint8_t *p, size_t sz, qr_msg_snaps
   return (sz - SNAPSHOT_FIXED_SZ) % QR_HASH_SZ ? QR_VERDICT_SYNTAX : QR_VERDICT_OK;
 }
 
+static enum qr_verdict decode_addrs(const uint8_t *p, size_t sz, qr_msg_addrs_t *a) {
+  *a = (qr_msg_addrs_t){(uint32_t)(sz / QR_MSG_ADDR_SZ), p};
+  return sz % QR_MSG_ADDR_SZ ? QR_VERDICT_SYNTAX : QR_VERDICT_OK;
+}
+
+void qr_msg_addr_get(const uint8_t *p, qr_msg_addr_t *out) {
+  memcpy(out->ip, p, sizeof out->ip);
+  out->port = qr_ld16(p + 16);
+  out->age_min = qr_ld16(p + 18);
+  memcpy(out->pk.b, p + 20, sizeof out->pk.b);
+}
+
 enum qr_verdict qr_msg_decode(uint8_t type, const uint8_t *payload, size_t sz, qr_msg_t *m) {
   memset(m, 0, sizeof *m);
   m->type = type;
@@ -199,6 +214,7 @@ enum qr_verdict qr_msg_decode(uint8_t type, const uint8_t *payload, size_t sz, q
   case QR_MSG_COMPACT: return decode_compact(payload, sz, &m->compact);
   case QR_MSG_GET_BLOCK_TXS: return decode_get_block_txs(payload, sz, &m->get_block_txs);
   case QR_MSG_BLOCK_TXS: return decode_block_txs(payload, sz, &m->block_txs);
+  case QR_MSG_ADDRS: return decode_addrs(payload, sz, &m->addrs);
   case QR_MSG_GET_SNAPSHOT:
     m->get_snapshot = (qr_msg_get_snapshot_t){ld_hash(payload), qr_ld32(payload + 32)};
     break;
@@ -211,7 +227,7 @@ enum qr_verdict qr_msg_decode(uint8_t type, const uint8_t *payload, size_t sz, q
     m->chunk = (qr_msg_chunk_t){ld_hash(payload), qr_ld32(payload + 32), qr_ld32(payload + 36),
                                 (uint32_t)(sz - CHUNK_FIXED_SZ), payload + CHUNK_FIXED_SZ};
     break;
-  default: break; /* READY has no payload */
+  default: break; /* READY and GET_ADDRS have no payload */
   }
   return QR_VERDICT_OK;
 }
@@ -230,6 +246,7 @@ static size_t payload_sz(const qr_msg_t *m) {
   case QR_MSG_BLOCK_TXS: return QR_HASH_SZ + (size_t)m->block_txs.cnt * QR_TX_SZ;
   case QR_MSG_SNAPSHOT: return SNAPSHOT_FIXED_SZ + (size_t)m->snapshot.cnt * QR_HASH_SZ;
   case QR_MSG_CHUNK: return CHUNK_FIXED_SZ + m->chunk.sz;
+  case QR_MSG_ADDRS: return (size_t)m->addrs.cnt * QR_MSG_ADDR_SZ;
   default: return kind_of(m->type)->max_sz; /* all others have one size */
   }
 }
@@ -292,6 +309,13 @@ static uint8_t *encode_place(const qr_hash_t *root, uint32_t idx, uint32_t offse
   return p + 8;
 }
 
+void qr_msg_addr_put(const qr_msg_addr_t *a, uint8_t *out) {
+  memcpy(out, a->ip, sizeof a->ip);
+  qr_st16(out + 16, a->port);
+  qr_st16(out + 18, a->age_min);
+  memcpy(out + 20, a->pk.b, sizeof a->pk.b);
+}
+
 size_t qr_msg_encode(const qr_msg_t *m, uint8_t *out) {
   size_t sz = qr_msg_sz(m);
   qr_msg_encode_head(m->type, (uint32_t)(sz - QR_MSG_HEAD_SZ), out);
@@ -338,6 +362,7 @@ size_t qr_msg_encode(const qr_msg_t *m, uint8_t *out) {
   case QR_MSG_BLOCK_TXS:
     memcpy(st_hash(p, &m->block_txs.block), m->block_txs.txs, (size_t)m->block_txs.cnt * QR_TX_SZ);
     break;
+  case QR_MSG_ADDRS: memcpy(p, m->addrs.addrs, m->addrs.cnt * QR_MSG_ADDR_SZ); break;
   default: break;
   }
   return sz;

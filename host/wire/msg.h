@@ -20,7 +20,10 @@
 #define QR_MSG_CHUNK_MAX_SZ (64u << 10)
 #define QR_MSG_LEAVES_MAX_CNT 2000u
 #define QR_MSG_FEATURE_PRUNED 1u /* has not every block of its chain: NOT_FOUND is no offence */
+#define QR_MSG_FEATURE_ADDRS (1u << 4)    /* knows GET_ADDRS and ADDRS */
 #define QR_MSG_FEATURE_SNAPSHOT (1u << 5) /* may give a snapshot */
+#define QR_MSG_ADDR_SZ 52u             /* of one address in ADDRS */
+#define QR_MSG_ADDRS_MAX_CNT 100u
 
 enum qr_msg_type {
   QR_MSG_HELLO = 1,
@@ -40,6 +43,8 @@ enum qr_msg_type {
   QR_MSG_COMPACT = 15,
   QR_MSG_GET_BLOCK_TXS = 16,
   QR_MSG_BLOCK_TXS = 17,
+  QR_MSG_GET_ADDRS = 20,
+  QR_MSG_ADDRS = 21,
   QR_MSG_GET_SNAPSHOT = 24,
   QR_MSG_SNAPSHOT = 25,
   QR_MSG_GET_CHUNK = 26,
@@ -148,6 +153,16 @@ typedef struct {
 } qr_msg_chunk_t;
 
 typedef struct {
+  uint32_t cnt; /* 1 .. QR_MSG_ADDRS_MAX_CNT */
+  const uint8_t *addrs;
+} qr_msg_addrs_t; /* cnt of QR_MSG_ADDR_SZ: see qr_msg_addr_put, qr_msg_addr_get */
+typedef struct {
+  uint8_t ip[16]; /* IPv4 as ::ffff:a.b.c.d */
+  uint16_t port, age_min;
+  qr_pubkey_t pk; /* who is there, as the sender was told or found; zero: not known */
+} qr_msg_addr_t;
+
+typedef struct {
   uint8_t type; /* enum qr_msg_type */
   union {
     qr_msg_hello_t hello;
@@ -168,6 +183,7 @@ typedef struct {
     qr_msg_snapshot_t snapshot;
     qr_msg_get_chunk_t get_chunk;
     qr_msg_chunk_t chunk;
+    qr_msg_addrs_t addrs;
   };
 } qr_msg_t;
 
@@ -194,6 +210,9 @@ size_t qr_msg_sz(const qr_msg_t *m);
 /* Writes the frame, qr_msg_sz bytes; returns that size. Counts and sizes within the limits are the
  * caller's duty (asserted). */
 size_t qr_msg_encode(const qr_msg_t *m, uint8_t *out);
+/* One address of ADDRS, to and from its QR_MSG_ADDR_SZ bytes. */
+void qr_msg_addr_put(const qr_msg_addr_t *a, uint8_t *out);
+void qr_msg_addr_get(const uint8_t *p, qr_msg_addr_t *out);
 /* Writes a frame's head only, for payloads that are sent from where they lie. */
 void qr_msg_encode_head(uint8_t type, uint32_t payload_sz, uint8_t out[QR_MSG_HEAD_SZ]);
 

@@ -13,6 +13,7 @@
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t sz);
 
 #define MODEL_SZ 70000u
+#define OFFER_SZ ((1u << 20) + 100000u)
 
 typedef struct {
   qr_link_event_t ev[2];
@@ -103,6 +104,13 @@ static void on_down(void *ctx, qr_peer_id_t peer, const char *reason) {
   w.up = 0;
 }
 
+static bool on_read(void *ctx, uint64_t offset, uint8_t *out, uint32_t sz) {
+  (void)ctx;
+  QR_ASSERT(sz && sz <= QR_MSG_CHUNK_MAX_SZ && offset + sz <= OFFER_SZ);
+  memset(out, (int)offset, sz);
+  return room();
+}
+
 static enum qr_verdict on_header(void *ctx, const qr_header_t *parent, const qr_header_t *h) {
   (void)ctx;
   QR_ASSERT(h->height == (parent ? parent->height + 1 : 1));
@@ -110,7 +118,7 @@ static enum qr_verdict on_header(void *ctx, const qr_header_t *parent, const qr_
 }
 
 static const qr_peer_app_t app = {on_block, on_header, on_model, on_model_failed,
-                                  on_tx,    on_want,   on_up,    on_down};
+                                  on_tx,    on_want, on_read, on_up,    on_down};
 
 static void say(qr_peers_t *p, uint64_t now, enum qr_link_class cls, const void *bytes, size_t sz) {
   uint8_t *exact = malloc(sz ? sz : 1);

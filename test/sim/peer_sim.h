@@ -20,7 +20,9 @@
 #include "drivers/link/mem/mem.h"
 #include "peer/peer.h"
 
+#ifndef SIM_NODE_MAX
 #define SIM_NODE_MAX 8
+#endif
 #define SIM_BLOCK_MAX 1024
 #define SIM_QUEUE_CNT 6 /* small, so that "no room" happens all the time */
 #define SIM_MODEL_SZ 150000u
@@ -75,6 +77,8 @@ typedef struct sim_node {
       rejected_cnt, header_cnt;
   uint64_t exec_ms; /* one job in so many */
   const char *last_down;
+  const uint8_t *snapshot; /* what it offers */
+  uint64_t snapshot_sz;
 } sim_node_t;
 
 typedef struct sim {
@@ -258,6 +262,13 @@ static bool sim_on_want(void *ctx, const qr_peer_want_t *w) {
   return true;
 }
 
+static bool sim_on_read(void *ctx, uint64_t offset, uint8_t *out, uint32_t sz) {
+  sim_node_t *n = ctx;
+  if (!n->snapshot || offset + sz > n->snapshot_sz) return false;
+  memcpy(out, n->snapshot + offset, sz);
+  return true;
+}
+
 static void sim_on_up(void *ctx, qr_peer_id_t peer, const qr_peer_info_t *info) {
   sim_node_t *n = ctx;
   sim_trace(n, "up", peer, info->identity.b, 32);
@@ -272,7 +283,7 @@ static void sim_on_down(void *ctx, qr_peer_id_t peer, const char *reason) {
 }
 
 static const qr_peer_app_t sim_app = {sim_on_block,        sim_on_header, sim_on_model,
-                                      sim_on_model_failed, sim_on_tx,     sim_on_want,
+                                      sim_on_model_failed, sim_on_tx,     sim_on_want, sim_on_read,
                                       sim_on_up,           sim_on_down};
 
 /* ---- the application's work ---- */
@@ -407,7 +418,11 @@ static void sim_init(sim_t *s, uint64_t seed) {
 static qr_link_addr_t sim_addr(uint32_t idx) {
   qr_link_addr_t a;
   char text[32];
+#ifdef SIM_NET /* the network of a node, "20.%u": for tests in which that counts */
+  snprintf(text, sizeof text, SIM_NET ".0.%u", idx, idx + 1);
+#else
   snprintf(text, sizeof text, "10.0.0.%u", idx + 1);
+#endif
   assert_true(qr_link_addr_parse(text, 4040, &a));
   return a;
 }
@@ -460,7 +475,7 @@ static void sim_start(sim_node_t *n, const qr_peers_cfg_t *cfg) {
 }
 
 /* A node that dials the nodes whose bits are set. */
-static sim_node_t *sim_node(sim_t *s, uint32_t dials) {
+static inline sim_node_t *sim_node(sim_t *s, uint32_t dials) {
   qr_link_addr_t statics[SIM_NODE_MAX];
   uint32_t cnt = 0;
   sim_node_t *n = sim_node_bare(s);
@@ -492,7 +507,7 @@ static uint64_t sim_height(const sim_node_t *n) { return n->blocks[n->tip].heigh
 
 /* Runs until every node with bits in mask stands at height, at most so many ms; returns how many
  * were needed. */
-static uint64_t sim_until(sim_t *s, uint32_t mask, uint64_t height, uint64_t limit_ms) {
+static inline uint64_t sim_until(sim_t *s, uint32_t mask, uint64_t height, uint64_t limit_ms) {
   for (uint64_t ms = 0; ms < limit_ms; ms++) {
     bool all = true;
     for (uint32_t i = 0; i < s->node_cnt; i++)

@@ -13,15 +13,18 @@
 
 #define MS UINT64_C(1000000)
 #define NODE_CNT 3
+#ifndef WIRE_CNT
 #define WIRE_CNT 1024u
+#endif
 #define PORT 4100
 #define IP(i) (0x0a500001u + (uint32_t)(i))
 
 typedef struct {
-  uint64_t at;
+  uint64_t at, seq;
   qr_link_addr_t from, to;
   size_t sz;
   uint8_t p[QR_QUIC_DATAGRAM_MAX_SZ];
+  uint8_t ecn;
   bool used;
 } datagram_t;
 
@@ -39,11 +42,17 @@ struct bed {
   datagram_t wire[WIRE_CNT];
   uint64_t now, rand, delay_ns;
   uint32_t loss_permille, flip_permille;
-  uint64_t sent_cnt;
-  uint32_t wire_cnt; /* datagrams on the way */
-  bool cut;          /* nothing arrives */
-  bool unreachable;  /* no host answers for any address */
-  bool starved;      /* no packet buffers */
+  uint64_t byte_ns, free_at[NODE_CNT]; /* time a byte takes on a node's line; when that is free */
+  uint64_t queue_ns;                   /* a line's queue; beyond it packets are lost. 0: no end */
+  uint64_t sent_cnt, ect_cnt, queue_loss_cnt;
+  qr_link_addr_t moved; /* what the others see of node 0 if its port is not 0 */
+  uint32_t wire_cnt;    /* datagrams on the way */
+  bool cut;             /* nothing arrives */
+  bool marks;           /* the network marks where it would lose */
+  bool blind;           /* the network clears ECN bits */
+  bool unreachable;     /* no host answers for any address */
+  bool starved;         /* no packet buffers */
+  bool steady;          /* packets keep their order */
 };
 
 static uint32_t draw(bed_t *b, uint32_t below) {
@@ -64,18 +73,29 @@ static qr_link_addr_t addr_at(uint32_t ip, uint16_t port) {
 static qr_link_addr_t addr_of(int i) { return addr_at(IP(i), PORT); }
 
 static void out_commit(void *ctx, const qr_link_addr_t *to, uint8_t ecn, size_t sz) {
-  (void)ecn;
   node_t *n = ctx;
   bed_t *b = n->bed;
   if (!sz) return;
   assert_true(sz <= sizeof n->room);
   b->sent_cnt++;
-  if (b->cut || draw(b, 1000) < b->loss_permille) return;
+  b->ect_cnt += ecn == 2;
+  bool lose = draw(b, 1000) < b->loss_permille;
+  if (b->cut || (lose && !(b->marks && ecn))) return;
+  if (lose) ecn = 3;
+  uint64_t start = b->free_at[n->idx] > b->now ? b->free_at[n->idx] : b->now;
+  if (b->queue_ns && start - b->now > b->queue_ns) {
+    b->queue_loss_cnt++;
+    return;
+  }
+  b->free_at[n->idx] = start + sz * b->byte_ns;
   for (uint32_t i = 0; i < WIRE_CNT; i++) {
     datagram_t *d = &b->wire[i];
     if (d->used) continue;
-    *d = (datagram_t){.at = b->now + b->delay_ns + draw(b, (uint32_t)(b->delay_ns / 8) + 1),
-                      .from = addr_of(n->idx),
+    *d = (datagram_t){.at = b->free_at[n->idx] + b->delay_ns +
+                            (b->steady ? 0 : draw(b, (uint32_t)(b->delay_ns / 8) + 1)),
+                      .from = n->idx == 0 && b->moved.port ? b->moved : addr_of(n->idx),
+                      .seq = b->sent_cnt,
+                      .ecn = b->blind ? 0 : ecn,
                       .to = *to,
                       .sz = sz,
                       .used = true};
@@ -92,6 +112,8 @@ static bool out_reachable(void *ctx, const qr_link_addr_t *to) {
   return !((node_t *)ctx)->bed->unreachable;
 }
 
+static uint64_t buf_kib = 64; /* what nodes that open from now on buffer for sending, per stream */
+
 static void node_open(bed_t *b, int i, uint32_t conn_max_cnt, uint32_t retry_cnt) {
   node_t *n = &b->node[i];
   uint8_t seed[32] = {(uint8_t)(i + 1)};
@@ -101,10 +123,11 @@ static void node_open(bed_t *b, int i, uint32_t conn_max_cnt, uint32_t retry_cnt
   qr_quic_cfg_t cfg = {.identity = &n->key,
                        .local = addr_of(i),
                        .conn_max_cnt = conn_max_cnt,
-                       .send_buf_sz = 64 << 10,
-                       .window_sz = 128 << 10,
+                       .send_buf_sz = buf_kib << 10,
+                       .window_sz = buf_kib << 11,
                        .idle_ns = 3000 * MS,
                        .handshake_ns = 2000 * MS,
+                       .datagram_max_sz = QR_QUIC_DATAGRAM_MAX_SZ,
                        .retry_cnt = retry_cnt,
                        .out = {n, out_room, out_commit, out_reachable}};
   assert_int_equal(qr_quic_new(&cfg, &n->quic), QR_OK);
@@ -127,16 +150,27 @@ static void bed_close(bed_t *b) {
   free(b);
 }
 
+static int compare_due(const void *a, const void *b) {
+  const datagram_t *x = *(datagram_t *const *)a, *y = *(datagram_t *const *)b;
+  if (x->at != y->at) return x->at < y->at ? -1 : 1;
+  return x->seq < y->seq ? -1 : 1;
+}
+
 /* One poll of a node; datagrams that are due go in first. */
 static int node_poll(bed_t *b, int i, qr_link_event_t *ev, int max) {
+  static datagram_t *due[WIRE_CNT];
+  uint32_t cnt = 0;
+  qr_link_addr_t self = i == 0 && b->moved.port ? b->moved : addr_of(i);
   qr_quic_begin(b->node[i].quic, b->now);
-  qr_link_addr_t self = addr_of(i);
   for (uint32_t k = 0; k < WIRE_CNT && b->wire_cnt; k++) {
     datagram_t *d = &b->wire[k];
-    if (!d->used || memcmp(&d->to, &self, sizeof self) || d->at > b->now) continue;
-    d->used = false;
+    if (d->used && !memcmp(&d->to, &self, sizeof self) && d->at <= b->now) due[cnt++] = d;
+  }
+  qsort(due, cnt, sizeof(datagram_t *), compare_due);
+  for (uint32_t k = 0; k < cnt; k++) {
+    due[k]->used = false;
     b->wire_cnt--;
-    qr_quic_input(b->node[i].quic, &d->from, 0, d->p, d->sz);
+    qr_quic_input(b->node[i].quic, &due[k]->from, due[k]->ecn, due[k]->p, due[k]->sz);
   }
   qr_quic_run(b->node[i].quic);
   return qr_quic_events(b->node[i].quic, ev, max);
@@ -257,6 +291,7 @@ static void test_last_bytes_arrive_before_down(void **state) {
   (void)state;
   bed_t *b = bed_open(2, 100);
   seen_t seen[NODE_CNT];
+  b->steady = true;
   qr_link_conn_t c = join(b, seen);
   turns(b, seen, 5);
   uint64_t sent = 0;
@@ -305,6 +340,7 @@ static void test_identities(void **state) {
                        .window_sz = 1 << 16,
                        .idle_ns = 3000 * MS,
                        .handshake_ns = 2000 * MS,
+                       .datagram_max_sz = QR_QUIC_DATAGRAM_MAX_SZ,
                        .retry_cnt = 9,
                        .out = {&b->node[2], out_room, out_commit, out_reachable}};
   assert_int_equal(qr_quic_new(&cfg, &b->node[2].quic), QR_OK);
@@ -529,6 +565,143 @@ static void test_next_timer(void **state) {
   bed_close(b);
 }
 
+/* A network that marks instead of losing: marked packets go on only while the peer says that marks
+   arrive, and a network that clears the marks turns them off. */
+static void test_ecn(void **state) {
+  (void)state;
+  for (int blind = 0; blind < 2; blind++) {
+    bed_t *b = bed_open(12, 100);
+    seen_t seen[NODE_CNT];
+    b->delay_ns = 2 * MS;
+    b->loss_permille = 20;
+    b->marks = true;
+    b->blind = blind;
+    qr_link_conn_t c = join(b, seen);
+    exchange(b, seen, c, 200000, 200000);
+    if (blind)
+      assert_true(b->ect_cnt > 0 && b->ect_cnt < 100); /* those sent before it was clear */
+    else
+      assert_true(b->ect_cnt > b->sent_cnt / 2);
+    bed_close(b);
+  }
+}
+
+/* The caller appears at another port, then at another address, as behind a NAT that forgot it. */
+static void test_migration(void **state) {
+  (void)state;
+  for (uint64_t seed = 1; seed <= 3; seed++) {
+    bed_t *b = bed_open(seed, 100);
+    seen_t seen[NODE_CNT];
+    b->delay_ns = MS;
+    b->loss_permille = 10;
+    qr_link_conn_t c = join(b, seen);
+    exchange(b, seen, c, 50000, 100000);
+    uint64_t sent = 50000, echo = 50000;
+    for (uint32_t i = 1; i <= 3; i++) {
+      b->moved = i == 1 ? addr_at(IP(0), PORT + 1) : addr_at(0x0a500100u + i, (uint16_t)(PORT + i));
+      for (uint32_t k = 0; k < 20000 && seen[1].in[QR_LINK_BLOCK] < 50000 + i * 20000u; k++) {
+        push(b, 0, c, QR_LINK_BLOCK, &sent, 50000 + i * 20000u);
+        turn(b, seen);
+      }
+      for (uint32_t k = 0; k < 20000 && seen[0].in[QR_LINK_SYNC] < 50000 + i * 20000u; k++) {
+        push(b, 1, seen[1].up, QR_LINK_SYNC, &echo, 50000 + i * 20000u);
+        turn(b, seen);
+      }
+      assert_int_equal(seen[1].in[QR_LINK_BLOCK], 50000 + i * 20000u);
+      assert_int_equal(seen[0].in[QR_LINK_SYNC], 50000 + i * 20000u);
+      turns(b, seen, 500); /* the old place is given up */
+    }
+    assert_false(seen[0].down || seen[1].down);
+    assert_int_equal(seen[0].up_cnt + seen[1].up_cnt, 2);
+    assert_int_equal(seen[0].bad + seen[1].bad, 0);
+    bed_close(b);
+  }
+}
+
+/* A stranger who repeats a packet from his own address takes nothing away: he cannot answer what
+   the new place is asked. */
+static void test_stolen_packet(void **state) {
+  (void)state;
+  bed_t *b = bed_open(13, 100);
+  seen_t seen[NODE_CNT];
+  qr_link_conn_t c = join(b, seen);
+  exchange(b, seen, c, 20000, 20000);
+  uint64_t sent = 20000;
+  push(b, 0, c, QR_LINK_TX, &sent, 20100);
+  qr_link_event_t ev[4];
+  node_poll(b, 0, ev, 4);
+  for (uint32_t i = 0; i < WIRE_CNT; i++) {
+    datagram_t *d = &b->wire[i];
+    if (d->used && d->to.ip[15] == 2) d->from = addr_at(0x0a5000ee, 999);
+  }
+  turns(b, seen, 1000);
+  for (uint32_t k = 0; k < 20000 && seen[1].in[QR_LINK_TX] < 40000; k++) {
+    push(b, 0, c, QR_LINK_TX, &sent, 40000);
+    turn(b, seen);
+  }
+  assert_int_equal(seen[1].in[QR_LINK_TX], 40000);
+  sent = 20000;
+  for (uint32_t k = 0; k < 20000 && seen[0].in[QR_LINK_TX] < 40000; k++) {
+    push(b, 1, seen[1].up, QR_LINK_TX, &sent, 40000);
+    turn(b, seen);
+  }
+  assert_int_equal(seen[0].in[QR_LINK_TX], 40000);
+  assert_false(seen[0].down || seen[1].down);
+  bed_close(b);
+}
+
+/* Time in which total bytes of a class arrive at node 1 while sync has more to send than the line
+   carries. */
+static uint64_t time_beside_sync(bed_t *b, seen_t seen[NODE_CNT], qr_link_conn_t c, int cls,
+                                 uint64_t *bulk, uint64_t sz) {
+  uint64_t sent = seen[1].in[cls], end = sent + sz, start = b->now;
+  for (int i = 0; i < 100000 && seen[1].in[cls] < end; i++) {
+    push(b, 0, c, QR_LINK_SYNC, bulk, UINT64_MAX);
+    push(b, 0, c, cls, &sent, end);
+    turn(b, seen);
+  }
+  assert_int_equal(seen[1].in[cls], end);
+  return b->now - start;
+}
+
+/* A full line: sync takes all of it, and control and blocks still go first. */
+static void test_classes(void **state) {
+  (void)state;
+  buf_kib = 512;
+  bed_t *b = bed_open(14, 100);
+  buf_kib = 64;
+  seen_t seen[NODE_CNT];
+  b->steady = true;
+  b->delay_ns = 5 * MS;
+  b->byte_ns = 800; /* 10 Mbit/s */
+  b->queue_ns = 100 * MS;
+  qr_link_conn_t c = join(b, seen);
+  uint64_t bulk = 0, worst = 0;
+  time_beside_sync(b, seen, c, QR_LINK_CONTROL, &bulk, 100);
+  for (int i = 0; i < 20000; i++) { /* a second */
+    push(b, 0, c, QR_LINK_SYNC, &bulk, UINT64_MAX);
+    turn(b, seen);
+  }
+  uint64_t before = seen[1].in[QR_LINK_SYNC];
+  for (int i = 0; i < 20; i++) {
+    uint64_t ns = time_beside_sync(b, seen, c, QR_LINK_CONTROL, &bulk, 100);
+    worst = ns > worst ? ns : worst;
+  }
+  assert_true(worst <
+              120 * MS); /* the line's queue and a lost packet, not 64 KiB of sync (52 ms) on top */
+  assert_true(seen[1].in[QR_LINK_SYNC] > before);
+  /* 60 KB take 48 ms of the line; with its half they would take twice that. */
+  uint64_t block_ns = time_beside_sync(b, seen, c, QR_LINK_BLOCK, &bulk, 60000);
+  uint64_t tx_ns = time_beside_sync(b, seen, c, QR_LINK_TX, &bulk, 60000);
+  if (getenv("QR_TEST_SAY"))
+    print_message("control %.1f ms, block %.1f, tx %.1f\n", (double)worst / 1e6,
+                  (double)block_ns / 1e6, (double)tx_ns / 1e6);
+  assert_true(block_ns < 130 * MS);
+  assert_true(block_ns + 20 * MS < tx_ns);
+  assert_int_equal(seen[1].bad, 0);
+  bed_close(b);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_exchange),
@@ -543,6 +716,10 @@ int main(void) {
       cmocka_unit_test(test_retry),
       cmocka_unit_test(test_garbage),
       cmocka_unit_test(test_next_timer),
+      cmocka_unit_test(test_ecn),
+      cmocka_unit_test(test_migration),
+      cmocka_unit_test(test_stolen_packet),
+      cmocka_unit_test(test_classes),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -105,6 +105,9 @@ static qr_msg_t gen_msg(gen_t *g, uint8_t type) {
   case QR_MSG_BLOCK_TXS:
     m.block_txs = (qr_msg_block_txs_t){hashes[3], gen_in(g, 1, QR_BLOCK_TX_MAX_CNT), bulk};
     break;
+  case QR_MSG_ADDRS:
+    m.addrs = (qr_msg_addrs_t){gen_in(g, 1, QR_MSG_ADDRS_MAX_CNT), (const uint8_t *)hashes};
+    break;
   default: break;
   }
   return m;
@@ -226,6 +229,21 @@ static void test_layout(void **state) {
   assert_int_equal(qr_ld32(p + 32), 3);
   assert_int_equal(qr_ld32(p + 36), 65536);
   assert_memory_equal(p + 40, bulk, 5);
+  uint8_t addrs[2 * QR_MSG_ADDR_SZ];
+  qr_msg_addr_t a = {.port = 0x1234, .age_min = 0x5678}, back;
+  memcpy(a.ip, hashes[6].b, 16);
+  memcpy(a.pk.b, hashes[7].b, 32);
+  qr_msg_addr_put(&a, addrs);
+  qr_msg_addr_put(&a, addrs + QR_MSG_ADDR_SZ);
+  m = (qr_msg_t){.type = QR_MSG_ADDRS, .addrs = {2, addrs}};
+  assert_int_equal(qr_msg_encode(&m, f), 5 + 104);
+  assert_int_equal(f[4], 21);
+  assert_memory_equal(p + 52, hashes[6].b, 16);
+  assert_int_equal(qr_ld16(p + 52 + 16), 0x1234);
+  assert_int_equal(qr_ld16(p + 52 + 18), 0x5678);
+  assert_memory_equal(p + 52 + 20, hashes[7].b, 32);
+  qr_msg_addr_get(p + 52, &back);
+  assert_memory_equal(&back, &a, sizeof a);
 
   m = (qr_msg_t){.type = QR_MSG_READY};
   assert_int_equal(qr_msg_encode(&m, f), 5);
@@ -251,6 +269,7 @@ static void test_truncation(void **state) {
     if (type == QR_MSG_SNAPSHOT) m.snapshot.cnt = 20;
     if (type == QR_MSG_CHUNK) m.chunk.sz = 300;
     if (type == QR_MSG_BLOCK_TXS) m.block_txs.cnt = 5;
+    if (type == QR_MSG_ADDRS) m.addrs.cnt = 3;
     uint32_t sz = (uint32_t)qr_msg_encode(&m, frame) - QR_MSG_HEAD_SZ;
     for (uint32_t n = 0; n <= sz + 3; n++) {
       uint8_t *copy;
@@ -268,6 +287,7 @@ static void test_truncation(void **state) {
         assert_int_equal(qr_compact_decode(m.compact.bytes, m.compact.sz, &c), QR_VERDICT_OK);
         whole = n >= sz - c.tail_sz + QR_COMPACT_TAIL_MIN_SZ;
       }
+      if (type == QR_MSG_ADDRS) whole = n && n % 52 == 0;
       assert_int_equal(v == QR_VERDICT_OK, whole);
       free(copy);
     }
@@ -296,6 +316,8 @@ static void test_head_limits(void **state) {
       {QR_MSG_HEADERS, 0, 128 * 432, QR_LINK_SYNC},
       {QR_MSG_TX, QR_TX_SZ, QR_TX_SZ, QR_LINK_TX},
       {QR_MSG_NOT_FOUND, 33, 33, QR_LINK_CONTROL},
+      {QR_MSG_GET_ADDRS, 0, 0, QR_LINK_CONTROL},
+      {QR_MSG_ADDRS, 52, 5200, QR_LINK_CONTROL},
       {QR_MSG_GET_COMPACT, 32, 32, QR_LINK_CONTROL},
       {QR_MSG_COMPACT, 432 + 16 + 6, 432 + 16 + 1024 * 155 + 6 + 64 * 32 + 16384, QR_LINK_BLOCK},
       {QR_MSG_GET_BLOCK_TXS, 34, 32 + 2048, QR_LINK_CONTROL},

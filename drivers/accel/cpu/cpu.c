@@ -4,7 +4,6 @@
 #include <stdlib.h>
 #include <sys/mman.h>
 
-#include "base/assert.h"
 #include "base/err.h"
 #include "forward.h"
 #include "gemm.h"

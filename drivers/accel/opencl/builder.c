@@ -2,7 +2,6 @@
 
 #include <stdlib.h>
 
-#include "base/assert.h"
 #include "base/err.h"
 
 #define ALIGN 128u
@@ -67,12 +66,12 @@ void qr_ocl_set_units(qr_ocl_builder_t *b, qr_ocl_task_t *t, uint64_t unit_cnt, 
 
 static uint32_t group_sz(const qr_ocl_builder_t *b) { return b->tune->vector ? 2 : 4; }
 
-uint32_t qr_ocl_groups(const qr_ocl_builder_t *b, uint32_t k) {
+static uint32_t group_cnt(const qr_ocl_builder_t *b, uint32_t k) {
   return (uint32_t)qr_align_up(k, PANEL_K) / group_sz(b);
 }
 
 qr_ocl_thing_t qr_ocl_operand(qr_ocl_builder_t *b, uint32_t dim, uint32_t k) {
-  return qr_ocl_thing(b, (uint64_t)qr_align_up(dim, PANEL_DIM) * qr_ocl_groups(b, k) * 4);
+  return qr_ocl_thing(b, (uint64_t)qr_align_up(dim, PANEL_DIM) * group_cnt(b, k) * 4);
 }
 
 enum qr_ocl_lie qr_ocl_lie_a(const qr_step_op_t *op) {
@@ -94,7 +93,7 @@ qr_ocl_task_t *qr_ocl_pack(qr_ocl_builder_t *b, enum qr_ocl_lie lie, uint32_t di
   t->n = by_k ? dim : k;
   t->src = src;
   t->dst = dst;
-  t->groups = qr_ocl_groups(b, k);
+  t->groups = group_cnt(b, k);
   switch (lie) {
   case QR_OCL_LIE_K:
     qr_ocl_set_units(b, t, (uint64_t)ceil_div(dim, RUN) * RUN * ceil_div(k, RUN), 1);
@@ -127,7 +126,7 @@ qr_ocl_task_t *qr_ocl_product(qr_ocl_builder_t *b, uint32_t m, uint32_t n, uint3
                               uint32_t parts, uint32_t wave) {
   qr_ocl_task_t *t = qr_ocl_task(b, QR_OCL_K_PRODUCT, 0, wave);
   t->m = m, t->n = n, t->k = k;
-  t->groups = qr_ocl_groups(b, k);
+  t->groups = group_cnt(b, k);
   t->parts = parts;
   qr_ocl_set_units(b, t, tile_cnt(b, m, n) * parts, 1);
   uint64_t runs = t->unit_cnt / (8 * (uint64_t)b->unit_cnt); /* so that units get equal shares */

@@ -41,7 +41,6 @@ void qr_ocl_set_units(qr_ocl_builder_t *b, qr_ocl_task_t *t, uint64_t unit_cnt, 
 
 /* A packed operand of dim x k. */
 qr_ocl_thing_t qr_ocl_operand(qr_ocl_builder_t *b, uint32_t dim, uint32_t k);
-uint32_t qr_ocl_groups(const qr_ocl_builder_t *b, uint32_t k);
 
 /* How an operand lies in memory: rows of k, rows of the other dimension, or a convolution's image.
  */

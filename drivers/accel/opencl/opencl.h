@@ -82,8 +82,6 @@ void qr_ocl_kernels_free(qr_ocl_kernels_t *k);
 uint64_t qr_ocl_source_hash(void);
 extern const char *const qr_ocl_kernel_names[QR_OCL_K_CNT];
 
-/* What a device of this kind starts from. */
-void qr_ocl_tune_default(const qr_ocl_dev_t *d, qr_ocl_tune_t *out);
 /* The best known for this one, from the cache or tried out, or the default; and its kernels. */
 int qr_ocl_tune(const qr_ocl_dev_t *d, const qr_ocl_options_t *o, qr_ocl_tune_t *out,
                 qr_ocl_kernels_t *kernels, char *why, size_t why_sz) QR_WARN_UNUSED;

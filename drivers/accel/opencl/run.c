@@ -1,8 +1,6 @@
 /* What goes to the device for each piece of a job. Nothing here waits: writes and reads are
    asynchronous, and what they touch is lent until the job is finished or belongs to the piece. */
-#include <stdlib.h>
 
-#include "base/err.h"
 #include "queue.h"
 
 typedef struct {

@@ -39,7 +39,8 @@ static const struct {
 /* A work-item is a thread there, or groups are next to nothing: wide vectors, no local memory. */
 static bool is_serial(const qr_ocl_dev_t *d) { return d->cpu || d->items_max < SIDE_BY_SIDE_MIN; }
 
-void qr_ocl_tune_default(const qr_ocl_dev_t *d, qr_ocl_tune_t *out) {
+/* What a device of this kind starts from. */
+static void take_default(const qr_ocl_dev_t *d, qr_ocl_tune_t *out) {
   static const qr_ocl_tune_t processor = {.vector = 1,
                                           .rows = 8,
                                           .tile_x = 64,
@@ -408,7 +409,7 @@ static int build_untuned(const qr_ocl_dev_t *d, qr_ocl_tune_t *t, qr_ocl_kernels
 
 int qr_ocl_tune(const qr_ocl_dev_t *d, const qr_ocl_options_t *o, qr_ocl_tune_t *out,
                 qr_ocl_kernels_t *kernels, char *why, size_t why_sz) {
-  qr_ocl_tune_default(d, out);
+  take_default(d, out);
   if (o->vector >= 0 || o->sliced >= 0 || o->tune == QR_OCL_TUNE_OFF) {
     if (o->vector >= 0) out->vector = (uint32_t)o->vector;
     if (o->sliced >= 0) out->sliced = (uint32_t)o->sliced;

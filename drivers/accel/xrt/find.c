@@ -5,8 +5,6 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#include "base/err.h"
-
 #define VENDOR_XILINX 0x10eeu
 #define FILE_SZ 128u
 #define PATH_SZ 600u

@@ -36,7 +36,7 @@ void qr_quic_send_versions(qr_quic_t *q, const qr_link_addr_t *from, const ngtcp
   if (!p) return;
   qr_quic_random(&random, 1);
   answer_commit(q, from,
-                ngtcp2_pkt_write_version_negotiation(p, QR_QUIC_DATAGRAM_MAX_SZ, random, vc->scid,
+                ngtcp2_pkt_write_version_negotiation(p, QR_QUIC_DATAGRAM_MIN_SZ, random, vc->scid,
                                                      vc->scidlen, vc->dcid, vc->dcidlen, versions,
                                                      QR_ARRAY_CNT(versions)));
 }
@@ -58,7 +58,7 @@ void qr_quic_send_reset(qr_quic_t *q, const qr_link_addr_t *from, const ngtcp2_v
   if (!p) return;
   qr_quic_random(random, sizeof random);
   answer_commit(q, from,
-                ngtcp2_pkt_write_stateless_reset(p, QR_QUIC_DATAGRAM_MAX_SZ, token, random,
+                ngtcp2_pkt_write_stateless_reset(p, QR_QUIC_DATAGRAM_MIN_SZ, token, random,
                                                  sz - NGTCP2_STATELESS_RESET_TOKENLEN));
 }
 
@@ -74,7 +74,7 @@ void qr_quic_send_retry(qr_quic_t *q, const qr_link_addr_t *from, const ngtcp2_p
   uint8_t *p = answer_room(q);
   if (!p) return;
   answer_commit(q, from,
-                ngtcp2_crypto_write_retry(p, QR_QUIC_DATAGRAM_MAX_SZ, hd->version, &hd->scid, &scid,
+                ngtcp2_crypto_write_retry(p, QR_QUIC_DATAGRAM_MIN_SZ, hd->version, &hd->scid, &scid,
                                           &hd->dcid, token, (size_t)token_sz));
 }
 
@@ -83,7 +83,7 @@ static void refuse(qr_quic_t *q, const qr_link_addr_t *from, const ngtcp2_pkt_hd
   uint8_t *p = answer_room(q);
   if (!p) return;
   answer_commit(q, from,
-                ngtcp2_crypto_write_connection_close(p, QR_QUIC_DATAGRAM_MAX_SZ, hd->version,
+                ngtcp2_crypto_write_connection_close(p, QR_QUIC_DATAGRAM_MIN_SZ, hd->version,
                                                      &hd->scid, &hd->dcid, error_code, NULL, 0));
 }
 

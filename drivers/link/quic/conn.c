@@ -6,8 +6,9 @@
 #include "base/assert.h"
 #include "base/err.h"
 
-#define STREAM_ID_STEP 4    /* client-initiated bidirectional streams are 0, 4, 8, ... */
-#define PACKETS_MAX_CNT 64u /* of one connection in one go, whatever the pacing allows */
+#define ACK_PACKET_CNT 2u /* packets that are acknowledged at once */
+#define STREAM_ID_STEP                                                                             \
+  QR_QUIC_STREAM_ID_STEP /* client-initiated bidirectional streams are 0, 4, 8, ... */
 
 static qr_quic_conn_t *conn_of(void *user) { return user; }
 
@@ -85,12 +86,22 @@ static int on_handshake_confirmed(ngtcp2_conn *conn, void *user) {
   return 0;
 }
 
+static void stream_opened(qr_quic_conn_t *c, int cls) {
+  uint64_t least = UINT64_MAX, own = qr_quic_class_sz(cls, c->quic->cfg.window_sz);
+  for (int k = 0; k < QR_LINK_CLASS_CNT; k++) {
+    uint64_t sz = qr_quic_class_sz(k, c->quic->cfg.window_sz);
+    if (sz < least) least = sz;
+  }
+  c->stream_open[cls] = true;
+  ngtcp2_conn_extend_max_stream_offset(c->conn, cls * STREAM_ID_STEP, own - least);
+}
+
 static int on_stream_open(ngtcp2_conn *conn, int64_t stream_id, void *user) {
   (void)conn;
   qr_quic_conn_t *c = conn_of(user);
   int cls = class_of(stream_id);
   if (cls < 0) return fail(c, "protocol error: unknown stream");
-  c->stream_open[cls] = true;
+  stream_opened(c, cls);
   return 0;
 }
 
@@ -202,21 +213,29 @@ static const ngtcp2_callbacks callbacks = {
 static void make_settings(const qr_quic_t *q, ngtcp2_settings *s, ngtcp2_transport_params *p,
                           bool server) {
   ngtcp2_settings_default(s);
+  uint64_t least = UINT64_MAX, all = 0;
+  for (int k = 0; k < QR_LINK_CLASS_CNT; k++) {
+    uint64_t sz = qr_quic_class_sz(k, q->cfg.window_sz);
+    least = sz < least ? sz : least;
+    all += sz;
+  }
   s->cc_algo = NGTCP2_CC_ALGO_BBR; /* others take seconds per megabyte on a lossy long path */
   s->initial_ts = q->now;
   s->initial_rtt = 100 * NGTCP2_MILLISECONDS;
-  s->max_tx_udp_payload_size = QR_QUIC_DATAGRAM_MAX_SZ;
+  s->ack_thresh = ACK_PACKET_CNT;
+  s->max_tx_udp_payload_size = q->cfg.datagram_max_sz;
+  /* ngtcp2 looks for sizes up to Ethernet's; larger ones are what the operator says. */
+  s->no_pmtud = s->no_tx_udp_payload_size_shaping = qr_quic_is_jumbo(q);
   s->handshake_timeout = q->cfg.handshake_ns;
   ngtcp2_transport_params_default(p);
-  p->initial_max_stream_data_bidi_local = q->cfg.window_sz;
-  p->initial_max_stream_data_bidi_remote = q->cfg.window_sz;
-  p->initial_max_data = q->cfg.window_sz * QR_LINK_CLASS_CNT;
+  p->initial_max_stream_data_bidi_local = least; /* the larger classes get theirs when they open */
+  p->initial_max_stream_data_bidi_remote = least;
+  p->initial_max_data = all;
   p->initial_max_streams_bidi = server ? QR_LINK_CLASS_CNT : 0;
   p->max_idle_timeout = q->cfg.idle_ns;
-  p->max_udp_payload_size = QR_QUIC_DATAGRAM_MAX_SZ;
+  p->max_udp_payload_size = q->cfg.datagram_max_sz;
   p->max_ack_delay = 5 * NGTCP2_MILLISECONDS;
-  p->active_connection_id_limit = 2;
-  p->disable_active_migration = 1;
+  p->active_connection_id_limit = 4; /* spare ones for a client that moves */
 }
 
 static ngtcp2_path make_path(qr_quic_t *q, struct sockaddr_in6 *remote) {
@@ -321,8 +340,8 @@ static void count_tx(qr_quic_conn_t *c, size_t sz) {
   c->quic->stats.tx_bytes += sz;
 }
 
-static void commit(qr_quic_conn_t *c, const ngtcp2_path *path, const ngtcp2_pkt_info *pi,
-                   ngtcp2_ssize sz) {
+void qr_quic_conn_commit(qr_quic_conn_t *c, const ngtcp2_path *path, const ngtcp2_pkt_info *pi,
+                         ngtcp2_ssize sz) {
   const qr_quic_out_t *out = &c->quic->cfg.out;
   if (sz <= 0) {
     out->commit(out->ctx, &c->addr, 0, 0);
@@ -342,7 +361,7 @@ static void say_close(qr_quic_conn_t *c, const ngtcp2_connection_close_error *er
   ngtcp2_path_storage_zero(&ps);
   ngtcp2_ssize n = ngtcp2_conn_write_connection_close(c->conn, &ps.path, &pi, p,
                                                       QR_QUIC_DATAGRAM_MAX_SZ, error, c->quic->now);
-  commit(c, &ps.path, &pi, n);
+  qr_quic_conn_commit(c, &ps.path, &pi, n);
 }
 
 void qr_quic_conn_close(qr_quic_conn_t *c) {
@@ -368,8 +387,7 @@ static const char *drain_reason(qr_quic_conn_t *c) {
   return "closed by the peer";
 }
 
-/* What an error of ngtcp2 means for the connection. */
-static void conn_failed(qr_quic_conn_t *c, int rv) {
+void qr_quic_conn_failed(qr_quic_conn_t *c, int rv) {
   ngtcp2_connection_close_error error;
   switch (rv) {
   case NGTCP2_ERR_DRAINING: qr_quic_conn_drop(c, drain_reason(c)); return;
@@ -396,7 +414,7 @@ static int open_streams(qr_quic_conn_t *c) {
     uint8_t preamble = (uint8_t)k;
     if (ngtcp2_conn_open_bidi_stream(c->conn, &stream_id, NULL) || class_of(stream_id) != k)
       return QR_ERR_FULL;
-    c->stream_open[k] = true;
+    stream_opened(c, k);
     qr_outq_put(&c->out[k], &preamble, 1);
   }
   return QR_OK;
@@ -404,7 +422,7 @@ static int open_streams(qr_quic_conn_t *c) {
 
 static void finish_handshake(qr_quic_conn_t *c) {
   if (!c->peer_known) {
-    conn_failed(c, NGTCP2_ERR_CRYPTO);
+    qr_quic_conn_failed(c, NGTCP2_ERR_CRYPTO);
     return;
   }
   if (c->inbound) c->quic->half_open_cnt--;
@@ -412,7 +430,7 @@ static void finish_handshake(qr_quic_conn_t *c) {
   c->up = true;
   if (!c->inbound && open_streams(c)) {
     c->reason = "protocol error: peer permits too few streams";
-    conn_failed(c, NGTCP2_ERR_PROTO);
+    qr_quic_conn_failed(c, NGTCP2_ERR_PROTO);
   }
 }
 
@@ -429,81 +447,20 @@ void qr_quic_conn_read(qr_quic_conn_t *c, const qr_link_addr_t *from, uint8_t ec
     rv = NGTCP2_ERR_DROP_CONN;
   }
   if (rv) {
-    conn_failed(c, rv);
+    qr_quic_conn_failed(c, rv);
     return;
   }
   c->dirty = true;
+  /* The peer moved: ngtcp2 asks the new place for proof and goes back if there is none. */
+  if (!qr_quic_addr_eq(&c->addr, from))
+    c->addr = qr_quic_addr(ngtcp2_conn_get_path(c->conn)->remote.addr);
   if (c->state == QR_QUIC_HANDSHAKE && c->finished_handshake) finish_handshake(c);
 }
 
 void qr_quic_conn_timeout(qr_quic_conn_t *c) {
   int rv = ngtcp2_conn_handle_expiry(c->conn, c->quic->now);
   if (rv)
-    conn_failed(c, rv);
+    qr_quic_conn_failed(c, rv);
   else
     c->dirty = true;
-}
-
-/* The next class with bytes to send that is not blocked: control first, the others in turn. -1 if
- * there is none. */
-static int next_class(qr_quic_conn_t *c, unsigned blocked) {
-  for (uint32_t i = 0; i <= QR_LINK_CLASS_CNT; i++) {
-    uint32_t k = i ? (c->next_class + i) % QR_LINK_CLASS_CNT : QR_LINK_CONTROL;
-    if (c->stream_open[k] && !(blocked >> k & 1) && c->out[k].sent != c->out[k].wr) return (int)k;
-  }
-  return -1;
-}
-
-/* Fills one datagram; returns its size, 0 if there is nothing to send or not now, or ngtcp2's
- * error. */
-static ngtcp2_ssize fill(qr_quic_conn_t *c, ngtcp2_path *path, ngtcp2_pkt_info *pi, uint8_t *p,
-                         unsigned *blocked) {
-  for (;;) {
-    qr_span_t span[2];
-    ngtcp2_vec vec[2];
-    int k = c->state == QR_QUIC_OPEN ? next_class(c, *blocked) : -1,
-        cnt = k >= 0 ? qr_outq_unsent(&c->out[k], span) : 0;
-    for (int i = 0; i < cnt; i++) vec[i] = (ngtcp2_vec){(uint8_t *)span[i].p, span[i].sz};
-    ngtcp2_ssize taken = -1;
-    ngtcp2_ssize n = ngtcp2_conn_writev_stream(
-        c->conn, path, pi, p, QR_QUIC_DATAGRAM_MAX_SZ, &taken,
-        k >= 0 ? NGTCP2_WRITE_STREAM_FLAG_MORE : NGTCP2_WRITE_STREAM_FLAG_NONE,
-        k >= 0 ? k * STREAM_ID_STEP : -1, vec, (size_t)cnt, c->quic->now);
-    if (k >= 0 && taken > 0) {
-      c->out[k].sent += (uint64_t)taken;
-      c->stats.tx_bytes += (uint64_t)taken;
-      if (k != QR_LINK_CONTROL) c->next_class = (uint32_t)k;
-    }
-    if (n == NGTCP2_ERR_STREAM_DATA_BLOCKED)
-      *blocked |= 1u << k;
-    else if (n != NGTCP2_ERR_WRITE_MORE)
-      return n;
-  }
-}
-
-void qr_quic_conn_write(qr_quic_conn_t *c) {
-  const qr_quic_out_t *out = &c->quic->cfg.out;
-  size_t quantum = ngtcp2_conn_get_send_quantum(c->conn), sent = 0;
-  unsigned blocked = 0;
-  c->dirty = false;
-  for (uint32_t i = 0; i < PACKETS_MAX_CNT && sent <= quantum; i++) {
-    ngtcp2_path_storage ps;
-    ngtcp2_pkt_info pi = {0};
-    uint8_t *p = out->room(out->ctx);
-    if (!p) {
-      c->dirty = true;
-      break;
-    }
-    ngtcp2_path_storage_zero(&ps);
-    ngtcp2_ssize n = fill(c, &ps.path, &pi, p, &blocked);
-    commit(c, &ps.path, &pi, n);
-    if (n < 0) {
-      conn_failed(c, (int)n);
-      return;
-    }
-    if (!n) break;
-    sent += (size_t)n;
-  }
-  ngtcp2_conn_update_pkt_tx_time(c->conn, c->quic->now);
-  c->expiry = ngtcp2_conn_get_expiry(c->conn);
 }

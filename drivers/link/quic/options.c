@@ -2,7 +2,7 @@
 
 void qr_quic_options_default(qr_quic_options_t *o) {
   *o = (qr_quic_options_t){
-      .idle_ms = 30000, .handshake_ms = 10000, .window_kib = 1024, .send_kib = 256};
+      .idle_ms = 30000, .handshake_ms = 10000, .window_kib = 4096, .send_kib = 2048};
 }
 
 bool qr_quic_options_read(const qr_option_t *item, qr_quic_options_t *o) {
@@ -25,6 +25,7 @@ qr_quic_cfg_t qr_quic_options_cfg(const qr_quic_options_t *o, const qr_link_cfg_
       .window_sz = o->window_kib * 1024,
       .idle_ns = o->idle_ms * 1000000,
       .handshake_ns = o->handshake_ms * 1000000,
+      .datagram_max_sz = QR_QUIC_DATAGRAM_MAX_SZ,
       .retry_cnt = o->retry_set ? (uint32_t)o->retry_cnt : cfg->conn_max_cnt / 8,
   };
 }

@@ -20,20 +20,23 @@ void qr_quic_random(void *p, size_t sz) {
 static int take_memory(qr_quic_t *q) {
   const qr_quic_cfg_t *cfg = &q->cfg;
   uint64_t key[4];
-  size_t stream_sz = cfg->send_buf_sz + cfg->window_sz;
+  size_t conn_sz = 0;
+  for (int k = 0; k < QR_LINK_CLASS_CNT; k++)
+    conn_sz += qr_quic_class_sz(k, cfg->send_buf_sz) + qr_quic_class_sz(k, cfg->window_sz);
   q->conns = calloc(cfg->conn_max_cnt, sizeof *q->conns);
   q->active = calloc(cfg->conn_max_cnt, sizeof *q->active);
-  q->mem = calloc((size_t)cfg->conn_max_cnt * QR_LINK_CLASS_CNT,
-                  stream_sz); /* touched only where bytes flow */
+  q->mem = calloc(cfg->conn_max_cnt, conn_sz); /* touched only where bytes flow */
   if (!q->conns || !q->active || !q->mem) return QR_ERR_NOMEM;
   for (uint32_t i = 0; i < cfg->conn_max_cnt; i++) {
     qr_quic_conn_t *c = &q->conns[i];
     c->quic = q;
     c->idx = i;
-    for (uint32_t k = 0; k < QR_LINK_CLASS_CNT; k++) {
-      uint8_t *p = q->mem + ((size_t)i * QR_LINK_CLASS_CNT + k) * stream_sz;
-      c->out[k] = (qr_outq_t){.buf = p, .sz = cfg->send_buf_sz};
-      c->in[k] = (qr_inq_t){.buf = p + cfg->send_buf_sz, .sz = cfg->window_sz};
+    uint8_t *p = q->mem + i * conn_sz;
+    for (int k = 0; k < QR_LINK_CLASS_CNT; k++) {
+      c->out[k] = (qr_outq_t){.buf = p, .sz = qr_quic_class_sz(k, cfg->send_buf_sz)};
+      p += c->out[k].sz;
+      c->in[k] = (qr_inq_t){.buf = p, .sz = qr_quic_class_sz(k, cfg->window_sz)};
+      p += c->in[k].sz;
     }
   }
   qr_quic_random(key, sizeof key);
@@ -44,6 +47,7 @@ int qr_quic_new(const qr_quic_cfg_t *cfg, qr_quic_t **out) {
   qr_quic_t *q = calloc(1, sizeof *q);
   if (!q) return QR_ERR_NOMEM;
   q->cfg = *cfg;
+  QR_ASSERT(cfg->datagram_max_sz >= QR_QUIC_DATAGRAM_MIN_SZ);
   q->local = qr_quic_sockaddr(&cfg->local);
   /* The same after a restart, so that peers of the process before learn at once that their
    * connections are gone. */
@@ -168,7 +172,7 @@ void qr_quic_begin(qr_quic_t *q, uint64_t now_ns) {
     for (int k = 0; k < QR_LINK_CLASS_CNT; k++) {
       uint64_t sz = qr_inq_release(&c->in[k]);
       if (!sz || !c->conn) continue;
-      ngtcp2_conn_extend_max_stream_offset(c->conn, k * 4, sz);
+      ngtcp2_conn_extend_max_stream_offset(c->conn, k * QR_QUIC_STREAM_ID_STEP, sz);
       ngtcp2_conn_extend_max_offset(c->conn, sz);
       c->dirty = true;
     }

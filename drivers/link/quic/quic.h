@@ -14,8 +14,8 @@ typedef struct qr_quic qr_quic_t;
 /* Where datagrams go. */
 typedef struct {
   void *ctx;
-  /* Room for one datagram of QR_QUIC_DATAGRAM_MAX_SZ bytes, or NULL if there is none now. Followed
-   * by one commit. */
+  /* Room for one datagram of datagram_max_sz bytes, or NULL if there is none now. Followed by one
+   * commit. */
   uint8_t *(*room)(void *ctx);
   /* Sends the datagram of sz bytes, or gives the room back if sz is 0. ecn: the two ECN bits of the
    * IP header. */
@@ -28,11 +28,15 @@ typedef struct {
   const qr_key_t *identity; /* borrowed for the endpoint's life */
   qr_link_addr_t local;
   uint32_t conn_max_cnt;
-  uint64_t send_buf_sz,
-      window_sz; /* per stream: bytes buffered for sending, bytes a peer may send ahead */
+  /* Per stream of bulk: bytes buffered for sending, bytes a peer may send ahead; control and
+   * transactions have a quarter. */
+  uint64_t send_buf_sz, window_sz;
   uint64_t idle_ns, handshake_ns;
   uint32_t
       retry_cnt; /* half-open inbound connections beyond which a sender must prove its address */
+  /* UDP payload that the own port sends and takes. Beyond QR_QUIC_DATAGRAM_MAX_SZ it is used at
+   * once with peers that take it, without a search for what the path carries. */
+  uint32_t datagram_max_sz;
   qr_quic_out_t out;
 } qr_quic_cfg_t;
 

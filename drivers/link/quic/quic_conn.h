@@ -1,5 +1,5 @@
 /* Internals of the QUIC endpoint, shared by quic.c (connections and events), conn.c (one
-   connection) and accept.c (datagrams of no connection). */
+   connection), send.c (what it sends next) and accept.c (datagrams of no connection). */
 #ifndef QR_LINK_QUIC_QUIC_CONN_H
 #define QR_LINK_QUIC_QUIC_CONN_H
 
@@ -17,6 +17,7 @@
 #define QR_QUIC_CID_CNT                                                                            \
   15u /* own IDs of a connection: ngtcp2 keeps 8, and retired ones for a while */
 #define QR_QUIC_NEVER UINT64_MAX
+#define QR_QUIC_STREAM_ID_STEP 4
 
 enum qr_quic_state {
   QR_QUIC_FREE,
@@ -49,7 +50,8 @@ typedef struct {
   uint32_t cid_cnt;
   ngtcp2_cid first_dcid; /* the ID a client chose for us; empty if there is none */
   bool stream_open[QR_LINK_CLASS_CNT], preamble_seen[QR_LINK_CLASS_CNT], want[QR_LINK_CLASS_CNT];
-  uint32_t next_class; /* whose turn it is to send */
+  bool sync_first;  /* of transactions and sync, whose turn it is to send */
+  uint64_t pace_at; /* nothing but acknowledgements before */
   qr_outq_t out[QR_LINK_CLASS_CNT];
   qr_inq_t in[QR_LINK_CLASS_CNT];
   qr_link_stats_t stats;
@@ -81,12 +83,19 @@ int qr_quic_conn_start_server(qr_quic_conn_t *c, const ngtcp2_pkt_hd *hd, const 
 void qr_quic_conn_read(qr_quic_conn_t *c, const qr_link_addr_t *from, uint8_t ecn, const uint8_t *p,
                        size_t sz);
 void qr_quic_conn_timeout(qr_quic_conn_t *c);
-void qr_quic_conn_write(qr_quic_conn_t *c);
+/* What an error of ngtcp2 means for the connection. */
+void qr_quic_conn_failed(qr_quic_conn_t *c, int rv);
+/* Sends what ngtcp2 wrote, or gives the room back if that is nothing or an error. */
+void qr_quic_conn_commit(qr_quic_conn_t *c, const ngtcp2_path *path, const ngtcp2_pkt_info *pi,
+                         ngtcp2_ssize sz);
 /* Tells the peer and drops the transport. */
 void qr_quic_conn_close(qr_quic_conn_t *c);
 /* Drops the transport without a word; reason is for DOWN. */
 void qr_quic_conn_drop(qr_quic_conn_t *c, const char *reason);
 int qr_quic_check_peer(gnutls_session_t session);
+
+/* send.c */
+void qr_quic_conn_write(qr_quic_conn_t *c);
 
 /* accept.c */
 void qr_quic_accept(qr_quic_t *q, const qr_link_addr_t *from, uint8_t ecn, const uint8_t *p,
@@ -96,6 +105,17 @@ void qr_quic_send_reset(qr_quic_t *q, const qr_link_addr_t *from, const ngtcp2_v
                         size_t trigger_sz);
 void qr_quic_send_versions(qr_quic_t *q, const qr_link_addr_t *from, const ngtcp2_version_cid *vc,
                            size_t trigger_sz);
+
+/* A class's share of a buffer size: bulk needs it all. */
+static inline uint64_t qr_quic_class_sz(int cls, uint64_t sz) {
+  const uint64_t least = 65536;
+  if (cls == QR_LINK_BLOCK || cls == QR_LINK_SYNC || sz <= least) return sz;
+  return sz / 4 > least ? sz / 4 : least;
+}
+
+static inline bool qr_quic_is_jumbo(const qr_quic_t *q) {
+  return q->cfg.datagram_max_sz > QR_QUIC_DATAGRAM_MAX_SZ;
+}
 
 /* ngtcp2 sees IPv4 addresses as IPv6 ones, too: it only copies and compares them. */
 static inline struct sockaddr_in6 qr_quic_sockaddr(const qr_link_addr_t *a) {

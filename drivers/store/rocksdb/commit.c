@@ -7,7 +7,6 @@
 
 #include "base/assert.h"
 #include "base/err.h"
-#include "base/log.h"
 #include "port/clock.h"
 
 /* Bytes of one write; a larger batch goes alone. */

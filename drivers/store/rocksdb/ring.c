@@ -167,19 +167,8 @@ static void prepare(rocks_ring_t *r, struct io_uring_sqe *sqe, rocks_op_t *op, s
   io_uring_sqe_set_data(sqe, op);
 }
 
-/* Enters the kernel, for wait_cnt completions more. */
-static void enter(rocks_ring_t *r, unsigned wait_cnt) {
-  for (;;) {
-    int n = wait_cnt ? io_uring_submit_and_wait(&r->uring, wait_cnt) : io_uring_submit(&r->uring);
-    if (n >= 0) return;
-    /* busy: completions have to be taken in first */
-    QR_ASSERT(n == -EINTR || n == -EAGAIN || n == -EBUSY || n == -ENOMEM);
-    rocks_ring_reap(r);
-    if (wait_cnt && n != -EINTR) wait_cnt = 1;
-  }
-}
-
-void rocks_ring_reap(rocks_ring_t *r) {
+/* Takes in what has ended, without waiting. */
+static void reap(rocks_ring_t *r) {
   if (r->plain) return;
   struct io_uring_cqe *cqe;
   while (!io_uring_peek_cqe(&r->uring, &cqe)) {
@@ -191,11 +180,23 @@ void rocks_ring_reap(rocks_ring_t *r) {
   }
 }
 
+/* Enters the kernel, for wait_cnt completions more. */
+static void enter(rocks_ring_t *r, unsigned wait_cnt) {
+  for (;;) {
+    int n = wait_cnt ? io_uring_submit_and_wait(&r->uring, wait_cnt) : io_uring_submit(&r->uring);
+    if (n >= 0) return;
+    /* busy: completions have to be taken in first */
+    QR_ASSERT(n == -EINTR || n == -EAGAIN || n == -EBUSY || n == -ENOMEM);
+    reap(r);
+    if (wait_cnt && n != -EINTR) wait_cnt = 1;
+  }
+}
+
 static struct io_uring_sqe *take_sqe(rocks_ring_t *r) {
   /* As many as the completion queue certainly holds. */
   while (r->flight_cnt >= r->depth) {
     enter(r, 1);
-    rocks_ring_reap(r);
+    reap(r);
   }
   struct io_uring_sqe *sqe = io_uring_get_sqe(&r->uring);
   if (!sqe) {
@@ -239,7 +240,7 @@ void rocks_ring_submit(rocks_ring_t *r) {
 }
 
 void rocks_ring_wait(rocks_ring_t *r, rocks_op_t *op) {
-  for (rocks_ring_reap(r); !op->done; rocks_ring_reap(r)) enter(r, 1);
+  for (reap(r); !op->done; reap(r)) enter(r, 1);
 }
 
 void rocks_ring_cancel(rocks_ring_t *r, rocks_op_t *op) {
@@ -251,7 +252,7 @@ void rocks_ring_cancel(rocks_ring_t *r, rocks_op_t *op) {
 }
 
 void rocks_ring_wait_all(rocks_ring_t *r) {
-  for (rocks_ring_reap(r); r->flight_cnt; rocks_ring_reap(r)) enter(r, r->flight_cnt);
+  for (reap(r); r->flight_cnt; reap(r)) enter(r, r->flight_cnt);
 }
 
 bool rocks_interrupted(int64_t result) {

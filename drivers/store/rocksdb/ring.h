@@ -63,8 +63,6 @@ void rocks_ring_submit(rocks_ring_t *r);
 void rocks_ring_wait(rocks_ring_t *r, rocks_op_t *op);
 /* Returns when nothing is in flight. */
 void rocks_ring_wait_all(rocks_ring_t *r);
-/* Takes in what has ended, without waiting. */
-void rocks_ring_reap(rocks_ring_t *r);
 /* Asks the kernel to end op early; it still has to be waited for. */
 void rocks_ring_cancel(rocks_ring_t *r, rocks_op_t *op);
 

@@ -1,0 +1,138 @@
+/* Who may come in. Places are few and identities cost nothing, so that a newcomer may take the
+   place of another; who that is, nobody can bring about by coming often: whoever is near, of use,
+   long here or from a network of its own stays, and of the rest it meets the youngest of those who
+   are most from one network. After Bitcoin's SelectNodeToEvict. */
+#include "peer/internal.h"
+
+#define SHARE 8u /* a part of all for each virtue */
+
+typedef struct {
+  qr_peer_slot_t *s;
+  qr_netaddr_group_t group;
+} seat_t;
+
+typedef struct {
+  qr_peers_t *p;
+  seat_t seats[QR_PEERS_MAX_CNT];
+  uint32_t cnt;
+} row_t;
+
+uint32_t qr_peer_owed_cnt(const qr_peers_t *p) {
+  uint32_t cnt = 0, book = qr_peer_outbound_cnt(p);
+  for (uint32_t i = 0; i < p->cfg.static_cnt; i++)
+    cnt += !p->statics[i].peer && !p->statics[i].self;
+  if (p->book && p->cfg.outbound_cnt) {
+    if (book < p->cfg.outbound_cnt) cnt += p->cfg.outbound_cnt - book;
+    cnt++; /* for a feeler */
+  }
+  return cnt > p->cfg.peer_max_cnt / 2 ? p->cfg.peer_max_cnt / 2 : cnt;
+}
+
+/* How much a session has of each virtue; 0: nothing that counts. */
+static uint64_t nearness(const row_t *r, const seat_t *a) {
+  (void)r;
+  return a->s->rtt_min_ns ? UINT64_MAX - a->s->rtt_min_ns : 0;
+}
+static uint64_t blocks(const row_t *r, const seat_t *a) { return (void)r, a->s->block_ns; }
+static uint64_t txs(const row_t *r, const seat_t *a) { return (void)r, a->s->tx_ns; }
+static uint64_t age(const row_t *r, const seat_t *a) {
+  return a->s->state == QR_PEER_UP ? 1 + r->p->now_ns - a->s->since_ns : 0;
+}
+/* A network's rank, which nobody outside can know. */
+static uint64_t rank(const row_t *r, const seat_t *a) {
+  qr_hasher_t h;
+  qr_hash_t out;
+  qr_hash_init(&h, "quarry.evict");
+  qr_hash_add_u64(&h, r->p->evict_salt);
+  qr_hash_add(&h, a->group.b, sizeof a->group.b);
+  qr_hash_end(&h, &out);
+  return qr_ld64(out.b) | 1;
+}
+
+static void take_out(row_t *r, uint32_t i) { r->seats[i] = r->seats[--r->cnt]; }
+
+/* Takes those out of the row who have most of it; apart: only one of each group. */
+static void spare(row_t *r, uint32_t cnt, uint64_t (*of)(const row_t *, const seat_t *),
+                  bool apart) {
+  qr_netaddr_group_t groups[QR_PEERS_MAX_CNT];
+  for (uint32_t n = 0; n < cnt; n++) {
+    uint32_t best = UINT32_MAX;
+    uint64_t most = 0;
+    for (uint32_t i = 0; i < r->cnt; i++) {
+      bool met = false;
+      for (uint32_t k = 0; apart && k < n; k++)
+        met |= qr_netaddr_group_eq(&groups[k], &r->seats[i].group);
+      uint64_t v = met ? 0 : of(r, &r->seats[i]);
+      if (v <= most) continue;
+      most = v;
+      best = i;
+    }
+    if (best == UINT32_MAX) return;
+    groups[n] = r->seats[best].group;
+    take_out(r, best);
+  }
+}
+
+static bool is_configured(const qr_peers_t *p, const qr_peer_slot_t *s) {
+  for (uint32_t i = 0; i < p->cfg.static_cnt; i++) {
+    if (p->statics[i].met && qr_pubkey_eq(&p->statics[i].pk, &s->pk)) return true;
+  }
+  return false;
+}
+
+/* The youngest of the group that has most seats in the row. */
+static qr_peer_slot_t *youngest_of_most(const row_t *r) {
+  const seat_t *found = NULL;
+  uint32_t most = 0;
+  for (uint32_t i = 0; i < r->cnt; i++) {
+    uint32_t same = 0;
+    for (uint32_t k = 0; k < r->cnt; k++)
+      same += qr_netaddr_group_eq(&r->seats[k].group, &r->seats[i].group);
+    bool younger = found && r->seats[i].s->since_ns > found->s->since_ns;
+    if (same < most || (same == most && !younger)) continue;
+    most = same;
+    found = &r->seats[i];
+  }
+  return found ? found->s : NULL;
+}
+
+static qr_peer_slot_t *victim(qr_peers_t *p) {
+  row_t r = {.p = p};
+  for (uint32_t i = 0; i < p->cfg.peer_max_cnt; i++) {
+    qr_peer_slot_t *s = &p->slots[i];
+    if (s->state == QR_PEER_FREE || s->doom || !s->inbound) continue;
+    if (s->state == QR_PEER_CLOSING) return s; /* it was refused already */
+    if (!is_configured(p, s)) r.seats[r.cnt++] = (seat_t){s, qr_netaddr_group(&s->addr)};
+  }
+  uint32_t share = (r.cnt + SHARE - 1) / SHARE;
+  spare(&r, share, rank, true);
+  spare(&r, share, nearness, false);
+  spare(&r, share, txs, false);
+  spare(&r, 2 * share, blocks, false);
+  spare(&r, (r.cnt + 1) / 2, age, false);
+  return youngest_of_most(&r);
+}
+
+bool qr_peer_place_for(qr_peers_t *p, const qr_link_addr_t *addr, const qr_pubkey_t *pk) {
+  uint32_t free_cnt = 0, same_addr = 0, same_group = 0;
+  qr_netaddr_group_t group = qr_netaddr_group(addr);
+  for (uint32_t i = 0; i < p->cfg.peer_max_cnt; i++) {
+    const qr_peer_slot_t *s = &p->slots[i];
+    free_cnt += s->state == QR_PEER_FREE;
+    /* one that comes again while its last connection is not known to be dead takes that one's place
+     */
+    if (s->state == QR_PEER_FREE || !s->inbound || qr_pubkey_eq(&s->pk, pk)) continue;
+    qr_netaddr_group_t g = qr_netaddr_group(&s->addr);
+    same_addr += !memcmp(s->addr.ip, addr->ip, sizeof addr->ip);
+    same_group += qr_netaddr_group_eq(&g, &group);
+  }
+  if (p->cfg.addr_max_cnt && same_addr >= p->cfg.addr_max_cnt) return false;
+  if (p->cfg.group_max_cnt && same_group >= p->cfg.group_max_cnt) return false;
+  if (free_cnt > qr_peer_owed_cnt(p)) return true;
+  qr_peer_slot_t *s = victim(p);
+  if (!s) return false;
+  p->stats.evicted++;
+  qr_peer_doom(p, s, "its place was needed for another peer");
+  qr_peer_reap(p);
+  return true;
+}
