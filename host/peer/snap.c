@@ -1,16 +1,17 @@
-/* A node that has no chain yet begins with a snapshot: the hashes of its chunks from one peer, which
-   must have the root that the operator pinned, then the chunks from all peers that have them, each
-   checked by its own hash before it is handed on. A chunk comes whole from one peer, so that who is
-   wrong is known. */
+/* A node that has no chain yet begins with a snapshot: the hashes of its chunks from one peer,
+   which must have the root that the operator pinned, then the chunks from all peers that have them,
+   each checked by its own hash before it is handed on. A chunk comes whole from one peer, so that
+   who is wrong is known. */
 #include "peer/internal.h"
 
-#define QUIET_NS (10 * QR_PEER_SEC) /* to bring anything of what is owed */
+#define QUIET_NS (10 * QR_PEER_SEC)   /* to bring anything of what is owed */
 #define PENALTY_NS (15 * QR_PEER_SEC) /* not asked after a silence, doubled each time in a row */
 #define LACKS_NS (60 * QR_PEER_SEC)   /* not asked after it said that it has not this snapshot */
 #define SLOW_NS (3 * QR_PEER_SEC)     /* a last chunk that takes longer is asked of another too */
 #define TELL_NS (5 * QR_PEER_SEC)
 #define FAIL_MAX_CNT 3u
-#define PER_PEER_CNT 2u /* chunks of one peer at a time: the next begins before the last is here */
+#define PER_PEER_CNT 2u /* chunks of one peer at a time: the next begins before the last is here   \
+                         */
 #define PART_SZ QR_MSG_CHUNK_MAX_SZ
 #define COST_SILENT 25u
 #define COST_WRONG 20u
@@ -111,8 +112,8 @@ static void settle(qr_peers_t *p, qr_peer_slot_t *s) {
   qr_peer_snap_t *n = &p->snap;
   memcpy(n->bufs, n->leaves, (size_t)n->leaf_cnt * QR_HASH_SZ);
   qr_hash_t *scratch = (qr_hash_t *)n->bufs;
-  qr_hash_t root = qr_merkle_root_of_leaves(scratch, n->leaf_cnt, n->payload_sz,
-                                            QR_SNAPSHOT_CHUNK_SZ, scratch);
+  qr_hash_t root =
+      qr_merkle_root_of_leaves(scratch, n->leaf_cnt, n->payload_sz, QR_SNAPSHOT_CHUNK_SZ, scratch);
   n->teller = 0;
   n->leaf_got = 0;
   if (!qr_hash_eq(&root, &p->cfg.begin->root)) {
@@ -154,8 +155,7 @@ void qr_peer_snap_leaves(qr_peers_t *p, qr_peer_slot_t *s, const qr_msg_snapshot
 
 static void ask_parts(qr_peers_t *p, qr_peer_slot_t *s, qr_peer_snap_slot_t *c) {
   while (c->asked < c->sz && s->snap.owed_cnt + s->snap.late_cnt < QR_PEER_PART_CNT) {
-    qr_msg_t m = {.type = QR_MSG_GET_CHUNK,
-                  .get_chunk = {p->cfg.begin->root, c->idx, c->asked}};
+    qr_msg_t m = {.type = QR_MSG_GET_CHUNK, .get_chunk = {p->cfg.begin->root, c->idx, c->asked}};
     if (!ask(p, s, &m)) return;
     c->asked += c->sz - c->asked < PART_SZ ? c->sz - c->asked : PART_SZ;
   }

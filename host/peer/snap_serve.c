@@ -17,8 +17,10 @@ static void say_not_found(qr_peers_t *p, qr_peer_slot_t *s, const qr_hash_t *roo
 
 void qr_peer_snap_ask(qr_peers_t *p, qr_peer_slot_t *s, const qr_msg_t *m) {
   bool leaves = m->type == QR_MSG_GET_SNAPSHOT;
-  qr_peer_part_t part = {.root = m->get_snapshot.root, .idx = m->get_snapshot.first, .leaves = true};
-  if (!leaves) part = (qr_peer_part_t){m->get_chunk.root, m->get_chunk.idx, m->get_chunk.offset, false};
+  qr_peer_part_t part = {
+      .root = m->get_snapshot.root, .idx = m->get_snapshot.first, .leaves = true};
+  if (!leaves)
+    part = (qr_peer_part_t){m->get_chunk.root, m->get_chunk.idx, m->get_chunk.offset, false};
   if (s->snap.part_cnt == QR_PEER_PART_CNT) {
     qr_peer_strike(p, s, COST_CROWD, "too many questions at once");
     say_not_found(p, s, &part.root);

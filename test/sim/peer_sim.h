@@ -283,8 +283,8 @@ static void sim_on_down(void *ctx, qr_peer_id_t peer, const char *reason) {
 }
 
 static const qr_peer_app_t sim_app = {sim_on_block,        sim_on_header, sim_on_model,
-                                      sim_on_model_failed, sim_on_tx,     sim_on_want, sim_on_read,
-                                      sim_on_up,           sim_on_down};
+                                      sim_on_model_failed, sim_on_tx,     sim_on_want,
+                                      sim_on_read,         sim_on_up,     sim_on_down};
 
 /* ---- the application's work ---- */
 
@@ -529,7 +529,9 @@ static inline void sim_mine(sim_node_t *n, uint64_t nonce, bool model) {
       n, sim_block_make(&tip->hash, tip->height + 1, nonce, 0, model, 10 + nonce * 7919 % 20000));
 }
 
-static uint32_t sim_peer_cnt(const sim_node_t *n) { return qr_peers_progress(n->peers).peer_cnt; }
+static inline uint32_t sim_peer_cnt(const sim_node_t *n) {
+  return qr_peers_progress(n->peers).peer_cnt;
+}
 
 static qr_hash_t sim_end(sim_t *s) {
   qr_hash_t trace;
