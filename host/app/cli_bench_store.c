@@ -182,11 +182,13 @@ const qr_cli_bench_t qr_cli_bench_store = {
     .help =
         "blocks to and from the disk, on RocksDB's own files and on ours over io_uring, in turns\n"
         "A block is 300 state changes, a model of 0.4 MB and 90 KB of other records, durable when "
-        "it is counted. Cold: the store\nopened again and nothing of it in the page cache. "
-        "Opening after a kill replays its logs. What the kernel counts as\nwritten to the device, "
-        "logs and tables, until the store was closed and opened once more, over what was given to\n"
-        "commit: bytes written a byte; compactions that come later and the file system's own "
-        "journal are not in it. The same bytes\nwithout a store: one write and a sync on a ring, "
-        "in the same rounds. It needs up to 4 GB for --seconds 20, 0.5 GB for 2,\n1.6 MB for each "
-        "of --blocks, and leaves nothing behind.",
+        "it is counted. Both sides\nhave the same RocksDB, tables, options and checks of records; "
+        "what differs is how files are written and read. Cold: the\nstore at rest (all of it in "
+        "tables, none being merged), opened again, and nothing of it in the page cache. Opening\n"
+        "after a kill replays its logs. What the kernel counts as written to the device, logs and "
+        "tables, until the store was\nclosed and opened once more, over what was given to commit: "
+        "bytes written a byte; compactions that come later and the\nfile system's own journal are "
+        "not in it. The same bytes without a store: one write and a sync on a ring, in the same\n"
+        "rounds. It needs up to 4 GB for --seconds 20, 0.5 GB for 2, 1.6 MB for each of --blocks, "
+        "and leaves nothing behind.",
 };

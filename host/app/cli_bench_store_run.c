@@ -1,6 +1,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "app/cli_bench_store.h"
 #include "app/cli_files.h"
@@ -12,6 +13,8 @@
 #define COMMIT_MIN_CNT 16u
 #define READ_TRY_CNT 3u   /* of which the fastest counts */
 #define READ_TRY_TIP 256u /* fewer blocks than that, and a try finds what the one before cached */
+#define REST_MS 200u      /* as long a store writes nothing when it is at rest */
+#define REST_MAX_MS 20000u
 #define PATH_SZ 600u
 
 typedef struct {
@@ -191,14 +194,25 @@ static int read_side(bench_t *b, uint32_t side, uint32_t round, double *cold, do
   return err ? say(b, err, "cannot read a store") : QR_OK;
 }
 
+/* The commits that are still in logs alone go to tables when a store is opened, and tables are
+   merged in the background: how far either is would be chance, and the disk busy with the rest. */
+static int come_to_rest(bench_t *b, uint32_t side) {
+  uint64_t before = 0, after = 0;
+  int err = open_side(b, side);
+  if (err) return err;
+  for (uint32_t ms = 0; ms < REST_MAX_MS && !qr_cli_work_stopped(); ms += REST_MS) {
+    bool counted = qr_store_files_written(&before);
+    nanosleep(&(struct timespec){.tv_nsec = REST_MS * 1000000}, NULL);
+    if (!counted || !qr_store_files_written(&after) || before == after) break;
+  }
+  close_side(b, side);
+  return QR_OK;
+}
+
 static int run_reads(bench_t *b, double until) {
   qr_bench_store_t *o = b->out;
   int err = QR_OK;
-  /* The commits that are still in logs alone go to tables when a store is opened. */
-  for (uint32_t side = 0; side < QR_STORE_SIDE_CNT && !err; side++) {
-    err = open_side(b, side);
-    close_side(b, side);
-  }
+  for (uint32_t side = 0; side < QR_STORE_SIDE_CNT && !err; side++) err = come_to_rest(b, side);
   for (uint32_t r = 0; !err && r < QR_BENCH_SAMPLE_MAX_CNT && (!r || elapsed(b) < until); r++) {
     double cold[QR_STORE_SIDE_CNT] = {0}, warm[QR_STORE_SIDE_CNT] = {0};
     double scan[QR_STORE_SIDE_CNT] = {0};

@@ -1,5 +1,5 @@
-/* quarry net check: what this host can do for a node's network, and what to type. Needs no node and
-   no privilege, and changes nothing. */
+/* quarry net; and its check: what this host can do for a node's network, and what to type. Needs no
+   node and no privilege, and changes nothing. */
 #include "app/cli_net.h"
 
 #include <inttypes.h>
@@ -8,8 +8,6 @@
 #include "app/cli.h"
 #include "app/config.h"
 #include "base/err.h"
-
-enum { OPT_CONFIG, OPT_OPTIONS, OPT_ROOT };
 
 /* ---- the text ---- */
 
@@ -103,15 +101,15 @@ static void print_check(const qr_net_check_t *c) {
 /* The driver and the options that a node would start with. */
 static int read_link(const qr_cli_t *cli, qr_config_t *config, qr_net_check_t *c) {
   char why[640];
-  if (cli->values[OPT_CONFIG]) {
-    int err = qr_config_read(cli->values[OPT_CONFIG], config, why, sizeof why);
+  if (cli->values[QR_NET_CONFIG]) {
+    int err = qr_config_read(cli->values[QR_NET_CONFIG], config, why, sizeof why);
     if (err) return qr_cli_fail(cli, err, why);
     c->link = config->link;
     c->link_options = config->link_options;
   }
-  if (cli->values[OPT_OPTIONS]) {
+  if (cli->values[QR_NET_OPTIONS]) {
     c->link = config->link;
-    c->link_options = cli->values[OPT_OPTIONS];
+    c->link_options = cli->values[QR_NET_OPTIONS];
   }
   return QR_CLI_OK;
 }
@@ -136,16 +134,15 @@ static int judge(const qr_cli_t *cli, qr_net_check_t *c) {
   return QR_CLI_OK;
 }
 
-static int run_net(const qr_cli_t *cli) {
+static int run_check(const qr_cli_t *cli) {
   static qr_config_t config;
   static qr_net_host_t host;
   static qr_net_check_t check;
-  if (strcmp(cli->args[0], "check")) return qr_cli_usage("usage: quarry net check");
   qr_config_defaults(&config);
   check = (qr_net_check_t){.host = &host};
   int rc = read_link(cli, &config, &check);
   if (rc) return rc;
-  const char *root = cli->values[OPT_ROOT] ? cli->values[OPT_ROOT] : "";
+  const char *root = cli->values[QR_NET_ROOT] ? cli->values[QR_NET_ROOT] : "";
   if (strlen(root) >= sizeof host.root) return qr_cli_usage("--root is too long");
   qr_net_host_read(root, &host);
   rc = judge(cli, &check);
@@ -157,20 +154,35 @@ static int run_net(const qr_cli_t *cli) {
   return check.ready ? QR_CLI_OK : QR_CLI_FAILED;
 }
 
+static int run_net(const qr_cli_t *cli) {
+  if (!strcmp(cli->args[0], "check")) return run_check(cli);
+  if (!strcmp(cli->args[0], "emulate")) return qr_cli_net_emulate(cli);
+  return qr_cli_usage("usage: quarry net %s", qr_cli_net.args);
+}
+
 const qr_cli_command_t qr_cli_net = {
     .name = "net",
-    .args = "check",
+    .args = "check|emulate",
     .arg_min_cnt = 1,
     .arg_max_cnt = 1,
     .run = run_net,
-    .help = "what this host can do for a node's network, and what to type\n\n"
+    .print_more = qr_cli_net_emulate_help,
+    .help = "what this host can do for a node's network; bad lines for tests\n\n"
+            "check: what this host can do for a node's network, and what to type\n\n"
             "Lists network cards (driver, address, NUMA node, IOMMU group), huge pages, "
             "permissions and\nprocessors, and for each way to a network what is there, what is "
             "missing and the command\nthat helps. Given a node's settings, it says only whether "
             "these can work. It needs no\nprivilege and changes nothing; judge it as the user "
             "that runs the node. Exit code 0: the\nnode's link, or without one some way, is "
             "possible; 1: something is missing or the settings\ncannot be read.",
-    .options = {{"config", "FILE", "quarryd's settings, whose link is judged"},
-                {"options", "TEXT", "link options to judge, e.g. 'iface=n0', over those of FILE"},
-                {"root", "DIR", "look below DIR in place of /, e.g. at files from another host"}},
+    .options =
+        {{"config", "FILE", "check: quarryd's settings, whose link is judged"},
+         {"options", "TEXT", "check: link options to judge, e.g. 'iface=n0', over those of FILE"},
+         {"root", "DIR", "check: look below DIR in place of /, e.g. at files from another host"},
+         {"ports", "P,P,...", "emulate: [NAME=]INTERFACE or [NAME=]memif:PATH, 1 to 64 of them"},
+         {"set", "TEXT", "emulate: what is set at first, \"PORT KEY=VALUE ...; ...\""},
+         {"seed", "N", "emulate: of all chance (default 1)"},
+         {"mtu", "BYTES", "emulate: longest packet, 576 to 15000 (default 1500)"},
+         {"spin", "US", "emulate: stay awake so long after a frame (default 0)"},
+         {"room", "MIB", "emulate: memory for frames under way (default 64)"}},
 };

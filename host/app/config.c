@@ -28,6 +28,10 @@ void qr_config_defaults(qr_config_t *c) {
   c->listen.ip[10] = c->listen.ip[11] = 0xff;
   c->listen.port = QR_CONFIG_PORT;
   c->peer_max_cnt = 24;
+  c->exchange = c->private_addrs = true;
+  c->outbound_cnt = 8;
+  c->per_ip_cnt = 3;
+  c->per_group_cnt = 4;
   c->mine = true;
   c->adopt_margin = 4096;
   c->accel_check = 64;

@@ -7,7 +7,7 @@
 #include "base/err.h"
 #include "port/drivers.h"
 
-enum kind { PATH, TEXT, U32, U64, I32, BOOL, LEVEL, ADDR, PEER, THREADS, LINK, STORE, ACCEL };
+enum kind { PATH, TEXT, U32, U64, I32, BOOL, LEVEL, ADDR, PEER, OWN, THREADS, LINK, STORE, ACCEL };
 
 typedef struct {
   const char *name; /* section.key */
@@ -37,6 +37,19 @@ static const config_key_t keys[] = {
     {"link.peer", PEER, MEMBER(peers), 0, 0,
      "peer to dial and keep, IP or IP:PORT; may be repeated"},
     {"link.peer_max", U32, MEMBER(peer_max_cnt), 1, 64, "connections in both directions together"},
+    {"peers.exchange", BOOL, MEMBER(exchange), 0, 0,
+     "exchange addresses with peers and dial out of them; false: only link.peer"},
+    {"peers.outbound", U32, MEMBER(outbound_cnt), 0, 16,
+     "learnt peers to dial and keep, each in a network of its own"},
+    {"peers.inbound", U32, MEMBER(inbound_cnt), 0, 64,
+     "most who may come in; 0: what link.peer_max leaves"},
+    {"peers.per_ip", U32, MEMBER(per_ip_cnt), 0, 64, "of them from one IP address; 0: no limit"},
+    {"peers.per_group", U32, MEMBER(per_group_cnt), 0, 64,
+     "of them from one network (IPv4 /16, IPv6 /32); 0: no limit"},
+    {"peers.announce", OWN, MEMBER(announce), 0, 0,
+     "own address as others reach it; empty: link.listen; none"},
+    {"peers.private", BOOL, MEMBER(private_addrs), 0, 0,
+     "take addresses of private networks from neighbours there"},
     {"sync.snapshot", TEXT, MEMBER(sync_snapshot), 0, 0,
      "without a store begin with the snapshot that has this root; empty: with genesis"},
     {"sync.serve", TEXT, MEMBER(sync_serve), 0, 0,
@@ -240,8 +253,9 @@ static int set_threads(const config_key_t *k, qr_config_t *c, const char *value,
 static int set_peer(qr_config_t *c, const char *value, char *why, size_t why_sz) {
   qr_link_addr_t a;
   if (!qr_link_addr_parse(value, QR_CONFIG_PORT, &a)) {
-    return refuse(why, why_sz, "link.peer", value,
-                  "an IPv4 address such as 10.80.0.11 or 10.80.0.11:7788");
+    return refuse(
+        why, why_sz, "link.peer", value,
+        "an address such as 10.80.0.11:7788 or [fd00::11]:7788, the port left out or not");
   }
   for (uint32_t i = 0; i < c->peer_cnt; i++) {
     if (c->peers[i].port == a.port && !memcmp(c->peers[i].ip, a.ip, sizeof a.ip)) return QR_OK;
@@ -283,11 +297,18 @@ int qr_config_set(qr_config_t *c, const char *key, const char *value, char *why,
     return QR_OK;
   case ADDR:
     if (!qr_link_addr_parse(value, QR_CONFIG_PORT, at)) {
-      return refuse(why, why_sz, k->name, value,
-                    "an IPv4 address such as 10.80.0.10 or 10.80.0.10:7788");
+      return refuse(
+          why, why_sz, k->name, value,
+          "an address such as 10.80.0.10:7788 or [fd00::10]:7788, the port left out or not");
     }
     return QR_OK;
   case PEER: return set_peer(c, value, why, why_sz);
+  case OWN: {
+    qr_link_addr_t a;
+    if (*value && strcmp(value, "none") && !qr_link_addr_parse(value, QR_CONFIG_PORT, &a))
+      return refuse(why, why_sz, k->name, value, "an address such as 198.51.100.7:7788, or none");
+    return set_text(k, at, value, why, why_sz);
+  }
   case THREADS: return set_threads(k, c, value, why, why_sz);
   default: break;
   }

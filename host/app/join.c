@@ -192,11 +192,19 @@ static int fetch(join_t *x) {
                         .statics = c->peers,
                         .static_cnt = c->peer_cnt,
                         .peer_max_cnt = c->peer_max_cnt,
+                        .inbound_cnt = c->inbound_cnt,
+                        .addr_max_cnt = c->per_ip_cnt,
+                        .group_max_cnt = c->per_group_cnt,
+                        .exchange = c->exchange, /* to find more who have it */
+                        .public_only = !c->private_addrs,
+                        .outbound_cnt = c->outbound_cnt,
+                        .wall_ms = j->clock->wall_ms(j->clock->ctx),
                         .model_max_sz = 1,
                         .seed = j->seed,
                         .begin = &begin,
                         .app = &nothing,
                         .ctx = x};
+  memcpy(cfg.book_key, &j->seed, sizeof j->seed);
   size_t sz = qr_peers_footprint(&cfg);
   void *mem = sz ? aligned_alloc(64, qr_align_up(sz, 64)) : NULL;
   if (!mem) {

@@ -16,6 +16,7 @@
 #include "port/drivers.h"
 
 #define CHECK_DRIVER "cpu"
+#define SPARE_CONN_CNT 8u /* for those who come when all places are taken: one may be made free */
 
 static atomic_bool g_stop;
 
@@ -42,7 +43,7 @@ typedef struct {
   qr_offer_t offer;
   qr_net_offer_t offer_ops;
   qr_topology_t *topology;
-  char rpc_path[QR_CONFIG_PATH_SZ];
+  char rpc_path[QR_CONFIG_PATH_SZ], peers_path[QR_CONFIG_PATH_SZ + 16];
   char why[512];
 } daemon_t;
 
@@ -106,7 +107,7 @@ static int open_link(daemon_t *d) {
   qr_link_cfg_t cfg = {.options = c->link_options,
                        .local = c->listen,
                        .identity = &d->key,
-                       .conn_max_cnt = c->peer_max_cnt};
+                       .conn_max_cnt = c->peer_max_cnt + SPARE_CONN_CNT};
   int err = link->open(&cfg, &d->link, d->why, sizeof d->why);
   if (!err) d->link_ops = link;
   return err;
@@ -157,6 +158,7 @@ static int start(daemon_t *d) {
   }
   qr_offer_init(&d->offer, c->sync_serve);
   d->offer_ops = qr_offer_ops(&d->offer);
+  snprintf(d->peers_path, sizeof d->peers_path, "%s/peers.dat", c->dir);
   qr_topology_cfg_t cfg = {
       .chain = &d->chain,
       .config = c,
@@ -175,8 +177,10 @@ static int start(daemon_t *d) {
       .check = d->check,
       .clock = &d->clock,
       .rpc_path = d->rpc_path,
+      .peers_path = d->peers_path,
   };
   randombytes_buf(&cfg.seed, sizeof cfg.seed);
+  randombytes_buf(cfg.book_key, sizeof cfg.book_key);
   return qr_topology_init(&cfg, &d->topology, d->why, sizeof d->why);
 }
 

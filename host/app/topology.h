@@ -32,8 +32,10 @@ typedef struct {
   const qr_accel_ops_t *check_ops;
   qr_accel_t *check;
   const qr_clock_t *clock;
-  const char *rpc_path; /* control socket; NULL: none */
+  const char *rpc_path;   /* control socket; NULL: none */
+  const char *peers_path; /* file of addresses and bans; NULL: they are forgotten */
   uint64_t seed;        /* of nonces and jitter; quarryd takes it from the system's random source */
+  uint8_t book_key[32]; /* secret, of the address book; from there too */
 } qr_topology_cfg_t;
 
 /* Takes all memory, loads programs on the accelerator and the chain from the store. Returns 0 or a

@@ -114,11 +114,12 @@ static qr_peer_slot_t *victim(qr_peers_t *p) {
 }
 
 bool qr_peer_place_for(qr_peers_t *p, const qr_link_addr_t *addr, const qr_pubkey_t *pk) {
-  uint32_t free_cnt = 0, same_addr = 0, same_group = 0;
+  uint32_t free_cnt = 0, in_cnt = 0, same_addr = 0, same_group = 0;
   qr_netaddr_group_t group = qr_netaddr_group(addr);
   for (uint32_t i = 0; i < p->cfg.peer_max_cnt; i++) {
     const qr_peer_slot_t *s = &p->slots[i];
     free_cnt += s->state == QR_PEER_FREE;
+    in_cnt += s->state != QR_PEER_FREE && s->inbound;
     /* one that comes again while its last connection is not known to be dead takes that one's place
      */
     if (s->state == QR_PEER_FREE || !s->inbound || qr_pubkey_eq(&s->pk, pk)) continue;
@@ -128,7 +129,8 @@ bool qr_peer_place_for(qr_peers_t *p, const qr_link_addr_t *addr, const qr_pubke
   }
   if (p->cfg.addr_max_cnt && same_addr >= p->cfg.addr_max_cnt) return false;
   if (p->cfg.group_max_cnt && same_group >= p->cfg.group_max_cnt) return false;
-  if (free_cnt > qr_peer_owed_cnt(p)) return true;
+  bool may = !p->cfg.inbound_cnt || in_cnt < p->cfg.inbound_cnt;
+  if (may && free_cnt > qr_peer_owed_cnt(p)) return true;
   qr_peer_slot_t *s = victim(p);
   if (!s) return false;
   p->stats.evicted++;

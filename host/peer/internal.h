@@ -104,6 +104,7 @@ typedef struct {
   uint64_t came_ns;       /* when the last block came, 0: none */
   uint64_t pace_ns;       /* between two blocks while some are owed, smoothed; 0: not known */
   uint64_t lacks_from;    /* lowest height that it has not of this sync's chain; 0: none known */
+  uint64_t sync_no;       /* the last sync that it brought a block of, as stats.syncs counts them */
   uint64_t lead_after_ns; /* it was slow to lead: others first until then */
 } qr_peer_share_t;
 
@@ -239,7 +240,8 @@ typedef struct {
   uint64_t began_ns, fruit_cnt; /* of the role: when it began, blocks accepted since */
   uint64_t pace_ns, pace_cnt;   /* fruit_cnt at a moment, for the rate since then */
   uint32_t rate_milli;
-  uint64_t told_ns; /* the last line in the log */
+  uint32_t giver_cnt; /* sessions that brought a block of it */
+  uint64_t told_ns;   /* the last line in the log */
   bool headers_asked;
   uint64_t headers_ns; /* when */
   bool end;            /* the leader has no more headers now */
@@ -267,7 +269,8 @@ typedef struct {
   uint64_t payload_sz;
   uint32_t leaf_cnt, leaf_got;
   bool begun, failed; /* the hashes are right; the application gave up */
-  uint32_t done_cnt, first_cnt, cursor; /* chunks here, here from the beginning, none missing below */
+  uint32_t done_cnt, first_cnt,
+      cursor; /* chunks here, here from the beginning, none missing below */
   uint64_t rx_sz, began_ns, told_ns;
   qr_peer_snap_slot_t slots[QR_PEER_SNAP_SLOT_CNT];
   qr_hash_t *leaves;
@@ -352,9 +355,9 @@ struct qr_peers {
   qr_peer_slot_t *slots; /* cfg.peer_max_cnt */
   qr_peer_fetch_t fetches[QR_PEER_FETCH_CNT];
   qr_peer_sync_t sync;
-  qr_peer_snap_t snap;         /* if cfg.begin */
-  qr_peers_snapshot_t offer;   /* payload_sz 0: none */
-  uint8_t *part;               /* QR_MSG_CHUNK_MAX_SZ, of it */
+  qr_peer_snap_t snap;                       /* if cfg.begin */
+  qr_peers_snapshot_t offer;                 /* payload_sz 0: none */
+  uint8_t *part;                             /* QR_MSG_CHUNK_MAX_SZ, of it */
   qr_peer_model_t models[QR_PEER_MODEL_CNT]; /* first come first served */
   uint32_t model_cnt;
   uint64_t all_credit_ns[QR_PEER_BUCKET_CNT], all_credit_at_ns[QR_PEER_BUCKET_CNT]; /* of all peers
@@ -529,7 +532,8 @@ void qr_peer_snap_refused(qr_peers_t *p, qr_peer_slot_t *s); /* NOT_FOUND */
 void qr_peer_snap_gone(qr_peers_t *p, qr_peer_slot_t *s);
 
 /* snap_serve.c */
-void qr_peer_snap_ask(qr_peers_t *p, qr_peer_slot_t *s, const qr_msg_t *m); /* GET_SNAPSHOT, _CHUNK */
+void qr_peer_snap_ask(qr_peers_t *p, qr_peer_slot_t *s,
+                      const qr_msg_t *m); /* GET_SNAPSHOT, _CHUNK */
 void qr_peer_snap_serve(qr_peers_t *p, qr_peer_slot_t *s);
 
 /* model.c */

@@ -123,6 +123,7 @@ typedef struct {
   const qr_link_addr_t *statics; /* dialled and kept; copied */
   uint32_t static_cnt;
   uint32_t peer_max_cnt;  /* sessions in both directions, 1 .. QR_PEERS_MAX_CNT */
+  uint32_t inbound_cnt;   /* most inbound sessions; 0: what is left of peer_max_cnt */
   uint32_t addr_max_cnt;  /* inbound sessions per IP address; 0: no limit */
   uint32_t group_max_cnt; /* inbound sessions per network group (netaddr.h); 0: no limit */
   bool exchange;          /* exchange addresses with peers and keep a book of them */

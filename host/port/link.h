@@ -76,9 +76,13 @@ typedef struct {
   int (*conn_stats)(const qr_link_t *l, qr_link_conn_t c, qr_link_stats_t *out);
 } qr_link_ops_t;
 
-/* Parses "a.b.c.d:port" (or "a.b.c.d" with default_port). Returns false if it is not one. */
+#define QR_LINK_ADDR_STR_SZ 56u
+
+/* Parses "a.b.c.d:port" or "[IPv6]:port"; without a port, which for IPv6 needs no brackets, it is
+   default_port. Returns false if it is not one. */
 bool qr_link_addr_parse(const char *s, uint16_t default_port, qr_link_addr_t *out);
-/* Text form, out of at least 56 bytes; returns out. */
+/* Text form, out of at least QR_LINK_ADDR_STR_SZ bytes; returns out. */
 char *qr_link_addr_str(const qr_link_addr_t *a, char *out);
+bool qr_link_addr_is_v4(const qr_link_addr_t *a);
 
 #endif

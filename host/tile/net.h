@@ -24,7 +24,8 @@ typedef struct {
   qr_objects_t *objects;
   qr_peers_cfg_t peers;             /* app and ctx are set by the tile */
   qr_ring_t *to_chain, *from_chain; /* qr_inbound_t, qr_outbound_t */
-  qr_ring_t *queries, *replies;     /* qr_query_t (PEERS only), qr_reply_t */
+  qr_ring_t *queries, *replies;     /* qr_query_t (PEERS and BAN only), qr_reply_t */
+  const char *keep_path;            /* file of addresses and bans; NULL: they are forgotten */
   qr_net_stats_t *stats;
   const qr_net_offer_t *offer; /* NULL: none; peers.offers says the same */
   const qr_clock_t *clock;

@@ -1,5 +1,5 @@
 /* Sends frames that nobody should send: link_garbage <interface> <victim's MAC> <victim's
-   a.b.c.d:port> <count> <seed>. Random bytes; frames that are nearly right; and well-formed
+   address> <count> <seed>. Random bytes; frames that are nearly right; and well-formed
    datagrams with random and with nearly right QUIC packets in them. */
 #include <linux/if_packet.h>
 #include <net/if.h>
@@ -10,7 +10,6 @@
 
 #include "base/splitmix.h"
 #include "drivers/link/dpdk/frame.c"
-#include "port/link.h"
 
 #define FRAME_MAX_SZ 1514u
 
@@ -21,40 +20,52 @@ static void fill(uint8_t *p, size_t sz) {
   for (size_t i = 0; i < sz; i++) p[i] = (uint8_t)draw(256);
 }
 
-static size_t datagram(uint8_t *p, const qr_mac_t *to, uint32_t ip, uint16_t port) {
-  qr_frame_self_t forged = {
-      {{2, 9, 9, 9, 9, 9}}, (ip & 0xffffff00) | draw(256), (uint16_t)(1 + draw(65535))};
-  uint8_t *q = p + QR_FRAME_UDP_HEADER_SZ;
-  size_t sz = draw(1473);
-  fill(q, sz);
-  if (sz >= 20 && draw(2)) { /* a long header of QUIC version 1, or of any */
-    q[0] |= 0xc0;
-    put32(q + 1, draw(4) ? 1 : draw(UINT32_MAX));
-    q[5] = (uint8_t)draw(24);
-  }
-  qr_frame_put_udp(p, &forged, to, ip, port, sz);
-  if (draw(4) == 0) p[QR_FRAME_UDP_HEADER_SZ - 2] ^= 1;
-  return QR_FRAME_UDP_HEADER_SZ + sz;
+/* Somebody near the victim, of its family. */
+static qr_frame_self_t forge(const qr_link_addr_t *victim, uint16_t port) {
+  bool v4 = qr_link_addr_is_v4(victim);
+  qr_frame_self_t f = {
+      .mac = {{2, 9, 9, 9, 9, (uint8_t)draw(256)}}, .has4 = v4, .has6 = !v4, .port = port};
+  uint8_t *ip = v4 ? f.ip4 : f.ip6;
+  memcpy(ip, victim->ip, 16);
+  ip[15] = (uint8_t)draw(256);
+  return f;
 }
 
-static size_t frame(uint8_t *p, const qr_mac_t *to, uint32_t ip, uint16_t port) {
+static size_t datagram(uint8_t *p, const qr_mac_t *mac, const qr_link_addr_t *to) {
+  qr_frame_self_t forged = forge(to, (uint16_t)(1 + draw(65535)));
+  size_t header_sz = qr_frame_udp_header_sz(to);
+  uint8_t *q = p + header_sz;
+  size_t sz = draw((uint32_t)(FRAME_MAX_SZ - header_sz + 1));
+  fill(q, sz);
+  if (sz >= 20 && draw(2)) { /* a long header of QUIC version 1, or of any */
+    uint32_t version = draw(4) ? 1 : draw(UINT32_MAX);
+    q[0] |= 0xc0;
+    put16(q + 1, version >> 16);
+    put16(q + 3, version & 0xffff);
+    q[5] = (uint8_t)draw(24);
+  }
+  qr_frame_put_udp(p, &forged, mac, to, (uint8_t)draw(4), QR_FRAME_SUM_HERE, sz);
+  if (draw(4) == 0) p[header_sz - 2] ^= 1;
+  return header_sz + sz;
+}
+
+static size_t frame(uint8_t *p, const qr_mac_t *mac, const qr_link_addr_t *to) {
+  static const uint32_t types[] = {TYPE_IPV4, TYPE_ARP, TYPE_IPV6};
   size_t sz = 14 + draw(FRAME_MAX_SZ - 13);
   switch (draw(4)) {
   case 0: fill(p, sz); break;
   case 1:
     fill(p, sz);
-    memcpy(p, to->b, 6);
-    put16(p + 12, draw(2) ? TYPE_IPV4 : TYPE_ARP);
+    memcpy(p, mac->b, 6);
+    put16(p + 12, types[draw(3)]);
     break;
   case 2: {
-    qr_frame_self_t forged = {
-        {{2, 9, 9, 9, 9, (uint8_t)draw(256)}}, (ip & 0xffffff00) | draw(256), 1};
-    qr_frame_put_arp(p, &forged, draw(2) ? QR_FRAME_ARP_REQUEST : QR_FRAME_ARP_REPLY, to, ip);
-    sz = QR_FRAME_ARP_SZ;
+    qr_frame_self_t forged = forge(to, 1);
+    sz = qr_frame_put_neigh(p, &forged, draw(2) ? QR_FRAME_ASK : QR_FRAME_ANSWER, mac, to->ip);
     if (draw(2)) p[draw((uint32_t)sz)] = (uint8_t)draw(256);
     break;
   }
-  default: sz = datagram(p, to, ip, port); break;
+  default: sz = datagram(p, mac, to); break;
   }
   return sz;
 }
@@ -66,7 +77,7 @@ int main(int argc, char **argv) {
       sscanf(argv[2], "%hhx:%hhx:%hhx:%hhx:%hhx:%hhx", &to.b[0], &to.b[1], &to.b[2], &to.b[3],
              &to.b[4], &to.b[5]) != 6 ||
       !qr_link_addr_parse(argv[3], 0, &addr)) {
-    fprintf(stderr, "usage: link_garbage <interface> <MAC> <a.b.c.d:port> <count> <seed>\n");
+    fprintf(stderr, "usage: link_garbage <interface> <MAC> <address> <count> <seed>\n");
     return 1;
   }
   struct sockaddr_ll ll = {.sll_family = AF_PACKET, .sll_ifindex = (int)if_nametoindex(argv[1])};
@@ -79,7 +90,7 @@ int main(int argc, char **argv) {
   state = strtoull(argv[5], NULL, 10);
   int cnt = atoi(argv[4]);
   for (int i = 0; i < cnt; i++) {
-    size_t sz = frame(p, &to, get32(addr.ip + 12), addr.port);
+    size_t sz = frame(p, &to, &addr);
     if (sendto(fd, p, sz, 0, (struct sockaddr *)&ll, sizeof ll) != (ssize_t)sz) {
       perror("link_garbage: sendto");
       return 1;

@@ -13,8 +13,8 @@ put() { # FILE TEXT...
 }
 
 expect 0 'this host can do' "$bin/quarry" help net
-expect 2 'usage: quarry net check' "$bin/quarry" net
-expect 2 'usage: quarry net check' "$bin/quarry" net look
+expect 2 'usage: quarry net check|emulate' "$bin/quarry" net
+expect 2 'usage: quarry net check|emulate' "$bin/quarry" net look
 
 # This machine, whatever it is: both forms say the same, as root and as nobody.
 rc=0

@@ -4,12 +4,17 @@
 
 #include <dirent.h>
 #include <dlfcn.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdatomic.h>
 #include <sys/stat.h>
 
+#include "base/log.h"
 #include "base/philox.h"
 #include "drivers/store/rocksdb/crc32c.h"
 #include "drivers/store/rocksdb/ring.h"
 #include "drivers/store/rocksdb/rocks.h"
+#include "drivers/store/rocksdb/tap.h"
 
 static uint32_t draw(uint32_t n) {
   static uint32_t at;
@@ -180,6 +185,105 @@ static void test_counts(void **state) {
   }
 }
 
+/* --- many keys at a time --- */
+
+#define MANY_CNT 300u
+#define MANY_TABLE_CNT 4u
+#define MANY_SZ 3000u
+
+/* Reads that are under way. */
+typedef struct {
+  _Atomic int now, most;
+  _Atomic bool fails;
+} flights_t;
+
+static int64_t takes_off(void *ctx, const rocks_tap_op_t *op) {
+  flights_t *f = ctx;
+  if (op->kind != ROCKS_TAP_READ) return ROCKS_TAP_GO;
+  int now = ++f->now;
+  if (now > f->most) f->most = now;
+  return f->fails ? -EIO : ROCKS_TAP_GO;
+}
+
+static int64_t lands(void *ctx, const rocks_tap_op_t *op, int64_t result) {
+  flights_t *f = ctx;
+  if (op->kind == ROCKS_TAP_READ) f->now--;
+  return result;
+}
+
+/* Of key i: 0 where it does not exist, else the first byte of its value, which says in which table
+   it was written last. */
+static uint8_t many_value(uint32_t i) {
+  if (i % 7 == 6) return 0;
+  return (uint8_t)(1 + (i % 5 == 0 ? MANY_TABLE_CNT : i % MANY_TABLE_CNT));
+}
+
+static void write_many(bench_t *b) {
+  static uint8_t value[MANY_SZ];
+  for (uint32_t t = 0; t <= MANY_TABLE_CNT; t++) {
+    for (uint32_t i = 0; i < MANY_CNT; i++) {
+      bool gone = !many_value(i);
+      if (gone ? t > 1 : t != i % MANY_TABLE_CNT && t + 1 != many_value(i)) continue;
+      memset(value, (int)(t + 1), sizeof value);
+      qr_store_op_t op = gone && t ? erase_op(QR_STORE_STATE, &i, sizeof i)
+                                   : put_op(QR_STORE_STATE, &i, sizeof i, value, sizeof value);
+      assert_int_equal(b->ops->commit(b->store, i, &op, 1), 0);
+      assert_int_equal(bench_wait(b).err, 0);
+    }
+    /* what is in the log goes to a table of its own when the store is opened */
+    if (t < MANY_TABLE_CNT) bench_reopen(b);
+  }
+}
+
+static void read_many(bench_t *b, bool fails) {
+  static uint8_t values[MANY_CNT][MANY_SZ];
+  static uint32_t keys[MANY_CNT];
+  static qr_store_read_t reads[MANY_CNT];
+  uint32_t failed_cnt = 0;
+  for (uint32_t i = 0; i < MANY_CNT; i++) {
+    keys[i] = i * 97 % MANY_CNT; /* in no order */
+    reads[i] = (qr_store_read_t){
+        .key = &keys[i], .key_sz = sizeof keys[i], .buf = values[i], .buf_sz = MANY_SZ};
+  }
+  b->ops->get_many(b->store, QR_STORE_STATE, reads, MANY_CNT);
+  for (uint32_t i = 0; i < MANY_CNT; i++) {
+    uint8_t first = many_value(keys[i]);
+    failed_cnt += reads[i].result == QR_ERR_IO;
+    if (fails && reads[i].result == QR_ERR_IO) continue;
+    assert_int_equal(reads[i].result, first ? (int64_t)MANY_SZ : QR_ERR_NOTFOUND);
+    if (first) assert_true(values[i][0] == first && values[i][MANY_SZ - 1] == first);
+  }
+  assert_true(fails ? failed_cnt > MANY_CNT / 2 : !failed_cnt);
+}
+
+/* They come from several tables and from memory, and more are read at a time than RocksDB asks for
+   in one step, which is 32. Failures of the disk are told, and the same call is right once it has
+   recovered. */
+static void test_many_at_a_time(void **state) {
+  (void)state;
+  if (!have_ring()) skip();
+  flights_t f = {.now = 0};
+  rocks_tap_t tap = {.ctx = &f, .before = takes_off, .after = lands};
+  bench_t b;
+  bench_begin(&b, qr_store_driver("rocksdb"));
+  b.options = "cache_mb=1;sync=0";
+  bench_open(&b);
+  write_many(&b);
+  bench_close(&b);
+  rocks_tap_set(&tap);
+  bench_open(&b);
+  f.most = 0;
+  f.fails = true;
+  read_many(&b, true);
+  f.fails = false;
+  read_many(&b, false);
+  assert_in_range(f.most, 33, MANY_CNT);
+  assert_int_equal(f.now, 0);
+  bench_close(&b);
+  rocks_tap_set(NULL);
+  bench_remove(&b);
+}
+
 /* --- checksum --- */
 
 static void test_crc32c(void **state) {
@@ -260,8 +364,9 @@ static void test_seals(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_prepared_logs), cmocka_unit_test(test_a_left_over_is_made_anew),
-      cmocka_unit_test(test_counts),        cmocka_unit_test(test_crc32c),
-      cmocka_unit_test(test_seals),
+      cmocka_unit_test(test_counts),        cmocka_unit_test(test_many_at_a_time),
+      cmocka_unit_test(test_crc32c),        cmocka_unit_test(test_seals),
   };
+  qr_log_init(QR_LOG_ERROR, open("/dev/null", O_WRONLY | O_CLOEXEC));
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -20,38 +20,21 @@ struct qr_link {
 
 typedef struct {
   char eal[256], vdev[256], pci[64];
-  uint64_t huge, prefix;
-  uint32_t gateway;
+  uint64_t huge, prefix, prefix6;
+  bool has_gateway, has_gateway6, has_also;
+  qr_link_addr_t gateway, gateway6, also;
   qr_quic_options_t quic;
 } options_t;
-
-static uint32_t ip_of(const qr_link_addr_t *a) {
-  const uint8_t *p = a->ip + 12;
-  return (uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 | p[3];
-}
-
-static qr_link_addr_t addr_of(uint32_t ip, uint16_t port) {
-  qr_link_addr_t a = {.ip = {[10] = 0xff, [11] = 0xff}, .port = port};
-  for (int i = 0; i < 4; i++) a.ip[12 + i] = (uint8_t)(ip >> (24 - 8 * i));
-  return a;
-}
-
-/* An IPv4 address that another host, or we, can have. */
-static bool is_host(const qr_link_addr_t *a) {
-  static const uint8_t v4[12] = {[10] = 0xff, [11] = 0xff};
-  uint32_t top = a->ip[12];
-  return !memcmp(a->ip, v4, sizeof v4) && top && top != 127 && top < 224;
-}
 
 static bool read_text(const char *value, char *out, size_t out_sz) {
   return snprintf(out, out_sz, "%s", value) < (int)out_sz;
 }
 
-static bool read_gateway(const char *value, uint32_t *out) {
-  qr_link_addr_t a;
-  if (!qr_link_addr_parse(value, 1, &a)) return false;
-  *out = ip_of(&a);
-  return *out != 0;
+/* An address that a single host can have, of one family. */
+static bool read_host(const char *value, bool v4, qr_link_addr_t *out, bool *given) {
+  *given = qr_link_addr_parse(value, 1, out) && qr_link_addr_is_v4(out) == v4 &&
+           qr_frame_is_host(out->ip);
+  return *given;
 }
 
 static bool read_option(const qr_option_t *item, options_t *o) {
@@ -64,12 +47,18 @@ static bool read_option(const qr_option_t *item, options_t *o) {
   if (!strcmp(key, "pci")) return value[0] && read_text(value, o->pci, sizeof o->pci);
   if (!strcmp(key, "huge")) return qr_option_u64(value, 0, 1, &o->huge);
   if (!strcmp(key, "prefix")) return qr_option_u64(value, 0, 32, &o->prefix);
-  if (!strcmp(key, "gateway")) return read_gateway(value, &o->gateway);
+  if (!strcmp(key, "prefix6")) return qr_option_u64(value, 0, 128, &o->prefix6);
+  if (!strcmp(key, "gateway")) return read_host(value, true, &o->gateway, &o->has_gateway);
+  if (!strcmp(key, "gateway6")) return read_host(value, false, &o->gateway6, &o->has_gateway6);
+  if (!strcmp(key, "also")) {
+    o->has_also = qr_link_addr_parse(value, 1, &o->also);
+    return o->has_also;
+  }
   return qr_quic_options_read(item, &o->quic);
 }
 
 static int parse_options(const char *text, options_t *o, char *why, size_t why_sz) {
-  *o = (options_t){.prefix = 24};
+  *o = (options_t){.prefix = 24, .prefix6 = 64};
   qr_quic_options_default(&o->quic);
   qr_option_t item;
   int r;
@@ -77,7 +66,7 @@ static int parse_options(const char *text, options_t *o, char *why, size_t why_s
     if (read_option(&item, o)) continue;
     snprintf(why, why_sz,
              "link/dpdk does not understand the option '%s=%s'; it knows iface, vdev, pci, huge, "
-             "eal, prefix, gateway, " QR_QUIC_OPTION_NAMES,
+             "eal, prefix, gateway, prefix6, gateway6, also, " QR_QUIC_OPTION_NAMES,
              item.key, item.value);
     return QR_ERR_ARG;
   }
@@ -92,17 +81,42 @@ static int parse_options(const char *text, options_t *o, char *why, size_t why_s
   return r;
 }
 
-static int check_address(const qr_link_cfg_t *cfg, const options_t *o, char *why, size_t why_sz) {
-  uint32_t ip = ip_of(&cfg->local), mask = o->prefix ? UINT32_MAX << (32 - o->prefix) : 0;
+/* One family's part of the routes; NULL, or what is wrong with it. */
+static const char *set_route(qr_route_t *r, const qr_link_addr_t *own, uint64_t prefix_bits,
+                             const qr_link_addr_t *gateway) {
+  *r = (qr_route_t){.present = true, .prefix_bits = (uint32_t)prefix_bits};
+  memcpy(r->own, own->ip, sizeof r->own);
+  if (!qr_frame_is_host(own->ip))
+    return "the own address has to be one that peers can reach, not 0.0.0.0 or ::";
+  if (!gateway) return NULL;
+  r->has_gateway = true;
+  memcpy(r->gateway, gateway->ip, sizeof r->gateway);
+  if (!memcmp(r->gateway, r->own, sizeof r->own) ||
+      !(qr_route_same_net(r->gateway, r->own, r->prefix_bits) ||
+        qr_route_is_link_local(r->gateway)))
+    return "the gateway has to be another host of the own network (options prefix and prefix6)";
+  return NULL;
+}
+
+static int check_addresses(const qr_link_cfg_t *cfg, const options_t *o, qr_routes_t *out,
+                           char *why, size_t why_sz) {
+  bool v4 = qr_link_addr_is_v4(&cfg->local);
+  const qr_link_addr_t *also = o->has_also ? &o->also : NULL;
+  const qr_link_addr_t *own4 = v4 ? &cfg->local : also, *own6 = v4 ? also : &cfg->local;
   const char *fault = NULL;
-  if (!is_host(&cfg->local))
-    fault = "the own address has to be an IPv4 address that peers can reach, not 0.0.0.0";
+  *out = (qr_routes_t){.v4 = {.present = false}};
+  if (also && qr_link_addr_is_v4(also) == v4)
+    fault = "the option also= is for an address of the other family than the own address";
+  else if ((o->has_gateway && !own4) || (o->has_gateway6 && !own6))
+    fault = "there is a gateway of a family of which the node has no address (option also)";
   else if (!cfg->local.port)
     fault = "the own port has to be from 1 to 65535";
-  else if (o->gateway && ((o->gateway ^ ip) & mask || o->gateway == ip))
-    fault = "the gateway has to be another host of the own network (option prefix)";
   else if (!cfg->conn_max_cnt || cfg->conn_max_cnt > QR_QUIC_CONN_MAX_CNT)
     fault = "the number of connections has to be from 1 to 4096";
+  if (!fault && own4)
+    fault = set_route(&out->v4, own4, 96 + o->prefix, o->has_gateway ? &o->gateway : NULL);
+  if (!fault && own6)
+    fault = set_route(&out->v6, own6, o->prefix6, o->has_gateway6 ? &o->gateway6 : NULL);
   if (!fault) return QR_OK;
   snprintf(why, why_sz, "link/dpdk: %s", fault);
   return QR_ERR_ARG;
@@ -112,20 +126,17 @@ static int check_address(const qr_link_cfg_t *cfg, const options_t *o, char *why
 
 static uint8_t *out_room(void *ctx) { return qr_udp_room(ctx); }
 static void out_commit(void *ctx, const qr_link_addr_t *to, uint8_t ecn, size_t sz) {
-  (void)ecn;
-  qr_udp_commit(ctx, ip_of(to), to->port, sz);
+  qr_udp_commit(ctx, to, ecn, sz);
 }
-static bool out_reachable(void *ctx, const qr_link_addr_t *to) {
-  return qr_udp_reachable(ctx, ip_of(to));
+static bool out_reachable(void *ctx, const qr_link_addr_t *to) { return qr_udp_reachable(ctx, to); }
+
+static void on_datagram(void *ctx, const qr_link_addr_t *from, uint8_t ecn, const uint8_t *p,
+                        size_t sz) {
+  qr_quic_input(((qr_link_t *)ctx)->quic, from, ecn, p, sz);
 }
 
-static void on_datagram(void *ctx, uint32_t ip, uint16_t port, const uint8_t *p, size_t sz) {
-  qr_link_addr_t from = addr_of(ip, port);
-  qr_quic_input(((qr_link_t *)ctx)->quic, &from, 0, p, sz);
-}
-
-static int open_parts(qr_link_t *l, const qr_link_cfg_t *cfg, const options_t *o, char *why,
-                      size_t why_sz) {
+static int open_parts(qr_link_t *l, const qr_link_cfg_t *cfg, const options_t *o,
+                      const qr_routes_t *routes, char *why, size_t why_sz) {
   qr_eal_cfg_t eal = {.args = o->eal, .vdev = o->vdev, .pci = o->pci, .huge = o->huge};
   qr_quic_cfg_t quic = qr_quic_options_cfg(&o->quic, cfg);
   quic.out = (qr_quic_out_t){&l->udp, out_room, out_commit, out_reachable};
@@ -140,22 +151,22 @@ static int open_parts(qr_link_t *l, const qr_link_cfg_t *cfg, const options_t *o
     return err;
   }
   qr_quic_random(&secret, sizeof secret);
-  qr_udp_init(&l->udp, &l->nic, ip_of(&cfg->local), cfg->local.port, (uint32_t)o->prefix,
-              o->gateway, secret);
+  qr_udp_init(&l->udp, &l->nic, routes, cfg->local.port, secret);
   return QR_OK;
 }
 
 static int dpdk_open(const qr_link_cfg_t *cfg, qr_link_t **out, char *why, size_t why_sz) {
   options_t o;
+  qr_routes_t routes;
   int err = parse_options(cfg->options, &o, why, why_sz);
-  if (!err) err = check_address(cfg, &o, why, why_sz);
+  if (!err) err = check_addresses(cfg, &o, &routes, why, why_sz);
   if (err) return err;
   qr_link_t *l = calloc(1, sizeof *l);
   if (!l) {
     snprintf(why, why_sz, "out of memory");
     return QR_ERR_NOMEM;
   }
-  err = open_parts(l, cfg, &o, why, why_sz);
+  err = open_parts(l, cfg, &o, &routes, why, why_sz);
   if (err)
     free(l);
   else
@@ -172,7 +183,7 @@ static void dpdk_close(qr_link_t *l) {
 
 static int dpdk_connect(qr_link_t *l, const qr_link_addr_t *to, const qr_pubkey_t *expect,
                         qr_link_conn_t *out) {
-  if (!is_host(to) || !qr_udp_has_route(&l->udp, ip_of(to))) return QR_ERR_ARG;
+  if (!qr_frame_is_host(to->ip) || !qr_udp_has_route(&l->udp, to)) return QR_ERR_ARG;
   return qr_quic_connect(l->quic, to, expect, out);
 }
 
@@ -200,8 +211,8 @@ static uint64_t dpdk_next_timer(qr_link_t *l) { return qr_quic_next_timer(l->qui
 
 static void dpdk_stats(const qr_link_t *l, qr_link_stats_t *out) {
   qr_quic_stats(l->quic, out);
-  out->rx_dropped += l->udp.rx_dropped;
-  out->tx_dropped += l->udp.tx_dropped;
+  out->rx_dropped += l->udp.stats.rx_dropped;
+  out->tx_dropped += l->udp.stats.tx_dropped;
 }
 
 static int dpdk_conn_stats(const qr_link_t *l, qr_link_conn_t c, qr_link_stats_t *out) {

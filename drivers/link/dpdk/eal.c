@@ -280,3 +280,11 @@ void qr_eal_close(qr_eal_port_t *p) {
   rte_mempool_free(p->pool);
   *p = (qr_eal_port_t){.port = RTE_MAX_ETHPORTS};
 }
+
+void qr_eal_listen(qr_eal_port_t *p, const uint8_t mac[6]) {
+  struct rte_ether_addr addr;
+  memcpy(addr.addr_bytes, mac, sizeof addr.addr_bytes);
+  /* The narrowest filter that the port has; one without any receives everything. */
+  if (rte_eth_dev_set_mc_addr_list(p->port, &addr, 1) && rte_eth_allmulticast_enable(p->port))
+    (void)rte_eth_promiscuous_enable(p->port);
+}

@@ -30,6 +30,9 @@ int qr_eal_open(const qr_eal_cfg_t *cfg, qr_eal_port_t *out, char *why,
                 size_t why_sz) QR_WARN_UNUSED;
 void qr_eal_close(qr_eal_port_t *p);
 
+/* Makes the port receive frames to one multicast address. */
+void qr_eal_listen(qr_eal_port_t *p, const uint8_t mac[6]);
+
 /* True if the port has verified the packet's IPv4 and UDP checksums. */
 static inline bool qr_eal_checksums_known(const struct rte_mbuf *m) {
   const uint64_t good = RTE_MBUF_F_RX_IP_CKSUM_GOOD | RTE_MBUF_F_RX_L4_CKSUM_GOOD;

@@ -1,55 +1,77 @@
-/* Ethernet, ARP, IPv4 and UDP as bytes: pure functions without any library, so that tests and
-   fuzzers reach every branch. Nothing in a received frame is trusted. Addresses and ports are in
-   host order. */
+/* Ethernet, ARP, IPv4, IPv6, neighbour discovery and UDP as bytes: pure functions without any
+   library, so that tests and fuzzers reach every branch. Nothing in a received frame is trusted.
+   Addresses are those of port/link.h: 16 bytes, IPv4 as ::ffff:a.b.c.d; ports in host order. */
 #ifndef QR_LINK_DPDK_FRAME_H
 #define QR_LINK_DPDK_FRAME_H
 
-#include "base/types.h"
+#include "port/link.h"
 
-#define QR_FRAME_UDP_HEADER_SZ 42u /* Ethernet 14, IPv4 20, UDP 8 */
-#define QR_FRAME_ARP_SZ 60u        /* padded to the smallest Ethernet frame */
-#define QR_FRAME_MTU 1500u
+#define QR_FRAME_ETHER_SZ 14u
+#define QR_FRAME_UDP4_HEADER_SZ 42u /* Ethernet 14, IPv4 20, UDP 8 */
+#define QR_FRAME_UDP6_HEADER_SZ 62u /* Ethernet 14, IPv6 40, UDP 8 */
+#define QR_FRAME_NEIGH_MAX_SZ 86u   /* neighbour discovery with one option; ARP has 60 */
 
 typedef struct {
   uint8_t b[6];
 } qr_mac_t;
 
+/* Who we are: an address of one family or of both, and the UDP port. */
 typedef struct {
   qr_mac_t mac;
-  uint32_t ip;
+  bool has4, has6;
+  uint8_t ip4[16], ip6[16];
   uint16_t port;
 } qr_frame_self_t;
 
 enum qr_frame_kind {
   QR_FRAME_BAD,   /* malformed, or addresses that cannot be */
   QR_FRAME_OTHER, /* well-formed as far as read, but not for us */
-  QR_FRAME_ARP,
+  QR_FRAME_NEIGH, /* ARP, or neighbour solicitation or advertisement */
   QR_FRAME_UDP
 };
 
-enum qr_frame_arp_op { QR_FRAME_ARP_REQUEST = 1, QR_FRAME_ARP_REPLY = 2 };
+enum qr_frame_op { QR_FRAME_ASK = 1, QR_FRAME_ANSWER = 2 };
 
 typedef struct {
-  qr_mac_t mac;            /* sender, both kinds */
-  uint32_t ip;             /* sender, both kinds */
-  enum qr_frame_arp_op op; /* ARP */
-  uint16_t port;           /* UDP: sender's port */
-  const uint8_t *payload;  /* UDP: within the frame */
+  qr_mac_t mac;        /* sender, both kinds */
+  qr_link_addr_t from; /* UDP: sender; NEIGH: whose MAC it is, port 0. All zeros: a host that looks
+                          whether our address is taken */
+  enum qr_frame_op op; /* NEIGH */
+  uint8_t ecn;         /* UDP: the two ECN bits */
+  const uint8_t *payload; /* UDP: within the frame */
   size_t payload_sz;
 } qr_frame_t;
 
-/* Reads the frame of sz bytes at p. checksums_known: the port has verified them. *out is set for
- * ARP and UDP only. */
+/* Reads the frame of sz bytes at p. checksums_known: the port has verified those of IPv4 and UDP.
+ *out is set for NEIGH and UDP only. */
 enum qr_frame_kind qr_frame_parse(const uint8_t *p, size_t sz, const qr_frame_self_t *self,
                                   bool checksums_known, qr_frame_t *out);
 
-/* Writes the headers for a payload of payload_sz bytes that already stands at p +
-   QR_FRAME_UDP_HEADER_SZ. The UDP checksum is computed here. */
-void qr_frame_put_udp(uint8_t *p, const qr_frame_self_t *self, const qr_mac_t *to, uint32_t ip,
-                      uint16_t port, size_t payload_sz);
+/* How the UDP checksum gets into a frame. */
+enum qr_frame_sum {
+  QR_FRAME_SUM_HERE, /* all checksums are computed here */
+  QR_FRAME_SUM_PORT  /* the port fills in IPv4's and UDP's; here the pseudo header's sum is written
+                      */
+};
 
-/* Writes an ARP frame of QR_FRAME_ARP_SZ bytes; to is ignored for a request, which is broadcast. */
-void qr_frame_put_arp(uint8_t *p, const qr_frame_self_t *self, enum qr_frame_arp_op op,
-                      const qr_mac_t *to, uint32_t ip);
+/* Writes the headers in front of a payload of payload_sz bytes, which stands at
+   p + qr_frame_udp_header_sz(to). */
+void qr_frame_put_udp(uint8_t *p, const qr_frame_self_t *self, const qr_mac_t *mac,
+                      const qr_link_addr_t *to, uint8_t ecn, enum qr_frame_sum sum,
+                      size_t payload_sz);
+static inline size_t qr_frame_udp_header_sz(const qr_link_addr_t *to) {
+  return qr_link_addr_is_v4(to) ? QR_FRAME_UDP4_HEADER_SZ : QR_FRAME_UDP6_HEADER_SZ;
+}
+
+/* Writes a question about ip, or the answer to ip at mac (which a question has no need of; all-zero
+   ip: to everybody). Returns the frame's size, at most QR_FRAME_NEIGH_MAX_SZ. */
+size_t qr_frame_put_neigh(uint8_t *p, const qr_frame_self_t *self, enum qr_frame_op op,
+                          const qr_mac_t *mac, const uint8_t ip[16]);
+
+/* The multicast MAC address at which others ask for ip6. */
+qr_mac_t qr_frame_solicited_mac(const uint8_t ip6[16]);
+
+/* An address that a single host can have. */
+bool qr_frame_is_host(const uint8_t ip[16]);
 
 #endif

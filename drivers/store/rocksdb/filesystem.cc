@@ -20,6 +20,7 @@
 #include <vector>
 
 #include "crc32c.h"
+#include "log_check.h"
 #include "tap_call.h"
 
 /* RocksDB's function, by its own name: the program's definition goes before a shared library's, and
@@ -203,10 +204,10 @@ private:
   rocks_reader_t *r_;
 };
 
-class SequentialFile final : public rocksdb::FSSequentialFile {
+class SequentialFile : public rocksdb::FSSequentialFile {
 public:
-  SequentialFile(const std::string &path, bool direct, bool confirm, rocks_reader_t *r)
-      : path_(path), direct_(direct), confirm_(confirm), r_(r) {}
+  SequentialFile(const std::string &path, bool direct, rocks_reader_t *r)
+      : path_(path), direct_(direct), r_(r) {}
   ~SequentialFile() override { rocks_reader_close(r_); }
 
   IOStatus Read(size_t sz, const IOOptions &o, Slice *result, char *scratch,
@@ -218,7 +219,6 @@ public:
   IOStatus PositionedRead(uint64_t offset, size_t sz, const IOOptions &, Slice *result,
                           char *scratch, IODebugContext *) override {
     int64_t got = rocks_reader_read(r_, offset, scratch, sz);
-    if (confirm_ && got > 0) got = Confirm(offset, sz, scratch, got);
     *result = Slice(scratch, got > 0 ? static_cast<size_t>(got) : 0);
     return Status("reading", path_, got);
   }
@@ -231,26 +231,74 @@ public:
   }
   bool use_direct_io() const override { return direct_; }
 
+protected:
+  std::string path_;
+  bool direct_;
+  rocks_reader_t *r_;
+  uint64_t at_ = 0;
+};
+
+/* A log, as recovery reads it. Where recovery thinks that it ends, the rest is given up: so what
+   does not bear out its checksums is read until two readings in a row are the same. */
+class LogFile final : public SequentialFile {
+public:
+  LogFile(const std::string &path, rocks_reader_t *r, rocks_stream_t *stream)
+      : SequentialFile(path, false, r), stream_(stream) {}
+  ~LogFile() override {
+    if (stream_) rocks_stream_close(stream_);
+  }
+  IOStatus Read(size_t sz, const IOOptions &, Slice *result, char *scratch,
+                IODebugContext *) override {
+    int64_t got = stream_ ? Take(sz, scratch) : rocks_reader_read(r_, at_, scratch, sz);
+    if (at_ % ROCKS_LOG_BLOCK_SZ || got != ROCKS_LOG_BLOCK_SZ || !rocks_log_block_whole(scratch))
+      got = Confirm(sz, scratch, got);
+    *result = Slice(scratch, got > 0 ? static_cast<size_t>(got) : 0);
+    at_ += result->size();
+    return Status("reading", path_, got);
+  }
+  IOStatus Skip(uint64_t sz) override {
+    if (stream_) rocks_stream_close(stream_);
+    stream_ = nullptr;
+    return SequentialFile::Skip(sz);
+  }
+
 private:
-  /* Reads until two readings in a row are the same. */
-  int64_t Confirm(uint64_t offset, size_t sz, char *scratch, int64_t got) {
+  /* The next bytes of the stream. */
+  int64_t Take(size_t sz, char *scratch) {
+    size_t done = 0;
+    while (done < sz) {
+      if (!left_) {
+        const void *piece;
+        int64_t n = rocks_stream_next(stream_, &piece);
+        if (n < 0) return n;
+        if (!n) break;
+        piece_ = static_cast<const char *>(piece);
+        left_ = static_cast<size_t>(n);
+      }
+      size_t n = sz - done < left_ ? sz - done : left_;
+      memcpy(scratch + done, piece_, n);
+      piece_ += n;
+      left_ -= n;
+      done += n;
+    }
+    return static_cast<int64_t>(done);
+  }
+  int64_t Confirm(size_t sz, char *scratch, int64_t got) {
     again_.resize(sz);
-    for (int tries = 0; tries < 4; tries++) {
-      int64_t n = rocks_reader_read(r_, offset, again_.data(), sz);
+    for (int tries = 0; tries < 4 && got >= 0; tries++) {
+      int64_t n = rocks_reader_read(r_, at_, again_.data(), sz);
       if (n < 0) return n;
       size_t n_sz = static_cast<size_t>(n);
       if (n == got && !memcmp(scratch, again_.data(), n_sz)) return got;
       memcpy(scratch, again_.data(), n_sz);
       got = n;
     }
-    return -EIO;
+    return got < 0 ? got : -EIO;
   }
 
-  std::string path_;
-  bool direct_;
-  bool confirm_; /* a log: where recovery thinks that it ends, it is given up */
-  rocks_reader_t *r_;
-  uint64_t at_ = 0;
+  rocks_stream_t *stream_; /* NULL: it is read block by block */
+  const char *piece_ = nullptr;
+  size_t left_ = 0;
   std::vector<char> again_;
 };
 
@@ -319,10 +367,17 @@ public:
                              std::unique_ptr<rocksdb::FSSequentialFile> *result,
                              IODebugContext *) override {
     rocks_reader_t *r;
-    int rc = rocks_reader_open(io_, path.c_str(), o.use_direct_reads, &r);
     bool is_log = ClassOf(path) == ROCKS_WAL;
-    if (!rc) result->reset(new SequentialFile(path, o.use_direct_reads, is_log, r));
-    return Status("opening", path, rc);
+    int rc = rocks_reader_open(io_, path.c_str(), o.use_direct_reads && !is_log, &r);
+    if (rc) return Status("opening", path, rc);
+    if (!is_log) {
+      result->reset(new SequentialFile(path, o.use_direct_reads, r));
+      return IOStatus::OK();
+    }
+    rocks_stream_t *stream;
+    if (rocks_stream_open(io_, path.c_str(), &stream)) stream = nullptr;
+    result->reset(new LogFile(path, r, stream));
+    return IOStatus::OK();
   }
   IOStatus NewDirectory(const std::string &path, const IOOptions &,
                         std::unique_ptr<rocksdb::FSDirectory> *result, IODebugContext *) override {

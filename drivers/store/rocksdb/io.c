@@ -35,6 +35,7 @@ void rocks_io_close(rocks_io_t *io) {
   for (uint32_t c = 0; c < CLASS_CNT; c++) {
     while (io->pool_cnt[c]) rocks_ring_free(io->pool[c][--io->pool_cnt[c]]);
   }
+  rocks_gather_free_all(io);
   rocks_ring_free(io->ahead);
   pthread_cond_destroy(&io->spare_wanted);
   pthread_mutex_destroy(&io->ahead_lock);

@@ -71,6 +71,15 @@ int rocks_reader_will_need(rocks_reader_t *r, uint64_t offset, uint64_t sz);
 int rocks_reader_drop_cache(rocks_reader_t *r, uint64_t offset, uint64_t sz);
 void rocks_reader_advise(rocks_reader_t *r, int advice); /* POSIX_FADV_ */
 
+/* Reads put off (gather.c): between begin and wait, rocks_reader_read_many of the calling thread
+   begins what it is asked for and returns -EAGAIN for it. wait returns when those reads have ended;
+   false if there were none. From then to end, the same reads find what they brought. begin: NULL if
+   out of memory. */
+typedef struct rocks_gather rocks_gather_t;
+rocks_gather_t *rocks_gather_begin(rocks_io_t *io);
+bool rocks_gather_wait(rocks_gather_t *g);
+void rocks_gather_end(rocks_gather_t *g);
+
 /* A read that goes on by itself: begin, then either end, which waits, or stop, which gives up; and
    free. The threads may differ; one at a time. r outlives it. */
 typedef struct rocks_ahead rocks_ahead_t;
@@ -79,6 +88,14 @@ int rocks_ahead_begin(rocks_reader_t *r, uint64_t offset, void *buf, size_t sz,
 int64_t rocks_ahead_end(rocks_ahead_t *a);
 void rocks_ahead_stop(rocks_ahead_t *a);
 void rocks_ahead_free(rocks_ahead_t *a);
+
+/* A log from its beginning, read ahead (stream.c). next: a piece, good until the next call, and its
+   size, less than ROCKS_PIECE_SZ at the end only, or -errno. */
+#define ROCKS_PIECE_SZ ((int64_t)1 << 20)
+typedef struct rocks_stream rocks_stream_t;
+int rocks_stream_open(rocks_io_t *io, const char *path, rocks_stream_t **out);
+int64_t rocks_stream_next(rocks_stream_t *s, const void **piece);
+void rocks_stream_close(rocks_stream_t *s);
 
 /* fsync of a directory that is open as fd. */
 int rocks_dir_sync(rocks_io_t *io, int fd, const char *path);

@@ -21,6 +21,14 @@ extern const rocks_shape_t rocks_shapes[CLASS_CNT];
 
 enum spare_state { SPARE_NONE, SPARE_WANTED, SPARE_MAKING, SPARE_READY };
 
+struct rocks_reader {
+  rocks_io_t *io;
+  char *path;
+  int fd;
+  bool direct;
+  _Atomic uint32_t holder_cnt;
+};
+
 struct rocks_io {
   bool direct;
 
@@ -30,6 +38,7 @@ struct rocks_io {
   rocks_writer_t *logs; /* those open */
   rocks_ring_t *ahead;  /* of reads ahead; used under ahead_lock */
   pthread_mutex_t ahead_lock;
+  rocks_gather_t *gathers; /* unused ones */
 
   /* The next log's file and its thread, spare.c */
   pthread_t spare_thread;
@@ -55,6 +64,14 @@ int rocks_io_open_file(const char *path, int flags);
 /* ftruncate(2) and fallocate(2) under the tap. */
 int rocks_io_truncate(int fd, const char *path, uint64_t sz);
 int rocks_io_allocate(int fd, const char *path, uint64_t offset, uint64_t sz);
+
+/* reader.c: r, which each holder closes. */
+rocks_reader_t *rocks_reader_hold(rocks_reader_t *r);
+rocks_op_t rocks_reader_op(const rocks_reader_t *r, uint64_t offset, void *buf, size_t sz);
+
+/* gather.c: so many of the first reads have their result, or are begun and put off. */
+size_t rocks_gather_take(rocks_reader_t *r, rocks_read_t *reads, size_t cnt);
+void rocks_gather_free_all(rocks_io_t *io); /* none is in use */
 
 /* spare.c. Asks for a zeroed file to be the next log, if there is none. */
 void rocks_spare_want(rocks_io_t *io, const char *log_path);

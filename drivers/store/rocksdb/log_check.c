@@ -7,20 +7,21 @@
    The log is made of blocks; a record has a head of 7 bytes (CRC-32C of type and bytes, masked; u16
    length; u8 type) and lies in one block; a commit is one record, or a first, middle ones and a
    last. Source: RocksDB, db/log_format.h. */
+#include "log_check.h"
+
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "base/err.h"
+#include "base/types.h"
 #include "crc32c.h"
-#include "rocks.h"
 
-#define LOG_BLOCK_SZ 32768u
 #define HEAD_SZ 7u
-#define READ_SZ (32u * LOG_BLOCK_SZ)
 
 enum { TYPE_NONE, TYPE_FULL, TYPE_FIRST, TYPE_MIDDLE, TYPE_LAST };
 
@@ -53,25 +54,80 @@ static void check_block(const uint8_t *block, size_t sz, uint64_t offset, findin
   }
 }
 
-static int check_file(const char *path, findings_t *f) {
-  uint8_t *buf = malloc(READ_SZ);
-  int fd = buf ? open(path, O_RDONLY | O_CLOEXEC) : -1;
-  int err = buf ? fd < 0 ? QR_ERR_IO : QR_OK : QR_ERR_NOMEM;
-  *f = (findings_t){.damaged_at = UINT64_MAX};
-  for (uint64_t offset = 0; !err && !f->followed;) {
-    ssize_t n = pread(fd, buf, READ_SZ, (off_t)offset);
-    if (n < 0) err = QR_ERR_IO;
-    if (n <= 0) break;
-    for (size_t at = 0; at < (size_t)n && !f->followed; at += LOG_BLOCK_SZ) {
-      size_t sz = (size_t)n - at < LOG_BLOCK_SZ ? (size_t)n - at : LOG_BLOCK_SZ;
-      check_block(buf + at, sz, offset + at, f);
-    }
-    offset += (uint64_t)n;
-    if (n % LOG_BLOCK_SZ) break; /* the end */
+bool rocks_log_block_whole(const void *block) {
+  const uint8_t *p = block;
+  if (!rocks_crc32c_usable()) return false;
+  size_t at = 0;
+  while (at + HEAD_SZ <= ROCKS_LOG_BLOCK_SZ) {
+    size_t sz = size_of(p + at, ROCKS_LOG_BLOCK_SZ - at);
+    if (!sz || !is_whole(p + at, sz)) return false;
+    at += sz;
   }
-  if (fd >= 0) close(fd);
-  free(buf);
-  return err;
+  return true; /* the rest is too short for a head */
+}
+
+/* ---- a file from its beginning ---- */
+
+typedef struct {
+  rocks_stream_t *stream; /* NULL: by system calls */
+  int fd;
+  uint8_t *buf;
+} source_t;
+
+static int source_open(source_t *s, rocks_io_t *io, const char *path) {
+  *s = (source_t){.fd = -1};
+  if (io) return rocks_stream_open(io, path, &s->stream);
+  s->buf = malloc(ROCKS_PIECE_SZ);
+  if (!s->buf) return -ENOMEM;
+  s->fd = open(path, O_RDONLY | O_CLOEXEC);
+  if (s->fd < 0) return -errno;
+  (void)!posix_fadvise(s->fd, 0, 0, POSIX_FADV_SEQUENTIAL);
+  return 0;
+}
+
+static void source_close(source_t *s) {
+  if (s->stream) rocks_stream_close(s->stream);
+  if (s->fd >= 0) close(s->fd);
+  free(s->buf);
+}
+
+/* As rocks_stream_next. */
+static int64_t source_next(source_t *s, const void **piece) {
+  if (s->stream) return rocks_stream_next(s->stream, piece);
+  size_t got = 0;
+  ssize_t n;
+  *piece = s->buf;
+  do {
+    n = read(s->fd, s->buf + got, ROCKS_PIECE_SZ - got);
+    if (n > 0) got += (size_t)n;
+  } while (n > 0 && got < ROCKS_PIECE_SZ);
+  return n < 0 ? -errno : (int64_t)got;
+}
+
+static int check_once(rocks_io_t *io, const char *path, findings_t *f) {
+  source_t s;
+  uint64_t offset = 0;
+  const void *piece;
+  *f = (findings_t){.damaged_at = UINT64_MAX};
+  int64_t n = source_open(&s, io, path);
+  if (!n) n = ROCKS_PIECE_SZ;
+  while (n == ROCKS_PIECE_SZ && !f->followed) {
+    n = source_next(&s, &piece);
+    for (int64_t at = 0; at < n && !f->followed; at += ROCKS_LOG_BLOCK_SZ) {
+      int64_t left = n - at;
+      size_t sz = left < ROCKS_LOG_BLOCK_SZ ? (size_t)left : ROCKS_LOG_BLOCK_SZ;
+      check_block((const uint8_t *)piece + at, sz, offset + (uint64_t)at, f);
+    }
+    offset += ROCKS_PIECE_SZ;
+  }
+  source_close(&s);
+  return n < 0 ? (int)n : 0;
+}
+
+/* What a disk gives wrong once it may give right the next time. */
+static int check_file(rocks_io_t *io, const char *path, findings_t *f) {
+  int rc = check_once(io, path, f);
+  return !rc && f->followed ? check_once(io, path, f) : rc;
 }
 
 static bool is_log(const char *name) {
@@ -79,7 +135,7 @@ static bool is_log(const char *name) {
   return digits && digits + 4 == n && !strcmp(name + digits, ".log");
 }
 
-int rocks_log_check(const char *dir, char *why, size_t why_sz) {
+int rocks_log_check(rocks_io_t *io, const char *dir, char *why, size_t why_sz) {
   DIR *d = rocks_crc32c_usable() ? opendir(dir) : NULL;
   int err = QR_OK;
   if (!d) return QR_OK; /* nothing to check, or not with what this processor has */
@@ -88,10 +144,11 @@ int rocks_log_check(const char *dir, char *why, size_t why_sz) {
     findings_t f;
     if (!is_log(e->d_name)) continue;
     snprintf(path, sizeof path, "%s/%s", dir, e->d_name);
-    err = check_file(path, &f);
-    if (err) {
+    int rc = check_file(io, path, &f);
+    if (rc) {
+      err = rc == -ENOMEM ? QR_ERR_NOMEM : QR_ERR_IO;
       snprintf(why, why_sz, "cannot read the store's log %s: %s; check the disk", path,
-               err == QR_ERR_IO ? strerror(errno) : qr_err_str(err));
+               strerror(-rc));
     } else if (f.followed) {
       snprintf(why, why_sz,
                "the store's log %s is damaged at byte %llu, and commits that were durable lie "

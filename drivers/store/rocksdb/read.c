@@ -9,6 +9,14 @@
 
 /* Keys of one call; RocksDB itself goes through them by 32. */
 #define GET_MANY_CNT 256u
+/* Of fewer keys, to ask for them twice saves nothing. */
+#define GATHER_MIN_CNT 4u
+
+void rocks_count_nothing(void) {
+  static _Thread_local bool done;
+  if (!done) rocksdb_set_perf_level(rocksdb_disable);
+  done = true;
+}
 
 static int report_corrupt(qr_store_t *s, uint32_t table, const void *key, size_t key_sz) {
   if (s->corrupt_cnt++ < CORRUPT_LOG_MAX_CNT) {
@@ -48,6 +56,7 @@ int64_t rocks_get(qr_store_t *s, enum qr_store_table t, const void *key, size_t 
                   size_t buf_sz) {
   if (!qr_store_key_ok(t, key, key_sz)) return QR_ERR_ARG;
   s->read_cnt++;
+  rocks_count_nothing();
   char *message = NULL;
   rocksdb_pinnableslice_t *slice =
       rocksdb_get_pinned_cf(s->db, s->get_options, s->cf[t], key, key_sz, &message);
@@ -55,30 +64,61 @@ int64_t rocks_get(qr_store_t *s, enum qr_store_table t, const void *key, size_t 
   return take_value(s, t, key, key_sz, slice, buf, buf_sz);
 }
 
-/* At most GET_MANY_CNT at a time. */
-static void get_some(qr_store_t *s, enum qr_store_table t, qr_store_read_t *reads, uint32_t cnt) {
-  const char *keys[GET_MANY_CNT];
-  size_t key_szs[GET_MANY_CNT];
+/* What RocksDB says of up to GET_MANY_CNT keys. */
+typedef struct {
+  uint32_t cnt;
+  qr_store_read_t *asked[GET_MANY_CNT];
   rocksdb_pinnableslice_t *slices[GET_MANY_CNT];
   char *messages[GET_MANY_CNT];
-  qr_store_read_t *asked[GET_MANY_CNT];
-  uint32_t n = 0;
+} answers_t;
+
+static void ask(qr_store_t *s, enum qr_store_table t, answers_t *a) {
+  const char *keys[GET_MANY_CNT];
+  size_t key_szs[GET_MANY_CNT];
+  for (uint32_t i = 0; i < a->cnt; i++) {
+    keys[i] = a->asked[i]->key;
+    key_szs[i] = a->asked[i]->key_sz;
+  }
+  rocksdb_batched_multi_get_cf(s->db, s->get_options, s->cf[t], a->cnt, keys, key_szs, a->slices,
+                               a->messages, false);
+}
+
+/* Hands out what there is. Those that failed remain in a, if they shall be asked for again. */
+static void take_answers(qr_store_t *s, enum qr_store_table t, answers_t *a, bool again) {
+  uint32_t left_cnt = 0;
+  for (uint32_t i = 0; i < a->cnt; i++) {
+    qr_store_read_t *r = a->asked[i];
+    if (!a->messages[i]) {
+      r->result = take_value(s, t, r->key, r->key_sz, a->slices[i], r->buf, r->buf_sz);
+    } else if (again) {
+      rocksdb_free(a->messages[i]);
+      a->asked[left_cnt++] = r;
+    } else {
+      r->result = read_error(s, "read", a->messages[i]);
+    }
+  }
+  a->cnt = left_cnt;
+}
+
+/* At most GET_MANY_CNT at a time. */
+static void get_some(qr_store_t *s, enum qr_store_table t, qr_store_read_t *reads, uint32_t cnt) {
+  answers_t a = {0};
   for (uint32_t i = 0; i < cnt; i++) {
     reads[i].result = QR_ERR_ARG;
-    if (!qr_store_key_ok(t, reads[i].key, reads[i].key_sz)) continue;
-    keys[n] = reads[i].key;
-    key_szs[n] = reads[i].key_sz;
-    asked[n++] = &reads[i];
+    if (qr_store_key_ok(t, reads[i].key, reads[i].key_sz)) a.asked[a.cnt++] = &reads[i];
   }
-  s->read_cnt += n;
-  if (!n) return;
-  rocksdb_batched_multi_get_cf(s->db, s->get_options, s->cf[t], n, keys, key_szs, slices, messages,
-                               false);
-  for (uint32_t i = 0; i < n; i++) {
-    qr_store_read_t *r = asked[i];
-    r->result = messages[i] ? read_error(s, "read", messages[i])
-                            : take_value(s, t, r->key, r->key_sz, slices[i], r->buf, r->buf_sz);
+  s->read_cnt += a.cnt;
+  rocks_count_nothing();
+  if (!a.cnt) return;
+  rocks_gather_t *g = s->io && a.cnt >= GATHER_MIN_CNT ? rocks_gather_begin(s->io) : NULL;
+  ask(s, t, &a);
+  bool again = g && rocks_gather_wait(g);
+  take_answers(s, t, &a, again);
+  if (a.cnt) {
+    ask(s, t, &a);
+    take_answers(s, t, &a, false);
   }
+  if (g) rocks_gather_end(g);
 }
 
 void rocks_get_many(qr_store_t *s, enum qr_store_table t, qr_store_read_t *reads, uint32_t cnt) {
@@ -89,6 +129,7 @@ void rocks_get_many(qr_store_t *s, enum qr_store_table t, qr_store_read_t *reads
 int rocks_scan(qr_store_t *s, enum qr_store_table t, const void *first, size_t first_sz,
                qr_store_visit_fn fn, void *ctx) {
   if (t >= QR_STORE_TABLE_CNT) return QR_ERR_ARG;
+  rocks_count_nothing();
   rocksdb_iterator_t *it =
       rocksdb_create_iterator_cf(s->db, first ? s->scan_options : s->walk_options, s->cf[t]);
   if (first) {

@@ -11,13 +11,6 @@
 #define TRY_MAX_CNT 100u
 #define SECTOR_SZ 512u
 
-struct rocks_reader {
-  rocks_io_t *io;
-  char *path;
-  int fd;
-  bool direct;
-};
-
 struct rocks_ahead {
   rocks_reader_t *reader;
   rocks_op_t op;
@@ -27,7 +20,9 @@ int rocks_reader_open(rocks_io_t *io, const char *path, bool direct, rocks_reade
   int fd = rocks_io_open_file(path, O_RDONLY | (direct ? O_DIRECT : 0));
   if (fd < 0) return fd;
   rocks_reader_t *r = calloc(1, sizeof *r);
-  if (r) *r = (rocks_reader_t){.io = io, .path = strdup(path), .fd = fd, .direct = direct};
+  if (r)
+    *r = (rocks_reader_t){
+        .io = io, .path = strdup(path), .fd = fd, .direct = direct, .holder_cnt = 1};
   if (!r || !r->path) {
     close(fd);
     free(r);
@@ -37,13 +32,19 @@ int rocks_reader_open(rocks_io_t *io, const char *path, bool direct, rocks_reade
   return 0;
 }
 
+rocks_reader_t *rocks_reader_hold(rocks_reader_t *r) {
+  r->holder_cnt++;
+  return r;
+}
+
 void rocks_reader_close(rocks_reader_t *r) {
+  if (--r->holder_cnt) return;
   close(r->fd);
   free(r->path);
   free(r);
 }
 
-static rocks_op_t read_op(const rocks_reader_t *r, uint64_t offset, void *buf, size_t sz) {
+rocks_op_t rocks_reader_op(const rocks_reader_t *r, uint64_t offset, void *buf, size_t sz) {
   return (rocks_op_t){
       .what = {.kind = ROCKS_TAP_READ, .path = r->path, .offset = offset, .sz = sz, .data = buf},
       .fd = r->fd};
@@ -60,7 +61,8 @@ static int64_t complete(rocks_reader_t *r, uint64_t offset, uint8_t *buf, size_t
     if (tries == TRY_MAX_CNT) return -EIO;
     /* A direct read that does not end with a sector has met the end of the file. */
     if (r->direct && done_sz % SECTOR_SZ) break;
-    rocks_op_t op = read_op(r, offset + (uint64_t)done_sz, buf + done_sz, sz - (size_t)done_sz);
+    rocks_op_t op =
+        rocks_reader_op(r, offset + (uint64_t)done_sz, buf + done_sz, sz - (size_t)done_sz);
     r->io->read_cnt++;
     int64_t n = rocks_ring_do(ring, &op);
     if (n < 0) return n;
@@ -77,11 +79,11 @@ int64_t rocks_reader_read(rocks_reader_t *r, uint64_t offset, void *buf, size_t 
 void rocks_reader_read_many(rocks_reader_t *r, rocks_read_t *reads, size_t cnt) {
   rocks_op_t ops[MANY_CNT];
   rocks_ring_t *ring = rocks_ring_of_thread();
-  for (size_t from = 0; from < cnt; from += MANY_CNT) {
+  for (size_t from = rocks_gather_take(r, reads, cnt); from < cnt; from += MANY_CNT) {
     size_t n = cnt - from < MANY_CNT ? cnt - from : MANY_CNT;
     rocks_read_t *part = reads + from;
     for (size_t i = 0; i < n; i++) {
-      ops[i] = read_op(r, part[i].offset, part[i].buf, part[i].sz);
+      ops[i] = rocks_reader_op(r, part[i].offset, part[i].buf, part[i].sz);
       ops[i].result = -ENOMEM;
       if (ring) rocks_ring_add(ring, &ops[i]);
     }
@@ -115,7 +117,7 @@ int rocks_ahead_begin(rocks_reader_t *r, uint64_t offset, void *buf, size_t sz,
                       rocks_ahead_t **out) {
   rocks_ahead_t *a = malloc(sizeof *a);
   if (!a) return -ENOMEM;
-  *a = (rocks_ahead_t){.reader = r, .op = read_op(r, offset, buf, sz)};
+  *a = (rocks_ahead_t){.reader = r, .op = rocks_reader_op(r, offset, buf, sz)};
   r->io->read_cnt++;
   pthread_mutex_lock(&r->io->ahead_lock);
   rocks_ring_add(r->io->ahead, &a->op);

@@ -1,0 +1,47 @@
+/* Neighbours: which MAC address an IP address of the own network has, learnt by ARP or neighbour
+   discovery. Fixed size, no clock of its own; one table per family, so that a flood of one cannot
+   touch the other.
+
+   An entry is live for QR_NEIGH_LIVE_NS, then usable but asked for again, and forgotten at
+   QR_NEIGH_FORGET_NS. A live entry changes only by an answer to a question that stands; a host's
+   question to us makes an entry only where there is none. */
+#ifndef QR_LINK_DPDK_NEIGH_H
+#define QR_LINK_DPDK_NEIGH_H
+
+#include "drivers/link/dpdk/frame.h"
+
+#define QR_NEIGH_CNT 512u
+#define QR_NEIGH_PROBE_CNT 8u /* places where an address can stand */
+#define QR_NEIGH_LIVE_NS UINT64_C(30000000000)
+#define QR_NEIGH_FORGET_NS UINT64_C(120000000000)
+#define QR_NEIGH_ASK_MIN_NS UINT64_C(20000000) /* first repetition; doubles up to */
+#define QR_NEIGH_ASK_MAX_NS UINT64_C(1000000000)
+#define QR_NEIGH_ANSWER_NS UINT64_C(2000000000) /* a question stands that long */
+
+typedef struct {
+  uint8_t ip[16];
+  bool used;           /* the place is taken */
+  bool known, waiting; /* waiting: asked and not answered */
+  qr_mac_t mac;
+  uint64_t learnt_at, asked_at, ask_gap_ns, used_at;
+} qr_neigh_entry_t;
+
+typedef struct {
+  qr_neigh_entry_t entry[QR_NEIGH_CNT];
+  uint64_t secret[5];
+} qr_neigh_t;
+
+/* secret: random, so that nobody can choose addresses that share places. */
+void qr_neigh_init(qr_neigh_t *t, uint64_t secret);
+
+/* Looks ip up, making an entry if there is none. Returns true and *mac if known. *ask: a question
+   has to be sent now (it is noted as sent); questions for one address are paced. */
+bool qr_neigh_find(qr_neigh_t *t, const uint8_t ip[16], uint64_t now_ns, qr_mac_t *mac, bool *ask);
+
+/* A question or an answer addressed to us. */
+void qr_neigh_learn(qr_neigh_t *t, const qr_frame_t *f, uint64_t now_ns);
+
+/* Which MAC addresses are known now, for whoever counts. */
+uint32_t qr_neigh_known_cnt(const qr_neigh_t *t, uint64_t now_ns);
+
+#endif

@@ -1,0 +1,90 @@
+#!/bin/sh
+# link/dpdk over IPv6: two processes that find each other by neighbour discovery, one of them with IPv4 beside it, also under
+# garbage; through a router (this kernel's) to another network; and with the kernel's own IPv6 at the other end, each asking
+# first once.
+set -u
+. "$(dirname "$0")/netns.sh"
+
+start_server() { # <log> <driver> <options> <address>
+  "$bin/link_echo" server "$2" "$3" "$4" 1 >"$1" 2>&1 &
+  server_pid=$!
+  pids="$pids $server_pid"
+  wait_for 20 "$1" ready
+}
+stop_server() {
+  kill -TERM "$server_pid"
+  wait "$server_pid" || fail "the server's exit status"
+}
+client() { # <log> <driver> <options> <own address> <server's address>
+  timeout 90 "$bin/link_echo" brief "$2" "$3" "$4" 2 "$5" 1 >"$1" 2>&1 || fail "conversation with $5"
+  cat "$1"
+}
+
+if "$bin/link_echo" server dpdk "" 10.80.0.10:4100 1 2>&1 | grep -q "no such driver"; then
+  echo "SKIP: this build has no link/dpdk"
+  exit 77
+fi
+if ! ip -6 addr show dev lo 2>/dev/null | grep -q ::1; then
+  echo "SKIP: this kernel has no IPv6"
+  exit 77
+fi
+three_ports || fail "bridge"
+ip link add k0 type veth peer name k1 || fail "veth"
+ip link set k0 up
+ip link set k1 up
+
+echo "errors name their cause"
+expect_error() { # <options> <address> <text>
+  "$bin/link_echo" server dpdk "$1" "$2" 1 >"$out/error" 2>&1 && fail "'$1' was accepted"
+  grep -q "$3" "$out/error" || fail "options '$1': no '$3'"
+}
+expect_error "iface=n0" "[::]:4100" "one that peers can reach"
+expect_error "iface=n0" "[ff02::1]:4100" "one that peers can reach"
+expect_error "iface=n0;also=fd80::9" "[fd80::10]:4100" "the other family"
+expect_error "iface=n0;gateway=10.80.0.1" "[fd80::10]:4100" "of which the node has no address"
+expect_error "iface=n0;gateway6=fd81::1" "[fd80::10]:4100" "gateway has to be"
+expect_error "iface=n0;gateway6=10.80.0.1" "[fd80::10]:4100" "does not understand"
+expect_error "iface=n0;prefix6=129" "[fd80::10]:4100" "does not understand"
+
+echo "two processes talk, over either family"
+start_server "$out/server" dpdk "iface=n0;also=10.80.0.10" "[fd80::10]:4100"
+client "$out/client6" dpdk "iface=n1" "[fd80::11]:4100" "[fd80::10]:4100"
+client "$out/client4" dpdk "iface=n1" 10.80.0.11:4100 10.80.0.10:4100
+
+echo "garbage does no harm, before and while they talk"
+"$bin/link_garbage" n2 "$mac" "[fd80::10]:4100" 200 1 >"$out/garbage" 2>&1 || fail "garbage"
+"$bin/link_garbage" n2 "$mac" "[fd80::10]:4100" 2000 2 >"$out/garbage" 2>&1 &
+client "$out/client2" dpdk "iface=n1" "[fd80::11]:4100" "[fd80::10]:4100"
+wait $! || fail "garbage"
+stop_server
+dropped=$(sed -n 's/^stats .*rx_dropped=\([0-9]*\).*/\1/p' "$out/server")
+[ "${dropped:-0}" -gt 200 ] || fail "only '${dropped:-}' frames were counted as dropped"
+
+echo "through a router"
+echo 1 >/proc/sys/net/ipv6/conf/all/forwarding || fail "forwarding"
+ip addr add fd80::1/64 dev br0 nodad
+ip addr add fd81::1/64 dev k1 nodad
+start_server "$out/server3" dpdk "iface=n0;gateway6=fd80::1" "[fd80::10]:4100"
+client "$out/client3" dpdk "iface=k0;gateway6=fd81::1" "[fd81::11]:4100" "[fd80::10]:4100"
+stop_server
+
+echo "the kernel's IPv6 at the other end"
+"$bin/link_echo" plain k1 || fail "checksums of k1"
+start_server "$out/server4" dpdk "iface=k0" "[fd81::10]:4100"
+client "$out/client5" udp "" "[fd81::1]:4100" "[fd81::10]:4100"
+stop_server
+start_server "$out/server5" udp "" "[fd81::1]:4100"
+client "$out/client7" dpdk "iface=k0" "[fd81::10]:4100" "[fd81::1]:4100"
+stop_server
+if ip addr add fd81::77/64 dev k1 2>/dev/null; then # not an address of ours: the kernel gets it
+  start_server "$out/server6" dpdk "iface=k0" "[fd81::10]:4100"
+  ip addr add fd81::10/64 dev k1
+  n=100
+  until ip addr show dev k1 | grep fd81::10 | grep -q dadfailed; do
+    n=$((n - 1))
+    [ $n -gt 0 ] || fail "the kernel took the address that we have"
+    sleep 0.05
+  done
+  stop_server
+fi
+echo "ok"
