@@ -71,10 +71,11 @@ typedef struct {
   /* Whether h can follow parent (NULL: genesis) by what headers say, cheaply: that it names
      parent's hash and the next height was looked at. OK, TIME_AHEAD, or what is wrong with it. */
   enum qr_verdict (*on_header)(void *ctx, const qr_header_t *parent, const qr_header_t *h);
-  /* The bytes asked for by qr_peers_fetch_model, complete; their root is not checked here. */
+  /* The bytes asked for by qr_peers_fetch_model, complete and of the right root, wherever they came
+     from; peer is who was named there. */
   bool (*on_model)(void *ctx, qr_peer_id_t peer, const qr_hash_t *block, const qr_hash_t *root,
                    const uint8_t *model, size_t sz);
-  /* The model will not come from this peer (late, refused, disconnected). The application drops the
+  /* The model will not come (late, refused, disconnected). The application drops the
      block that waits for it; no verdict is owed for that block any more and it may be offered again
      by on_block, from another peer. */
   void (*on_model_failed)(void *ctx, qr_peer_id_t peer, const qr_hash_t *block,
@@ -118,6 +119,7 @@ typedef struct {
   qr_hash_t rules, genesis;
   qr_pubkey_t self; /* our identity, the link's */
   uint16_t listen_port;
+  bool late_models;              /* no model is fetched or offered before its block was executed */
   bool pruned;                   /* we do not hold every block, or will not */
   const char *agent;             /* at most QR_MSG_AGENT_MAX_SZ characters; copied */
   const qr_link_addr_t *statics; /* dialled and kept; copied */
@@ -136,10 +138,10 @@ typedef struct {
   uint32_t model_max_sz;  /* largest model that may be fetched or served */
   uint32_t window_cnt;    /* blocks in flight while syncing, of all peers together; 0: 32 */
   const qr_peers_begin_t *begin; /* NULL: the node has a chain; borrowed */
-  bool offers;            /* we may have a snapshot to give: qr_peers_offer */
-  uint64_t ban_ns;        /* 0: one hour */
-  uint64_t seed;          /* of jitter and nonces */
-  const qr_peer_app_t *app; /* borrowed; every member set */
+  bool offers;                   /* we may have a snapshot to give: qr_peers_offer_snapshot */
+  uint64_t ban_ns;               /* 0: one hour */
+  uint64_t seed;                 /* of jitter and nonces */
+  const qr_peer_app_t *app;      /* borrowed; every member set */
   void *ctx;
 } qr_peers_cfg_t;
 
@@ -176,8 +178,12 @@ void qr_peers_accepted(qr_peers_t *p, const qr_hash_t *hash, uint64_t height,
 void qr_peers_rejected(qr_peers_t *p, qr_peer_id_t from, const qr_hash_t *hash,
                        enum qr_verdict verdict);
 
-/* Asks a peer for a block's incoming model of sz bytes. One in flight per peer, others wait in a
-   queue. Returns 0 (then on_model or on_model_failed follows), QR_ERR_ARG (sz beyond model_max_sz),
+/* The application has this model: nobody need send it. */
+void qr_peers_has_model(qr_peers_t *p, const qr_hash_t *root);
+
+/* Asks for a block's incoming model of sz bytes, of the peer that sent the block first, and of
+   others that have it if that one is slow. One in flight per peer, others wait in a queue. Returns
+   0 (then on_model or on_model_failed follows), QR_ERR_ARG (sz beyond model_max_sz),
    QR_ERR_NOTFOUND (no such session) or QR_ERR_FULL (queue full: try again after a poll). */
 int qr_peers_fetch_model(qr_peers_t *p, qr_peer_id_t peer, const qr_hash_t *block,
                          const qr_hash_t *root, uint32_t sz) QR_WARN_UNUSED;
@@ -199,7 +205,7 @@ void qr_peers_answer_headers(qr_peers_t *p, qr_peer_id_t peer, uint32_t req, con
 void qr_peers_not_found(qr_peers_t *p, qr_peer_id_t peer, uint32_t req);
 
 /* The snapshot that is given to who asks for it from now on, read by on_read; NULL: none. */
-void qr_peers_offer(qr_peers_t *p, const qr_peers_snapshot_t *s);
+void qr_peers_offer_snapshot(qr_peers_t *p, const qr_peers_snapshot_t *s);
 
 typedef struct {
   bool begun;                             /* the hashes of its chunks are known */
@@ -247,6 +253,7 @@ qr_peers_progress_t qr_peers_progress(const qr_peers_t *p);
 typedef struct {
   uint64_t frames_rx, frames_tx, frames_bad, frames_unknown, rate_dropped, unsolicited;
   uint64_t handshakes_refused, strikes, bans, dials, syncs, sync_failures;
+  uint64_t offers_taken, models_early; /* models begun before, and complete when they were needed */
   uint64_t sync_rotations, sync_stolen; /* leaders replaced, blocks asked of another as well */
   uint64_t compact_rx, compact_whole;   /* of compact blocks: all, and those that came to nothing */
   uint64_t txs_asked, hedges; /* transactions of theirs that were missing; second askings */

@@ -16,6 +16,7 @@
 #define KNOWN_CNT 8192u
 #define BAD_CNT 1024u
 #define TX_SEEN_CNT 8192u
+#define ROOTS_CNT 512u
 #define PEER_BLOCKS_CNT 512u
 #define PEER_TXS_CNT 1024u
 #define PEER_ASKED_CNT 64u
@@ -74,13 +75,22 @@ static void cut_slot(qr_peers_t *p, cut_t *c, const qr_peers_cfg_t *cfg, qr_peer
   cut_inv(p, c, &s->blocks, PEER_BLOCKS_CNT);
   cut_inv(p, c, &s->txs, PEER_TXS_CNT);
   cut_inv(p, c, &s->asked, PEER_ASKED_CNT);
-  s->model = cut_off(c, cfg->model_max_sz);
   for (int k = 0; k < QR_LINK_CLASS_CNT; k++) {
     s->in[k].cap = in_cap((enum qr_link_class)k);
     s->in[k].buf = cut_off(c, s->in[k].cap);
     s->out[k].cap = out_cap(cfg, (enum qr_link_class)k);
     s->out[k].buf = cut_off(c, s->out[k].cap);
   }
+}
+
+static void cut_xfer(cut_t *c, const qr_peers_cfg_t *cfg, qr_peer_xfer_t *x) {
+  uint32_t chunk_cnt = qr_peer_chunk_max_cnt(cfg->model_max_sz);
+  qr_peer_xfer_t none;
+  if (!x) x = &none;
+  memset(x, 0, sizeof *x);
+  x->leaves = cut_off(c, chunk_cnt * sizeof *x->leaves);
+  x->have = cut_off(c, chunk_cnt * sizeof *x->have);
+  x->bytes = cut_off(c, cfg->model_max_sz);
 }
 
 /* Lays everything out behind the object; p NULL: only counts. */
@@ -92,15 +102,19 @@ static size_t lay_out(qr_peers_t *p, const qr_peers_cfg_t *cfg) {
   cut_inv(p, &c, p ? &p->known : &none, KNOWN_CNT);
   cut_inv(p, &c, p ? &p->bad : &none, BAD_CNT);
   cut_inv(p, &c, p ? &p->tx_seen : &none, TX_SEEN_CNT);
+  cut_inv(p, &c, p ? &p->roots : &none, ROOTS_CNT);
   void *queue = cut_off(&c, QR_PEER_QUEUE_CNT * sizeof(qr_peer_entry_t));
   void *hold = cut_off(&c, (size_t)window_cnt * QR_BLOCK_MAX_SZ);
   void *txs = cut_off(&c, qr_txs_footprint());
   void *compact = cut_off(&c, sizeof(qr_peer_compact_t));
   uint8_t *partial = cut_off(&c, QR_PEER_PARTIAL_CNT * (size_t)QR_BLOCK_MAX_SZ);
+  uint32_t xfer_cnt = cfg->peer_max_cnt + QR_PEER_EARLY_CNT;
+  void *leaves = cut_off(&c, qr_peer_chunk_max_cnt(cfg->model_max_sz) * sizeof(qr_hash_t));
+  void *xfers = cut_off(&c, xfer_cnt * sizeof(qr_peer_xfer_t));
   void *slots = cut_off(&c, cfg->peer_max_cnt * sizeof(qr_peer_slot_t));
-  void *part = cut_off(&c, QR_MSG_CHUNK_MAX_SZ);
+  void *part = cut_off(&c, QR_MSG_PART_MAX_SZ);
   uint32_t chunk_cnt = cfg->begin ? cfg->begin->chunk_max_cnt : 0;
-  void *leaves = cut_off(&c, chunk_cnt * sizeof(qr_hash_t));
+  void *snap_leaves = cut_off(&c, chunk_cnt * sizeof(qr_hash_t));
   void *have = cut_off(&c, chunk_cnt);
   void *bufs = cut_off(&c, cfg->begin ? (size_t)QR_PEER_SNAP_SLOT_CNT * QR_SNAPSHOT_CHUNK_SZ : 0);
   void *book = cfg->exchange ? cut_off(&c, qr_book_footprint()) : NULL;
@@ -111,8 +125,11 @@ static size_t lay_out(qr_peers_t *p, const qr_peers_cfg_t *cfg) {
     p->compact = compact;
     for (uint32_t i = 0; i < QR_PEER_PARTIAL_CNT; i++)
       p->partials[i].block = partial + i * (size_t)QR_BLOCK_MAX_SZ;
+    p->leaves = leaves;
+    p->xfers = xfers;
+    p->xfer_cnt = xfer_cnt;
     p->part = part;
-    p->snap.leaves = leaves;
+    p->snap.leaves = snap_leaves;
     p->snap.have = have;
     p->snap.bufs = bufs;
     if (chunk_cnt) memset(have, 0, chunk_cnt);
@@ -121,6 +138,7 @@ static size_t lay_out(qr_peers_t *p, const qr_peers_cfg_t *cfg) {
     memset(slots, 0, cfg->peer_max_cnt * sizeof(qr_peer_slot_t));
   }
   for (uint32_t i = 0; i < cfg->peer_max_cnt; i++) cut_slot(p, &c, cfg, p ? &p->slots[i] : NULL);
+  for (uint32_t i = 0; i < xfer_cnt; i++) cut_xfer(&c, cfg, p ? &p->xfers[i] : NULL);
   return c.at;
 }
 
@@ -303,6 +321,7 @@ void qr_peers_set_tip(qr_peers_t *p, const qr_hash_t *hash, uint64_t height, con
 void qr_peers_accepted(qr_peers_t *p, const qr_hash_t *hash, uint64_t height,
                        const qr_u256_t *work) {
   qr_inv_add(&p->known, hash);
+  qr_peer_offer_kept(p, hash);
   thank(p, hash);
   qr_peer_fetch_verdict(p, hash, QR_VERDICT_OK);
   qr_peer_sync_verdict(p, 0, hash, QR_VERDICT_OK);

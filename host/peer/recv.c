@@ -77,6 +77,8 @@ static void dispatch(qr_peers_t *p, qr_peer_slot_t *s, const qr_msg_t *m) {
     break;
   }
   case QR_MSG_BLOCK: on_block(p, s, &m->block); break;
+  case QR_MSG_LEAVES: qr_peer_model_leaves(p, s, &m->leaves); break;
+  case QR_MSG_OFFER: qr_peer_offer(p, s, &m->offer); break;
   case QR_MSG_COMPACT: qr_peer_compact_block(p, s, &m->compact); break;
   case QR_MSG_BLOCK_TXS: qr_peer_compact_txs(p, s, &m->block_txs); break;
   case QR_MSG_GET_BLOCK:

@@ -29,7 +29,6 @@ static void slot_wipe(qr_peers_t *p, qr_peer_slot_t *s) {
   qr_peer_slot_t old = *s;
   memset(s, 0, sizeof *s);
   s->generation = old.generation;
-  s->model = old.model;
   for (int c = 0; c < QR_LINK_CLASS_CNT; c++) {
     s->in[c] = (qr_peer_in_t){.buf = old.in[c].buf, .cap = old.in[c].cap};
     s->out[c] = (qr_peer_out_t){.buf = old.out[c].buf, .cap = old.out[c].cap};
@@ -134,8 +133,9 @@ static bool settle_duplicate(qr_peers_t *p, qr_peer_slot_t *s) {
     bool rival = o != s && !o->doom &&
                  (o->state == QR_PEER_HELLO || o->state == QR_PEER_READY || o->state == QR_PEER_UP);
     if (!rival || !qr_pubkey_eq(&o->pk, &s->pk)) continue;
-    if (s->feeler) { /* it was here all the time: that was to be found out */
-      if (o->state == QR_PEER_UP) qr_peer_outbound_met(p, s);
+    if (!s->inbound && o->state == QR_PEER_UP)
+      qr_peer_outbound_met(p, s); /* so that is where it is */
+    if (s->feeler) {
       qr_peer_doom(p, s, "its address was tried");
       return false;
     }

@@ -10,9 +10,10 @@
 #define SLOW_NS (3 * QR_PEER_SEC)     /* a last chunk that takes longer is asked of another too */
 #define TELL_NS (5 * QR_PEER_SEC)
 #define FAIL_MAX_CNT 3u
-#define PER_PEER_CNT 2u /* chunks of one peer at a time: the next begins before the last is here   \
-                         */
-#define PART_SZ QR_MSG_CHUNK_MAX_SZ
+#define PER_PEER_CNT                                                                               \
+  2u /* chunks of one peer at a time: the next begins before the last is here                      \
+      */
+#define PART_SZ QR_MSG_PART_MAX_SZ
 #define COST_SILENT 25u
 #define COST_WRONG 20u
 #define COST_STRAY 1u

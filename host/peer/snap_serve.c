@@ -6,7 +6,7 @@
 #define COST_CROWD 2u
 #define COST_BEYOND 20u
 
-void qr_peers_offer(qr_peers_t *p, const qr_peers_snapshot_t *s) {
+void qr_peers_offer_snapshot(qr_peers_t *p, const qr_peers_snapshot_t *s) {
   p->offer = s ? *s : (qr_peers_snapshot_t){.payload_sz = 0};
 }
 
@@ -43,7 +43,7 @@ static void give_part(qr_peers_t *p, qr_peer_slot_t *s, const qr_peer_part_t *q)
   uint64_t at = (uint64_t)q->idx * QR_SNAPSHOT_CHUNK_SZ + q->offset;
   uint64_t left = p->offer.payload_sz - at;
   uint32_t sz = QR_SNAPSHOT_CHUNK_SZ - q->offset;
-  if (sz > QR_MSG_CHUNK_MAX_SZ) sz = QR_MSG_CHUNK_MAX_SZ;
+  if (sz > QR_MSG_PART_MAX_SZ) sz = QR_MSG_PART_MAX_SZ;
   if (sz > left) sz = (uint32_t)left;
   if (!p->cfg.app->on_read(p->cfg.ctx, at, p->part, sz)) {
     say_not_found(p, s, &q->root);

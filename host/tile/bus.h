@@ -45,7 +45,8 @@ typedef struct {
   uint32_t sz;             /* FETCH_MODEL, ANSWER_HEADERS */
   qr_block_obj_t *block;   /* ANSWER_BLOCK; ANSWER_HEADERS: sz bytes of them, NULL: none */
   qr_model_obj_t *model;   /* ANSWER_MODEL */
-  uint32_t hash_cnt;       /* TIP: locator */
+  uint32_t
+      hash_cnt; /* TIP: locator; ACCEPTED: the model that went in; root is that which came out */
   qr_hash_t hashes[QR_MSG_LOCATOR_MAX_CNT];
   uint8_t tx[QR_TX_SZ]; /* RELAY_TX */
 } qr_outbound_t;

@@ -114,7 +114,8 @@ static enum qr_verdict on_header(void *ctx, const qr_header_t *parent, const qr_
   return qr_tree_follows(t->cfg.objects->cfg, parent, h, clock->wall_ms(clock->ctx));
 }
 
-static const qr_peer_app_t callbacks = {on_block, on_header, on_model,   on_model_failed, on_tx, on_want, on_read, on_peer_up, on_peer_down};
+static const qr_peer_app_t callbacks = {on_block, on_header, on_model,   on_model_failed, on_tx,
+                                        on_want,  on_read,   on_peer_up, on_peer_down};
 
 /* A file that is not as it should be is told, once, and replaced by what this node finds out. */
 static void recall(qr_net_tile_t *t) {
@@ -195,7 +196,11 @@ static void obey(qr_net_tile_t *t, const qr_outbound_t *o) {
   case QR_OUT_TIP:
     qr_peers_set_tip(t->peers, &o->hash, o->height, &o->work, o->hashes, o->hash_cnt);
     break;
-  case QR_OUT_ACCEPTED: qr_peers_accepted(t->peers, &o->hash, o->height, &o->work); break;
+  case QR_OUT_ACCEPTED:
+    qr_peers_has_model(t->peers, &o->root);
+    qr_peers_has_model(t->peers, &o->hashes[0]);
+    qr_peers_accepted(t->peers, &o->hash, o->height, &o->work);
+    break;
   case QR_OUT_REJECTED: qr_peers_rejected(t->peers, o->peer, &o->hash, o->verdict); break;
   case QR_OUT_RELAY_TX: qr_peers_relay_tx(t->peers, o->peer, o->tx); break;
   case QR_OUT_ANSWER_BLOCK:
@@ -289,7 +294,7 @@ int qr_net_tile_poll(void *state, uint64_t now_ns) {
   qr_peers_snapshot_t offer;
   int work = take_orders(t);
   if (t->cfg.offer && t->cfg.offer->look(t->cfg.offer->ctx, now_ns, &offer))
-    qr_peers_offer(t->peers, &offer);
+    qr_peers_offer_snapshot(t->peers, &offer);
   work += qr_peers_poll(t->peers, now_ns);
   work += answer_query(t);
   if (t->keep && now_ns >= t->keep_ns) {

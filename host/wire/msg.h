@@ -17,12 +17,14 @@
 #define QR_MSG_AGENT_MAX_SZ 64u
 #define QR_MSG_LOCATOR_MAX_CNT 32u
 #define QR_MSG_HEADERS_MAX_CNT 128u
-#define QR_MSG_CHUNK_MAX_SZ (64u << 10)
+#define QR_MSG_CHUNK_SZ 16384u /* of a model; the last may be short */
+#define QR_MSG_CHUNK_MAX_CNT 1024u
+#define QR_MSG_PART_MAX_SZ (64u << 10) /* of a chunk of a snapshot */
 #define QR_MSG_LEAVES_MAX_CNT 2000u
 #define QR_MSG_FEATURE_PRUNED 1u /* has not every block of its chain: NOT_FOUND is no offence */
 #define QR_MSG_FEATURE_ADDRS (1u << 4)    /* knows GET_ADDRS and ADDRS */
 #define QR_MSG_FEATURE_SNAPSHOT (1u << 5) /* may give a snapshot */
-#define QR_MSG_ADDR_SZ 52u             /* of one address in ADDRS */
+#define QR_MSG_ADDR_SZ 52u                /* of one address in ADDRS */
 #define QR_MSG_ADDRS_MAX_CNT 100u
 
 enum qr_msg_type {
@@ -43,6 +45,8 @@ enum qr_msg_type {
   QR_MSG_COMPACT = 15,
   QR_MSG_GET_BLOCK_TXS = 16,
   QR_MSG_BLOCK_TXS = 17,
+  QR_MSG_LEAVES = 18,
+  QR_MSG_OFFER = 19,
   QR_MSG_GET_ADDRS = 20,
   QR_MSG_ADDRS = 21,
   QR_MSG_GET_SNAPSHOT = 24,
@@ -96,12 +100,24 @@ typedef struct {
 } qr_msg_block_t; /* header | body */
 typedef struct {
   qr_hash_t block, root;
+  uint16_t first, cnt; /* chunks; those beyond the model's end are not meant */
+  bool leaves;         /* LEAVES first */
 } qr_msg_get_model_t;
 typedef struct {
   qr_hash_t root;
-  uint32_t total_sz, offset, chunk_sz;
+  uint16_t idx;
+  uint32_t chunk_sz;
   const uint8_t *chunk;
 } qr_msg_model_t;
+typedef struct {
+  qr_hash_t root;
+  uint32_t total_sz; /* of the model */
+  uint32_t cnt;
+  const qr_hash_t *leaves; /* of its Merkle tree, as many as it has chunks */
+} qr_msg_leaves_t;
+typedef struct {
+  const uint8_t *header; /* QR_HEADER_SZ bytes */
+} qr_msg_offer_t;
 typedef struct {
   uint32_t cnt;
   const qr_hash_t *locator;
@@ -179,6 +195,8 @@ typedef struct {
     qr_msg_compact_t compact;
     qr_msg_get_block_txs_t get_block_txs;
     qr_msg_block_txs_t block_txs;
+    qr_msg_leaves_t leaves;
+    qr_msg_offer_t offer;
     qr_msg_get_snapshot_t get_snapshot;
     qr_msg_snapshot_t snapshot;
     qr_msg_get_chunk_t get_chunk;

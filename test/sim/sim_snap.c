@@ -70,7 +70,7 @@ static sim_node_t *server(uint64_t bytes_per_s, const uint8_t *bytes, const qr_h
   n->snapshot_sz = PAYLOAD_SZ;
   qr_peers_snapshot_t s = about;
   s.leaves = of;
-  if (bytes) qr_peers_offer(n->peers, &s);
+  if (bytes) qr_peers_offer_snapshot(n->peers, &s);
   qr_link_mem_pace(n->link, bytes_per_s, 10 * SIM_MS);
   return n;
 }
@@ -254,7 +254,7 @@ static void test_later(void **state) {
   assert_int_equal(progress(n).offer_cnt, 1);
   assert_false(progress(n).begun);
   s->snapshot = payload;
-  qr_peers_offer(s->peers, &about);
+  qr_peers_offer_snapshot(s->peers, &about);
   until_done(n, 90000);
   assert_int_equal(stats(n).strikes, 0);
   sim_end(&sim);
