@@ -52,7 +52,9 @@ static void on_pong(qr_peers_t *p, qr_peer_slot_t *s, uint64_t nonce) {
 }
 
 static void on_not_found(qr_peers_t *p, qr_peer_slot_t *s, const qr_msg_not_found_t *n) {
-  if (n->kind == QR_MSG_WANT_MODEL)
+  if (n->kind == QR_MSG_WANT_SNAPSHOT)
+    qr_peer_snap_refused(p, s);
+  else if (n->kind == QR_MSG_WANT_MODEL)
     qr_peer_model_refused(p, s, &n->hash);
   else {
     if (n->kind == QR_MSG_WANT_BLOCK) qr_peer_fetch_refused(p, s, &n->hash);
@@ -87,6 +89,10 @@ static void dispatch(qr_peers_t *p, qr_peer_slot_t *s, const qr_msg_t *m) {
   case QR_MSG_MODEL: qr_peer_model_chunk(p, s, &m->model); break;
   case QR_MSG_HEADERS: qr_peer_sync_headers(p, s, &m->headers); break;
   case QR_MSG_TX: on_tx(p, s, m->tx.tx); break;
+  case QR_MSG_GET_SNAPSHOT:
+  case QR_MSG_GET_CHUNK: qr_peer_snap_ask(p, s, m); break;
+  case QR_MSG_SNAPSHOT: qr_peer_snap_leaves(p, s, &m->snapshot); break;
+  case QR_MSG_CHUNK: qr_peer_snap_part(p, s, &m->chunk); break;
   case QR_MSG_GET_ADDRS: qr_peer_gossip_ask(p, s); break;
   case QR_MSG_ADDRS: qr_peer_gossip_addrs(p, s, &m->addrs); break;
   default: on_not_found(p, s, &m->not_found); break;
