@@ -8,8 +8,8 @@
 #define NONE_NS (2 * QR_PEER_SEC)    /* nobody to dial was found */
 #define DRAW_CNT 32u
 #define SOON_S 5u   /* between two dials of one address that answered */
-#define AGAIN_S 30u /* between two dials of one address, doubled with each failure */
-#define DOUBLE_MAX 6u
+#define AGAIN_S 10u /* between two dials of one address, doubled with each failure */
+#define DOUBLE_MAX 7u
 #define TRUST_FAIL_CNT 3u /* failures after which whoever answers will do */
 #define FEELER_NS (120 * QR_PEER_SEC)
 #define CHECK_NS (10 * QR_PEER_SEC)

@@ -37,7 +37,9 @@ static void on_pong(qr_peers_t *p, qr_peer_slot_t *s, uint64_t nonce) {
 }
 
 static void on_not_found(qr_peers_t *p, qr_peer_slot_t *s, const qr_msg_not_found_t *n) {
-  if (n->kind == QR_MSG_WANT_MODEL)
+  if (n->kind == QR_MSG_WANT_SNAPSHOT)
+    qr_peer_snap_refused(p, s);
+  else if (n->kind == QR_MSG_WANT_MODEL)
     qr_peer_model_refused(p, s, &n->hash);
   else {
     if (n->kind == QR_MSG_WANT_BLOCK) qr_peer_fetch_refused(p, s, &n->hash);
@@ -74,6 +76,10 @@ static void dispatch(qr_peers_t *p, qr_peer_slot_t *s, const qr_msg_t *m) {
   case QR_MSG_TX: qr_peer_tx(p, s, m->tx.tx); break;
   case QR_MSG_TX_IDS: qr_peer_tx_ids(p, s, &m->tx_ids); break;
   case QR_MSG_GET_TXS: qr_peer_tx_get(p, s, &m->tx_ids); break;
+  case QR_MSG_GET_SNAPSHOT:
+  case QR_MSG_GET_CHUNK: qr_peer_snap_ask(p, s, m); break;
+  case QR_MSG_SNAPSHOT: qr_peer_snap_leaves(p, s, &m->snapshot); break;
+  case QR_MSG_CHUNK: qr_peer_snap_part(p, s, &m->chunk); break;
   case QR_MSG_GET_ADDRS: qr_peer_gossip_ask(p, s); break;
   case QR_MSG_ADDRS: qr_peer_gossip_addrs(p, s, &m->addrs); break;
   default: on_not_found(p, s, &m->not_found); break;

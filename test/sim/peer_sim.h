@@ -23,6 +23,9 @@
 #ifndef SIM_NODE_MAX
 #define SIM_NODE_MAX 8
 #endif
+#ifndef SIM_CONN_MAX
+#define SIM_CONN_MAX 16
+#endif
 #define SIM_BLOCK_MAX 1024
 #define SIM_QUEUE_CNT 6 /* small, so that "no room" happens all the time */
 #define SIM_MODEL_SZ 150000u
@@ -81,6 +84,8 @@ typedef struct sim_node {
   uint64_t model_at; /* when the last model came */
   uint64_t exec_ms;  /* one job in so many */
   const char *last_down;
+  const uint8_t *snapshot; /* what it offers */
+  uint64_t snapshot_sz;
 } sim_node_t;
 
 typedef struct sim {
@@ -294,6 +299,13 @@ static bool sim_on_want(void *ctx, const qr_peer_want_t *w) {
   return true;
 }
 
+static bool sim_on_read(void *ctx, uint64_t offset, uint8_t *out, uint32_t sz) {
+  sim_node_t *n = ctx;
+  if (!n->snapshot || offset + sz > n->snapshot_sz) return false;
+  memcpy(out, n->snapshot + offset, sz);
+  return true;
+}
+
 static void sim_on_up(void *ctx, qr_peer_id_t peer, const qr_peer_info_t *info) {
   sim_node_t *n = ctx;
   sim_trace(n, "up", peer, info->identity.b, 32);
@@ -309,7 +321,7 @@ static void sim_on_down(void *ctx, qr_peer_id_t peer, const char *reason) {
 
 static const qr_peer_app_t sim_app = {sim_on_block,        sim_on_header, sim_on_model,
                                       sim_on_model_failed, sim_on_tx,     sim_on_want,
-                                      sim_on_up,           sim_on_down};
+                                      sim_on_read,         sim_on_up,     sim_on_down};
 
 /* ---- the application's work ---- */
 
@@ -467,7 +479,7 @@ static qr_link_t *sim_link(sim_t *s, uint32_t idx, qr_key_t *key) {
   snprintf(options, sizeof options, "hub=%s;seed=%llu;%s", s->hub, (unsigned long long)s->seed,
            s->link ? s->link : "delay_us=2000;jitter_us=3000");
   qr_link_cfg_t cfg = {
-      .options = options, .local = sim_addr(idx), .identity = key, .conn_max_cnt = 16};
+      .options = options, .local = sim_addr(idx), .identity = key, .conn_max_cnt = SIM_CONN_MAX};
   assert_int_equal(qr_link_mem_ops.open(&cfg, &link, why, sizeof why), QR_OK);
   return link;
 }
@@ -562,7 +574,9 @@ static inline void sim_mine(sim_node_t *n, uint64_t nonce, bool model) {
       n, sim_block_make(&tip->hash, tip->height + 1, nonce, 0, model, 10 + nonce * 7919 % 20000));
 }
 
-static uint32_t sim_peer_cnt(const sim_node_t *n) { return qr_peers_progress(n->peers).peer_cnt; }
+static inline uint32_t sim_peer_cnt(const sim_node_t *n) {
+  return qr_peers_progress(n->peers).peer_cnt;
+}
 
 static qr_hash_t sim_end(sim_t *s) {
   qr_hash_t trace;
