@@ -14,6 +14,7 @@
 
 #include "base/err.h"
 #include "net_gen.h"
+#include "net_specs.h"
 #include "port/accel.h"
 #include "step/ref.h"
 #include "step/ref_gemm.h"
@@ -668,26 +669,9 @@ static void conform_replay_misuse(conform_dev_t *d, conform_net_t *c, gen_t *g) 
 
 /* Layers of the two genesis tasks, with smaller batches so that the reference stays quick. */
 static void conform_genesis_nets(qr_net_t out[2]) {
-  qr_net_spec_t dense = {.in_c = 128,
-                         .in_h = 1,
-                         .in_w = 1,
-                         .action_cnt = 3,
-                         .layer_cnt = 3,
-                         .batch = 32,
-                         .act_frac = 5};
-  for (int i = 0; i < 3; i++)
-    dense.layers[i] = (qr_layer_spec_t){.out = i < 2 ? 384 : 3, .lr_shift = 1};
-  qr_net_spec_t conv = {.in_c = 8,
-                        .in_h = 4,
-                        .in_w = 24,
-                        .action_cnt = 3,
-                        .layer_cnt = 4,
-                        .batch = 16,
-                        .act_frac = 4};
-  conv.layers[0] = (qr_layer_spec_t){QR_LAYER_CONV3, 32, 1, 2, 2, 100};
-  conv.layers[1] = (qr_layer_spec_t){QR_LAYER_CONV3, 64, 2, 2, 2, 0};
-  conv.layers[2] = (qr_layer_spec_t){.out = 224, .lr_shift = 1};
-  conv.layers[3] = (qr_layer_spec_t){.out = 3, .lr_shift = 1};
+  qr_net_spec_t dense = NET_MICROGRID, conv = NET_MICROGRID_MAP;
+  dense.batch = 32;
+  conv.batch = 16;
   char why[128];
   assert_int_equal(qr_net_init(&dense, &out[0], why, sizeof why), 0);
   assert_int_equal(qr_net_init(&conv, &out[1], why, sizeof why), 0);

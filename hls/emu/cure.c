@@ -10,6 +10,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "read_file.h"
+
 #define EXIT_UNKNOWN 3
 #define ANY (-1)
 #define OFF (-2) /* the member's offset: the same four bytes wherever it occurs */
@@ -39,20 +41,6 @@ static int matches(const uint8_t *p) {
     }
   }
   return 1;
-}
-
-static uint8_t *read_file(const char *path, size_t *sz) {
-  FILE *f = fopen(path, "rbe");
-  long n = f && !fseek(f, 0, SEEK_END) ? ftell(f) : -1;
-  uint8_t *p = n > 0 ? malloc((size_t)n) : NULL;
-  *sz = (size_t)n;
-  if (p) rewind(f);
-  if (p && fread(p, 1, *sz, f) != *sz) {
-    free(p);
-    p = NULL;
-  }
-  if (f) fclose(f);
-  return p;
 }
 
 int main(int argc, char **argv) {

@@ -10,6 +10,7 @@
 #include <xclbin.h>
 
 #include "engine_args.h"
+#include "read_file.h"
 
 #define PLATFORM "xilinx_u55n_gen3x4_xdma_2_202110_1"
 #define UNIT_CNT 2u /* compute units on an emulated card */
@@ -120,20 +121,6 @@ static size_t make_memory(uint8_t *out) {
 }
 
 /* ---- the file ---- */
-
-static void *read_file(const char *path, size_t *sz) {
-  FILE *f = fopen(path, "rbe");
-  long n = f && !fseek(f, 0, SEEK_END) ? ftell(f) : -1;
-  void *p = n > 0 ? malloc((size_t)n) : NULL;
-  *sz = (size_t)n;
-  if (p) rewind(f);
-  if (p && fread(p, 1, *sz, f) != *sz) {
-    free(p);
-    p = NULL;
-  }
-  if (f) fclose(f);
-  return p;
-}
 
 static int write_file(const char *path, const void *p, size_t sz) {
   FILE *f = fopen(path, "wbe");

@@ -13,7 +13,7 @@
 enum { OPT_TASK, OPT_SECONDS, OPT_ACCEL, OPT_RIVALS, OPT_FOLDER, OPT_BLOCKS };
 
 static const qr_cli_bench_t *const benches[] = {&qr_cli_bench_step, &qr_cli_bench_adversary,
-                                                &qr_cli_bench_store};
+                                                &qr_cli_bench_store, &qr_cli_bench_link};
 
 /* ---- what benches share ---- */
 
@@ -104,7 +104,7 @@ static void print_benches(void) {
 
 const qr_cli_command_t qr_cli_bench = {
     .name = "bench",
-    .args = "step|adversary|store",
+    .args = "step|adversary|store|link",
     .arg_min_cnt = 1,
     .arg_max_cnt = 1,
     .run = run_bench,

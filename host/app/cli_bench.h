@@ -25,7 +25,8 @@ typedef struct {
   int (*run)(const qr_cli_t *cli, const qr_cli_bench_args_t *args);
 } qr_cli_bench_t;
 
-extern const qr_cli_bench_t qr_cli_bench_step, qr_cli_bench_adversary, qr_cli_bench_store;
+extern const qr_cli_bench_t qr_cli_bench_step, qr_cli_bench_adversary, qr_cli_bench_store,
+    qr_cli_bench_link;
 
 /* Median, min and max; null without samples. */
 json_t *qr_cli_bench_stat_json(const qr_bench_series_t *s);

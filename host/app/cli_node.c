@@ -1,4 +1,4 @@
-/* Commands that show or change one node: status, block, verify, peers, account, mining, stop. */
+/* Commands that show or change one node: status, block, verify, account, mining, stop. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <time.h>
@@ -91,8 +91,14 @@ static int run_status(const qr_cli_t *cli) {
   printf("reward         %.3f newest, %.3f first tenth, %.3f last tenth, %.3f mean\n",
          unit(qr_cli_num(s, "tip_reward")), unit(qr_cli_num(s, "reward_first")),
          unit(qr_cli_num(s, "reward_last")), unit(qr_cli_num(s, "reward_mean")));
-  printf("peers          %" PRIu64 ", %" PRIu64 " transactions waiting\n",
-         qr_cli_num(s, "peer_cnt"), qr_cli_num(s, "mempool_cnt"));
+  printf("peers          %" PRIu64 "\n", qr_cli_num(s, "peer_cnt"));
+  const json_t *pool = json_object_get(s, "pool");
+  printf("transactions   %" PRIu64 " of %" PRIu64 " waiting, least fee %" PRIu64 "; %" PRIu64
+         " taken, %" PRIu64 " refused, %" PRIu64 " replaced, %" PRIu64 " pushed out, %" PRIu64
+         " expired\n",
+         qr_cli_num(s, "mempool_cnt"), qr_cli_num(pool, "max_cnt"), qr_cli_num(pool, "fee_floor"),
+         qr_cli_num(pool, "taken"), qr_cli_num(pool, "refused"), qr_cli_num(pool, "replaced"),
+         qr_cli_num(pool, "evicted"), qr_cli_num(pool, "expired"));
   printf("blocks         %" PRIu64 " mined here, %" PRIu64 " verified, %" PRIu64
          " rejected; %" PRIu64 " reorganisations, deepest %" PRIu64 "\n",
          qr_cli_num(s, "blocks_mined"), qr_cli_num(s, "blocks_verified"),
@@ -247,35 +253,7 @@ const qr_cli_command_t qr_cli_verify = {
             "long as an attempt.",
 };
 
-/* ---- peers, account ---- */
-
-static int run_peers(const qr_cli_t *cli) {
-  json_t *o = qr_cli_ask(cli, "peers", NULL), *p;
-  if (!o) return QR_CLI_FAILED;
-  if (cli->json) return qr_cli_print_json(o);
-  const json_t *list = json_object_get(o, "peers");
-  size_t i;
-  printf("%-22s %-17s %-4s %8s %9s %10s %10s %8s %6s %s\n", "address", "identity", "way", "height",
-         "rtt ms", "rx KiB", "tx KiB", "age s", "faults", "holds");
-  json_array_foreach(list, i, p) {
-    printf("%-22s %.16s  %-4s %8" PRIu64 " %9.3f %10.1f %10.1f %8.0f %6" PRIu64 " %s\n",
-           qr_cli_text(p, "addr"), qr_cli_text(p, "identity"), flag(p, "inbound") ? "in" : "out",
-           qr_cli_num(p, "height"), (double)qr_cli_num(p, "rtt_ns") / 1e6,
-           (double)qr_cli_num(p, "rx_bytes") / 1024.0, (double)qr_cli_num(p, "tx_bytes") / 1024.0,
-           (double)qr_cli_num(p, "connected_ms") / 1e3, qr_cli_num(p, "misbehaviour"),
-           flag(p, "pruned") ? "newest" : "all");
-  }
-  if (!json_array_size(list)) puts("(no peer is connected)");
-  json_decref(o);
-  return QR_CLI_OK;
-}
-
-const qr_cli_command_t qr_cli_peers = {
-    .name = "peers",
-    .args = "",
-    .help = "who the node is connected to",
-    .run = run_peers,
-};
+/* ---- account ---- */
 
 static int run_account(const qr_cli_t *cli) {
   uint8_t pk[QR_PUBKEY_SZ];

@@ -6,7 +6,7 @@
 #include "app/config.h"
 
 #define QR_CONFIG_KEY_SZ 64u
-#define QR_CONFIG_KEY_MAX_CNT 40u
+#define QR_CONFIG_KEY_MAX_CNT 64u
 
 /* Number of "section.key", or -1. */
 int qr_config_key_find(const char *key);

@@ -15,11 +15,17 @@ static const struct {
   enum qr_query_kind kind;
   const char *param;
 } methods[] = {
-    {"status", QR_QUERY_STATUS, 0},         {"block", QR_QUERY_BLOCK, "height"},
-    {"peers", QR_QUERY_PEERS, 0},           {"account", QR_QUERY_ACCOUNT, "pk"},
-    {"send", QR_QUERY_SEND, "tx"},          {"verify", QR_QUERY_VERIFY, "height"},
-    {"mining", QR_QUERY_MINING, "enable"},  {"backup", QR_QUERY_BACKUP, "dir"},
-    {"devices", QR_QUERY_DEVICES, "first"}, {"reset", QR_QUERY_RESET, "unit"},
+    {"status", QR_QUERY_STATUS, 0},
+    {"block", QR_QUERY_BLOCK, "height"},
+    {"peers", QR_QUERY_PEERS, "first"},
+    {"account", QR_QUERY_ACCOUNT, "pk"},
+    {"send", QR_QUERY_SEND, "tx"},
+    {"verify", QR_QUERY_VERIFY, "height"},
+    {"mining", QR_QUERY_MINING, "enable"},
+    {"backup", QR_QUERY_BACKUP, "dir"},
+    {"devices", QR_QUERY_DEVICES, "first"},
+    {"reset", QR_QUERY_RESET, "unit"},
+    {"ban", QR_QUERY_BAN, 0},
 };
 
 static int fail(int code, char *why, size_t why_sz, const char *text) {
@@ -48,6 +54,13 @@ static int take_param(qr_query_t *q, const json_t *value, char *why, size_t why_
       return fail(QR_ERR_ARG, why, why_sz, "params.height must be a number from 0 up");
     }
     q->height = (uint64_t)json_integer_value(value);
+    return QR_OK;
+  case QR_QUERY_PEERS:
+    if (!value) return QR_OK; /* from the first */
+    if (!json_is_integer(value) || json_integer_value(value) < 0 ||
+        json_integer_value(value) > UINT16_MAX)
+      return fail(QR_ERR_ARG, why, why_sz, "params.first must be a number from 0 up");
+    q->peer_first = (uint32_t)json_integer_value(value);
     return QR_OK;
   case QR_QUERY_DEVICES:
     if (!value) return QR_OK; /* from the first */
@@ -85,6 +98,25 @@ static int take_param(qr_query_t *q, const json_t *value, char *why, size_t why_
   }
 }
 
+/* Whom, an identity or an IP address, and for how many hours; 0 lifts the ban. */
+static int take_ban(qr_query_t *q, const json_t *params, char *why, size_t why_sz) {
+  const char *who = json_string_value(json_object_get(params, "who"));
+  const json_t *hours = json_object_get(params, "hours");
+  qr_link_addr_t a;
+  if (!json_is_integer(hours) || json_integer_value(hours) < 0 ||
+      json_integer_value(hours) > (json_int_t)QR_QUERY_BAN_MAX_HOURS)
+    return fail(QR_ERR_ARG, why, why_sz, "params.hours must be a number from 0 to 87600");
+  q->ban_hours = (uint32_t)json_integer_value(hours);
+  if (who && qr_unhex(q->ban_key, sizeof q->ban_key, who)) return QR_OK;
+  if (!who || !qr_link_addr_parse(who, 1, &a))
+    return fail(QR_ERR_ARG, why, why_sz,
+                "params.who must be an identity of 64 hex digits or an IP address");
+  q->ban_ip = true;
+  memset(q->ban_key, 0, sizeof q->ban_key);
+  memcpy(q->ban_key, a.ip, sizeof a.ip);
+  return QR_OK;
+}
+
 static int parse_root(const json_t *root, qr_rpc_request_t *out, char *why, size_t why_sz) {
   if (!json_is_object(root)) return fail(QR_ERR_FORMAT, why, why_sz, "a request is a JSON object");
   if (!keep_id(json_object_get(root, "id"), out->id)) {
@@ -99,6 +131,8 @@ static int parse_root(const json_t *root, qr_rpc_request_t *out, char *why, size
   for (size_t i = 0; i < QR_ARRAY_CNT(methods); i++) {
     if (strcmp(method, methods[i].name)) continue;
     out->query.kind = methods[i].kind;
+    if (out->query.kind == QR_QUERY_BAN)
+      return take_ban(&out->query, json_object_get(root, "params"), why, why_sz);
     if (!methods[i].param) return QR_OK;
     return take_param(&out->query,
                       json_object_get(json_object_get(root, "params"), methods[i].param), why,
@@ -107,7 +141,7 @@ static int parse_root(const json_t *root, qr_rpc_request_t *out, char *why, size
   return fail(
       QR_ERR_UNSUPPORTED, why, why_sz,
       "no such method; there are status, block, peers, account, send, verify, mining, backup, "
-      "devices, reset, stop");
+      "devices, reset, ban, stop");
 }
 
 int qr_rpc_parse(const char *line, size_t sz, qr_rpc_request_t *out, char *why, size_t why_sz) {
@@ -192,6 +226,18 @@ static json_t *verify_status_json(const qr_status_verify_t *v) {
   return o;
 }
 
+static json_t *pool_json(const qr_status_pool_t *p) {
+  json_t *o = json_object();
+  PUT_NUM(o, p, max_cnt);
+  PUT_NUM(o, p, fee_floor);
+  PUT_NUM(o, p, taken);
+  PUT_NUM(o, p, replaced);
+  PUT_NUM(o, p, evicted);
+  PUT_NUM(o, p, expired);
+  PUT_NUM(o, p, refused);
+  return o;
+}
+
 static json_t *status_json(const qr_status_t *s) {
   static const char *const writing[] = {[QR_WRITING_ON] = "writing",
                                         [QR_WRITING_DISK_FULL] = "disk full",
@@ -219,7 +265,8 @@ static json_t *status_json(const qr_status_t *s) {
   PUT_NUM(o, s, reorgs);
   PUT_NUM(o, s, reorg_depth_max);
   PUT_NUM(o, s, peer_cnt);
-  PUT_NUM(o, s, mempool_cnt);
+  put(o, "mempool_cnt", u64(s->pool.cnt));
+  put(o, "pool", pool_json(&s->pool));
   PUT_NUM(o, s, supply);
   PUT_BOOL(o, s, mining);
   PUT_BOOL(o, s, syncing);
@@ -278,23 +325,50 @@ static json_t *block_json(const qr_reply_block_t *b) {
   return o;
 }
 
+static json_t *classes_json(const uint64_t bytes[QR_LINK_CLASS_CNT]) {
+  static const char *const names[QR_LINK_CLASS_CNT] = {[QR_LINK_CONTROL] = "control",
+                                                       [QR_LINK_BLOCK] = "block",
+                                                       [QR_LINK_TX] = "tx",
+                                                       [QR_LINK_SYNC] = "sync"};
+  json_t *o = json_object();
+  for (int c = 0; c < QR_LINK_CLASS_CNT; c++) put(o, names[c], u64(bytes[c]));
+  return o;
+}
+
 static json_t *peers_json(const qr_reply_peers_t *p) {
+  static const char *const roles[] = {[QR_PEER_ROLE_INBOUND] = "inbound",
+                                      [QR_PEER_ROLE_STATIC] = "configured",
+                                      [QR_PEER_ROLE_BOOK] = "book"};
   json_t *o = json_object(), *list = json_array();
   for (uint32_t i = 0; i < p->cnt && i < QR_REPLY_PEER_MAX_CNT; i++) {
     const qr_reply_peer_t *peer = &p->peers[i];
     json_t *e = json_object();
     PUT_HASH(e, peer, identity);
     PUT_TEXT(e, peer, addr);
+    PUT_TEXT(e, peer, group);
+    put(e, "role",
+        json_string((unsigned)peer->role < QR_ARRAY_CNT(roles) ? roles[peer->role] : "?"));
     PUT_BOOL(e, peer, inbound);
     PUT_BOOL(e, peer, pruned);
     PUT_NUM(e, peer, height);
     PUT_NUM(e, peer, rtt_ns);
     PUT_NUM(e, peer, rx_bytes);
     PUT_NUM(e, peer, tx_bytes);
+    put(e, "rx_class", classes_json(peer->rx_class));
+    put(e, "tx_class", classes_json(peer->tx_class));
     PUT_NUM(e, peer, connected_ms);
     PUT_NUM(e, peer, misbehaviour);
     json_array_append_new(list, e);
   }
+  PUT_NUM(o, p, first);
+  PUT_NUM(o, p, total);
+  PUT_NUM(o, p, inbound_cnt);
+  PUT_NUM(o, p, outbound_cnt);
+  PUT_NUM(o, p, book_new);
+  PUT_NUM(o, p, book_tried);
+  PUT_NUM(o, p, bans);
+  PUT_NUM(o, p, inbound_refused);
+  PUT_NUM(o, p, evicted);
   put(o, "peers", list);
   return o;
 }
@@ -430,7 +504,7 @@ size_t qr_rpc_answer(const char *id, const qr_reply_t *r, char *out, size_t out_
     put(e, "verdict", json_string(qr_verdict_str(r->verdict)));
     return finish(id, "error", e, out, out_sz);
   }
-  if (r->err == QR_ERR_UNSUPPORTED && r->kind == QR_QUERY_PEERS) {
+  if (r->err == QR_ERR_UNSUPPORTED && (r->kind == QR_QUERY_PEERS || r->kind == QR_QUERY_BAN)) {
     return qr_rpc_answer_error(
         id, r->err, "this node has no network: it runs with link.driver = none", out, out_sz);
   }
@@ -442,6 +516,9 @@ size_t qr_rpc_answer(const char *id, const qr_reply_t *r, char *out, size_t out_
       message = "no block at this height of the main chain";
     if (r->err == QR_ERR_NOTFOUND && r->kind == QR_QUERY_VERIFY)
       message = "no block at this height of the main chain, or this node has pruned it";
+    if (r->err == QR_ERR_NOTFOUND && r->kind == QR_QUERY_BAN) message = "there is no such ban";
+    if (r->err == QR_ERR_FULL && r->kind == QR_QUERY_BAN)
+      message = "there are too many bans already: lift some first";
     return qr_rpc_answer_error(id, r->err, message, out, out_sz);
   }
   return finish(id, "result", result_json(r), out, out_sz);

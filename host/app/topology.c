@@ -10,6 +10,7 @@
 #include "app/rpc.h"
 #include "base/assert.h"
 #include "base/err.h"
+#include "peer/netaddr.h"
 #include "tile/mine.h"
 #include "tile/net.h"
 #include "tile/verify.h"
@@ -127,7 +128,8 @@ static bool route(qr_topology_t *t, const qr_query_t *q) {
     ask_accel(t, q, &r);
     return qr_ring_push(t->rings[SAID], &r);
   }
-  enum ring_id to = q->kind == QR_QUERY_PEERS && t->net ? ASK_NET : ASK_CHAIN;
+  bool of_net = q->kind == QR_QUERY_PEERS || q->kind == QR_QUERY_BAN;
+  enum ring_id to = of_net && t->net ? ASK_NET : ASK_CHAIN;
   return qr_ring_push(t->rings[to], q);
 }
 
@@ -192,6 +194,9 @@ static int make_chain(qr_topology_t *t, char *why, size_t why_sz) {
       .stop_height = c->stop_height,
       .miner = t->cfg.key->pk,
       .accel_name = t->accel_name,
+      .mempool = {.max_cnt = c->pool_max_cnt,
+                  .fee_min = c->pool_fee_min,
+                  .keep_ns = c->pool_keep_h * UINT64_C(3600000000000)},
   };
   for (uint32_t i = 0; i < c->verify.cnt; i++) {
     cfg.verify_orders[i] = t->verifiers[i].orders;
@@ -204,6 +209,14 @@ static int make_chain(qr_topology_t *t, char *why, size_t why_sz) {
     cfg.peer_wait_ms = c->peer_cnt ? PEER_WAIT_MS : 0;
   }
   return qr_chain_tile_init(&cfg, &t->chain, why, why_sz);
+}
+
+/* Where others reach this node, as far as it can know. */
+static qr_link_addr_t own_addr(const qr_config_t *c) {
+  qr_link_addr_t a = c->listen, none = {.port = 0};
+  if (!strcmp(c->announce, "none")) return none;
+  if (*c->announce && !qr_link_addr_parse(c->announce, QR_CONFIG_PORT, &a)) return none;
+  return qr_netaddr_scope(&a) == QR_NETADDR_NOWHERE ? none : a;
 }
 
 static int make_net(qr_topology_t *t, char *why, size_t why_sz) {
@@ -220,6 +233,7 @@ static int make_net(qr_topology_t *t, char *why, size_t why_sz) {
       .queries = t->rings[ASK_NET],
       .replies = t->rings[NET_SAYS],
       .stats = &t->net_stats,
+      .offer = t->cfg.offer,
       .clock = t->cfg.clock,
       .now_ns = t->cfg.clock->mono_ns(t->cfg.clock->ctx),
       .peers = {.ops = t->cfg.link_ops,
@@ -229,14 +243,25 @@ static int make_net(qr_topology_t *t, char *why, size_t why_sz) {
                 .genesis = qr_genesis_hash(t->cfg.chain),
                 .self = t->cfg.key->pk,
                 .listen_port = c->listen.port,
+                .offers = t->cfg.offer,
                 .pruned = c->prune_depth || qr_chain_tile_held_from(t->chain) > 1,
                 .agent = "quarryd/0.1",
                 .statics = c->peers,
                 .static_cnt = c->peer_cnt,
                 .peer_max_cnt = c->peer_max_cnt,
+                .inbound_cnt = c->inbound_cnt,
+                .addr_max_cnt = c->per_ip_cnt,
+                .group_max_cnt = c->per_group_cnt,
+                .exchange = c->exchange,
+                .public_only = !c->private_addrs,
+                .outbound_cnt = c->outbound_cnt,
+                .own = own_addr(c),
+                .wall_ms = t->cfg.clock->wall_ms(t->cfg.clock->ctx),
                 .model_max_sz = model_max_sz,
                 .seed = t->cfg.seed},
   };
+  memcpy(cfg.peers.book_key, t->cfg.book_key, sizeof cfg.peers.book_key);
+  cfg.keep_path = t->cfg.peers_path;
   t->net = qr_net_tile_init(&cfg);
   if (t->net) return QR_OK;
   snprintf(why, why_sz, "cannot take the memory for %u peers: lower link.peer_max",

@@ -8,6 +8,7 @@
 #include "port/link.h"
 #include "port/store.h"
 #include "tile/chain.h"
+#include "tile/net.h"
 #include "tile/tile.h"
 
 typedef struct qr_topology qr_topology_t;
@@ -24,14 +25,17 @@ typedef struct {
   qr_store_t **store;                    /* see tile/chain.h */
   const char *store_dir, *store_options; /* what it was opened with */
   const qr_reserve_t *reserve;           /* NULL: none */
+  const qr_net_offer_t *offer;           /* the snapshot for peers; NULL: none */
   const qr_accel_ops_t *accel_ops;
   qr_accel_t *accel;
   /* Does what accel is not trusted with: verifies, and repeats attempts. NULL: accel is trusted. */
   const qr_accel_ops_t *check_ops;
   qr_accel_t *check;
   const qr_clock_t *clock;
-  const char *rpc_path; /* control socket; NULL: none */
+  const char *rpc_path;   /* control socket; NULL: none */
+  const char *peers_path; /* file of addresses and bans; NULL: they are forgotten */
   uint64_t seed;        /* of nonces and jitter; quarryd takes it from the system's random source */
+  uint8_t book_key[32]; /* secret, of the address book; from there too */
 } qr_topology_cfg_t;
 
 /* Takes all memory, loads programs on the accelerator and the chain from the store. Returns 0 or a

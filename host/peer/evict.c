@@ -9,6 +9,7 @@
 typedef struct {
   qr_peer_slot_t *s;
   qr_netaddr_group_t group;
+  uint32_t group_cnt; /* of all who came in */
 } seat_t;
 
 typedef struct {
@@ -80,20 +81,24 @@ static bool is_configured(const qr_peers_t *p, const qr_peer_slot_t *s) {
   return false;
 }
 
-/* The youngest of the group that has most seats in the row. */
+/* Of those in the row the youngest of whose network most came in, the spared ones too: who is alone
+   from his stays while others are several from theirs. */
 static qr_peer_slot_t *youngest_of_most(const row_t *r) {
   const seat_t *found = NULL;
-  uint32_t most = 0;
   for (uint32_t i = 0; i < r->cnt; i++) {
-    uint32_t same = 0;
-    for (uint32_t k = 0; k < r->cnt; k++)
-      same += qr_netaddr_group_eq(&r->seats[k].group, &r->seats[i].group);
-    bool younger = found && r->seats[i].s->since_ns > found->s->since_ns;
-    if (same < most || (same == most && !younger)) continue;
-    most = same;
-    found = &r->seats[i];
+    const seat_t *a = &r->seats[i];
+    bool more = found && a->group_cnt > found->group_cnt;
+    bool younger = found && a->group_cnt == found->group_cnt && a->s->since_ns > found->s->since_ns;
+    if (!found || more || younger) found = a;
   }
   return found ? found->s : NULL;
+}
+
+static void count_groups(row_t *r) {
+  for (uint32_t i = 0; i < r->cnt; i++) {
+    for (uint32_t k = 0; k < r->cnt; k++)
+      r->seats[i].group_cnt += qr_netaddr_group_eq(&r->seats[k].group, &r->seats[i].group);
+  }
 }
 
 static qr_peer_slot_t *victim(qr_peers_t *p) {
@@ -102,8 +107,9 @@ static qr_peer_slot_t *victim(qr_peers_t *p) {
     qr_peer_slot_t *s = &p->slots[i];
     if (s->state == QR_PEER_FREE || s->doom || !s->inbound) continue;
     if (s->state == QR_PEER_CLOSING) return s; /* it was refused already */
-    if (!is_configured(p, s)) r.seats[r.cnt++] = (seat_t){s, qr_netaddr_group(&s->addr)};
+    if (!is_configured(p, s)) r.seats[r.cnt++] = (seat_t){s, qr_netaddr_group(&s->addr), 0};
   }
+  count_groups(&r);
   uint32_t share = (r.cnt + SHARE - 1) / SHARE;
   spare(&r, share, rank, true);
   spare(&r, share, nearness, false);
@@ -114,11 +120,12 @@ static qr_peer_slot_t *victim(qr_peers_t *p) {
 }
 
 bool qr_peer_place_for(qr_peers_t *p, const qr_link_addr_t *addr, const qr_pubkey_t *pk) {
-  uint32_t free_cnt = 0, same_addr = 0, same_group = 0;
+  uint32_t free_cnt = 0, in_cnt = 0, same_addr = 0, same_group = 0;
   qr_netaddr_group_t group = qr_netaddr_group(addr);
   for (uint32_t i = 0; i < p->cfg.peer_max_cnt; i++) {
     const qr_peer_slot_t *s = &p->slots[i];
     free_cnt += s->state == QR_PEER_FREE;
+    in_cnt += s->state != QR_PEER_FREE && s->inbound;
     /* one that comes again while its last connection is not known to be dead takes that one's place
      */
     if (s->state == QR_PEER_FREE || !s->inbound || qr_pubkey_eq(&s->pk, pk)) continue;
@@ -128,7 +135,8 @@ bool qr_peer_place_for(qr_peers_t *p, const qr_link_addr_t *addr, const qr_pubke
   }
   if (p->cfg.addr_max_cnt && same_addr >= p->cfg.addr_max_cnt) return false;
   if (p->cfg.group_max_cnt && same_group >= p->cfg.group_max_cnt) return false;
-  if (free_cnt > qr_peer_owed_cnt(p)) return true;
+  bool may = !p->cfg.inbound_cnt || in_cnt < p->cfg.inbound_cnt;
+  if (may && free_cnt > qr_peer_owed_cnt(p)) return true;
   qr_peer_slot_t *s = victim(p);
   if (!s) return false;
   p->stats.evicted++;

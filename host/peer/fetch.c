@@ -28,6 +28,11 @@ static qr_peer_fetch_t *find(qr_peers_t *p, const qr_hash_t *h) {
 
 bool qr_peer_fetch_has(const qr_peers_t *p, const qr_hash_t *h) { return find((qr_peers_t *)p, h); }
 
+const uint8_t *qr_peer_fetch_header(const qr_peers_t *p, const qr_hash_t *h) {
+  const qr_peer_fetch_t *f = find((qr_peers_t *)p, h);
+  return f && f->state == QR_FETCH_GIVEN ? f->header : NULL;
+}
+
 void qr_peer_fetch_claim(qr_peers_t *p, qr_peer_slot_t *s, const qr_peer_claim_t *c) {
   qr_inv_add(&s->blocks, &c->hash);
   if (qr_inv_has(&p->bad, &c->hash)) { /* it says that it executed it and found it right */
@@ -35,6 +40,7 @@ void qr_peer_fetch_claim(qr_peers_t *p, qr_peer_slot_t *s, const qr_peer_claim_t
     return;
   }
   if (qr_peer_work_more(&c->work, &s->claim.work)) s->claim = *c;
+  if (p->cfg.begin) return; /* there is nothing yet that a block could follow */
   bool next = c->height <= p->tip.height + 1 &&
               c->height + NEAR_CNT > p->tip.height; /* further ahead is sync's business */
   if (!next || qr_u256_cmp(&c->work, &p->tip.work) < 0) return;
@@ -121,6 +127,7 @@ void qr_peer_fetch_whole(qr_peers_t *p, qr_peer_fetch_t *f, const qr_peer_slot_t
 void qr_peer_fetch_give(qr_peers_t *p, qr_peer_fetch_t *f, qr_peer_slot_t *s, const uint8_t *block,
                         uint32_t sz) {
   f->peer = s->id;
+  memcpy(f->header, block, QR_HEADER_SZ);
   if (qr_peer_give_block(p, s->id, &f->hash, block, sz)) {
     f->state = QR_FETCH_GIVEN;
     f->at_ns = p->now_ns + VERDICT_NS;

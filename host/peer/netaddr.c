@@ -1,5 +1,7 @@
 #include "peer/netaddr.h"
 
+#include <stdio.h>
+
 #define PORT_MIN 1024u
 #define V4_GROUP_SZ 14u /* bytes of ::ffff:a.b.c.d in a group: the /16 */
 #define V6_GROUP_SZ 4u  /* the /32 */
@@ -72,4 +74,14 @@ bool qr_netaddr_credible(const qr_link_addr_t *a, const qr_link_addr_t *from) {
   enum qr_netaddr_scope scope = qr_netaddr_scope(a);
   if (a->port < PORT_MIN || scope == QR_NETADDR_NOWHERE) return false;
   return scope == QR_NETADDR_PUBLIC || scope == qr_netaddr_scope(from);
+}
+
+char *qr_netaddr_group_str(const qr_link_addr_t *a, char *out) {
+  if (qr_netaddr_scope(a) != QR_NETADDR_PUBLIC)
+    snprintf(out, 64, "itself");
+  else if (is_v4(a))
+    snprintf(out, 64, "%u.%u.0.0/16", a->ip[12], a->ip[13]);
+  else
+    snprintf(out, 64, "%x:%x::/32", a->ip[0] << 8 | a->ip[1], a->ip[2] << 8 | a->ip[3]);
+  return out;
 }

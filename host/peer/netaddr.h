@@ -27,6 +27,9 @@ qr_netaddr_group_t qr_netaddr_group(const qr_link_addr_t *a);
    else. Ports below 1024 are services of other kinds: never. */
 bool qr_netaddr_credible(const qr_link_addr_t *a, const qr_link_addr_t *from);
 
+/* Text of an address's group, such as 203.0.0.0/16, out of at least 64 bytes; returns out. */
+char *qr_netaddr_group_str(const qr_link_addr_t *a, char *out);
+
 static inline bool qr_netaddr_eq(const qr_link_addr_t *a, const qr_link_addr_t *b) {
   return a->port == b->port && !memcmp(a->ip, b->ip, sizeof a->ip);
 }

@@ -7,8 +7,9 @@
 #define NEXT_NS (250 * QR_PEER_MSEC) /* between two dials */
 #define NONE_NS (2 * QR_PEER_SEC)    /* nobody to dial was found */
 #define DRAW_CNT 32u
-#define AGAIN_S 30u /* between two dials of one address, doubled with each failure */
-#define DOUBLE_MAX 6u
+#define SOON_S 5u   /* between two dials of one address that answered */
+#define AGAIN_S 10u /* between two dials of one address, doubled with each failure */
+#define DOUBLE_MAX 7u
 #define TRUST_FAIL_CNT 3u /* failures after which whoever answers will do */
 #define FEELER_NS (120 * QR_PEER_SEC)
 #define CHECK_NS (10 * QR_PEER_SEC)
@@ -65,7 +66,9 @@ static bool group_taken(const qr_peers_t *p, const qr_link_addr_t *a) {
 
 static bool is_due(const qr_peers_t *p, const qr_book_item_t *item) {
   uint32_t doubled = item->fail_cnt < DOUBLE_MAX ? item->fail_cnt : DOUBLE_MAX;
-  return !item->dialed || qr_peer_wall_s(p) - item->dialed >= AGAIN_S << doubled;
+  uint32_t pause = item->met >= item->dialed ? SOON_S : AGAIN_S << doubled;
+  bool before = item->dialed < (uint32_t)(p->cfg.wall_ms / 1000); /* in another life of the node */
+  return !item->dialed || before || qr_peer_wall_s(p) - item->dialed >= pause;
 }
 
 /* ---- dialling ---- */

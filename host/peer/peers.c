@@ -16,6 +16,7 @@
 #define KNOWN_CNT 8192u
 #define BAD_CNT 1024u
 #define TX_SEEN_CNT 8192u
+#define ROOTS_CNT 512u
 #define PEER_BLOCKS_CNT 512u
 #define PEER_TXS_CNT 1024u
 #define PEER_ASKED_CNT 64u
@@ -27,7 +28,8 @@ static bool cfg_ok(const qr_peers_cfg_t *c) {
          c->static_cnt <= QR_PEERS_STATIC_MAX_CNT && c->outbound_cnt <= QR_PEERS_OUTBOUND_MAX_CNT &&
          c->model_max_sz && c->model_max_sz <= QR_PEERS_MODEL_MAX_SZ &&
          c->window_cnt <= QR_PEER_WINDOW_MAX_CNT && c->agent &&
-         strlen(c->agent) <= QR_MSG_AGENT_MAX_SZ;
+         strlen(c->agent) <= QR_MSG_AGENT_MAX_SZ &&
+         (!c->begin || c->begin->chunk_max_cnt <= QR_PEERS_CHUNK_MAX_CNT);
 }
 
 static uint32_t in_cap(enum qr_link_class cls) {
@@ -46,7 +48,7 @@ static uint32_t out_cap(const qr_peers_cfg_t *c, enum qr_link_class cls) {
   case QR_LINK_TX: return 64 * in_cap(cls);
   default:
     return (uint32_t)qr_peer_serve_model_sz(c->model_max_sz) + 2 * QR_MSG_HEAD_SZ +
-           qr_msg_payload_max(QR_MSG_HEADERS);
+           qr_msg_payload_max(QR_MSG_HEADERS) + 2 * QR_PEER_PART_FRAME_SZ;
   }
 }
 
@@ -73,13 +75,22 @@ static void cut_slot(qr_peers_t *p, cut_t *c, const qr_peers_cfg_t *cfg, qr_peer
   cut_inv(p, c, &s->blocks, PEER_BLOCKS_CNT);
   cut_inv(p, c, &s->txs, PEER_TXS_CNT);
   cut_inv(p, c, &s->asked, PEER_ASKED_CNT);
-  s->model = cut_off(c, cfg->model_max_sz);
   for (int k = 0; k < QR_LINK_CLASS_CNT; k++) {
     s->in[k].cap = in_cap((enum qr_link_class)k);
     s->in[k].buf = cut_off(c, s->in[k].cap);
     s->out[k].cap = out_cap(cfg, (enum qr_link_class)k);
     s->out[k].buf = cut_off(c, s->out[k].cap);
   }
+}
+
+static void cut_xfer(cut_t *c, const qr_peers_cfg_t *cfg, qr_peer_xfer_t *x) {
+  uint32_t chunk_cnt = qr_peer_chunk_max_cnt(cfg->model_max_sz);
+  qr_peer_xfer_t none;
+  if (!x) x = &none;
+  memset(x, 0, sizeof *x);
+  x->leaves = cut_off(c, chunk_cnt * sizeof *x->leaves);
+  x->have = cut_off(c, chunk_cnt * sizeof *x->have);
+  x->bytes = cut_off(c, cfg->model_max_sz);
 }
 
 /* Lays everything out behind the object; p NULL: only counts. */
@@ -91,12 +102,21 @@ static size_t lay_out(qr_peers_t *p, const qr_peers_cfg_t *cfg) {
   cut_inv(p, &c, p ? &p->known : &none, KNOWN_CNT);
   cut_inv(p, &c, p ? &p->bad : &none, BAD_CNT);
   cut_inv(p, &c, p ? &p->tx_seen : &none, TX_SEEN_CNT);
+  cut_inv(p, &c, p ? &p->roots : &none, ROOTS_CNT);
   void *queue = cut_off(&c, QR_PEER_QUEUE_CNT * sizeof(qr_peer_entry_t));
   void *hold = cut_off(&c, (size_t)window_cnt * QR_BLOCK_MAX_SZ);
   void *txs = cut_off(&c, qr_txs_footprint());
   void *compact = cut_off(&c, sizeof(qr_peer_compact_t));
   uint8_t *partial = cut_off(&c, QR_PEER_PARTIAL_CNT * (size_t)QR_BLOCK_MAX_SZ);
+  uint32_t xfer_cnt = cfg->peer_max_cnt + QR_PEER_EARLY_CNT;
+  void *leaves = cut_off(&c, qr_peer_chunk_max_cnt(cfg->model_max_sz) * sizeof(qr_hash_t));
+  void *xfers = cut_off(&c, xfer_cnt * sizeof(qr_peer_xfer_t));
   void *slots = cut_off(&c, cfg->peer_max_cnt * sizeof(qr_peer_slot_t));
+  void *part = cut_off(&c, QR_MSG_PART_MAX_SZ);
+  uint32_t chunk_cnt = cfg->begin ? cfg->begin->chunk_max_cnt : 0;
+  void *snap_leaves = cut_off(&c, chunk_cnt * sizeof(qr_hash_t));
+  void *have = cut_off(&c, chunk_cnt);
+  void *bufs = cut_off(&c, cfg->begin ? (size_t)QR_PEER_SNAP_SLOT_CNT * QR_SNAPSHOT_CHUNK_SZ : 0);
   void *book = cfg->exchange ? cut_off(&c, qr_book_footprint()) : NULL;
   if (p) {
     p->sync.queue = queue;
@@ -105,11 +125,20 @@ static size_t lay_out(qr_peers_t *p, const qr_peers_cfg_t *cfg) {
     p->compact = compact;
     for (uint32_t i = 0; i < QR_PEER_PARTIAL_CNT; i++)
       p->partials[i].block = partial + i * (size_t)QR_BLOCK_MAX_SZ;
+    p->leaves = leaves;
+    p->xfers = xfers;
+    p->xfer_cnt = xfer_cnt;
+    p->part = part;
+    p->snap.leaves = snap_leaves;
+    p->snap.have = have;
+    p->snap.bufs = bufs;
+    if (chunk_cnt) memset(have, 0, chunk_cnt);
     p->slots = slots;
     if (cfg->exchange) p->book = qr_book_init(book, cfg->book_key);
     memset(slots, 0, cfg->peer_max_cnt * sizeof(qr_peer_slot_t));
   }
   for (uint32_t i = 0; i < cfg->peer_max_cnt; i++) cut_slot(p, &c, cfg, p ? &p->slots[i] : NULL);
+  for (uint32_t i = 0; i < xfer_cnt; i++) cut_xfer(&c, cfg, p ? &p->xfers[i] : NULL);
   return c.at;
 }
 
@@ -238,14 +267,22 @@ int qr_peers_poll(qr_peers_t *p, uint64_t now_ns) {
   qr_peer_dial_poll(p);
   qr_peer_outbound_poll(p);
   qr_peer_reap(p);
-  qr_peer_model_poll(p);
-  qr_peer_fetch_poll(p);
-  qr_peer_sync_poll(p);
+  if (p->cfg.begin) {
+    qr_peer_snap_poll(p);
+  } else {
+    qr_peer_model_poll(p);
+    qr_peer_fetch_poll(p);
+    qr_peer_sync_poll(p);
+  }
   qr_peer_reap(p);
   refresh(p);
+  qr_peer_tx_poll(p);
   for (uint32_t i = 0; i < p->cfg.peer_max_cnt; i++) {
     qr_peer_slot_t *s = &p->slots[i];
-    if (s->state == QR_PEER_UP) qr_peer_serve_poll(p, s);
+    if (s->state == QR_PEER_UP) {
+      qr_peer_serve_poll(p, s);
+      qr_peer_snap_serve(p, s);
+    }
     if (s->state > QR_PEER_DIALING) qr_peer_out_flush(p, s);
   }
   return p->work_cnt;
@@ -258,6 +295,7 @@ uint64_t qr_peers_next_ns(const qr_peers_t *p) {
     const qr_peer_slot_t *s = &p->slots[i];
     if (s->state == QR_PEER_FREE) continue;
     if (s->doom) return p->now_ns;
+    if (s->snap.part_cnt || s->snap.owed_cnt) next = p->now_ns + BUSY_NS;
     for (int c = 0; c < QR_LINK_CLASS_CNT; c++) {
       if (s->out[c].sz && !s->out[c].blocked) return p->now_ns;
     }
@@ -284,6 +322,7 @@ void qr_peers_set_tip(qr_peers_t *p, const qr_hash_t *hash, uint64_t height, con
 void qr_peers_accepted(qr_peers_t *p, const qr_hash_t *hash, uint64_t height,
                        const qr_u256_t *work) {
   qr_inv_add(&p->known, hash);
+  qr_peer_offer_kept(p, hash);
   thank(p, hash);
   qr_peer_fetch_verdict(p, hash, QR_VERDICT_OK);
   qr_peer_sync_verdict(p, 0, hash, QR_VERDICT_OK);
@@ -324,19 +363,6 @@ void qr_peers_rejected(qr_peers_t *p, qr_peer_id_t from, const qr_hash_t *hash,
     qr_peer_strike(p, s, told ? 0 : cost_of(verdict), qr_verdict_str(verdict));
   else if (qr_verdict_is_invalid(verdict))
     blame_past(p, from);
-}
-
-void qr_peers_relay_tx(qr_peers_t *p, qr_peer_id_t from, const uint8_t *tx) {
-  qr_hash_t id = qr_hash("quarry.txid", tx, QR_TX_SZ);
-  qr_msg_t m = {.type = QR_MSG_TX, .tx = {tx}};
-  qr_inv_add(&p->tx_seen, &id);
-  qr_txs_add(&p->txs, &id, tx, p->now_ns);
-  for (uint32_t i = 0; i < p->cfg.peer_max_cnt; i++) {
-    qr_peer_slot_t *s = &p->slots[i];
-    if (from && s->id == from) s->tx_ns = p->now_ns;
-    if (s->state != QR_PEER_UP || s->doom || s->id == from || qr_inv_has(&s->txs, &id)) continue;
-    if (qr_peer_out_msg(p, s, &m)) qr_inv_add(&s->txs, &id);
-  }
 }
 
 void qr_peers_ban(qr_peers_t *p, qr_peer_id_t peer, const char *reason) {

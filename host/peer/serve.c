@@ -5,9 +5,11 @@
 #define COST_CROWD 2u
 
 size_t qr_peer_serve_model_sz(uint32_t model_sz) {
-  size_t chunk_cnt = ((size_t)model_sz + QR_MSG_CHUNK_MAX_SZ - 1) / QR_MSG_CHUNK_MAX_SZ;
-  size_t per_chunk = QR_MSG_HEAD_SZ + qr_msg_payload_max(QR_MSG_MODEL) - QR_MSG_CHUNK_MAX_SZ;
-  return model_sz + chunk_cnt * per_chunk;
+  size_t chunk_cnt = qr_peer_chunk_max_cnt(model_sz);
+  size_t per_chunk = QR_MSG_HEAD_SZ + qr_msg_payload_max(QR_MSG_MODEL) - QR_MSG_CHUNK_SZ;
+  size_t leaves_sz = QR_MSG_HEAD_SZ + qr_msg_payload_max(QR_MSG_LEAVES) -
+                     (QR_MSG_CHUNK_MAX_CNT - chunk_cnt) * QR_HASH_SZ;
+  return model_sz + chunk_cnt * per_chunk + leaves_sz;
 }
 
 typedef struct {
@@ -62,6 +64,9 @@ static qr_peer_want_slot_t want_of(const qr_msg_t *m) {
     w.kind = QR_MSG_WANT_MODEL;
     w.hash = m->get_model.block;
     w.root = m->get_model.root;
+    w.first = m->get_model.first;
+    w.cnt = m->get_model.cnt;
+    w.leaves = m->get_model.leaves;
     break;
   default: w.kind = QR_MSG_WANT_HEADERS; break;
   }
@@ -108,8 +113,18 @@ void qr_peer_serve_ask(qr_peers_t *p, qr_peer_slot_t *s, const qr_msg_t *m) {
   keep_rest(s, m);
 }
 
+/* A model that is here or arrives is sent from here. */
+static bool begin_feed(qr_peers_t *p, qr_peer_slot_t *s, qr_peer_want_slot_t *w) {
+  if (!qr_peer_spend(p, s, QR_PEER_BUCKET_MODELS)) return false;
+  w->feed = true;
+  w->at_ns = p->now_ns;
+  p->work_cnt++;
+  return true;
+}
+
 static bool put_up(qr_peers_t *p, qr_peer_slot_t *s, qr_peer_want_slot_t *w) {
   const kind_t *k = &kinds[w->kind];
+  if (w->kind == QR_MSG_WANT_MODEL && qr_peer_xfer_find(p, &w->root)) return begin_feed(p, s, w);
   uint32_t sz = answer_sz(p, w->kind);
   if (!qr_peer_out_room(s, k->cls, sz) || !qr_peer_spend(p, s, k->bucket)) return false;
   qr_peer_want_t want = {.peer = s->id,
@@ -138,15 +153,49 @@ static qr_peer_want_slot_t *oldest(qr_peer_slot_t *s, uint8_t kind) {
   qr_peer_want_slot_t *best = NULL;
   for (uint32_t i = 0; i < QR_PEER_WANT_CNT; i++) {
     qr_peer_want_slot_t *w = &s->wants[i];
-    if (w->req && !w->asked && w->kind == kind && (!best || (int32_t)(w->req - best->req) < 0))
+    if (w->req && !w->asked && !w->feed && w->kind == kind &&
+        (!best || (int32_t)(w->req - best->req) < 0))
       best = w;
   }
   return best;
 }
 
+static bool send_leaves(qr_peers_t *p, qr_peer_slot_t *s, const qr_hash_t *root, uint32_t sz,
+                        const qr_hash_t *leaves) {
+  qr_msg_t m = {.type = QR_MSG_LEAVES, .leaves = {*root, sz, qr_peer_chunk_max_cnt(sz), leaves}};
+  return qr_peer_out_msg(p, s, &m);
+}
+
+static bool send_chunk(qr_peers_t *p, qr_peer_slot_t *s, const qr_hash_t *root, uint32_t sz,
+                       uint32_t i, const uint8_t *bytes) {
+  qr_msg_t m = {
+      .type = QR_MSG_MODEL,
+      .model = {*root, (uint16_t)i, qr_peer_chunk_sz(sz, i), bytes + (size_t)i * QR_MSG_CHUNK_SZ}};
+  return qr_peer_out_msg(p, s, &m);
+}
+
+/* Sends what is here of what is owed; true once nothing is owed any more. */
+static bool feed(qr_peers_t *p, qr_peer_slot_t *s, qr_peer_want_slot_t *w) {
+  const qr_peer_xfer_t *x = qr_peer_xfer_find(p, &w->root);
+  if (!x) w->feed = false; /* it is no longer here: the application is asked */
+  if (!x || !x->sz) return false;
+  if (w->leaves && !send_leaves(p, s, &w->root, x->sz, x->leaves)) return false;
+  w->leaves = false;
+  while (w->cnt && w->first < x->chunk_cnt) {
+    if (!x->have[w->first] || !send_chunk(p, s, &w->root, x->sz, w->first, x->bytes)) return false;
+    w->first++;
+    w->cnt--;
+    w->at_ns = p->now_ns;
+    p->work_cnt++;
+  }
+  return true;
+}
+
 void qr_peer_serve_poll(qr_peers_t *p, qr_peer_slot_t *s) {
   for (uint32_t i = 0; i < QR_PEER_WANT_CNT; i++) {
-    if (s->wants[i].req && p->now_ns - s->wants[i].at_ns >= LAPSE_NS) release(p, s, &s->wants[i]);
+    qr_peer_want_slot_t *w = &s->wants[i];
+    if (w->req && (p->now_ns - w->at_ns >= LAPSE_NS || (w->feed && feed(p, s, w))))
+      release(p, s, w);
   }
   for (uint8_t kind = QR_MSG_WANT_BLOCK; kind <= QR_MSG_WANT_HEADERS; kind++) {
     qr_peer_want_slot_t *w = oldest(s, kind);
@@ -198,11 +247,14 @@ void qr_peers_answer_model(qr_peers_t *p, qr_peer_id_t peer, uint32_t req, const
   qr_peer_slot_t *s = close_want(p, peer, req, &w);
   if (!s) return;
   QR_ASSERT(w.kind == QR_MSG_WANT_MODEL);
-  for (size_t at = 0; at < sz; at += QR_MSG_CHUNK_MAX_SZ) {
-    uint32_t n = sz - at < QR_MSG_CHUNK_MAX_SZ ? (uint32_t)(sz - at) : QR_MSG_CHUNK_MAX_SZ;
-    qr_msg_t m = {.type = QR_MSG_MODEL,
-                  .model = {w.root, (uint32_t)sz, (uint32_t)at, n, model + at}};
-    send_reserved(p, s, &m);
+  uint32_t n = (uint32_t)sz, chunk_cnt = qr_peer_chunk_max_cnt(n);
+  if (w.leaves) {
+    for (uint32_t i = 0; i < chunk_cnt; i++)
+      p->leaves[i] = qr_merkle_leaf(i, model + (size_t)i * QR_MSG_CHUNK_SZ, qr_peer_chunk_sz(n, i));
+    if (!send_leaves(p, s, &w.root, n, p->leaves)) QR_ASSERT(!"room was reserved");
+  }
+  for (; w.cnt && w.first < chunk_cnt; w.first++, w.cnt--) {
+    if (!send_chunk(p, s, &w.root, n, w.first, model)) QR_ASSERT(!"room was reserved");
   }
 }
 

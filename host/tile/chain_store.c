@@ -160,6 +160,9 @@ static void durable(qr_chain_tile_t *t) {
   if (!n) return;
   qr_chain_out(t, &(qr_outbound_t){.kind = QR_OUT_ACCEPTED,
                                    .hash = n->hash,
+                                   .root = n->header.model_out,
+                                   .hash_cnt = 1,
+                                   .hashes = {n->header.model_in},
                                    .height = n->header.height,
                                    .work = n->work});
 }

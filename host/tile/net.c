@@ -1,16 +1,26 @@
 #include "tile/net.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "base/assert.h"
+#include "base/err.h"
+#include "base/log.h"
 #include "chain/tree.h"
+#include "peer/netaddr.h"
+#include "tile/keep.h"
 
 #define ITEMS_PER_POLL 32
+#define KEEP_FIRST_NS 60000000000ull
+#define KEEP_NS 600000000000ull
+#define HOUR_NS 3600000000000ull
 
 struct qr_net_tile {
   qr_net_tile_cfg_t cfg;
   qr_peers_t *peers;
   void *peers_mem;
+  qr_keep_t *keep;
+  uint64_t keep_ns; /* when to save next */
 };
 
 static bool push(qr_net_tile_t *t, const qr_inbound_t *in) {
@@ -80,6 +90,11 @@ static bool on_want(void *ctx, const qr_peer_want_t *want) {
   return push(ctx, &in);
 }
 
+static bool on_read(void *ctx, uint64_t offset, uint8_t *out, uint32_t sz) {
+  const qr_net_tile_t *t = ctx;
+  return t->cfg.offer && t->cfg.offer->read(t->cfg.offer->ctx, offset, out, sz);
+}
+
 /* The peer module logs sessions itself, within limits. */
 static void on_peer_up(void *ctx, qr_peer_id_t peer, const qr_peer_info_t *info) {
   (void)ctx;
@@ -99,8 +114,33 @@ static enum qr_verdict on_header(void *ctx, const qr_header_t *parent, const qr_
   return qr_tree_follows(t->cfg.objects->cfg, parent, h, clock->wall_ms(clock->ctx));
 }
 
-static const qr_peer_app_t callbacks = {on_block, on_header, on_model,   on_model_failed,
-                                        on_tx,    on_want,   on_peer_up, on_peer_down};
+static const qr_peer_app_t callbacks = {on_block, on_header, on_model,   on_model_failed, on_tx,
+                                        on_want,  on_read,   on_peer_up, on_peer_down};
+
+/* A file that is not as it should be is told, once, and replaced by what this node finds out. */
+static void recall(qr_net_tile_t *t) {
+  const uint8_t *bytes = NULL;
+  size_t sz = 0;
+  char why[128] = "it cannot be read";
+  int err = qr_keep_load(t->keep, &bytes, &sz);
+  if (err == QR_ERR_NOTFOUND) return;
+  if (err == QR_ERR_FORMAT) snprintf(why, sizeof why, "it is too long");
+  if (!err) err = qr_peers_import(t->peers, bytes, sz, why, sizeof why);
+  if (err) {
+    qr_log(QR_LOG_WARN, "net", "event=peers-refused file=%s why=\"%s\" cure=\"begins empty\"",
+           t->cfg.keep_path, why);
+    return;
+  }
+  qr_peers_counts_t c;
+  qr_peers_counts(t->peers, &c);
+  qr_log(QR_LOG_INFO, "net", "event=peers-recalled new=%u tried=%u first=%u bans=%u", c.new_cnt,
+         c.tried_cnt, c.anchor_cnt, c.ban_cnt);
+}
+
+static void save(qr_net_tile_t *t) {
+  uint8_t *room = qr_keep_room(t->keep);
+  if (room) qr_keep_save(t->keep, qr_peers_export(t->peers, room));
+}
 
 qr_net_tile_t *qr_net_tile_init(const qr_net_tile_cfg_t *cfg) {
   qr_net_tile_t *t = calloc(1, sizeof *t);
@@ -115,6 +155,11 @@ qr_net_tile_t *qr_net_tile_init(const qr_net_tile_cfg_t *cfg) {
     return NULL;
   }
   t->peers = qr_peers_init(t->peers_mem, &t->cfg.peers, cfg->now_ns);
+  t->keep_ns = cfg->now_ns + KEEP_FIRST_NS;
+  if (cfg->keep_path && cfg->peers.exchange) {
+    t->keep = qr_keep_init(cfg->keep_path, qr_peers_image_max_sz());
+    if (t->keep) recall(t);
+  }
   return t;
 }
 
@@ -128,6 +173,11 @@ void qr_net_tile_fini(qr_net_tile_t *t) {
   if (!t) return;
   qr_outbound_t out;
   while (qr_ring_pop(t->cfg.from_chain, &out)) drop(&out);
+  if (t->keep) {
+    qr_keep_wait(t->keep);
+    save(t);
+  }
+  qr_keep_fini(t->keep);
   qr_peers_fini(t->peers);
   free(t->peers_mem);
   free(t);
@@ -146,9 +196,14 @@ static void obey(qr_net_tile_t *t, const qr_outbound_t *o) {
   case QR_OUT_TIP:
     qr_peers_set_tip(t->peers, &o->hash, o->height, &o->work, o->hashes, o->hash_cnt);
     break;
-  case QR_OUT_ACCEPTED: qr_peers_accepted(t->peers, &o->hash, o->height, &o->work); break;
+  case QR_OUT_ACCEPTED:
+    qr_peers_has_model(t->peers, &o->root);
+    qr_peers_has_model(t->peers, &o->hashes[0]);
+    qr_peers_accepted(t->peers, &o->hash, o->height, &o->work);
+    break;
   case QR_OUT_REJECTED: qr_peers_rejected(t->peers, o->peer, &o->hash, o->verdict); break;
   case QR_OUT_RELAY_TX: qr_peers_relay_tx(t->peers, o->peer, o->tx); break;
+  case QR_OUT_REFUSED_TX: qr_peers_refused_tx(t->peers, o->peer, o->verdict); break;
   case QR_OUT_ANSWER_BLOCK:
     qr_peers_answer_block(t->peers, o->peer, o->req, o->block->bytes, o->block->sz);
     break;
@@ -176,25 +231,60 @@ static int take_orders(qr_net_tile_t *t) {
   return work;
 }
 
+static void fill_peer(const qr_peer_info_t *info, qr_reply_peer_t *p) {
+  *p = (qr_reply_peer_t){.identity = info->identity,
+                         .role = info->role,
+                         .inbound = info->inbound,
+                         .pruned = info->pruned,
+                         .height = info->height,
+                         .rtt_ns = info->rtt_ns,
+                         .rx_bytes = info->rx_bytes,
+                         .tx_bytes = info->tx_bytes,
+                         .connected_ms = info->connected_ms,
+                         .misbehaviour = info->misbehaviour};
+  memcpy(p->rx_class, info->rx_class, sizeof p->rx_class);
+  memcpy(p->tx_class, info->tx_class, sizeof p->tx_class);
+  qr_link_addr_str(&info->addr, p->addr);
+  qr_netaddr_group_str(&info->addr, p->group);
+}
+
+static void list_peers(const qr_net_tile_t *t, uint32_t first, qr_reply_peers_t *out) {
+  qr_peer_info_t infos[QR_PEERS_MAX_CNT];
+  out->total = qr_peers_list(t->peers, infos, QR_PEERS_MAX_CNT);
+  out->first = first;
+  for (uint32_t i = first; i < out->total && out->cnt < QR_REPLY_PEER_MAX_CNT; i++)
+    fill_peer(&infos[i], &out->peers[out->cnt++]);
+  qr_peers_counts_t c;
+  qr_peers_stats_t st;
+  qr_peers_counts(t->peers, &c);
+  qr_peers_stats(t->peers, &st);
+  out->book_new = c.new_cnt;
+  out->book_tried = c.tried_cnt;
+  out->bans = c.ban_cnt;
+  out->inbound_cnt = c.inbound_cnt;
+  out->outbound_cnt = c.outbound_cnt;
+  out->inbound_refused = st.inbound_refused;
+  out->evicted = st.evicted;
+}
+
+static int set_ban(qr_net_tile_t *t, const qr_query_t *q) {
+  uint64_t ns = q->ban_hours * HOUR_NS;
+  qr_pubkey_t pk;
+  memcpy(pk.b, q->ban_key, sizeof pk.b);
+  bool ok = q->ban_ip ? qr_peers_ban_ip(t->peers, q->ban_key, ns)
+                      : qr_peers_ban_identity(t->peers, &pk, ns);
+  if (t->keep) save(t);
+  return ok ? QR_OK : ns ? QR_ERR_FULL : QR_ERR_NOTFOUND;
+}
+
 static int answer_query(qr_net_tile_t *t) {
   qr_query_t q;
   if (!qr_ring_room(t->cfg.replies) || !qr_ring_pop(t->cfg.queries, &q)) return 0;
-  qr_peer_info_t infos[QR_REPLY_PEER_MAX_CNT];
   qr_reply_t r = {.id = q.id, .kind = q.kind};
-  r.peers.cnt = qr_peers_list(t->peers, infos, QR_REPLY_PEER_MAX_CNT);
-  for (uint32_t i = 0; i < r.peers.cnt; i++) {
-    qr_reply_peer_t *p = &r.peers.peers[i];
-    *p = (qr_reply_peer_t){.identity = infos[i].identity,
-                           .inbound = infos[i].inbound,
-                           .pruned = infos[i].pruned,
-                           .height = infos[i].height,
-                           .rtt_ns = infos[i].rtt_ns,
-                           .rx_bytes = infos[i].rx_bytes,
-                           .tx_bytes = infos[i].tx_bytes,
-                           .connected_ms = infos[i].connected_ms,
-                           .misbehaviour = infos[i].misbehaviour};
-    qr_link_addr_str(&infos[i].addr, p->addr);
-  }
+  if (q.kind == QR_QUERY_BAN)
+    r.err = set_ban(t, &q);
+  else
+    list_peers(t, q.peer_first, &r.peers);
   bool pushed = qr_ring_push(t->cfg.replies, &r);
   QR_ASSERT(pushed);
   return 1;
@@ -202,9 +292,16 @@ static int answer_query(qr_net_tile_t *t) {
 
 int qr_net_tile_poll(void *state, uint64_t now_ns) {
   qr_net_tile_t *t = state;
+  qr_peers_snapshot_t offer;
   int work = take_orders(t);
+  if (t->cfg.offer && t->cfg.offer->look(t->cfg.offer->ctx, now_ns, &offer))
+    qr_peers_offer_snapshot(t->peers, &offer);
   work += qr_peers_poll(t->peers, now_ns);
   work += answer_query(t);
+  if (t->keep && now_ns >= t->keep_ns) {
+    t->keep_ns = now_ns + KEEP_NS;
+    save(t);
+  }
   qr_peers_progress_t p = qr_peers_progress(t->peers);
   atomic_store_explicit(&t->cfg.stats->peer_cnt, p.peer_cnt, memory_order_relaxed);
   atomic_store_explicit(&t->cfg.stats->syncing, p.syncing, memory_order_relaxed);

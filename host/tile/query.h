@@ -7,6 +7,7 @@
 #include "base/verdict.h"
 #include "chain/params.h"
 #include "mine/executor.h"
+#include "peer/peer.h"
 #include "port/accel.h"
 #include "wire/tx.h"
 
@@ -20,10 +21,12 @@ enum qr_query_kind {
   QR_QUERY_MINING,
   QR_QUERY_BACKUP,
   QR_QUERY_DEVICES,
-  QR_QUERY_RESET
+  QR_QUERY_RESET,
+  QR_QUERY_BAN
 };
 
 #define QR_QUERY_PATH_SZ 512u
+#define QR_QUERY_BAN_MAX_HOURS 87600u /* ten years */
 
 typedef struct {
   uint64_t id;
@@ -34,6 +37,10 @@ typedef struct {
   bool enable;                /* MINING: on or off */
   char dir[QR_QUERY_PATH_SZ]; /* BACKUP: where the copy of the store goes, an absolute path */
   uint32_t unit;              /* DEVICES: the first to tell of; RESET: which */
+  uint32_t peer_first;        /* PEERS: the first to tell of */
+  bool ban_ip;                /* BAN: whom; ban_key is an IP address of 16 bytes or an identity */
+  uint8_t ban_key[32];
+  uint32_t ban_hours; /* BAN: 0 lifts it */
 } qr_query_t;
 
 typedef struct {
@@ -68,6 +75,13 @@ typedef struct {
   uint64_t commit_cnt, commit_ns; /* from a batch's submission until it was known to be durable */
 } qr_status_verify_t;
 
+/* Transactions that wait for a block; counts of this process. */
+typedef struct {
+  uint32_t cnt, max_cnt;
+  uint64_t fee_floor; /* least fee that is taken now */
+  uint64_t taken, replaced, evicted, expired, refused;
+} qr_status_pool_t;
+
 typedef struct {
   char chain[32];
   qr_hash_t genesis, rules, tip, tip_model,
@@ -82,7 +96,8 @@ typedef struct {
   uint64_t mining_ns;              /* time spent in attempts */
   qr_status_verify_t verify;
   uint64_t blocks_mined, blocks_verified, blocks_rejected, reorgs, reorg_depth_max;
-  uint32_t peer_cnt, mempool_cnt;
+  uint32_t peer_cnt;
+  qr_status_pool_t pool;
   uint64_t supply;
   bool mining, syncing;
   /* while syncing: the height it goes to, seconds left and thousandths of blocks a second (0: not
@@ -110,17 +125,21 @@ typedef struct {
   char work[72]; /* cumulative work, decimal approximation for people */
 } qr_reply_block_t;
 
-#define QR_REPLY_PEER_MAX_CNT 24u
+#define QR_REPLY_PEER_MAX_CNT 10u
 typedef struct {
   qr_pubkey_t identity;
-  char addr[56];
+  char addr[56], group[64];
+  enum qr_peer_role role;
   bool inbound, pruned;
   uint64_t height, rtt_ns, rx_bytes, tx_bytes, connected_ms;
+  uint64_t rx_class[QR_LINK_CLASS_CNT], tx_class[QR_LINK_CLASS_CNT];
   uint32_t misbehaviour;
 } qr_reply_peer_t;
 
 typedef struct {
-  uint32_t cnt;
+  uint32_t first, cnt, total; /* peers told of in this reply, and all */
+  uint32_t book_new, book_tried, bans, inbound_cnt, outbound_cnt;
+  uint64_t inbound_refused, evicted;
   qr_reply_peer_t peers[QR_REPLY_PEER_MAX_CNT];
 } qr_reply_peers_t;
 

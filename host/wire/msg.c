@@ -5,8 +5,12 @@
 #define HELLO_FIXED_SZ 159u /* everything but the agent's characters */
 #define HELLO_MAX_SZ                                                                               \
   1024u /* room for what later versions add: the version is judged before the rest is read */
-#define MODEL_FIXED_SZ 40u
+#define GET_MODEL_SZ 69u
+#define MODEL_FIXED_SZ 34u
+#define LEAVES_FIXED_SZ 36u
 #define GET_HEADERS_FIXED_SZ 3u
+#define SNAPSHOT_FIXED_SZ 44u
+#define CHUNK_FIXED_SZ 40u
 
 typedef struct {
   const char *name;
@@ -22,9 +26,9 @@ static const kind_t kinds[QR_MSG_TYPE_END] = {
     [QR_MSG_ANNOUNCE] = {"announce", QR_MSG_CONTROL, 72, 72},
     [QR_MSG_GET_BLOCK] = {"get_block", QR_MSG_CONTROL, 32, 32},
     [QR_MSG_BLOCK] = {"block", QR_MSG_BULK_BLOCK, QR_HEADER_SZ, QR_BLOCK_MAX_SZ},
-    [QR_MSG_GET_MODEL] = {"get_model", QR_MSG_CONTROL, 64, 64},
+    [QR_MSG_GET_MODEL] = {"get_model", QR_MSG_CONTROL, GET_MODEL_SZ, GET_MODEL_SZ},
     [QR_MSG_MODEL] = {"model", QR_MSG_BULK_SYNC, MODEL_FIXED_SZ + 1,
-                      MODEL_FIXED_SZ + QR_MSG_CHUNK_MAX_SZ},
+                      MODEL_FIXED_SZ + QR_MSG_CHUNK_SZ},
     [QR_MSG_GET_HEADERS] = {"get_headers", QR_MSG_CONTROL, GET_HEADERS_FIXED_SZ + QR_HASH_SZ,
                             GET_HEADERS_FIXED_SZ + QR_MSG_LOCATOR_MAX_CNT *QR_HASH_SZ},
     [QR_MSG_HEADERS] = {"headers", QR_MSG_BULK_SYNC, 0, QR_MSG_HEADERS_MAX_CNT *QR_HEADER_SZ},
@@ -37,6 +41,17 @@ static const kind_t kinds[QR_MSG_TYPE_END] = {
                               QR_HASH_SZ + 2 * QR_BLOCK_TX_MAX_CNT},
     [QR_MSG_BLOCK_TXS] = {"block_txs", QR_MSG_BULK_BLOCK, QR_HASH_SZ + QR_TX_SZ,
                           QR_HASH_SZ + QR_BLOCK_TX_MAX_CNT *QR_TX_SZ},
+    [QR_MSG_LEAVES] = {"leaves", QR_MSG_BULK_SYNC, LEAVES_FIXED_SZ + QR_HASH_SZ,
+                       LEAVES_FIXED_SZ + QR_MSG_CHUNK_MAX_CNT *QR_HASH_SZ},
+    [QR_MSG_OFFER] = {"offer", QR_MSG_CONTROL, QR_HEADER_SZ, QR_HEADER_SZ},
+    [QR_MSG_GET_SNAPSHOT] = {"get_snapshot", QR_MSG_CONTROL, 36, 36},
+    [QR_MSG_SNAPSHOT] = {"snapshot", QR_MSG_BULK_SYNC, SNAPSHOT_FIXED_SZ + QR_HASH_SZ,
+                         SNAPSHOT_FIXED_SZ + QR_MSG_LEAVES_MAX_CNT *QR_HASH_SZ},
+    [QR_MSG_GET_CHUNK] = {"get_chunk", QR_MSG_CONTROL, CHUNK_FIXED_SZ, CHUNK_FIXED_SZ},
+    [QR_MSG_CHUNK] = {"chunk", QR_MSG_BULK_SYNC, CHUNK_FIXED_SZ + 1,
+                      CHUNK_FIXED_SZ + QR_MSG_PART_MAX_SZ},
+    [QR_MSG_TX_IDS] = {"tx_ids", QR_MSG_BULK_TX, 8, QR_MSG_TX_IDS_MAX_CNT * 8},
+    [QR_MSG_GET_TXS] = {"get_txs", QR_MSG_BULK_TX, 8, QR_MSG_TX_IDS_MAX_CNT * 8},
     [QR_MSG_GET_ADDRS] = {"get_addrs", QR_MSG_CONTROL, 0, 0},
     [QR_MSG_ADDRS] = {"addrs", QR_MSG_CONTROL, QR_MSG_ADDR_SZ,
                       QR_MSG_ADDRS_MAX_CNT *QR_MSG_ADDR_SZ},
@@ -98,14 +113,32 @@ static enum qr_verdict decode_hello(const uint8_t *p, size_t sz, qr_msg_hello_t 
   return QR_VERDICT_OK;
 }
 
+static enum qr_verdict decode_get_model(const uint8_t *p, qr_msg_get_model_t *g) {
+  g->block = ld_hash(p);
+  g->root = ld_hash(p + 32);
+  g->first = qr_ld16(p + 64);
+  g->cnt = qr_ld16(p + 66);
+  g->leaves = p[68];
+  return g->cnt && p[68] <= 1 ? QR_VERDICT_OK : QR_VERDICT_SYNTAX;
+}
+
 static enum qr_verdict decode_model(const uint8_t *p, size_t sz, qr_msg_model_t *m) {
   m->root = ld_hash(p);
-  m->total_sz = qr_ld32(p + 32);
-  m->offset = qr_ld32(p + 36);
+  m->idx = qr_ld16(p + 32);
   m->chunk = p + MODEL_FIXED_SZ;
   m->chunk_sz = (uint32_t)(sz - MODEL_FIXED_SZ);
-  bool inside = m->offset <= m->total_sz && m->chunk_sz <= m->total_sz - m->offset;
-  return inside ? QR_VERDICT_OK : QR_VERDICT_SYNTAX;
+  return m->idx < QR_MSG_CHUNK_MAX_CNT ? QR_VERDICT_OK : QR_VERDICT_SYNTAX;
+}
+
+static enum qr_verdict decode_leaves(const uint8_t *p, size_t sz, qr_msg_leaves_t *l) {
+  l->root = ld_hash(p);
+  l->total_sz = qr_ld32(p + 32);
+  l->cnt = (uint32_t)((sz - LEAVES_FIXED_SZ) / QR_HASH_SZ);
+  l->leaves = (const qr_hash_t *)(p + LEAVES_FIXED_SZ);
+  bool whole = (sz - LEAVES_FIXED_SZ) % QR_HASH_SZ == 0;
+  bool right =
+      l->total_sz > (l->cnt - 1) * QR_MSG_CHUNK_SZ && l->total_sz <= l->cnt * QR_MSG_CHUNK_SZ;
+  return whole && right ? QR_VERDICT_OK : QR_VERDICT_SYNTAX;
 }
 
 static enum qr_verdict decode_get_headers(const uint8_t *p, size_t sz, qr_msg_get_headers_t *g) {
@@ -125,8 +158,8 @@ static enum qr_verdict decode_headers(const uint8_t *p, size_t sz, qr_msg_header
 static enum qr_verdict decode_not_found(const uint8_t *p, qr_msg_not_found_t *n) {
   n->kind = p[0];
   n->hash = ld_hash(p + 1);
-  return n->kind >= QR_MSG_WANT_BLOCK && n->kind <= QR_MSG_WANT_HEADERS ? QR_VERDICT_OK
-                                                                        : QR_VERDICT_SYNTAX;
+  return n->kind >= QR_MSG_WANT_BLOCK && n->kind <= QR_MSG_WANT_SNAPSHOT ? QR_VERDICT_OK
+                                                                         : QR_VERDICT_SYNTAX;
 }
 
 static enum qr_verdict decode_compact(const uint8_t *p, size_t sz, qr_msg_compact_t *m) {
@@ -157,6 +190,15 @@ static enum qr_verdict decode_block_txs(const uint8_t *p, size_t sz, qr_msg_bloc
   return (sz - QR_HASH_SZ) % QR_TX_SZ ? QR_VERDICT_SYNTAX : QR_VERDICT_OK;
 }
 
+static enum qr_verdict decode_snapshot(const uint8_t *p, size_t sz, qr_msg_snapshot_t *m) {
+  m->root = ld_hash(p);
+  m->payload_sz = qr_ld64(p + 32);
+  m->first = qr_ld32(p + 40);
+  m->cnt = (uint32_t)((sz - SNAPSHOT_FIXED_SZ) / QR_HASH_SZ);
+  m->leaves = p + SNAPSHOT_FIXED_SZ;
+  return (sz - SNAPSHOT_FIXED_SZ) % QR_HASH_SZ ? QR_VERDICT_SYNTAX : QR_VERDICT_OK;
+}
+
 static enum qr_verdict decode_addrs(const uint8_t *p, size_t sz, qr_msg_addrs_t *a) {
   *a = (qr_msg_addrs_t){(uint32_t)(sz / QR_MSG_ADDR_SZ), p};
   return sz % QR_MSG_ADDR_SZ ? QR_VERDICT_SYNTAX : QR_VERDICT_OK;
@@ -185,10 +227,7 @@ enum qr_verdict qr_msg_decode(uint8_t type, const uint8_t *payload, size_t sz, q
   case QR_MSG_GET_BLOCK:
   case QR_MSG_GET_COMPACT: m->get_block.hash = ld_hash(payload); break;
   case QR_MSG_BLOCK: m->block = (qr_msg_block_t){payload, (uint32_t)sz}; break;
-  case QR_MSG_GET_MODEL:
-    m->get_model.block = ld_hash(payload);
-    m->get_model.root = ld_hash(payload + 32);
-    break;
+  case QR_MSG_GET_MODEL: return decode_get_model(payload, &m->get_model);
   case QR_MSG_MODEL: return decode_model(payload, sz, &m->model);
   case QR_MSG_GET_HEADERS: return decode_get_headers(payload, sz, &m->get_headers);
   case QR_MSG_HEADERS: return decode_headers(payload, sz, &m->headers);
@@ -197,7 +236,25 @@ enum qr_verdict qr_msg_decode(uint8_t type, const uint8_t *payload, size_t sz, q
   case QR_MSG_COMPACT: return decode_compact(payload, sz, &m->compact);
   case QR_MSG_GET_BLOCK_TXS: return decode_get_block_txs(payload, sz, &m->get_block_txs);
   case QR_MSG_BLOCK_TXS: return decode_block_txs(payload, sz, &m->block_txs);
+  case QR_MSG_LEAVES: return decode_leaves(payload, sz, &m->leaves);
+  case QR_MSG_OFFER: m->offer.header = payload; break;
+  case QR_MSG_TX_IDS:
+  case QR_MSG_GET_TXS:
+    m->tx_ids = (qr_msg_tx_ids_t){(uint32_t)(sz / 8), payload};
+    return sz % 8 ? QR_VERDICT_SYNTAX : QR_VERDICT_OK;
   case QR_MSG_ADDRS: return decode_addrs(payload, sz, &m->addrs);
+  case QR_MSG_GET_SNAPSHOT:
+    m->get_snapshot = (qr_msg_get_snapshot_t){ld_hash(payload), qr_ld32(payload + 32)};
+    break;
+  case QR_MSG_SNAPSHOT: return decode_snapshot(payload, sz, &m->snapshot);
+  case QR_MSG_GET_CHUNK:
+    m->get_chunk =
+        (qr_msg_get_chunk_t){ld_hash(payload), qr_ld32(payload + 32), qr_ld32(payload + 36)};
+    break;
+  case QR_MSG_CHUNK:
+    m->chunk = (qr_msg_chunk_t){ld_hash(payload), qr_ld32(payload + 32), qr_ld32(payload + 36),
+                                (uint32_t)(sz - CHUNK_FIXED_SZ), payload + CHUNK_FIXED_SZ};
+    break;
   default: break; /* READY and GET_ADDRS have no payload */
   }
   return QR_VERDICT_OK;
@@ -215,6 +272,11 @@ static size_t payload_sz(const qr_msg_t *m) {
   case QR_MSG_COMPACT: return m->compact.sz;
   case QR_MSG_GET_BLOCK_TXS: return QR_HASH_SZ + 2 * (size_t)m->get_block_txs.cnt;
   case QR_MSG_BLOCK_TXS: return QR_HASH_SZ + (size_t)m->block_txs.cnt * QR_TX_SZ;
+  case QR_MSG_TX_IDS:
+  case QR_MSG_GET_TXS: return 8 * (size_t)m->tx_ids.cnt;
+  case QR_MSG_LEAVES: return LEAVES_FIXED_SZ + (size_t)m->leaves.cnt * QR_HASH_SZ;
+  case QR_MSG_SNAPSHOT: return SNAPSHOT_FIXED_SZ + (size_t)m->snapshot.cnt * QR_HASH_SZ;
+  case QR_MSG_CHUNK: return CHUNK_FIXED_SZ + m->chunk.sz;
   case QR_MSG_ADDRS: return (size_t)m->addrs.cnt * QR_MSG_ADDR_SZ;
   default: return kind_of(m->type)->max_sz; /* all others have one size */
   }
@@ -249,12 +311,25 @@ static void encode_hello(const qr_msg_hello_t *h, uint8_t *p) {
   memcpy(p + HELLO_FIXED_SZ, h->agent, h->agent_sz);
 }
 
+static void encode_get_model(const qr_msg_get_model_t *g, uint8_t *p) {
+  QR_ASSERT(g->cnt);
+  p = st_hash(st_hash(p, &g->block), &g->root);
+  qr_st16(p, g->first);
+  qr_st16(p + 2, g->cnt);
+  p[4] = g->leaves;
+}
+
 static void encode_model(const qr_msg_model_t *m, uint8_t *p) {
-  QR_ASSERT(m->offset <= m->total_sz && m->chunk_sz <= m->total_sz - m->offset);
+  QR_ASSERT(m->idx < QR_MSG_CHUNK_MAX_CNT);
   p = st_hash(p, &m->root);
-  qr_st32(p, m->total_sz);
-  qr_st32(p + 4, m->offset);
-  memcpy(p + 8, m->chunk, m->chunk_sz);
+  qr_st16(p, m->idx);
+  memcpy(p + 2, m->chunk, m->chunk_sz);
+}
+
+static void encode_leaves(const qr_msg_leaves_t *l, uint8_t *p) {
+  p = st_hash(p, &l->root);
+  qr_st32(p, l->total_sz);
+  memcpy(p + 4, l->leaves, l->cnt * sizeof *l->leaves);
 }
 
 static void encode_get_headers(const qr_msg_get_headers_t *g, uint8_t *p) {
@@ -262,6 +337,20 @@ static void encode_get_headers(const qr_msg_get_headers_t *g, uint8_t *p) {
   qr_st16(p, g->max_cnt);
   p[2] = (uint8_t)g->cnt;
   memcpy(p + GET_HEADERS_FIXED_SZ, g->locator, g->cnt * sizeof *g->locator);
+}
+
+static void encode_snapshot(const qr_msg_snapshot_t *m, uint8_t *p) {
+  p = st_hash(p, &m->root);
+  qr_st64(p, m->payload_sz);
+  qr_st32(p + 8, m->first);
+  memcpy(p + 12, m->leaves, (size_t)m->cnt * QR_HASH_SZ);
+}
+
+static uint8_t *encode_place(const qr_hash_t *root, uint32_t idx, uint32_t offset, uint8_t *p) {
+  p = st_hash(p, root);
+  qr_st32(p, idx);
+  qr_st32(p + 4, offset);
+  return p + 8;
 }
 
 void qr_msg_addr_put(const qr_msg_addr_t *a, uint8_t *out) {
@@ -287,7 +376,7 @@ size_t qr_msg_encode(const qr_msg_t *m, uint8_t *out) {
   case QR_MSG_GET_BLOCK:
   case QR_MSG_GET_COMPACT: st_hash(p, &m->get_block.hash); break;
   case QR_MSG_BLOCK: memcpy(p, m->block.block, m->block.sz); break;
-  case QR_MSG_GET_MODEL: st_hash(st_hash(p, &m->get_model.block), &m->get_model.root); break;
+  case QR_MSG_GET_MODEL: encode_get_model(&m->get_model, p); break;
   case QR_MSG_MODEL: encode_model(&m->model, p); break;
   case QR_MSG_GET_HEADERS: encode_get_headers(&m->get_headers, p); break;
   case QR_MSG_HEADERS:
@@ -297,6 +386,21 @@ size_t qr_msg_encode(const qr_msg_t *m, uint8_t *out) {
   case QR_MSG_NOT_FOUND:
     p[0] = m->not_found.kind;
     st_hash(p + 1, &m->not_found.hash);
+    break;
+  case QR_MSG_LEAVES: encode_leaves(&m->leaves, p); break;
+  case QR_MSG_TX_IDS:
+  case QR_MSG_GET_TXS: memcpy(p, m->tx_ids.ids, 8 * (size_t)m->tx_ids.cnt); break;
+  case QR_MSG_OFFER: memcpy(p, m->offer.header, QR_HEADER_SZ); break;
+  case QR_MSG_GET_SNAPSHOT:
+    qr_st32(st_hash(p, &m->get_snapshot.root), m->get_snapshot.first);
+    break;
+  case QR_MSG_SNAPSHOT: encode_snapshot(&m->snapshot, p); break;
+  case QR_MSG_GET_CHUNK:
+    encode_place(&m->get_chunk.root, m->get_chunk.idx, m->get_chunk.offset, p);
+    break;
+  case QR_MSG_CHUNK:
+    memcpy(encode_place(&m->chunk.root, m->chunk.idx, m->chunk.offset, p), m->chunk.bytes,
+           m->chunk.sz);
     break;
   case QR_MSG_COMPACT: memcpy(p, m->compact.bytes, m->compact.sz); break;
   case QR_MSG_GET_BLOCK_TXS:

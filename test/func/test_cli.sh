@@ -22,7 +22,7 @@ start() {
 # ---- without a node ----
 expect 0 'Usage: quarry' "$bin/quarry" help
 expect 0 'Usage: quarry' "$bin/quarry" --help
-for c in status watch block verify peers mining account send key genesis stop db backup restore snapshot; do
+for c in status watch block verify peers ban unban mining account send key genesis stop db backup restore snapshot; do
   expect 0 "$c" "$bin/quarry" help $c
   expect 0 "$c" "$bin/quarry" $c --help
 done
@@ -97,6 +97,7 @@ done
 expect 1 'no block at this height' q verify 99999999
 expect 1 'this node has no network' q peers
 expect 1 '"code":-10' q --json peers
+expect 1 'this node has no network' q ban 10.0.0.1
 
 # ---- a transfer ----
 "$bin/quarry" key new "$dir/b.key" > /dev/null

@@ -1,60 +1,12 @@
 #!/bin/sh
-# Two real processes talk over link/dpdk through veth pairs on a bridge, in a network namespace of their own: no root, no
-# huge pages, no traffic outside. Usage: test_link.sh <directory of the programs>
+# Two real processes talk over link/dpdk through veth pairs on a bridge, without huge pages.
 set -u
-PATH=$PATH:/usr/sbin:/sbin
-export PATH
-bin=$1
+. "$(dirname "$0")/netns.sh"
 
-if [ "${2:-}" != inside ]; then
-  map=-Urn
-  [ "$(id -u)" = 0 ] && map=-n
-  if ! unshare $map true 2>/dev/null; then
-    echo "SKIP: this system does not let user $(id -un) make a network namespace (unshare $map)"
-    exit 77
-  fi
-  exec unshare $map "$0" "$bin" inside
-fi
-
-out=$(mktemp -d)
-pids=
-cleanup() {
-  for p in $pids; do kill -9 "$p" 2>/dev/null; done
-  rm -rf "$out"
-}
-trap cleanup EXIT
-fail() {
-  echo "FAIL: $*"
-  for f in "$out"/*; do echo "--- $f"; tail -n 20 "$f"; done
-  exit 1
-}
-
-# wait_for <seconds> <file> <text>: until the text stands in the file
-wait_for() {
-  n=$(($1 * 20))
-  while [ $n -gt 0 ]; do
-    grep -q "$3" "$2" 2>/dev/null && return 0
-    sleep 0.05
-    n=$((n - 1))
-  done
-  fail "'$3' did not appear in $2 within $1 s"
-}
-
-ip link set lo up
-if ! ip link add br0 type bridge forward_delay 0 2>"$out/bridge"; then
+if ! three_ports; then
   echo "SKIP: this kernel has no bridge device: $(cat "$out/bridge")"
   exit 77
 fi
-ip link set br0 up
-for i in 0 1 2; do
-  ip link add n$i type veth peer name s$i || fail "veth"
-  ip link set s$i master br0 up
-  ip link set n$i up
-done
-mac=$(cat /sys/class/net/n0/address 2>/dev/null) || mac=
-[ -n "$mac" ] || mac=$(ip -o link show n0 | sed 's/.*link\/ether \([0-9a-f:]*\).*/\1/')
-XDG_RUNTIME_DIR= # EAL must cope with an empty one
-export XDG_RUNTIME_DIR
 
 server=10.80.0.10:4100
 start_server() { # <log> <more options>

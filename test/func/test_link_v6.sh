@@ -1,49 +1,19 @@
 #!/bin/sh
 # link/dpdk over IPv6: two processes that find each other by neighbour discovery, one of them with IPv4 beside it, also under
 # garbage; through a router (this kernel's) to another network; and with the kernel's own IPv6 at the other end, each asking
-# first once. In a network namespace of its own. Usage: test_link_v6.sh <directory of the programs>
+# first once.
 set -u
-PATH=$PATH:/usr/sbin:/sbin
-export PATH
-bin=$1
-
-if [ "${2:-}" != inside ]; then
-  map=-Urn
-  [ "$(id -u)" = 0 ] && map=-n
-  if ! unshare $map true 2>/dev/null; then
-    echo "SKIP: this system does not let user $(id -un) make a network namespace (unshare $map)"
-    exit 77
-  fi
-  exec unshare $map "$0" "$bin" inside
-fi
-
-out=$(mktemp -d)
-server_pid=
-cleanup() {
-  [ -n "$server_pid" ] && kill -9 "$server_pid" 2>/dev/null
-  rm -rf "$out"
-}
-trap cleanup EXIT
-fail() {
-  echo "FAIL: $*"
-  for f in "$out"/*; do echo "--- $f"; tail -n 20 "$f"; done
-  exit 1
-}
+. "$(dirname "$0")/netns.sh"
 
 start_server() { # <log> <driver> <options> <address>
   "$bin/link_echo" server "$2" "$3" "$4" 1 >"$1" 2>&1 &
   server_pid=$!
-  n=400
-  until grep -q ready "$1" 2>/dev/null; do
-    n=$((n - 1))
-    [ $n -gt 0 ] || fail "the server is not ready: $(cat "$1")"
-    sleep 0.05
-  done
+  pids="$pids $server_pid"
+  wait_for 20 "$1" ready
 }
 stop_server() {
   kill -TERM "$server_pid"
   wait "$server_pid" || fail "the server's exit status"
-  server_pid=
 }
 client() { # <log> <driver> <options> <own address> <server's address>
   timeout 90 "$bin/link_echo" brief "$2" "$3" "$4" 2 "$5" 1 >"$1" 2>&1 || fail "conversation with $5"
@@ -54,24 +24,14 @@ if "$bin/link_echo" server dpdk "" 10.80.0.10:4100 1 2>&1 | grep -q "no such dri
   echo "SKIP: this build has no link/dpdk"
   exit 77
 fi
-ip link set lo up
 if ! ip -6 addr show dev lo 2>/dev/null | grep -q ::1; then
   echo "SKIP: this kernel has no IPv6"
   exit 77
 fi
-ip link add br0 type bridge forward_delay 0 || fail "bridge"
-ip link set br0 up
-for i in 0 1 2; do
-  ip link add n$i type veth peer name s$i || fail "veth"
-  ip link set s$i master br0 up
-  ip link set n$i up
-done
+three_ports || fail "bridge"
 ip link add k0 type veth peer name k1 || fail "veth"
 ip link set k0 up
 ip link set k1 up
-mac=$(ip -o link show n0 | sed 's/.*link\/ether \([0-9a-f:]*\).*/\1/')
-XDG_RUNTIME_DIR= # EAL must cope with an empty one
-export XDG_RUNTIME_DIR
 
 echo "errors name their cause"
 expect_error() { # <options> <address> <text>

@@ -3,6 +3,7 @@
 #include "hls_rig.h"
 
 #include "hls_cycles.h"
+#include "net_specs.h"
 
 #define ATTEMPT_STEPS 32u
 #define MHZ 300u
@@ -14,25 +15,10 @@ static qr_eng_plan_t plan;
 
 /* The network of a ticket, decoded and planned. */
 static uint64_t load(bool map) {
-  qr_net_spec_t s = {.in_c = 128,
-                     .in_h = 1,
-                     .in_w = 1,
-                     .action_cnt = 3,
-                     .layer_cnt = 3,
-                     .batch = 256,
-                     .act_frac = 5};
-  for (int i = 0; i < 3; i++)
-    s.layers[i] = (qr_layer_spec_t){.out = i < 2 ? 384 : 3, .lr_shift = 1};
-  if (map) {
-    s.in_c = 8, s.in_h = 4, s.in_w = 24, s.layer_cnt = 4, s.act_frac = 4;
-    s.layers[0] = (qr_layer_spec_t){QR_LAYER_CONV3, 32, 1, 2, 2, 100};
-    s.layers[1] = (qr_layer_spec_t){QR_LAYER_CONV3, 64, 2, 2, 2, 0};
-    s.layers[2] = (qr_layer_spec_t){.out = 224, .lr_shift = 1};
-    s.layers[3] = (qr_layer_spec_t){.out = 3, .lr_shift = 1};
-  }
+  static const qr_net_spec_t dense = NET_MICROGRID, conv = NET_MICROGRID_MAP;
   static qr_net_t net;
   static qr_step_prog_t prog;
-  assert_int_equal(qr_net_init(&s, &net, NULL, 0), 0);
+  assert_int_equal(qr_net_init(map ? &conv : &dense, &net, NULL, 0), 0);
   qr_step_lower(&net, &prog);
   qr_engine_place_t place;
   qr_engine_place(prog.bufs, prog.buf_cnt, &place);

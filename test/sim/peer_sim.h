@@ -23,12 +23,18 @@
 #ifndef SIM_NODE_MAX
 #define SIM_NODE_MAX 8
 #endif
+#ifndef SIM_CONN_MAX
+#define SIM_CONN_MAX 16
+#endif
 #define SIM_BLOCK_MAX 1024
 #define SIM_QUEUE_CNT 6 /* small, so that "no room" happens all the time */
 #define SIM_MODEL_SZ 150000u
+#define SIM_MODEL_MAX_SZ 420000u
+#define SIM_MODEL_CNT 2048u
 #define SIM_MS 1000000ull
 #define SIM_SEC 1000000000ull
 #define SIM_BAD 0xbadu
+#define SIM_BAD_TX 0xbdu /* the last byte of a transaction that is signed wrongly */
 
 extern const qr_link_ops_t qr_link_mem_ops;
 
@@ -75,8 +81,11 @@ typedef struct sim_node {
   uint32_t tx_queue_cnt;
   uint32_t up_cnt, down_cnt, model_cnt, model_failed_cnt, full_cnt, parent_unknown_cnt,
       rejected_cnt, header_cnt;
-  uint64_t exec_ms; /* one job in so many */
+  uint64_t model_at; /* when the last model came */
+  uint64_t exec_ms;  /* one job in so many */
   const char *last_down;
+  const uint8_t *snapshot; /* what it offers */
+  uint64_t snapshot_sz;
 } sim_node_t;
 
 typedef struct sim {
@@ -86,26 +95,55 @@ typedef struct sim {
   qr_hasher_t trace;
   uint64_t event_cnt;
   char hub[32];
+  const char *link; /* options of the links made from now on */
+  bool late_models; /* of the nodes made from now on */
 } sim_t;
 
 /* ---- toy blocks ---- */
 
 static qr_hash_t sim_genesis(void) { return qr_hash("toy.genesis", NULL, 0); }
 
-static void sim_model(const qr_hash_t *root_of,
-                      uint8_t *out) { /* the bytes follow from the model's name */
-  qr_philox_t s = qr_philox_init(root_of, 1);
-  for (uint32_t i = 0; i < SIM_MODEL_SZ; i += 16) {
+/* Models by their roots; the bytes follow from a nonce. */
+static uint32_t sim_model_sz = SIM_MODEL_SZ;
+static struct {
+  qr_hash_t root;
+  uint64_t nonce;
+} sim_models[SIM_MODEL_CNT];
+static uint32_t sim_model_cnt;
+
+static void sim_model_bytes(uint64_t nonce, uint8_t *out) {
+  qr_hash_t key = qr_hash("toy.model", &nonce, sizeof nonce);
+  qr_philox_t s = qr_philox_init(&key, 1);
+  for (uint32_t i = 0; i < sim_model_sz; i += 16) {
     uint32_t w[4];
     qr_philox_block(&s, i / 16, w);
-    memcpy(out + i, w, SIM_MODEL_SZ - i < 16 ? SIM_MODEL_SZ - i : 16);
+    memcpy(out + i, w, sim_model_sz - i < 16 ? sim_model_sz - i : 16);
   }
+}
+
+static void sim_model(const qr_hash_t *root, uint8_t *out) {
+  for (uint32_t i = sim_model_cnt; i-- > 0;) {
+    if (!qr_hash_eq(&sim_models[i].root, root)) continue;
+    sim_model_bytes(sim_models[i].nonce, out);
+    return;
+  }
+  fail_msg("no such model");
+}
+
+static qr_hash_t sim_model_make(uint64_t nonce) {
+  static uint8_t bytes[SIM_MODEL_MAX_SZ + 16];
+  assert_true(sim_model_cnt < SIM_MODEL_CNT);
+  sim_model_bytes(nonce, bytes);
+  qr_hash_t root = qr_merkle_root(bytes, sim_model_sz, QR_MSG_CHUNK_SZ);
+  sim_models[sim_model_cnt].root = root;
+  sim_models[sim_model_cnt++].nonce = nonce;
+  return root;
 }
 
 static sim_block_t sim_block_make(const qr_hash_t *parent, uint64_t height, uint64_t nonce,
                                   uint32_t reward, bool model, size_t body_sz) {
   sim_block_t b = {.parent = *parent, .height = height, .sz = QR_HEADER_SZ + body_sz};
-  if (model) b.model = qr_hash("toy.model", &nonce, sizeof nonce);
+  if (model) b.model = sim_model_make(nonce);
   qr_header_t h = {.version = 1,
                    .height = height,
                    .parent = *parent,
@@ -208,12 +246,13 @@ static enum qr_verdict sim_on_header(void *ctx, const qr_header_t *parent, const
 static bool sim_on_model(void *ctx, qr_peer_id_t peer, const qr_hash_t *block,
                          const qr_hash_t *root, const uint8_t *model, size_t sz) {
   sim_node_t *n = ctx;
-  static uint8_t want[SIM_MODEL_SZ + 16];
+  static uint8_t want[SIM_MODEL_MAX_SZ + 16];
   sim_trace(n, "model", peer, root->b, 32);
-  assert_int_equal(sz, SIM_MODEL_SZ);
+  assert_int_equal(sz, sim_model_sz);
   sim_model(root, want);
   assert_memory_equal(model, want, sz);
   n->model_cnt++;
+  n->model_at = n->sim->now;
   for (uint32_t i = 0; i < n->job_cnt; i++) {
     if (!qr_hash_eq(&n->jobs[i].block.hash, block)) continue;
     n->jobs[i].waits = false;
@@ -260,6 +299,13 @@ static bool sim_on_want(void *ctx, const qr_peer_want_t *w) {
   return true;
 }
 
+static bool sim_on_read(void *ctx, uint64_t offset, uint8_t *out, uint32_t sz) {
+  sim_node_t *n = ctx;
+  if (!n->snapshot || offset + sz > n->snapshot_sz) return false;
+  memcpy(out, n->snapshot + offset, sz);
+  return true;
+}
+
 static void sim_on_up(void *ctx, qr_peer_id_t peer, const qr_peer_info_t *info) {
   sim_node_t *n = ctx;
   sim_trace(n, "up", peer, info->identity.b, 32);
@@ -275,7 +321,7 @@ static void sim_on_down(void *ctx, qr_peer_id_t peer, const char *reason) {
 
 static const qr_peer_app_t sim_app = {sim_on_block,        sim_on_header, sim_on_model,
                                       sim_on_model_failed, sim_on_tx,     sim_on_want,
-                                      sim_on_up,           sim_on_down};
+                                      sim_on_read,         sim_on_up,     sim_on_down};
 
 /* ---- the application's work ---- */
 
@@ -305,6 +351,9 @@ static void sim_accept(sim_node_t *n, sim_block_t b) {
   sim_trace(n, "accept", b.height, b.hash.b, 32);
   if (b.height > n->blocks[n->tip].height) sim_set_tip(n, i);
   qr_u256_t work = qr_u256_from_u64(b.height);
+  qr_header_t h;
+  qr_header_decode(b.bytes, &h);
+  if (qr_ld64(h.model_in.b)) qr_peers_has_model(n->peers, &h.model_in);
   qr_peers_accepted(n->peers, &b.hash, b.height, &work);
 }
 
@@ -333,7 +382,7 @@ static void sim_work(sim_node_t *n) {
       sim_reject(n, i, QR_VERDICT_PARENT_UNKNOWN);
     else if (qr_ld64(j->block.model.b)) {
       int err =
-          qr_peers_fetch_model(n->peers, j->from, &j->block.hash, &j->block.model, SIM_MODEL_SZ);
+          qr_peers_fetch_model(n->peers, j->from, &j->block.hash, &j->block.model, sim_model_sz);
       if (err == QR_OK)
         j->waits = true;
       else if (err == QR_ERR_NOTFOUND)
@@ -367,7 +416,7 @@ static void sim_answer_headers(sim_node_t *n, const sim_want_t *w) {
 }
 
 static void sim_answer(sim_node_t *n) {
-  static uint8_t model[SIM_MODEL_SZ + 16];
+  static uint8_t model[SIM_MODEL_MAX_SZ + 16];
   for (uint32_t i = 0; i < n->want_cnt && !n->mute; i++) {
     const sim_want_t *w = &n->wants[i];
     const sim_block_t *b = sim_find(n, &w->hash);
@@ -377,7 +426,7 @@ static void sim_answer(sim_node_t *n) {
       qr_peers_answer_block(n->peers, w->peer, w->req, b->bytes, b->sz);
     else if (w->kind == QR_MSG_WANT_MODEL && b && !n->no_models) {
       sim_model(&w->root, model);
-      qr_peers_answer_model(n->peers, w->peer, w->req, model, SIM_MODEL_SZ);
+      qr_peers_answer_model(n->peers, w->peer, w->req, model, sim_model_sz);
     } else
       qr_peers_not_found(n->peers, w->peer, w->req);
   }
@@ -390,6 +439,10 @@ static void sim_relay(sim_node_t *n) {
     for (uint32_t k = 0; k < n->tx_cnt; k++)
       assert_false(qr_hash_eq(&n->tx_seen[k], &id)); /* each comes up once */
     n->tx_seen[n->tx_cnt++] = id;
+    if (n->tx_queue[i][QR_TX_SZ - 1] == SIM_BAD_TX) {
+      qr_peers_refused_tx(n->peers, n->tx_from[i], QR_VERDICT_TX_SIGNATURE);
+      continue;
+    }
     if (!n->no_relay) qr_peers_relay_tx(n->peers, n->tx_from[i], n->tx_queue[i]);
   }
   n->tx_queue_cnt = 0;
@@ -423,10 +476,10 @@ static qr_link_t *sim_link(sim_t *s, uint32_t idx, qr_key_t *key) {
   char options[128], why[200] = "";
   qr_link_t *link = NULL;
   qr_key_from_seed(seed, key);
-  snprintf(options, sizeof options, "hub=%s;seed=%llu;delay_us=2000;jitter_us=3000", s->hub,
-           (unsigned long long)s->seed);
+  snprintf(options, sizeof options, "hub=%s;seed=%llu;%s", s->hub, (unsigned long long)s->seed,
+           s->link ? s->link : "delay_us=2000;jitter_us=3000");
   qr_link_cfg_t cfg = {
-      .options = options, .local = sim_addr(idx), .identity = key, .conn_max_cnt = 16};
+      .options = options, .local = sim_addr(idx), .identity = key, .conn_max_cnt = SIM_CONN_MAX};
   assert_int_equal(qr_link_mem_ops.open(&cfg, &link, why, sizeof why), QR_OK);
   return link;
 }
@@ -442,7 +495,8 @@ static qr_peers_cfg_t sim_cfg(sim_node_t *n, const qr_link_addr_t *statics, uint
                           .statics = statics,
                           .static_cnt = cnt,
                           .peer_max_cnt = 8,
-                          .model_max_sz = SIM_MODEL_SZ,
+                          .late_models = n->sim->late_models,
+                          .model_max_sz = sim_model_sz,
                           .seed = n->sim->seed * 100 + n->idx,
                           .app = &sim_app,
                           .ctx = n};
@@ -520,7 +574,9 @@ static inline void sim_mine(sim_node_t *n, uint64_t nonce, bool model) {
       n, sim_block_make(&tip->hash, tip->height + 1, nonce, 0, model, 10 + nonce * 7919 % 20000));
 }
 
-static uint32_t sim_peer_cnt(const sim_node_t *n) { return qr_peers_progress(n->peers).peer_cnt; }
+static inline uint32_t sim_peer_cnt(const sim_node_t *n) {
+  return qr_peers_progress(n->peers).peer_cnt;
+}
 
 static qr_hash_t sim_end(sim_t *s) {
   qr_hash_t trace;

@@ -50,8 +50,7 @@ static uint32_t up_cnt(const sim_node_t *n) { return n->peers ? sim_peer_cnt(n) 
 static void until_met(sim_t *s, uint32_t but, uint32_t cnt, uint64_t limit_ms) {
   for (uint64_t ms = 0; ms < limit_ms; ms += 10) {
     bool all = true;
-    for (uint32_t i = 0; i < s->node_cnt; i++)
-      all &= (but >> i & 1) || up_cnt(s->nodes[i]) >= cnt;
+    for (uint32_t i = 0; i < s->node_cnt; i++) all &= (but >> i & 1) || up_cnt(s->nodes[i]) >= cnt;
     if (all) return;
     sim_run(s, 10);
   }

@@ -18,6 +18,7 @@
 #include "base/err.h"
 #include "crypto/hash.h"
 #include "port/drivers.h"
+#include "small_params.h"
 
 #define WORLD_NODE_MAX_CNT 6
 #define WORLD_ROUND_NS 200000u
@@ -55,31 +56,16 @@ static inline uint64_t world_wall_ms(void *ctx) {
   return UINT64_C(1735689600000) + ((world_t *)ctx)->now_ns / 1000000u;
 }
 
-/* Small networks of both kinds under the rules of regtest: an attempt costs a fraction of a
-   millisecond. win_shift: one attempt in 2^win_shift wins. */
+/* small_params with windows and evaluations to match. win_shift: one attempt in 2^win_shift wins.
+ */
 static inline void world_params(qr_params_t *p, unsigned win_shift) {
-  assert_true(qr_params_profile("regtest", p));
+  assert_true(small_params(p, win_shift));
   p->genesis_time_ms = UINT64_C(1735689600000);
-  qr_net_spec_t *dense = &p->tasks[0].net, *map = &p->tasks[1].net;
-  dense->layers[0].out = 32;
-  dense->layers[1].out = 16;
-  dense->batch = 16;
-  map->layers[0].out = 16;
-  map->layers[1].out = 16;
-  map->layers[2].out = 16;
-  map->batch = 16;
   p->step_cnt = 2;
   p->segment_rows = 64;
   p->eval_rows = 64;
   p->replay_rows = 512;
-  p->warmup_segments = 2;
   p->tie_window_ms = 600000;
-  if (win_shift) {
-    qr_u256_t t = qr_u256_from_u64(1);
-    t = qr_u256_shl_sat(&t, 255 - win_shift);
-    p->max_target = qr_target_compact(&t);
-    p->tasks[0].work_q16 = p->tasks[1].work_q16 = 65536;
-  }
 }
 
 static inline void world_init(world_t *w, const char *name, const qr_params_t *p) {
@@ -163,6 +149,7 @@ static inline world_node_t *world_add(world_t *w, bool mine) {
   qr_key_from_seed(seed, &n->key);
   qr_config_defaults(&n->config);
   n->config.mine = mine;
+  n->config.exchange = false; /* who knows whom is the test's business */
   n->config.adopt_margin = w->adopt_margin;
   if (w->verify_cnt) n->config.verify.cnt = w->verify_cnt;
   n->accel_ops = w->untrusted ? w->untrusted : qr_accel_driver("cpu");

@@ -14,6 +14,7 @@
 #include "crypto/hash.h"
 #include "mine/executor.h"
 #include "port/drivers.h"
+#include "small_params.h"
 #include "step/program.h"
 #include "step/ref.h"
 
@@ -444,24 +445,11 @@ static void test_keys(void **state) {
 static void make_chain(void) {
   char why[256];
   qr_params_t p;
-  assert_true(qr_params_profile("regtest", &p));
-  qr_net_spec_t *dense = &p.tasks[0].net, *map = &p.tasks[1].net;
-  dense->layers[0].out = 32;
-  dense->layers[1].out = 16;
-  dense->batch = 16;
-  map->layers[0].out = 16;
-  map->layers[1].out = 16;
-  map->layers[2].out = 16;
-  map->batch = 16;
+  assert_true(small_params(&p, WIN_SHIFT));
   p.step_cnt = 3;
   p.segment_rows = 48;
   p.eval_rows = 32;
   p.replay_rows = 192;
-  p.warmup_segments = 2;
-  qr_u256_t t = qr_u256_from_u64(1);
-  t = qr_u256_shl_sat(&t, 255 - WIN_SHIFT);
-  p.max_target = qr_target_compact(&t);
-  p.tasks[0].work_q16 = p.tasks[1].work_q16 = 65536;
   if (qr_params_init(&p, &g_chain, why, sizeof why)) fail_msg("%s", why);
 }
 

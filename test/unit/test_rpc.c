@@ -283,7 +283,11 @@ static void test_half_closed(void **state) {
   qr_reply_t r = {0};
   answer(f, &r);
   turn(f, 2);
-  assert_string_equal(hear(fd), "{\"id\":1,\"result\":{\"peers\":[]}}\n");
+  assert_string_equal(
+      hear(fd),
+      "{\"id\":1,\"result\":{\"first\":0,\"total\":0,\"inbound_cnt\":0,\"outbound_cnt\":0,"
+      "\"book_new\":0,\"book_tried\":0,\"bans\":0,\"inbound_refused\":0,"
+      "\"evicted\":0,\"peers\":[]}}\n");
   assert_true(is_closed(fd));
   close(fd);
 }

@@ -10,20 +10,11 @@
 
 #include "base/ars.h"
 #include "crypto/hash.h"
+#include "net_specs.h"
 #include "step/fixed.h"
 #include "vectors/step_vector.h"
 
-#define DENSE(out, lr, fan)                                                                        \
-  { QR_LAYER_DENSE, out, 0, 0, lr, fan }
-#define CONV(out, sy, sx, lr, fan)                                                                 \
-  { QR_LAYER_CONV3, out, sy, sx, lr, fan }
-
-static const qr_net_spec_t microgrid = {
-    128, 1, 1, 3, 3, {DENSE(384, 1, 64), DENSE(384, 1, 0), DENSE(3, 1, 0)}, 256, 5};
-static const qr_net_spec_t microgrid_map = {
-    8,   4, 24,
-    3,   4, {CONV(32, 1, 2, 2, 100), CONV(64, 2, 2, 2, 0), DENSE(224, 1, 0), DENSE(3, 1, 0)},
-    256, 4};
+static const qr_net_spec_t microgrid = NET_MICROGRID, microgrid_map = NET_MICROGRID_MAP;
 static const qr_net_spec_t small_dense = {
     32, 1, 1, 3, 3, {DENSE(48, 1, 0), DENSE(32, 1, 0), DENSE(3, 1, 0)}, 32, 5};
 static const qr_net_spec_t small_conv = {

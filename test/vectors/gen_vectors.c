@@ -4,6 +4,7 @@
 #include <inttypes.h>
 
 #include "crypto/hash.h"
+#include "net_specs.h"
 #include "step/fixed.h"
 #include "step_vector.h"
 
@@ -28,11 +29,6 @@ typedef struct {
   uint32_t rows, steps, lr_shift;
   bool large; /* too large to print the model */
 } net_case_t;
-
-#define DENSE(out, lr, fan)                                                                        \
-  { QR_LAYER_DENSE, out, 0, 0, lr, fan }
-#define CONV(out, sy, sx, lr, fan)                                                                 \
-  { QR_LAYER_CONV3, out, sy, sx, lr, fan }
 
 static const net_case_t cases[] = {
     {.name = "dense_small",
@@ -138,20 +134,13 @@ static const net_case_t cases[] = {
      .large = true},
     {.name = "microgrid",
      .what = "the dense network that carries tickets",
-     .spec = {128, 1, 1, 3, 3, {DENSE(384, 1, 64), DENSE(384, 1, 0), DENSE(3, 1, 0)}, 256, 5},
+     .spec = NET_MICROGRID,
      .rows = 4096,
      .steps = 3,
      .large = true},
     {.name = "microgrid_map",
      .what = "the convolutional network that carries tickets",
-     .spec = {8,
-              4,
-              24,
-              3,
-              4,
-              {CONV(32, 1, 2, 2, 100), CONV(64, 2, 2, 2, 0), DENSE(224, 1, 0), DENSE(3, 1, 0)},
-              256,
-              4},
+     .spec = NET_MICROGRID_MAP,
      .rows = 1024,
      .steps = 3,
      .lr_shift = 1,

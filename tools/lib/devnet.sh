@@ -69,9 +69,57 @@ devnet_net() {
   for ((i = 0; i < $1; i++)); do devnet_port "$i"; done
 }
 
+# The same without a bridge: ports n0 .. n(count-1) on a switch whose lines are bad as $2 says ("* delay=10ms loss=1%"; see
+# quarry net emulate --help). devnet_fate changes that, devnet_lines_stop ends the switch; its figures are the last line of
+# $DEVNET_DIR/lines.
+devnet_lines() {
+  local i ports=s0
+  mount -t tmpfs tmpfs /run 2> /dev/null || true
+  unset XDG_RUNTIME_DIR
+  ip link set lo up
+  for ((i = 0; i < $1; i++)); do
+    devnet_veth "$i" && ip link set "s$i" up || return 1
+    [ "$i" = 0 ] || ports+=",s$i"
+  done
+  rm -f "$DEVNET_DIR/fate" "$DEVNET_DIR/lines"
+  mkfifo "$DEVNET_DIR/fate"
+  exec {DEVNET_FATE}<> "$DEVNET_DIR/fate"
+  "$DEVNET_BIN/quarry" net emulate --ports "$ports" --set "$2" --seed "${3:-1}" <&"$DEVNET_FATE" > "$DEVNET_DIR/lines" 2>&1 &
+  DEVNET_LINES=$!
+  for ((i = 0; i < 100; i++)); do
+    grep -q ready "$DEVNET_DIR/lines" && return
+    sleep 0.1
+  done
+  cat "$DEVNET_DIR/lines" >&2
+  return 1
+}
+
+# A command to the switch; returns when it has obeyed.
+devnet_fate() {
+  local i before
+  before=$(wc -l < "$DEVNET_DIR/lines")
+  echo "$1" >&"$DEVNET_FATE"
+  for ((i = 0; i < 100; i++)); do
+    [ "$(wc -l < "$DEVNET_DIR/lines")" -gt "$before" ] && break
+    sleep 0.05
+  done
+  ! tail -n 1 "$DEVNET_DIR/lines" | grep -q '^error'
+}
+
+devnet_lines_stop() {
+  kill -TERM "$DEVNET_LINES"
+  wait "$DEVNET_LINES"
+}
+
 devnet_port() {
-  ip link add "n$1" type veth peer name "s$1"
+  devnet_veth "$1"
   ip link set "s$1" master br0 up
+}
+
+# The packet driver names its socket's group after 16 bits of process number ^ interface number, and two nodes must not meet:
+# interface numbers are far apart, process numbers are not.
+devnet_veth() {
+  ip link add "n$1" index $(((($1 + 1) << 12) + 4096 * 16)) type veth peer name "s$1"
   ip link set "n$1" up
 }
 
