@@ -7,6 +7,7 @@
 #include "port/option.h"
 
 #define BUFFER_KB (64u * 1024) /* that EAL takes for packet buffers, see drivers/link/dpdk */
+#define RINGS_KB (2u * 1024)   /* of a packet socket, both directions */
 #define UMEM_KB (20u * 1024)   /* of an XDP socket: 8191 buffers of 2.2 KB */
 
 static void say(qr_net_way_t *w, enum qr_net_state state, const char *type, const char *fmt, ...)
@@ -138,6 +139,7 @@ static void judge_iface(const qr_net_host_t *h, qr_net_way_t *w, const char *ifa
   static const unsigned caps[] = {QR_NET_CAP_NET_RAW};
   need_pmd(h, w, QR_NET_PMD_AF_PACKET, "af_packet");
   need_caps(h, w, caps, QR_ARRAY_CNT(caps), "CAP_NET_RAW", "cap_net_raw");
+  need_memlock(h, w, RINGS_KB, "a packet socket's rings");
   need_iface(h, w, iface);
 }
 
@@ -176,7 +178,6 @@ static void judge_tap(const qr_net_host_t *h, qr_net_way_t *w) {
 
 static void judge_virtio(const qr_net_host_t *h, qr_net_way_t *w) {
   need_pmd(h, w, QR_NET_PMD_VIRTIO, "virtio");
-  need_huge(h, w, QR_NET_ADVICE);
   if (h->vhost_net == QR_NET_USABLE)
     say(w, QR_NET_OK, "", "/dev/vhost-net can be opened: virtio=/dev/vhost-net works, too");
 }
@@ -294,8 +295,7 @@ void qr_net_judge(const qr_net_host_t *h, enum qr_net_way_kind kind, const char 
   case QR_NET_WAY_PCI: judge_pci(h, out, target, huge); break;
   default: say(out, QR_NET_UNSURE, "", "nothing is known of the device '%.64s'", target); break;
   }
-  if (huge && kind != QR_NET_WAY_PCI && kind != QR_NET_WAY_VIRTIO)
-    need_huge(h, out, QR_NET_MISSING);
+  if (huge && kind != QR_NET_WAY_PCI) need_huge(h, out, QR_NET_MISSING);
 }
 
 /* "net_af_packet0,iface=n0": which way, and to what. */

@@ -4,6 +4,7 @@
 
    link_echo server|client|brief|refused|idle <driver> <options> <own address> <own seed byte>
    [<peer's address> <peer's seed byte>]
+   link_echo ask <telemetry socket> <command>
    link_echo plain <interface>: the kernel computes checksums itself, as after ethtool -K
    <interface> tx off */
 #include <linux/ethtool.h>
@@ -15,6 +16,7 @@
 #include <sys/ioctl.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include "base/err.h"
@@ -273,8 +275,26 @@ static int switch_checksums_off(const char *iface) {
   return 0;
 }
 
+/* DPDK's telemetry: a greeting, then an answer to each command. */
+static int ask(const char *path, const char *command) {
+  struct sockaddr_un un = {.sun_family = AF_UNIX};
+  static char text[65536];
+  int fd = socket(AF_UNIX, SOCK_SEQPACKET, 0);
+  snprintf(un.sun_path, sizeof un.sun_path, "%s", path);
+  if (fd < 0 || connect(fd, (struct sockaddr *)&un, sizeof un)) die("no telemetry there");
+  if (read(fd, text, sizeof text) <= 0 || write(fd, command, strlen(command)) < 0)
+    die("telemetry is silent");
+  ssize_t n = read(fd, text, sizeof text - 1);
+  close(fd);
+  if (n <= 0) die("telemetry does not answer");
+  text[n] = 0;
+  puts(text);
+  return 0;
+}
+
 int main(int argc, char **argv) {
   if (argc == 3 && !strcmp(argv[1], "plain")) return switch_checksums_off(argv[2]);
+  if (argc == 4 && !strcmp(argv[1], "ask")) return ask(argv[2], argv[3]);
   if (argc < 6)
     die("usage: link_echo server|client|brief|refused|idle <driver> <options> <own address> <own "
         "seed> "

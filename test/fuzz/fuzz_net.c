@@ -50,7 +50,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t sz) {
   if (!p) return 0;
   memcpy(p, data + 1, --sz);
   if (data[0] & 8) mend_ipv6(p, sz);
-  enum qr_frame_kind kind = qr_frame_parse(p, sz, &self, data[0] & 1, &f);
+  enum qr_frame_kind kind = qr_frame_parse(p, sz, &self, data[0] & 1 ? 3 : 0, &f);
   if (kind == QR_FRAME_UDP &&
       (f.payload < p || f.payload + f.payload_sz > p + sz || !f.from.port || f.ecn > ECN_MASK))
     abort();

@@ -298,6 +298,11 @@ static void test_rack_lacks(void **state) {
   host.caps = 1ull << QR_NET_CAP_NET_RAW;
   w = judged("pci=0000:af:00.0");
   finding(&w, QR_NET_MISSING, "only 8192 KiB");
+  w = judged("iface=ens9");
+  assert_true(w.possible);
+  host.memlock_kb = 64;
+  w = judged("iface=ens9");
+  finding(&w, QR_NET_MISSING, "only 64 KiB");
   w = judged("xdp=ens9");
   finding(&w, QR_NET_MISSING, "lacks CAP_NET_RAW, CAP_NET_ADMIN and CAP_BPF");
   host.xdp_sockets = QR_NET_NO;

@@ -39,7 +39,7 @@ static enum qr_frame_kind parse(const uint8_t *p, size_t sz, qr_frame_t *f) {
   uint8_t *copy = malloc(sz ? sz : 1);
   assert_non_null(copy);
   memcpy(copy, p, sz);
-  enum qr_frame_kind kind = qr_frame_parse(copy, sz, &self, false, f);
+  enum qr_frame_kind kind = qr_frame_parse(copy, sz, &self, 0, f);
   if (kind == QR_FRAME_UDP) {
     assert_true(f->payload >= copy && f->payload + f->payload_sz <= copy + sz);
     f->payload = p + (f->payload - copy);
@@ -51,7 +51,7 @@ static enum qr_frame_kind parse(const uint8_t *p, size_t sz, qr_frame_t *f) {
 /* A good datagram of peer to self with the payload bytes 0, 1, 2, ...; returns the frame's size. */
 static size_t good_udp(uint8_t *p, size_t payload_sz) {
   for (size_t i = 0; i < payload_sz; i++) p[QR_FRAME_UDP4_HEADER_SZ + i] = (uint8_t)i;
-  qr_frame_put_udp(p, &peer, &self.mac, &self4, 0, QR_FRAME_SUM_HERE, payload_sz);
+  qr_frame_put_udp(p, &peer, &self.mac, &self4, 0, 0, payload_sz);
   return QR_FRAME_UDP4_HEADER_SZ + payload_sz;
 }
 
@@ -72,7 +72,7 @@ static void test_known_bytes(void **state) {
    * "quarry!". */
   uint8_t p[64];
   memcpy(p + QR_FRAME_UDP4_HEADER_SZ, "quarry!", 7);
-  qr_frame_put_udp(p, &peer, &self.mac, &self4, 0, QR_FRAME_SUM_HERE, 7);
+  qr_frame_put_udp(p, &peer, &self.mac, &self4, 0, 0, 7);
   uint32_t ip_sum = 0x4500 + 35 + 0x4000 + 0x4011 + 0x0a50 + 0x0002 + 0x0a50 + 0x0001;
   ip_sum = ~((ip_sum & 0xffff) + (ip_sum >> 16)) & 0xffff;
   uint32_t udp_sum = 0x0a50 + 0x0002 + 0x0a50 + 0x0001 + 17 + 15 + 4200 + 4100 + 15 + 0x7175 +
@@ -118,7 +118,7 @@ static void test_sum_is_never_absent(void **state) {
   uint32_t full_cnt = 0;
   for (uint32_t v = 0; v < 65536; v++) {
     put16(p + QR_FRAME_UDP4_HEADER_SZ, v);
-    qr_frame_put_udp(p, &peer, &self.mac, &self4, 0, QR_FRAME_SUM_HERE, 2);
+    qr_frame_put_udp(p, &peer, &self.mac, &self4, 0, 0, 2);
     assert_int_not_equal(qr_ld16(p + 40), 0);
     full_cnt += qr_ld16(p + 40) == 0xffff;
   }
@@ -215,8 +215,11 @@ static void test_bad_udp(void **state) {
   assert_int_equal(parse(p, sz, &f), QR_FRAME_UDP);
   good_udp(p, 100);
   p[24] ^= 1; /* the port says that it has looked */
+  assert_int_equal(qr_frame_parse(p, sz, &self, QR_FRAME_UDP_KNOWN, &f), QR_FRAME_BAD);
+  assert_int_equal(qr_frame_parse(p, sz, &self, QR_FRAME_IP_KNOWN, &f), QR_FRAME_UDP);
   p[40] ^= 1;
-  assert_int_equal(qr_frame_parse(p, sz, &self, true, &f), QR_FRAME_UDP);
+  assert_int_equal(qr_frame_parse(p, sz, &self, QR_FRAME_IP_KNOWN, &f), QR_FRAME_BAD);
+  assert_int_equal(qr_frame_parse(p, sz, &self, 3, &f), QR_FRAME_UDP);
 }
 
 static void test_ip_options(void **state) {
@@ -284,7 +287,7 @@ static void test_random_frames(void **state) {
 
 static size_t good_udp6(uint8_t *p, size_t payload_sz) {
   for (size_t i = 0; i < payload_sz; i++) p[QR_FRAME_UDP6_HEADER_SZ + i] = (uint8_t)i;
-  qr_frame_put_udp(p, &peer, &self.mac, &self6, 2, QR_FRAME_SUM_HERE, payload_sz);
+  qr_frame_put_udp(p, &peer, &self.mac, &self6, 2, 0, payload_sz);
   return QR_FRAME_UDP6_HEADER_SZ + payload_sz;
 }
 
@@ -433,17 +436,17 @@ static void test_v6_bad_udp(void **state) {
   }
   size_t sz = good_udp6(p, 100);
   p[60] ^= 1; /* the port says that it has looked */
-  assert_int_equal(qr_frame_parse(p, sz, &self, true, &f), QR_FRAME_UDP);
+  assert_int_equal(qr_frame_parse(p, sz, &self, 3, &f), QR_FRAME_UDP);
   qr_frame_self_t only4 = self, only6 = self;
   only4.has6 = only6.has4 = false;
   p[60] ^= 1;
-  assert_int_equal(qr_frame_parse(p, sz, &only4, false, &f), QR_FRAME_OTHER);
+  assert_int_equal(qr_frame_parse(p, sz, &only4, 0, &f), QR_FRAME_OTHER);
   sz = good_nd(p, QR_FRAME_ASK);
-  assert_int_equal(qr_frame_parse(p, sz, &only4, false, &f), QR_FRAME_OTHER);
+  assert_int_equal(qr_frame_parse(p, sz, &only4, 0, &f), QR_FRAME_OTHER);
   sz = good_udp(p, 10);
-  assert_int_equal(qr_frame_parse(p, sz, &only6, false, &f), QR_FRAME_OTHER);
+  assert_int_equal(qr_frame_parse(p, sz, &only6, 0, &f), QR_FRAME_OTHER);
   sz = good_arp(p, QR_FRAME_ASK);
-  assert_int_equal(qr_frame_parse(p, sz, &only6, false, &f), QR_FRAME_OTHER);
+  assert_int_equal(qr_frame_parse(p, sz, &only6, 0, &f), QR_FRAME_OTHER);
 }
 
 static void test_bad_nd(void **state) {
@@ -533,8 +536,8 @@ static void test_sum_by_port(void **state) {
     size_t header_sz = qr_frame_udp_header_sz(to), udp_sz = 8 + 99;
     memset(a, 7, sizeof a);
     memset(b, 7, sizeof b);
-    qr_frame_put_udp(a, &peer, &self.mac, to, 1, QR_FRAME_SUM_HERE, 99);
-    qr_frame_put_udp(b, &peer, &self.mac, to, 1, QR_FRAME_SUM_PORT, 99);
+    qr_frame_put_udp(a, &peer, &self.mac, to, 1, 0, 99);
+    qr_frame_put_udp(b, &peer, &self.mac, to, 1, 3, 99);
     uint8_t *u = b + header_sz - 8;
     qr_st16(u + 6, (uint16_t)~sum_fold(sum_bytes(u, udp_sz, 0)));
     if (!v6) {
@@ -680,6 +683,30 @@ static void test_neigh_is_hard_to_poison(void **state) {
   expect_mac(&t, 7, now, 11); /* asks, and nobody answers in time */
   learn(&t, 7, 66, QR_FRAME_ANSWER, now + QR_NEIGH_ANSWER_NS);
   expect_mac(&t, 7, now + QR_NEIGH_ANSWER_NS, 11);
+}
+
+/* The link was away: a live neighbour is asked for again, and its answer counts. */
+static void test_neigh_doubt(void **state) {
+  (void)state;
+  static qr_neigh_t t;
+  qr_mac_t mac;
+  bool ask;
+  uint64_t now = 100 * SECOND;
+  qr_neigh_init(&t, 5);
+  expect_mac(&t, 7, now, -1);
+  learn(&t, 7, 9, QR_FRAME_ANSWER, now);
+  assert_int_equal(qr_neigh_known_cnt(&t, now), 1);
+  qr_neigh_doubt(&t, ++now);
+  assert_true(look(&t, 7, now, &mac, &ask));
+  assert_true(ask);
+  learn(&t, 7, 10, QR_FRAME_ASK, now); /* still not by a question of its own */
+  expect_mac(&t, 7, now, 9);
+  learn(&t, 7, 10, QR_FRAME_ANSWER, now);
+  expect_mac(&t, 7, now, 10);
+  qr_neigh_init(&t, 5);
+  learn(&t, 7, 9, QR_FRAME_ASK, 5);
+  qr_neigh_doubt(&t, 10);
+  expect_mac(&t, 7, 10, -1);
 }
 
 /* A flood of questions from forged addresses does not push out an address in use. */
@@ -834,6 +861,7 @@ int main(void) {
       cmocka_unit_test(test_neigh_asks_and_paces),
       cmocka_unit_test(test_neigh_is_hard_to_poison),
       cmocka_unit_test(test_neigh_flood),
+      cmocka_unit_test(test_neigh_doubt),
       cmocka_unit_test(test_cidmap),
       cmocka_unit_test(test_stream_buffers),
       cmocka_unit_test(test_quiet_stream_touches_little),

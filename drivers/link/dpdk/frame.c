@@ -174,8 +174,8 @@ static enum qr_frame_kind parse_nd(const uint8_t *p, const uint8_t *icmp, size_t
 
 /* A UDP datagram in at most u_sz bytes at u; addrs: both IP addresses as they lie in the header. */
 static enum qr_frame_kind parse_udp(const uint8_t *u, size_t u_sz, const uint8_t *addrs,
-                                    size_t addr_sz, const qr_frame_self_t *self,
-                                    bool checksums_known, qr_frame_t *out) {
+                                    size_t addr_sz, const qr_frame_self_t *self, unsigned known,
+                                    qr_frame_t *out) {
   if (u_sz < UDP_SZ) return QR_FRAME_BAD;
   size_t udp_sz = get16(u + 4);
   if (udp_sz < UDP_SZ || udp_sz > u_sz) return QR_FRAME_BAD;
@@ -186,7 +186,8 @@ static enum qr_frame_kind parse_udp(const uint8_t *u, size_t u_sz, const uint8_t
    * IPv6 there has to be one. */
   bool absent = !get16(u + 6);
   if (absent && addr_sz == 32) return QR_FRAME_BAD;
-  if (!checksums_known && !absent && message_sum(addrs, addr_sz, PROTO_UDP, u, udp_sz) != 0xffff)
+  if (!(known & QR_FRAME_UDP_KNOWN) && !absent &&
+      message_sum(addrs, addr_sz, PROTO_UDP, u, udp_sz) != 0xffff)
     return QR_FRAME_BAD;
   out->payload = u + UDP_SZ;
   out->payload_sz = udp_sz - UDP_SZ;
@@ -194,12 +195,13 @@ static enum qr_frame_kind parse_udp(const uint8_t *u, size_t u_sz, const uint8_t
 }
 
 static enum qr_frame_kind parse_ipv4(const uint8_t *p, size_t sz, const qr_frame_self_t *self,
-                                     bool checksums_known, qr_frame_t *out) {
+                                     unsigned known, qr_frame_t *out) {
   const uint8_t *ip = p + ETHER_SZ;
   if (sz < ETHER_SZ + IPV4_MIN_SZ || ip[0] >> 4 != 4) return QR_FRAME_BAD;
   size_t header_sz = (size_t)(ip[0] & 15) * 4, ip_sz = get16(ip + 2);
   if (header_sz < IPV4_MIN_SZ || header_sz > ip_sz || ip_sz > sz - ETHER_SZ) return QR_FRAME_BAD;
-  if (!checksums_known && sum_fold(sum_bytes(ip, header_sz, 0)) != 0xffff) return QR_FRAME_BAD;
+  if (!(known & QR_FRAME_IP_KNOWN) && sum_fold(sum_bytes(ip, header_sz, 0)) != 0xffff)
+    return QR_FRAME_BAD;
   if (!self->has4 || !mac_is(p, &self->mac) || memcmp(ip + 16, self->ip4 + 12, 4) ||
       ip[9] != PROTO_UDP)
     return QR_FRAME_OTHER;
@@ -210,11 +212,11 @@ static enum qr_frame_kind parse_ipv4(const uint8_t *p, size_t sz, const qr_frame
       !mac_is_unicast(p + 6))
     return QR_FRAME_BAD;
   memcpy(out->mac.b, p + 6, 6);
-  return parse_udp(ip + header_sz, ip_sz - header_sz, ip + 12, 8, self, checksums_known, out);
+  return parse_udp(ip + header_sz, ip_sz - header_sz, ip + 12, 8, self, known, out);
 }
 
 static enum qr_frame_kind parse_ipv6(const uint8_t *p, size_t sz, const qr_frame_self_t *self,
-                                     bool checksums_known, qr_frame_t *out) {
+                                     unsigned known, qr_frame_t *out) {
   const uint8_t *ip = p + ETHER_SZ;
   if (sz < ETHER_SZ + IPV6_SZ || ip[0] >> 4 != 6) return QR_FRAME_BAD;
   size_t body_sz = get16(ip + 4);
@@ -237,19 +239,19 @@ static enum qr_frame_kind parse_ipv6(const uint8_t *p, size_t sz, const qr_frame
       !memcmp(out->from.ip, self->ip6, 16) || !mac_is_unicast(p + 6))
     return QR_FRAME_BAD;
   memcpy(out->mac.b, p + 6, 6);
-  return parse_udp(ip + IPV6_SZ, body_sz, ip + 8, 32, self, checksums_known, out);
+  return parse_udp(ip + IPV6_SZ, body_sz, ip + 8, 32, self, known, out);
 }
 
 enum qr_frame_kind qr_frame_parse(const uint8_t *p, size_t sz, const qr_frame_self_t *self,
-                                  bool checksums_known, qr_frame_t *out) {
+                                  unsigned known, qr_frame_t *out) {
   if (sz < ETHER_SZ) return QR_FRAME_BAD;
   qr_mac_t asked = qr_frame_solicited_mac(self->ip6);
   if (!mac_is(p, &self->mac) && !mac_is_broadcast(p) && !(self->has6 && mac_is(p, &asked)))
     return QR_FRAME_OTHER;
   switch (get16(p + 12)) {
   case TYPE_ARP: return parse_arp(p, sz, self, out);
-  case TYPE_IPV4: return parse_ipv4(p, sz, self, checksums_known, out);
-  case TYPE_IPV6: return parse_ipv6(p, sz, self, checksums_known, out);
+  case TYPE_IPV4: return parse_ipv4(p, sz, self, known, out);
+  case TYPE_IPV6: return parse_ipv6(p, sz, self, known, out);
   default: return QR_FRAME_OTHER;
   }
 }
@@ -275,7 +277,7 @@ static void put_ipv6(uint8_t *ip, const qr_frame_self_t *self, const uint8_t to[
 }
 
 static void put_ipv4(uint8_t *ip, const qr_frame_self_t *self, const uint8_t to[16], uint8_t ecn,
-                     enum qr_frame_sum sum, size_t body_sz) {
+                     unsigned by_port, size_t body_sz) {
   memset(ip, 0, IPV4_MIN_SZ);
   ip[0] = 0x45;
   ip[1] = ecn;
@@ -285,27 +287,26 @@ static void put_ipv4(uint8_t *ip, const qr_frame_self_t *self, const uint8_t to[
   ip[9] = PROTO_UDP;
   memcpy(ip + 12, self->ip4 + 12, 4);
   memcpy(ip + 16, to + 12, 4);
-  if (sum == QR_FRAME_SUM_HERE)
+  if (!(by_port & QR_FRAME_IP_BY_PORT))
     qr_st16(ip + 10, (uint16_t)~sum_fold(sum_bytes(ip, IPV4_MIN_SZ, 0)));
 }
 
 void qr_frame_put_udp(uint8_t *p, const qr_frame_self_t *self, const qr_mac_t *mac,
-                      const qr_link_addr_t *to, uint8_t ecn, enum qr_frame_sum sum,
-                      size_t payload_sz) {
+                      const qr_link_addr_t *to, uint8_t ecn, unsigned by_port, size_t payload_sz) {
   bool v4 = qr_link_addr_is_v4(to);
   uint8_t *ip = p + ETHER_SZ, *u = ip + (v4 ? IPV4_MIN_SZ : IPV6_SZ);
   size_t udp_sz = UDP_SZ + payload_sz, addr_sz = v4 ? 8 : 32;
   const uint8_t *addrs = u - addr_sz; /* they end both headers */
   put_ether(p, mac->b, &self->mac, v4 ? TYPE_IPV4 : TYPE_IPV6);
   if (v4)
-    put_ipv4(ip, self, to->ip, ecn, sum, udp_sz);
+    put_ipv4(ip, self, to->ip, ecn, by_port, udp_sz);
   else
     put_ipv6(ip, self, to->ip, ecn, PROTO_UDP, HOPS, udp_sz);
   put16(u, self->port);
   put16(u + 2, to->port);
   put16(u + 4, (uint32_t)udp_sz);
   qr_st16(u + 6, 0);
-  if (sum == QR_FRAME_SUM_PORT) {
+  if (by_port & QR_FRAME_UDP_BY_PORT) {
     qr_st16(u + 6, sum_fold(pseudo_sum(addrs, addr_sz, PROTO_UDP, udp_sz)));
     return;
   }

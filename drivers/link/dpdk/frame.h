@@ -42,23 +42,22 @@ typedef struct {
   size_t payload_sz;
 } qr_frame_t;
 
-/* Reads the frame of sz bytes at p. checksums_known: the port has verified those of IPv4 and UDP.
- *out is set for NEIGH and UDP only. */
-enum qr_frame_kind qr_frame_parse(const uint8_t *p, size_t sz, const qr_frame_self_t *self,
-                                  bool checksums_known, qr_frame_t *out);
+/* Checksums that the port has found right, as bits. */
+enum qr_frame_known { QR_FRAME_IP_KNOWN = 1, QR_FRAME_UDP_KNOWN = 2 };
 
-/* How the UDP checksum gets into a frame. */
-enum qr_frame_sum {
-  QR_FRAME_SUM_HERE, /* all checksums are computed here */
-  QR_FRAME_SUM_PORT  /* the port fills in IPv4's and UDP's; here the pseudo header's sum is written
-                      */
-};
+/* Reads the frame of sz bytes at p. known: enum qr_frame_known. *out is set for NEIGH and UDP only.
+ */
+enum qr_frame_kind qr_frame_parse(const uint8_t *p, size_t sz, const qr_frame_self_t *self,
+                                  unsigned known, qr_frame_t *out);
+
+/* Checksums that the port will write, as bits: IPv4's header's; UDP's, to which the sum of the
+   pseudo header is written here. */
+enum qr_frame_sum { QR_FRAME_IP_BY_PORT = 1, QR_FRAME_UDP_BY_PORT = 2 };
 
 /* Writes the headers in front of a payload of payload_sz bytes, which stands at
-   p + qr_frame_udp_header_sz(to). */
+   p + qr_frame_udp_header_sz(to). by_port: enum qr_frame_sum. */
 void qr_frame_put_udp(uint8_t *p, const qr_frame_self_t *self, const qr_mac_t *mac,
-                      const qr_link_addr_t *to, uint8_t ecn, enum qr_frame_sum sum,
-                      size_t payload_sz);
+                      const qr_link_addr_t *to, uint8_t ecn, unsigned by_port, size_t payload_sz);
 static inline size_t qr_frame_udp_header_sz(const qr_link_addr_t *to) {
   return qr_link_addr_is_v4(to) ? QR_FRAME_UDP4_HEADER_SZ : QR_FRAME_UDP6_HEADER_SZ;
 }

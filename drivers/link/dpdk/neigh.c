@@ -73,6 +73,17 @@ void qr_neigh_learn(qr_neigh_t *t, const qr_frame_t *f, uint64_t now_ns) {
   e->waiting = false; /* another answer needs a question of its own */
 }
 
+void qr_neigh_doubt(qr_neigh_t *t, uint64_t now_ns) {
+  for (uint32_t i = 0; i < QR_NEIGH_CNT; i++) {
+    qr_neigh_entry_t *e = &t->entry[i];
+    e->waiting = false;
+    if (now_ns < QR_NEIGH_LIVE_NS) /* a clock that has just begun: nobody is known for so long */
+      e->known = false;
+    else if (now_ns - e->learnt_at < QR_NEIGH_LIVE_NS)
+      e->learnt_at = now_ns - QR_NEIGH_LIVE_NS;
+  }
+}
+
 uint32_t qr_neigh_known_cnt(const qr_neigh_t *t, uint64_t now_ns) {
   uint32_t cnt = 0;
   for (uint32_t i = 0; i < QR_NEIGH_CNT; i++)

@@ -41,7 +41,10 @@ bool qr_neigh_find(qr_neigh_t *t, const uint8_t ip[16], uint64_t now_ns, qr_mac_
 /* A question or an answer addressed to us. */
 void qr_neigh_learn(qr_neigh_t *t, const qr_frame_t *f, uint64_t now_ns);
 
-/* Which MAC addresses are known now, for whoever counts. */
+/* The link was away: who is known is used on, but asked for again at once. */
+void qr_neigh_doubt(qr_neigh_t *t, uint64_t now_ns);
+
+/* How many are known now. */
 uint32_t qr_neigh_known_cnt(const qr_neigh_t *t, uint64_t now_ns);
 
 #endif

@@ -11,19 +11,21 @@
 #define ANSWER_CNT 256u
 #define ANSWER_NS UINT64_C(100000000)
 
-void qr_udp_init(qr_udp_t *u, qr_eal_port_t *nic, const qr_routes_t *routes, uint16_t port,
-                 uint64_t secret) {
-  *u = (qr_udp_t){.nic = nic, .routes = *routes};
+void qr_udp_init(qr_udp_t *u, qr_port_t *port, const qr_routes_t *routes, uint16_t udp_port) {
+  *u = (qr_udp_t){.port = port, .routes = *routes};
   u->self = (qr_frame_self_t){
-      .mac = nic->mac, .has4 = routes->v4.present, .has6 = routes->v6.present, .port = port};
+      .mac = port->mac, .has4 = routes->v4.present, .has6 = routes->v6.present, .port = udp_port};
   memcpy(u->self.ip4, routes->v4.own, sizeof u->self.ip4);
   memcpy(u->self.ip6, routes->v6.own, sizeof u->self.ip6);
-  qr_neigh_init(&u->neigh4, secret);
-  qr_neigh_init(&u->neigh6, ~secret);
   if (u->self.has6) {
     qr_mac_t asked = qr_frame_solicited_mac(u->self.ip6);
-    qr_eal_listen(nic, asked.b);
+    qr_port_listen(port, asked.b);
   }
+}
+
+void qr_udp_seed(qr_udp_t *u, uint64_t secret) {
+  qr_neigh_init(&u->neigh4, secret);
+  qr_neigh_init(&u->neigh6, ~secret);
 }
 
 void qr_udp_fini(qr_udp_t *u) {
@@ -34,12 +36,32 @@ void qr_udp_fini(qr_udp_t *u) {
 
 /* ---- sending ---- */
 
+uint32_t qr_udp_payload_max_sz(const qr_udp_t *u) {
+  uint32_t header_sz = u->self.has6 ? QR_FRAME_UDP6_HEADER_SZ : QR_FRAME_UDP4_HEADER_SZ;
+  return u->port->mtu + QR_FRAME_ETHER_SZ - header_sz;
+}
+
+/* Some cards want the pseudo header's sum in a form of their own. */
+static void prepare(qr_udp_t *u) {
+  uint32_t ready = 0;
+  while (ready < u->tx_cnt) {
+    ready += rte_eth_tx_prepare(u->port->id, 0, u->tx + ready, (uint16_t)(u->tx_cnt - ready));
+    if (ready == u->tx_cnt) return;
+    rte_pktmbuf_free(u->tx[ready]); /* this one it cannot send */
+    u->stats.tx_dropped++;
+    u->tx_cnt--;
+    memmove(u->tx + ready, u->tx + ready + 1, (u->tx_cnt - ready) * sizeof u->tx[0]);
+  }
+}
+
 void qr_udp_flush(qr_udp_t *u) {
   uint32_t sent = 0;
+  int tries = u->port->up ? TX_TRY_CNT : 1;
   if (!u->tx_cnt) return;
-  for (int i = 0; sent < u->tx_cnt && i < TX_TRY_CNT; i++) {
+  if (u->port->tx_by_port) prepare(u);
+  for (int i = 0; u->port->started && sent < u->tx_cnt && i < tries; i++) {
     if (i) u->stats.tx_retried++;
-    sent += rte_eth_tx_burst(u->nic->port, 0, u->tx + sent, (uint16_t)(u->tx_cnt - sent));
+    sent += rte_eth_tx_burst(u->port->id, 0, u->tx + sent, (uint16_t)(u->tx_cnt - sent));
   }
   u->stats.tx_dropped += u->tx_cnt - sent;
   rte_pktmbuf_free_bulk(u->tx + sent, u->tx_cnt - sent);
@@ -53,7 +75,7 @@ static void queue(qr_udp_t *u, struct rte_mbuf *m) {
 
 static void send_neigh(qr_udp_t *u, enum qr_frame_op op, const qr_mac_t *mac,
                        const uint8_t ip[16]) {
-  struct rte_mbuf *m = rte_pktmbuf_alloc(u->nic->pool);
+  struct rte_mbuf *m = rte_pktmbuf_alloc(u->port->pool);
   if (!m) {
     u->stats.tx_dropped++;
     return;
@@ -86,9 +108,19 @@ bool qr_udp_reachable(qr_udp_t *u, const qr_link_addr_t *to) {
 /* The payload stands behind the longer of the two headers; IPv4's frame begins later. */
 uint8_t *qr_udp_room(qr_udp_t *u) {
   QR_ASSERT(!u->current);
-  u->current = rte_pktmbuf_alloc(u->nic->pool);
+  u->current = rte_pktmbuf_alloc(u->port->pool);
   return u->current ? rte_pktmbuf_mtod_offset(u->current, uint8_t *, QR_FRAME_UDP6_HEADER_SZ)
                     : NULL;
+}
+
+/* Tells the port which checksums it has to write. */
+static void mark_offloads(const qr_udp_t *u, struct rte_mbuf *m, bool v4) {
+  m->l2_len = QR_FRAME_ETHER_SZ;
+  m->l3_len = v4 ? QR_FRAME_UDP4_HEADER_SZ - QR_FRAME_ETHER_SZ - 8
+                 : QR_FRAME_UDP6_HEADER_SZ - QR_FRAME_ETHER_SZ - 8;
+  m->ol_flags |= v4 ? RTE_MBUF_F_TX_IPV4 : RTE_MBUF_F_TX_IPV6;
+  if (v4 && u->port->tx_by_port & QR_FRAME_IP_BY_PORT) m->ol_flags |= RTE_MBUF_F_TX_IP_CKSUM;
+  if (u->port->tx_by_port & QR_FRAME_UDP_BY_PORT) m->ol_flags |= RTE_MBUF_F_TX_UDP_CKSUM;
 }
 
 void qr_udp_commit(qr_udp_t *u, const qr_link_addr_t *to, uint8_t ecn, size_t sz) {
@@ -105,7 +137,8 @@ void qr_udp_commit(qr_udp_t *u, const qr_link_addr_t *to, uint8_t ecn, size_t sz
   char *frame = rte_pktmbuf_append(m, (uint16_t)(QR_FRAME_UDP6_HEADER_SZ + sz));
   QR_ASSERT(frame);
   frame = rte_pktmbuf_adj(m, (uint16_t)(QR_FRAME_UDP6_HEADER_SZ - header_sz));
-  qr_frame_put_udp((uint8_t *)frame, &u->self, &mac, to, ecn, QR_FRAME_SUM_HERE, sz);
+  qr_frame_put_udp((uint8_t *)frame, &u->self, &mac, to, ecn, u->port->tx_by_port, sz);
+  if (u->port->tx_by_port) mark_offloads(u, m, header_sz == QR_FRAME_UDP4_HEADER_SZ);
   queue(u, m);
 }
 
@@ -136,11 +169,12 @@ static void on_neigh(qr_udp_t *u, const qr_frame_t *f) {
 static void receive_one(qr_udp_t *u, struct rte_mbuf *m, qr_udp_receive_fn fn, void *ctx) {
   qr_frame_t f;
   if (m->nb_segs != 1) {
+    u->stats.rx_segmented++;
     u->stats.rx_dropped++;
     return;
   }
   switch (qr_frame_parse(rte_pktmbuf_mtod(m, const uint8_t *), rte_pktmbuf_data_len(m), &u->self,
-                         qr_eal_checksums_known(m), &f)) {
+                         qr_port_known(m) & u->port->rx_known, &f)) {
   case QR_FRAME_UDP: fn(ctx, &f.from, f.ecn, f.payload, f.payload_sz); break;
   case QR_FRAME_NEIGH: on_neigh(u, &f); break;
   case QR_FRAME_OTHER:
@@ -148,11 +182,20 @@ static void receive_one(qr_udp_t *u, struct rte_mbuf *m, qr_udp_receive_fn fn, v
   }
 }
 
-uint32_t qr_udp_receive(qr_udp_t *u, uint64_t now_ns, qr_udp_receive_fn fn, void *ctx) {
-  struct rte_mbuf *m[QR_EAL_BURST];
+bool qr_udp_receive(qr_udp_t *u, uint64_t now_ns, qr_udp_receive_fn fn, void *ctx) {
+  struct rte_mbuf *m[QR_PORT_BURST];
+  bool more = false;
   u->now = now_ns;
-  uint32_t cnt = rte_eth_rx_burst(u->nic->port, 0, m, QR_EAL_BURST);
-  for (uint32_t i = 0; i < cnt; i++) receive_one(u, m[i], fn, ctx);
-  rte_pktmbuf_free_bulk(m, cnt);
-  return cnt;
+  if (u->up_cnt != u->port->up_cnt) { /* who is at the other end may be somebody else */
+    u->up_cnt = u->port->up_cnt;
+    qr_neigh_doubt(&u->neigh4, now_ns);
+    qr_neigh_doubt(&u->neigh6, now_ns);
+  }
+  for (uint32_t q = 0; u->port->started && q < u->port->queue_cnt; q++) {
+    uint32_t cnt = rte_eth_rx_burst(u->port->id, (uint16_t)q, m, QR_PORT_BURST);
+    for (uint32_t i = 0; i < cnt; i++) receive_one(u, m[i], fn, ctx);
+    rte_pktmbuf_free_bulk(m, cnt);
+    more = more || cnt == QR_PORT_BURST;
+  }
+  return more;
 }

@@ -3,25 +3,27 @@
 #ifndef QR_LINK_DPDK_NET_H
 #define QR_LINK_DPDK_NET_H
 
-#include "drivers/link/dpdk/eal.h"
 #include "drivers/link/dpdk/neigh.h"
+#include "drivers/link/dpdk/port.h"
 #include "drivers/link/dpdk/route.h"
 
 #define QR_UDP_TX_CNT 64u
 
 typedef struct {
   uint64_t rx_dropped, tx_dropped;
+  uint64_t rx_segmented;       /* of rx_dropped: in more than one buffer, so beyond the MTU */
   uint64_t tx_retried;         /* bursts that the port took only in part, tried again */
   uint64_t neigh_rx, neigh_tx; /* questions and answers */
   uint64_t neigh_unanswered;   /* questions beyond what is answered in that time */
 } qr_udp_stats_t;
 
 typedef struct {
-  qr_eal_port_t *nic; /* borrowed */
+  qr_port_t *port; /* borrowed */
   qr_frame_self_t self;
   qr_routes_t routes;
   qr_neigh_t neigh4, neigh6;
   uint64_t now;
+  uint64_t up_cnt;     /* of the port, as last seen */
   uint64_t answers_at; /* since when answers are counted */
   uint32_t answer_cnt;
   struct rte_mbuf *current; /* between room and commit */
@@ -33,14 +35,19 @@ typedef struct {
 typedef void (*qr_udp_receive_fn)(void *ctx, const qr_link_addr_t *from, uint8_t ecn,
                                   const uint8_t *p, size_t sz);
 
-/* The own addresses are those of the routes. secret: see neigh.h. */
-void qr_udp_init(qr_udp_t *u, qr_eal_port_t *nic, const qr_routes_t *routes, uint16_t port,
-                 uint64_t secret);
+/* The own addresses are those of the routes. Before anything is received, qr_udp_seed. */
+void qr_udp_init(qr_udp_t *u, qr_port_t *port, const qr_routes_t *routes, uint16_t udp_port);
+/* secret: see neigh.h. */
+void qr_udp_seed(qr_udp_t *u, uint64_t secret);
 /* Sends what is queued and gives buffers back. */
 void qr_udp_fini(qr_udp_t *u);
 
-/* Reads one burst; calls fn for each datagram to our port. Returns the number of frames read. */
-uint32_t qr_udp_receive(qr_udp_t *u, uint64_t now_ns, qr_udp_receive_fn fn, void *ctx);
+/* The largest payload that fits the port's packets to every address we may have. */
+uint32_t qr_udp_payload_max_sz(const qr_udp_t *u);
+
+/* Reads one burst of each queue; calls fn for each datagram to our port. Returns true if there may
+   be more to read. */
+bool qr_udp_receive(qr_udp_t *u, uint64_t now_ns, qr_udp_receive_fn fn, void *ctx);
 
 /* Room for a payload that fits the port's frames, or NULL; then commit with its size, or 0 to give
  * it back. */

@@ -333,3 +333,14 @@ int qr_quic_conn_stats(const qr_quic_t *q, qr_link_conn_t id, qr_link_stats_t *o
   }
   return QR_OK;
 }
+
+uint32_t qr_quic_list(const qr_quic_t *q, qr_quic_info_t *out, uint32_t max) {
+  uint32_t cnt = 0;
+  for (uint32_t i = 0; i < q->active_cnt && cnt < max; i++) {
+    const qr_quic_conn_t *c = &q->conns[q->active[i]];
+    if (c->state != QR_QUIC_OPEN) continue;
+    out[cnt] = (qr_quic_info_t){.addr = c->addr, .peer = c->peer, .inbound = c->inbound};
+    if (!qr_quic_conn_stats(q, c->id, &out[cnt].stats)) cnt++;
+  }
+  return cnt;
+}

@@ -68,4 +68,13 @@ uint64_t qr_quic_next_timer(const qr_quic_t *q);
 void qr_quic_stats(const qr_quic_t *q, qr_link_stats_t *out);
 int qr_quic_conn_stats(const qr_quic_t *q, qr_link_conn_t c, qr_link_stats_t *out);
 
+/* The connections that are up, for whoever shows them. */
+typedef struct {
+  qr_link_addr_t addr;
+  qr_pubkey_t peer;
+  bool inbound;
+  qr_link_stats_t stats;
+} qr_quic_info_t;
+uint32_t qr_quic_list(const qr_quic_t *q, qr_quic_info_t *out, uint32_t max);
+
 #endif

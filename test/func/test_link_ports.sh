@@ -1,0 +1,231 @@
+#!/bin/sh
+# Every kind of port that link/dpdk can have, as far as this machine permits: a packet socket, an XDP socket, a tap with the
+# kernel at the other end, memif, virtio-user against a vhost-user; jumbo frames, several queues, links that go and come, rings that are
+# too short, frames in pieces, and what the telemetry socket tells. What is not permitted is counted and named.
+# In a network namespace of its own. Usage: test_link_ports.sh <directory of the programs>
+set -u
+PATH=$PATH:/usr/sbin:/sbin
+export PATH
+bin=$1
+
+if [ "${2:-}" != inside ]; then
+  map=-Urn
+  [ "$(id -u)" = 0 ] && map=-n
+  if ! unshare $map true 2>/dev/null; then
+    echo "SKIP: this system does not let user $(id -un) make a network namespace (unshare $map)"
+    exit 77
+  fi
+  exec unshare $map "$0" "$bin" inside
+fi
+
+out=$(mktemp -d)
+pids=
+brought=0
+skipped=0
+cleanup() {
+  for p in $pids; do kill -9 "$p" 2>/dev/null; done
+  rm -rf "$out"
+}
+trap cleanup EXIT
+fail() {
+  echo "FAIL: $*"
+  for f in "$out"/*; do [ -f "$f" ] && echo "--- $f" && tail -n 20 "$f"; done
+  exit 1
+}
+
+# wait_for <seconds> <file> <text>
+wait_for() {
+  n=$(($1 * 20))
+  while [ $n -gt 0 ]; do
+    grep -q "$3" "$2" 2>/dev/null && return 0
+    sleep 0.05
+    n=$((n - 1))
+  done
+  fail "'$3' did not appear in $2 within $1 s"
+}
+
+# start <log> <driver> <options> <address>: returns 1 if it ends with a sentence instead
+start() {
+  "$bin/link_echo" server "$2" "$3" "$4" 1 >"$1" 2>&1 &
+  server_pid=$!
+  pids="$pids $server_pid"
+  n=400
+  while [ $n -gt 0 ]; do
+    grep -q "^ready" "$1" 2>/dev/null && return 0
+    kill -0 $server_pid 2>/dev/null || return 1
+    sleep 0.05
+    n=$((n - 1))
+  done
+  fail "the server is not ready"
+}
+stop() {
+  kill -TERM "$server_pid"
+  wait "$server_pid" || fail "the server's exit status"
+}
+skip() { # <kind> <log>
+  skipped=$((skipped + 1))
+  echo "SKIP in part: $1: $(tail -n 1 "$2")"
+}
+client() { # <log> <driver> <options> <own address> <server's address>
+  timeout 60 "$bin/link_echo" brief "$2" "$3" "$4" 2 "$5" 1 >"$1" 2>&1 || fail "conversation over $3"
+  grep "^ok" "$1"
+}
+# converse <kind> <server's options> <client's options> [<family>]: both by link/dpdk
+converse() {
+  a=10.80.0.10:4100 b=10.80.0.11:4100
+  [ "${4:-4}" = 6 ] && a="[fd80::10]:4100" b="[fd80::11]:4100"
+  if ! start "$out/$1.server" dpdk "$2" "$a"; then
+    skip "$1" "$out/$1.server"
+    return
+  fi
+  echo "$1"
+  client "$out/$1.client" dpdk "$3" "$b" "$a"
+  stop
+  grep -q "^up" "$out/$1.server" || fail "$1: the server saw nobody"
+  brought=$((brought + 1))
+}
+ask() { "$bin/link_echo" ask "$socket" "$1" || fail "telemetry does not answer $1"; }
+number() { grep -o "\"$1\":[0-9]*" | head -n 1 | sed 's/.*://'; }
+# shows <counter> <pattern>: until telemetry does; it is renewed ten times a second
+shows() {
+  n=400
+  until ask /quarry/link | grep -q "\"$1\":$2[,}]"; do
+    n=$((n - 1))
+    [ $n -gt 0 ] || fail "telemetry does not show $1 $2: $(ask /quarry/link)"
+    sleep 0.02
+  done
+}
+
+if "$bin/link_echo" server dpdk "" 10.80.0.10:4100 1 2>&1 | grep -q "no such driver"; then
+  echo "SKIP: this build has no link/dpdk"
+  exit 77
+fi
+ip link set lo up
+for i in 0 2; do
+  ip link add n$i type veth peer name n$((i + 1)) || fail "veth"
+  ip link set n$i up
+  ip link set n$((i + 1)) up
+done
+ip link set n2 mtu 9000
+ip link set n3 mtu 9000
+XDG_RUNTIME_DIR= # EAL must cope with an empty one
+export XDG_RUNTIME_DIR
+
+echo "errors name their cause"
+expect_error() { # <options> <text>
+  "$bin/link_echo" server dpdk "$1" 10.80.0.10:4100 1 >"$out/error" 2>&1 && fail "'$1' was accepted"
+  grep -q "$2" "$out/error" || fail "options '$1': no '$2'"
+}
+: >"$out/file"
+expect_error "iface=n0;xdp=n1" "needs one port"
+expect_error "iface=n0,qpairs=2" "does not understand"
+expect_error "memif=$out/m" "role=server or role=client"
+expect_error "iface=n0;role=server" "for memif= alone"
+expect_error "memif=$out/file;role=server" "is there already"
+expect_error "memif=$out/nosuch/m;role=server" "directory of the memif socket"
+expect_error "virtio=$out/nosuch" "start the virtual switch"
+expect_error "tap=a_name_that_is_too_long" "too long for an interface"
+expect_error "xdp=nosuch0" "nosuch0"
+expect_error "iface=n0;mtu=9000" "ip link set n0 mtu 9000"
+expect_error "iface=n0;mtu=1279" "does not understand"
+expect_error "iface=n0;queues=9" "does not understand"
+expect_error "memif=$out/m;role=server;queues=2" "queue"
+expect_error "pci=0000:ff:1f.7" "quarry net check"
+
+converse af_packet "iface=n0" "iface=n1"
+converse jumbo "iface=n2;mtu=9000" "iface=n3;mtu=9000"
+converse jumbo6 "iface=n2;mtu=9000" "iface=n3;mtu=9000" 6
+converse jumbo-to-plain "iface=n2;mtu=9000" "iface=n3"
+converse queues "iface=n0;queues=4" "iface=n1"
+converse memif "memif=$out/memif;role=server" "memif=$out/memif;role=client"
+converse memif-jumbo "memif=$out/memif;role=server;mtu=9000" "memif=$out/memif;role=client;mtu=9000"
+converse virtio-user "vdev=net_vhost0,iface=$out/vhost" "virtio=$out/vhost"
+converse af_xdp "xdp=n0" "iface=n1"
+
+for family in 4 6; do
+  own=10.80.$family.10 peer=10.80.$family.11
+  a=$own:4100 b=$peer:4100
+  [ $family = 6 ] && own=fd80::10 peer=fd80::11 a="[fd80::10]:4100" b="[fd80::11]:4100"
+  if ! start "$out/tap$family.server" dpdk "tap=qt$family;telemetry=1" "$a"; then
+    skip "tap, IPv$family" "$out/tap$family.server"
+    continue
+  fi
+  echo "tap, IPv$family, the kernel at the other end"
+  ip link set qt$family up
+  if [ $family = 6 ]; then ip addr add $peer/64 dev qt6 nodad; else ip addr add $peer/24 dev qt4; fi
+  client "$out/tap$family.client" udp "" "$b" "$a"
+  socket=$(sed -n 's/.*event=telemetry socket=//p' "$out/tap$family.server")
+  [ "$(ask /quarry/link | number tx_checksums_by_port)" = 3 ] || fail "the tap's checksums are not used: $(ask /quarry/link)"
+  stop
+  [ -e "$socket" ] && fail "the telemetry socket stayed behind"
+  [ -d "$(dirname "$socket")" ] && fail "the telemetry socket's directory stayed behind"
+  brought=$((brought + 1))
+done
+
+echo "telemetry; a ring of 16 places, so that bursts are short"
+start "$out/tel.server" dpdk "memif=$out/memif;role=server;telemetry=1" 10.80.0.10:4100 || fail "server"
+socket=$(sed -n 's/.*event=telemetry socket=//p' "$out/tel.server")
+[ "$(ask /quarry/link | number peers)" = 0 ] || fail "peers before the first: $(ask /quarry/link)"
+"$bin/link_echo" idle dpdk "vdev=net_memif0,role=client,id=0,socket-abstract=no,rsize=4,socket=$out/memif" \
+  10.80.0.11:4100 2 10.80.0.10:4100 1 >"$out/tel.idle" 2>&1 &
+pids="$pids $!"
+wait_for 20 "$out/tel.idle" "^up"
+shows peers 1
+ask /quarry/peers | grep -q '\["10.80.0.11:4100"\]' || fail "peers: $(ask /quarry/peers)"
+ask /quarry/peer,0 >"$out/tel.peer"
+grep -q '"address":"10.80.0.11:4100","identity":"[0-9a-f]\{64\}","inbound":1' "$out/tel.peer" || fail "peer"
+ask /quarry/peer,1 | grep -q ':null' || fail "there is no second peer"
+ask /quarry/peer | grep -q ':null' || fail "a peer without a number"
+[ "$(ask /quarry/link | number neighbours)" = 1 ] || fail "neighbours"
+ask /ethdev/xstats,0 | grep -q rx_good_packets || fail "DPDK's own counters"
+ask / | grep -q /quarry/link || fail "the commands are not listed"
+kill -9 $! 2>/dev/null
+client "$out/tel.client" dpdk "vdev=net_memif0,role=client,id=0,socket-abstract=no,rsize=4,socket=$out/memif" \
+  10.80.0.12:4100 10.80.0.10:4100
+shows tx_retried '[1-9][0-9]*'
+shows rx_pkts '[1-9][0-9][0-9][0-9]*'
+
+if [ -x "$(command -v dpdk-testpmd)" ]; then
+  echo "frames in pieces, and more than anybody asked for"
+  dpdk-testpmd --no-huge -m 64 --no-shconf --no-pci --no-telemetry --log-level=1 --file-prefix=quarry-test-$$ \
+    --lcores='0@0,1@0' --vdev="net_memif0,role=client,id=0,socket-abstract=no,bsize=256,socket=$out/memif" -- \
+    --forward-mode=txonly --txpkts=1400,1400 --total-num-mbufs=2048 --stats-period=1 >"$out/tel.pmd" 2>&1 </dev/null &
+  pids="$pids $!"
+  shows rx_segmented '[1-9][0-9][0-9][0-9]*'
+  kill -9 $! 2>/dev/null
+  wait $! 2>/dev/null
+  client "$out/tel.client2" dpdk "memif=$out/memif;role=client" 10.80.0.13:4100 10.80.0.10:4100
+else
+  skipped=$((skipped + 1))
+  echo "SKIP in part: frames in pieces: no dpdk-testpmd here"
+fi
+stop
+
+echo "a link that goes and comes"
+start "$out/flap.server" dpdk "iface=n0;telemetry=1" 10.80.0.10:4100 || fail "server"
+socket=$(sed -n 's/.*event=telemetry socket=//p' "$out/flap.server")
+timeout 60 "$bin/link_echo" client dpdk "iface=n1" 10.80.0.11:4100 2 10.80.0.10:4100 1 >"$out/flap.client" 2>&1 &
+client_pid=$!
+wait_for 20 "$out/flap.client" "event=link-up"
+shows peers 1
+ip link set n1 down
+wait_for 10 "$out/flap.server" "event=link-down port=n0"
+wait_for 10 "$out/flap.client" "event=link-down port=n1"
+ip link set n1 up
+wait $client_pid || fail "the conversation did not survive"
+shows downs 1
+stop
+
+echo "a memif server that dies and another that comes"
+start "$out/re.server" dpdk "memif=$out/memif;role=server" 10.80.0.10:4100 || fail "server"
+"$bin/link_echo" idle dpdk "memif=$out/memif;role=client;idle_ms=9000" 10.80.0.11:4100 2 10.80.0.10:4100 1 >"$out/re.client" 2>&1 &
+client_pid=$!
+pids="$pids $client_pid"
+wait_for 20 "$out/re.client" "^up"
+kill -9 "$server_pid"
+wait_for 10 "$out/re.client" "event=link-down"
+start "$out/re.server2" dpdk "memif=$out/memif;role=server" 10.80.0.10:4100 || fail "the socket left behind"
+wait $client_pid || fail "the client's exit status"
+grep -q "down reason=reset by the peer" "$out/re.client" || fail "it did not hear that its peer was another"
+stop
+echo "ok: $brought kinds of conversation, $skipped skipped"
