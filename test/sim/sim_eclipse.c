@@ -1,9 +1,9 @@
-/* An eclipse: 200 identities in few networks want a node for themselves. They tell it of nobody else,
-   by the thousand, come in whenever there is a place, answer at once, hand on every block first and
-   transactions besides; then they announce blocks and do not give them; then they fall silent. The
-   node's own connections to honest peers end again and again, for those come and go, and it is
-   started anew, once out of a file that is minutes old. Always some of those whom it dialled are
-   honest, and it follows their chain. */
+/* An eclipse: 200 identities in few networks want a node for themselves. They tell it of nobody
+   else, by the thousand, come in whenever there is a place, answer at once, hand on every block
+   first and transactions besides; then they announce blocks and do not give them; then they fall
+   silent. The node's own connections to honest peers end again and again, for those come and go,
+   and it is started anew, once out of a file that is minutes old. Always some of those whom it
+   dialled are honest, and it follows their chain. */
 #define SIM_NODE_MAX 16
 #define SIM_CONN_MAX 40
 #define SIM_NET "20.%u"
