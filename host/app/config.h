@@ -29,6 +29,8 @@ typedef struct {
   uint32_t outbound_cnt,
       inbound_cnt; /* peers out of the book; those who come in, 0: what is left */
   uint32_t per_ip_cnt, per_group_cnt; /* of those who come in; 0: no limit */
+  char sync_snapshot[QR_CONFIG_PATH_SZ]; /* root of the snapshot to begin with, hex; empty: none */
+  char sync_serve[QR_CONFIG_PATH_SZ]; /* file of the snapshot that peers are given; empty: none */
   char store[32], store_options[QR_CONFIG_OPTIONS_SZ];
   uint64_t prune_depth;      /* newest blocks that are kept; 0: all */
   uint32_t store_reserve_mb; /* kept free of all else on the store's disk; 0: nothing */
@@ -39,7 +41,10 @@ typedef struct {
   char mine_task[32];     /* train only for this task; empty: all that take turns */
   uint32_t
       adopt_margin; /* R units by which the chain's model must beat the own line to replace it */
-  uint64_t stop_height; /* 0: run until a signal; else stop mining at this height */
+  uint64_t stop_height;  /* 0: run until a signal; else stop mining at this height */
+  uint32_t pool_max_cnt; /* transactions that wait here */
+  uint64_t pool_fee_min; /* least fee */
+  uint32_t pool_keep_h;  /* hours that one waits; 0: for ever */
   /* tiles: thread number of each; -1 core means not pinned */
   uint32_t thread_net, thread_chain, thread_mine, thread_rpc;
   struct {

@@ -8,6 +8,8 @@
 #include <sys/stat.h>
 
 #include "app/genesis.h"
+#include "app/join.h"
+#include "app/offer.h"
 #include "app/topology.h"
 #include "base/err.h"
 #include "crypto/hash.h"
@@ -38,6 +40,8 @@ typedef struct {
   qr_reserve_t reserve;
   const qr_accel_ops_t *accel_ops, *check_ops;
   qr_accel_t *accel, *check;
+  qr_offer_t offer;
+  qr_net_offer_t offer_ops;
   qr_topology_t *topology;
   char rpc_path[QR_CONFIG_PATH_SZ], peers_path[QR_CONFIG_PATH_SZ + 16];
   char why[512];
@@ -73,7 +77,6 @@ static int load_key(daemon_t *d) {
 static int open_store(daemon_t *d) {
   const qr_config_t *c = &d->config;
   struct stat st;
-  snprintf(d->store_dir, sizeof d->store_dir, "%s/store", c->dir);
   d->reserve = qr_reserve_file(&d->reserve_file, d->store_dir, (uint64_t)c->store_reserve_mb << 20);
   d->store_ops = qr_store_driver(c->store);
   int err = d->store_ops->open(d->store_dir, c->store_options, &d->store, d->why, sizeof d->why);
@@ -97,30 +100,54 @@ static int open_check(daemon_t *d) {
   return QR_ERR_UNSUPPORTED;
 }
 
+static int open_link(daemon_t *d) {
+  const qr_config_t *c = &d->config;
+  const qr_link_ops_t *link = *c->link ? qr_link_driver(c->link) : NULL;
+  if (!link || d->link) return QR_OK;
+  qr_link_cfg_t cfg = {.options = c->link_options,
+                       .local = c->listen,
+                       .identity = &d->key,
+                       .conn_max_cnt = c->peer_max_cnt + SPARE_CONN_CNT};
+  int err = link->open(&cfg, &d->link, d->why, sizeof d->why);
+  if (!err) d->link_ops = link;
+  return err;
+}
+
+/* A new node may begin with a snapshot out of the network: then the store is made of it. */
+static int join(daemon_t *d) {
+  const qr_config_t *c = &d->config;
+  if (!qr_join_wanted(c, d->store_dir)) return QR_OK;
+  int err = open_link(d);
+  qr_join_t j = {.config = c,
+                 .chain = &d->chain,
+                 .key = &d->key,
+                 .link_ops = d->link_ops,
+                 .link = d->link,
+                 .store_ops = qr_store_driver(c->store),
+                 .store_dir = d->store_dir,
+                 .clock = &d->clock,
+                 .stop = &g_stop};
+  randombytes_buf(&j.seed, sizeof j.seed);
+  return err ? err : qr_join_run(&j, d->why, sizeof d->why);
+}
+
 static int open_drivers(daemon_t *d) {
   const qr_config_t *c = &d->config;
   d->accel_ops = qr_accel_driver(c->accel);
-  const qr_link_ops_t *link = *c->link ? qr_link_driver(c->link) : NULL;
   int err = open_store(d);
   if (!err) err = d->accel_ops->open(c->accel_options, &d->accel, d->why, sizeof d->why);
   if (!err) err = open_check(d);
-  if (!err && link) {
-    qr_link_cfg_t cfg = {.options = c->link_options,
-                         .local = c->listen,
-                         .identity = &d->key,
-                         .conn_max_cnt = c->peer_max_cnt + SPARE_CONN_CNT};
-    err = link->open(&cfg, &d->link, d->why, sizeof d->why);
-    if (!err) d->link_ops = link;
-  }
-  return err;
+  return err ? err : open_link(d);
 }
 
 static int start(daemon_t *d) {
   const qr_config_t *c = &d->config;
+  snprintf(d->store_dir, sizeof d->store_dir, "%s/store", c->dir);
   int err = qr_genesis_read(c->genesis, &d->params, d->why, sizeof d->why);
   if (!err) err = qr_params_init(&d->params, &d->chain, d->why, sizeof d->why);
   if (!err) err = make_dir(d);
   if (!err) err = load_key(d);
+  if (!err) err = join(d);
   if (!err) err = open_drivers(d);
   if (err) return err;
   int n = *c->rpc_socket ? snprintf(d->rpc_path, sizeof d->rpc_path, "%s", c->rpc_socket)
@@ -129,6 +156,8 @@ static int start(daemon_t *d) {
     snprintf(d->why, sizeof d->why, "the path of the control socket is too long: set rpc.socket");
     return QR_ERR_ARG;
   }
+  qr_offer_init(&d->offer, c->sync_serve);
+  d->offer_ops = qr_offer_ops(&d->offer);
   snprintf(d->peers_path, sizeof d->peers_path, "%s/peers.dat", c->dir);
   qr_topology_cfg_t cfg = {
       .chain = &d->chain,
@@ -141,6 +170,7 @@ static int start(daemon_t *d) {
       .store_dir = d->store_dir,
       .store_options = c->store_options,
       .reserve = c->store_reserve_mb ? &d->reserve : NULL,
+      .offer = *c->sync_serve ? &d->offer_ops : NULL,
       .accel_ops = d->accel_ops,
       .accel = d->accel,
       .check_ops = d->check_ops,
@@ -156,6 +186,7 @@ static int start(daemon_t *d) {
 
 static void shut(daemon_t *d) {
   qr_topology_fini(d->topology);
+  qr_offer_fini(&d->offer);
   if (d->link) d->link_ops->close(d->link);
   if (d->accel) d->accel_ops->close(d->accel);
   if (d->check) d->check_ops->close(d->check);
@@ -194,6 +225,11 @@ int main(int argc, char **argv) {
     snprintf(d.why, sizeof d.why, "libsodium cannot be initialised");
   else
     err = start(&d);
+  if (err == QR_ERR_CANCELLED) {
+    qr_log(QR_LOG_INFO, "main", "event=stopping cause=asked");
+    shut(&d);
+    return 0;
+  }
   if (err) {
     fprintf(stderr, "quarryd: %s\n", d.why);
     shut(&d);

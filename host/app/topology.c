@@ -194,6 +194,9 @@ static int make_chain(qr_topology_t *t, char *why, size_t why_sz) {
       .stop_height = c->stop_height,
       .miner = t->cfg.key->pk,
       .accel_name = t->accel_name,
+      .mempool = {.max_cnt = c->pool_max_cnt,
+                  .fee_min = c->pool_fee_min,
+                  .keep_ns = c->pool_keep_h * UINT64_C(3600000000000)},
   };
   for (uint32_t i = 0; i < c->verify.cnt; i++) {
     cfg.verify_orders[i] = t->verifiers[i].orders;
@@ -230,6 +233,7 @@ static int make_net(qr_topology_t *t, char *why, size_t why_sz) {
       .queries = t->rings[ASK_NET],
       .replies = t->rings[NET_SAYS],
       .stats = &t->net_stats,
+      .offer = t->cfg.offer,
       .clock = t->cfg.clock,
       .now_ns = t->cfg.clock->mono_ns(t->cfg.clock->ctx),
       .peers = {.ops = t->cfg.link_ops,
@@ -239,6 +243,7 @@ static int make_net(qr_topology_t *t, char *why, size_t why_sz) {
                 .genesis = qr_genesis_hash(t->cfg.chain),
                 .self = t->cfg.key->pk,
                 .listen_port = c->listen.port,
+                .offers = t->cfg.offer,
                 .pruned = c->prune_depth || qr_chain_tile_held_from(t->chain) > 1,
                 .agent = "quarryd/0.1",
                 .statics = c->peers,

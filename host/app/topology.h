@@ -8,6 +8,7 @@
 #include "port/link.h"
 #include "port/store.h"
 #include "tile/chain.h"
+#include "tile/net.h"
 #include "tile/tile.h"
 
 typedef struct qr_topology qr_topology_t;
@@ -24,6 +25,7 @@ typedef struct {
   qr_store_t **store;                    /* see tile/chain.h */
   const char *store_dir, *store_options; /* what it was opened with */
   const qr_reserve_t *reserve;           /* NULL: none */
+  const qr_net_offer_t *offer;           /* the snapshot for peers; NULL: none */
   const qr_accel_ops_t *accel_ops;
   qr_accel_t *accel;
   /* Does what accel is not trusted with: verifies, and repeats attempts. NULL: accel is trusted. */

@@ -40,6 +40,7 @@ void qr_peer_fetch_claim(qr_peers_t *p, qr_peer_slot_t *s, const qr_peer_claim_t
     return;
   }
   if (qr_peer_work_more(&c->work, &s->claim.work)) s->claim = *c;
+  if (p->cfg.begin) return; /* there is nothing yet that a block could follow */
   bool next = c->height <= p->tip.height + 1 &&
               c->height + NEAR_CNT > p->tip.height; /* further ahead is sync's business */
   if (!next || qr_u256_cmp(&c->work, &p->tip.work) < 0) return;

@@ -5,6 +5,7 @@
 #include "base/assert.h"
 #include "base/err.h"
 #include "base/log.h"
+#include "chain/snapshot.h"
 #include "crypto/hash.h"
 #include "peer/book.h"
 #include "peer/inv.h"
@@ -19,12 +20,14 @@
 #define QR_PEER_WANT_BLOCK_CNT 48u /* questions of one peer that may wait */
 #define QR_PEER_WANT_MODEL_CNT 2u
 #define QR_PEER_WANT_CNT (QR_PEER_WANT_BLOCK_CNT + QR_PEER_WANT_MODEL_CNT + 1u)
-#define QR_PEER_FETCH_CNT 64u  /* announced blocks under way */
-#define QR_PEER_PARTIAL_CNT 8u /* blocks whose missing transactions were asked for */
-#define QR_PEER_MODEL_CNT 64u  /* models that blocks wait for */
-#define QR_PEER_EARLY_CNT 2u   /* models that are fetched before their block was executed */
-#define QR_PEER_SOURCE_CNT 2u  /* peers that a model is fetched from at once */
-#define QR_PEER_TRIED_CNT 8u   /* and one after the other */
+#define QR_PEER_FETCH_CNT 64u    /* announced blocks under way */
+#define QR_PEER_TX_ASK_CNT 1024u /* transactions asked for */
+#define QR_PEER_TX_OWED_CNT 512u /* of one peer */
+#define QR_PEER_PARTIAL_CNT 8u   /* blocks whose missing transactions were asked for */
+#define QR_PEER_MODEL_CNT 64u    /* models that blocks wait for */
+#define QR_PEER_EARLY_CNT 2u     /* models that are fetched before their block was executed */
+#define QR_PEER_SOURCE_CNT 2u    /* peers that a model is fetched from at once */
+#define QR_PEER_TRIED_CNT 8u     /* and one after the other */
 #define QR_PEER_BAN_CNT 1024u
 #define QR_PEER_BAN_OPERATOR_MAX_CNT 512u
 #define QR_PEER_GIVEN_CNT 256u
@@ -34,6 +37,10 @@
 #define QR_PEER_QUEUE_CNT 1024u /* blocks of a sync under way; a power of two */
 #define QR_PEER_DEBT_CNT 16u    /* blocks of a sync that one peer is asked for at a time */
 #define QR_PEER_WINDOW_MAX_CNT 32u
+#define QR_PEER_PART_CNT 16u /* questions for parts of a snapshot that a peer may have waiting */
+#define QR_PEER_SNAP_SLOT_CNT 16u /* chunks under way, in memory; two of one peer at most */
+/* The largest frame that answers one. */
+#define QR_PEER_PART_FRAME_SZ (QR_MSG_HEAD_SZ + 40u + QR_MSG_PART_MAX_SZ)
 
 /* ---- a session ---- */
 
@@ -50,9 +57,12 @@ enum qr_peer_state {
 enum qr_peer_bucket {
   QR_PEER_BUCKET_CONTROL,
   QR_PEER_BUCKET_TX,
+  QR_PEER_BUCKET_TX_IDS,
+  QR_PEER_BUCKET_TX_OUT,
   QR_PEER_BUCKET_BLOCKS,
   QR_PEER_BUCKET_MODELS,
   QR_PEER_BUCKET_HEADERS,
+  QR_PEER_BUCKET_PARTS,
   QR_PEER_BUCKET_CNT
 };
 
@@ -104,8 +114,28 @@ typedef struct {
   uint64_t came_ns;       /* when the last block came, 0: none */
   uint64_t pace_ns;       /* between two blocks while some are owed, smoothed; 0: not known */
   uint64_t lacks_from;    /* lowest height that it has not of this sync's chain; 0: none known */
+  uint64_t sync_no;       /* the last sync that it brought a block of, as stats.syncs counts them */
   uint64_t lead_after_ns; /* it was slow to lead: others first until then */
 } qr_peer_share_t;
+
+typedef struct {
+  qr_hash_t root;
+  uint32_t idx, offset; /* of a chunk and in it; or of the first leaf */
+  bool leaves;
+} qr_peer_part_t;
+
+/* A peer's side of snapshots. */
+typedef struct {
+  qr_peer_part_t parts[QR_PEER_PART_CNT]; /* it asked for, oldest first */
+  uint32_t part_cnt;
+  bool offers;
+  uint32_t owed_cnt; /* questions to it that are not answered yet */
+  uint32_t late_cnt; /* and before those, of which nobody cares about the answer any more */
+  uint32_t fail_cnt; /* silences in a row */
+  uint64_t quiet_ns; /* for anything of what it owes */
+  uint64_t after_ns; /* nothing is asked of it before */
+  uint64_t came_ns;  /* when the last part came, 0: none */
+} qr_peer_snap_share_t;
 
 typedef struct {
   enum qr_peer_state state;
@@ -141,6 +171,9 @@ typedef struct {
   qr_inv_t asked; /* blocks asked of it lately: a late answer is no offence */
   qr_hash_t model_roots[QR_PEER_SOURCE_CNT * 2]; /* of models asked of it lately */
   uint32_t model_root_idx, chunks_owed;          /* chunks that were asked of it */
+  uint64_t news[QR_MSG_TX_IDS_MAX_CNT];          /* transactions that it is to be told of */
+  uint32_t news_cnt, txs_owed;                   /* txs_owed: asked of it */
+  uint64_t news_ns;                              /* not before */
   qr_hash_t offered;                             /* the block that it offered last */
   uint64_t offer_ns;                             /* when the last offer taken will be forgotten */
   qr_peer_want_slot_t wants[QR_PEER_WANT_CNT];
@@ -152,6 +185,7 @@ typedef struct {
   uint64_t sync_after_ns; /* no part in a sync before */
   uint32_t sync_fail_cnt; /* silences in a row */
   qr_peer_share_t share;
+  qr_peer_snap_share_t snap;
 } qr_peer_slot_t;
 
 /* ---- announced blocks ---- */
@@ -174,6 +208,13 @@ typedef struct {
   bool whole;                   /* the compact form came to nothing */
   uint8_t header[QR_HEADER_SZ]; /* GIVEN */
 } qr_peer_fetch_t;
+
+/* A transaction that was asked for. */
+typedef struct {
+  uint64_t prefix;
+  qr_peer_id_t peer, others[2]; /* peer 0: free; others have it as well */
+  uint64_t at_ns;
+} qr_peer_tx_ask_t;
 
 /* A block of which transactions are missing. */
 typedef struct {
@@ -222,7 +263,8 @@ typedef struct {
   uint64_t began_ns, fruit_cnt; /* of the role: when it began, blocks accepted since */
   uint64_t pace_ns, pace_cnt;   /* fruit_cnt at a moment, for the rate since then */
   uint32_t rate_milli;
-  uint64_t told_ns; /* the last line in the log */
+  uint32_t giver_cnt; /* sessions that brought a block of it */
+  uint64_t told_ns;   /* the last line in the log */
   bool headers_asked;
   uint64_t headers_ns; /* when */
   bool end;            /* the leader has no more headers now */
@@ -235,6 +277,29 @@ typedef struct {
   qr_peer_entry_t *queue; /* QR_PEER_QUEUE_CNT */
   uint8_t *hold;          /* window_cnt * QR_BLOCK_MAX_SZ */
 } qr_peer_sync_t;
+
+/* ---- the snapshot to begin with ---- */
+
+typedef struct {
+  qr_peer_id_t peer; /* 0: free */
+  uint32_t idx, sz, got, asked;
+  bool twice; /* another brings it too */
+  uint64_t began_ns;
+} qr_peer_snap_slot_t;
+
+typedef struct {
+  qr_peer_id_t teller; /* of whom the hashes are asked, 0: nobody */
+  uint64_t payload_sz;
+  uint32_t leaf_cnt, leaf_got;
+  bool begun, failed; /* the hashes are right; the application gave up */
+  uint32_t done_cnt, first_cnt,
+      cursor; /* chunks here, here from the beginning, none missing below */
+  uint64_t rx_sz, began_ns, told_ns;
+  qr_peer_snap_slot_t slots[QR_PEER_SNAP_SLOT_CNT];
+  qr_hash_t *leaves;
+  uint8_t *have; /* a byte for each chunk */
+  uint8_t *bufs; /* a chunk for each slot; before that, room to work in */
+} qr_peer_snap_t;
 
 /* ---- models ---- */
 
@@ -335,18 +400,24 @@ struct qr_peers {
   uint64_t refresh_ns; /* when to look for peers that lack the tip */
   qr_inv_t known, bad, tx_seen;
   qr_txs_t txs; /* relayed lately */
+  qr_peer_tx_ask_t tx_asks[QR_PEER_TX_ASK_CNT];
+  uint64_t tx_asks_ns; /* when to look for late ones */
   qr_peer_partial_t partials[QR_PEER_PARTIAL_CNT];
   qr_peer_compact_t *compact;
   qr_peer_slot_t *slots; /* cfg.peer_max_cnt */
   qr_peer_fetch_t fetches[QR_PEER_FETCH_CNT];
   qr_peer_sync_t sync;
+  qr_peer_snap_t snap;                       /* if cfg.begin */
+  qr_peers_snapshot_t offer;                 /* payload_sz 0: none */
+  uint8_t *part;                             /* QR_MSG_PART_MAX_SZ, of it */
   qr_peer_model_t models[QR_PEER_MODEL_CNT]; /* first come first served */
   uint32_t model_cnt;
   qr_peer_xfer_t *xfers; /* xfer_cnt */
   uint32_t xfer_cnt;
-  qr_hash_t *leaves;                              /* scratch, of one model */
-  qr_inv_t roots;                                 /* models that the application has */
-  uint64_t models_credit_ns, models_credit_at_ns; /* of model answers to all peers together */
+  qr_hash_t *leaves; /* scratch, of one model */
+  qr_inv_t roots;    /* models that the application has */
+  uint64_t all_credit_ns[QR_PEER_BUCKET_CNT], all_credit_at_ns[QR_PEER_BUCKET_CNT]; /* of all peers
+                                                                                     together */
   qr_peer_static_t statics[QR_PEERS_STATIC_MAX_CNT];
   qr_peer_ban_t bans[QR_PEER_BAN_CNT];
   qr_peer_past_t past[QR_PEER_PAST_CNT];
@@ -466,6 +537,19 @@ qr_peer_fetch_t *qr_peer_fetch_owed(qr_peers_t *p, const qr_peer_slot_t *s, cons
 void qr_peer_fetch_whole(qr_peers_t *p, qr_peer_fetch_t *f, const qr_peer_slot_t *s);
 void qr_peer_fetch_await(qr_peers_t *p, qr_peer_fetch_t *f, enum qr_peer_fetch_state state);
 
+/* txrelay.c */
+/* Sets of transactions know them by the first eight bytes of their hashes. */
+static inline qr_hash_t qr_peer_tx_key(uint64_t prefix) {
+  qr_hash_t key = {{0}};
+  qr_st64(key.b, prefix);
+  return key;
+}
+void qr_peer_tx_ids(qr_peers_t *p, qr_peer_slot_t *s, const qr_msg_tx_ids_t *m);
+void qr_peer_tx_get(qr_peers_t *p, qr_peer_slot_t *s, const qr_msg_tx_ids_t *m);
+void qr_peer_tx(qr_peers_t *p, qr_peer_slot_t *s, const uint8_t *bytes);
+void qr_peer_tx_gone(qr_peers_t *p, const qr_peer_slot_t *s);
+void qr_peer_tx_poll(qr_peers_t *p);
+
 /* compact.c */
 /* The answers to GET_COMPACT and GET_BLOCK_TXS; room is reserved. */
 void qr_peer_compact_answer(qr_peers_t *p, qr_peer_slot_t *s, const uint8_t *block, uint32_t sz);
@@ -510,6 +594,18 @@ bool qr_peer_share_headers(const qr_peers_t *p, qr_peer_slot_t *s); /* they came
 bool qr_peer_share_refused(qr_peers_t *p, qr_peer_slot_t *s, const qr_hash_t *h);
 void qr_peer_share_gone(qr_peers_t *p, const qr_peer_slot_t *s);
 void qr_peer_share_bar(qr_peers_t *p, qr_peer_slot_t *s); /* from the sync, for a while */
+
+/* snap.c */
+void qr_peer_snap_poll(qr_peers_t *p);
+void qr_peer_snap_leaves(qr_peers_t *p, qr_peer_slot_t *s, const qr_msg_snapshot_t *m);
+void qr_peer_snap_part(qr_peers_t *p, qr_peer_slot_t *s, const qr_msg_chunk_t *m);
+void qr_peer_snap_refused(qr_peers_t *p, qr_peer_slot_t *s); /* NOT_FOUND */
+void qr_peer_snap_gone(qr_peers_t *p, qr_peer_slot_t *s);
+
+/* snap_serve.c */
+void qr_peer_snap_ask(qr_peers_t *p, qr_peer_slot_t *s,
+                      const qr_msg_t *m); /* GET_SNAPSHOT, _CHUNK */
+void qr_peer_snap_serve(qr_peers_t *p, qr_peer_slot_t *s);
 
 /* model.c */
 static inline uint32_t qr_peer_chunk_max_cnt(uint32_t model_sz) {

@@ -9,13 +9,15 @@ typedef struct {
 
 static const rate_t rates[QR_PEER_BUCKET_CNT] = {
     [QR_PEER_BUCKET_CONTROL] = {1000, 2000}, [QR_PEER_BUCKET_TX] = {200, 1000},
+    [QR_PEER_BUCKET_TX_IDS] = {1000, 4000},  [QR_PEER_BUCKET_TX_OUT] = {500, 2000},
     [QR_PEER_BUCKET_BLOCKS] = {500, 500},    [QR_PEER_BUCKET_MODELS] = {50, 50},
-    [QR_PEER_BUCKET_HEADERS] = {5, 20},
+    [QR_PEER_BUCKET_HEADERS] = {5, 20},      [QR_PEER_BUCKET_PARTS] = {1000, 100},
 };
 
-/* Models are large: all peers together get no more than this, so that they leave time for blocks.
- */
-static const rate_t models_of_all = {100, 100};
+/* Models and snapshots are large: all peers together get no more than this, so that they leave time
+   for blocks. Rate 0: no such limit. */
+static const rate_t of_all[QR_PEER_BUCKET_CNT] = {
+    [QR_PEER_BUCKET_MODELS] = {100, 100}, [QR_PEER_BUCKET_PARTS] = {1000, 100}};
 
 static uint64_t price_ns(int b) { return QR_PEER_SEC / rates[b].rate; }
 
@@ -28,12 +30,14 @@ static uint64_t refill(uint64_t credit_ns, uint64_t elapsed_ns, uint64_t full_ns
   return elapsed_ns > full_ns - credit_ns ? full_ns : credit_ns + elapsed_ns;
 }
 
-static bool spend_of_all(qr_peers_t *p) {
-  uint64_t price = QR_PEER_SEC / models_of_all.rate, full = price * models_of_all.burst;
-  p->models_credit_ns = refill(p->models_credit_ns, p->now_ns - p->models_credit_at_ns, full);
-  p->models_credit_at_ns = p->now_ns;
-  if (p->models_credit_ns < price) return false;
-  p->models_credit_ns -= price;
+static bool spend_of_all(qr_peers_t *p, enum qr_peer_bucket b) {
+  if (!of_all[b].rate) return true;
+  uint64_t price = QR_PEER_SEC / of_all[b].rate, full = price * of_all[b].burst;
+  uint64_t *credit_ns = &p->all_credit_ns[b];
+  *credit_ns = refill(*credit_ns, p->now_ns - p->all_credit_at_ns[b], full);
+  p->all_credit_at_ns[b] = p->now_ns;
+  if (*credit_ns < price) return false;
+  *credit_ns -= price;
   return true;
 }
 
@@ -43,14 +47,14 @@ bool qr_peer_spend(qr_peers_t *p, qr_peer_slot_t *s, enum qr_peer_bucket b) {
   for (int i = 0; elapsed && i < QR_PEER_BUCKET_CNT; i++)
     s->credit_ns[i] = refill(s->credit_ns[i], elapsed, price_ns(i) * rates[i].burst);
   if (s->credit_ns[b] < price_ns(b)) return false;
-  if (b == QR_PEER_BUCKET_MODELS && !spend_of_all(p)) return false;
+  if (!spend_of_all(p, b)) return false;
   s->credit_ns[b] -= price_ns(b);
   return true;
 }
 
 void qr_peer_unspend(qr_peers_t *p, qr_peer_slot_t *s, enum qr_peer_bucket b) {
   s->credit_ns[b] += price_ns(b);
-  if (b == QR_PEER_BUCKET_MODELS) p->models_credit_ns += QR_PEER_SEC / models_of_all.rate;
+  if (of_all[b].rate) p->all_credit_ns[b] += QR_PEER_SEC / of_all[b].rate;
 }
 
 /* Guilt is a time: when the last strike will be forgiven. */

@@ -13,7 +13,7 @@
 #include "wire/header.h"
 #include "wire/msg.h"
 
-#define QR_PEERS_MAX_CNT 64u /* largest peer_max_cnt */
+#define QR_PEERS_MAX_CNT 256u /* largest peer_max_cnt */
 #define QR_PEERS_STATIC_MAX_CNT 32u
 #define QR_PEERS_OUTBOUND_MAX_CNT 16u
 #define QR_PEERS_MODEL_MAX_SZ (16u << 20)
@@ -85,9 +85,32 @@ typedef struct {
   /* The application owes one qr_peers_answer_* or qr_peers_not_found; without it the request lapses
    * after 30 s. */
   bool (*on_want)(void *ctx, const qr_peer_want_t *want);
+  /* sz bytes at offset of the payload of the snapshot that is offered; false: it cannot be read. */
+  bool (*on_read)(void *ctx, uint64_t offset, uint8_t *out, uint32_t sz);
   void (*on_peer_up)(void *ctx, qr_peer_id_t peer, const qr_peer_info_t *info);
   void (*on_peer_down)(void *ctx, qr_peer_id_t peer, const char *reason);
 } qr_peer_app_t;
+
+/* A snapshot as peers see it: chain/snapshot.h. */
+typedef struct {
+  qr_hash_t root;
+  uint64_t payload_sz;
+  const qr_hash_t *leaves; /* of all its chunks; borrowed */
+} qr_peers_snapshot_t;
+
+#define QR_PEERS_CHUNK_MAX_CNT (1u << 18) /* 256 GiB */
+
+/* For a node that has no chain and is to begin with a snapshot: then nothing else is done but to
+   fetch it, from all peers that offer it. Callbacks with cfg.ctx. */
+typedef struct {
+  qr_hash_t root;         /* as the operator has it from whom he trusts */
+  uint32_t chunk_max_cnt; /* the largest that is taken; 32 bytes each */
+  /* The hashes of its chunks are known and have the root; lent for the object's life. Sets have[i]
+     for chunks that need not be fetched. false: give up. */
+  bool (*begin)(void *ctx, const qr_peers_snapshot_t *s, uint8_t *have);
+  /* A chunk that has its hash, each once. false: it cannot be kept, give up. */
+  bool (*chunk)(void *ctx, uint32_t idx, const uint8_t *bytes, uint32_t sz);
+} qr_peers_begin_t;
 
 typedef struct {
   const qr_link_ops_t *ops; /* borrowed */
@@ -114,9 +137,11 @@ typedef struct {
   uint64_t wall_ms;       /* with exchange: since 1970, at init */
   uint32_t model_max_sz;  /* largest model that may be fetched or served */
   uint32_t window_cnt;    /* blocks in flight while syncing, of all peers together; 0: 32 */
-  uint64_t ban_ns;        /* 0: one hour */
-  uint64_t seed;          /* of jitter and nonces */
-  const qr_peer_app_t *app; /* borrowed; every member set */
+  const qr_peers_begin_t *begin; /* NULL: the node has a chain; borrowed */
+  bool offers;                   /* we may have a snapshot to give: qr_peers_offer_snapshot */
+  uint64_t ban_ns;               /* 0: one hour */
+  uint64_t seed;                 /* of jitter and nonces */
+  const qr_peer_app_t *app;      /* borrowed; every member set */
   void *ctx;
 } qr_peers_cfg_t;
 
@@ -163,9 +188,11 @@ void qr_peers_has_model(qr_peers_t *p, const qr_hash_t *root);
 int qr_peers_fetch_model(qr_peers_t *p, qr_peer_id_t peer, const qr_hash_t *block,
                          const qr_hash_t *root, uint32_t sz) QR_WARN_UNUSED;
 
-/* Sends a transaction (QR_TX_SZ bytes, copied) to every peer that is not known to have it, except
- * `from`. */
+/* A transaction (QR_TX_SZ bytes, copied) is in the application's pool: every peer that is not known
+   to have it, except `from`, is told, and given it when it asks. */
 void qr_peers_relay_tx(qr_peers_t *p, qr_peer_id_t from, const uint8_t *tx);
+/* One that came from a peer is not: what no honest peer relays costs it strikes. */
+void qr_peers_refused_tx(qr_peers_t *p, qr_peer_id_t from, enum qr_verdict verdict);
 
 /* Answers to on_want. Bytes are copied; room was reserved before the question went up. A late or
    unknown req is ignored. block: header | body, at most QR_BLOCK_MAX_SZ; model: at most
@@ -178,6 +205,20 @@ void qr_peers_answer_model(qr_peers_t *p, qr_peer_id_t peer, uint32_t req, const
 void qr_peers_answer_headers(qr_peers_t *p, qr_peer_id_t peer, uint32_t req, const uint8_t *headers,
                              uint32_t cnt);
 void qr_peers_not_found(qr_peers_t *p, qr_peer_id_t peer, uint32_t req);
+
+/* The snapshot that is given to who asks for it from now on, read by on_read; NULL: none. */
+void qr_peers_offer_snapshot(qr_peers_t *p, const qr_peers_snapshot_t *s);
+
+typedef struct {
+  bool begun;                             /* the hashes of its chunks are known */
+  bool failed;                            /* a callback gave up */
+  bool done;                              /* all chunks are here */
+  uint32_t chunk_cnt, done_cnt, kept_cnt; /* kept: of done, those that were here at first */
+  uint32_t offer_cnt, peer_cnt; /* peers that may have a snapshot; that brought of it lately */
+  uint64_t bytes_per_s, left_s; /* 0: not known */
+} qr_peers_snapshot_progress_t;
+/* Of cfg.begin. */
+void qr_peers_snapshot_progress(const qr_peers_t *p, qr_peers_snapshot_progress_t *out);
 
 /* Disconnects a peer and refuses its identity and address for ban_ns. */
 void qr_peers_ban(qr_peers_t *p, qr_peer_id_t peer, const char *reason);
@@ -217,6 +258,7 @@ typedef struct {
   uint64_t offers_taken, models_early; /* models begun before, and complete when they were needed */
   uint64_t sync_rotations, sync_stolen; /* leaders replaced, blocks asked of another as well */
   uint64_t compact_rx, compact_whole;   /* of compact blocks: all, and those that came to nothing */
+  uint64_t tx_ids_rx, tx_late;          /* transactions told of; asked for and not given in time */
   uint64_t txs_asked, hedges; /* transactions of theirs that were missing; second askings */
   uint64_t blocks_rx, models_rx, models_failed, tx_rx, app_full;
   uint64_t inbound_refused, evicted; /* no place: the newcomer's, another's */

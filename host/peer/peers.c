@@ -28,7 +28,8 @@ static bool cfg_ok(const qr_peers_cfg_t *c) {
          c->static_cnt <= QR_PEERS_STATIC_MAX_CNT && c->outbound_cnt <= QR_PEERS_OUTBOUND_MAX_CNT &&
          c->model_max_sz && c->model_max_sz <= QR_PEERS_MODEL_MAX_SZ &&
          c->window_cnt <= QR_PEER_WINDOW_MAX_CNT && c->agent &&
-         strlen(c->agent) <= QR_MSG_AGENT_MAX_SZ;
+         strlen(c->agent) <= QR_MSG_AGENT_MAX_SZ &&
+         (!c->begin || c->begin->chunk_max_cnt <= QR_PEERS_CHUNK_MAX_CNT);
 }
 
 static uint32_t in_cap(enum qr_link_class cls) {
@@ -47,7 +48,7 @@ static uint32_t out_cap(const qr_peers_cfg_t *c, enum qr_link_class cls) {
   case QR_LINK_TX: return 64 * in_cap(cls);
   default:
     return (uint32_t)qr_peer_serve_model_sz(c->model_max_sz) + 2 * QR_MSG_HEAD_SZ +
-           qr_msg_payload_max(QR_MSG_HEADERS);
+           qr_msg_payload_max(QR_MSG_HEADERS) + 2 * QR_PEER_PART_FRAME_SZ;
   }
 }
 
@@ -111,6 +112,11 @@ static size_t lay_out(qr_peers_t *p, const qr_peers_cfg_t *cfg) {
   void *leaves = cut_off(&c, qr_peer_chunk_max_cnt(cfg->model_max_sz) * sizeof(qr_hash_t));
   void *xfers = cut_off(&c, xfer_cnt * sizeof(qr_peer_xfer_t));
   void *slots = cut_off(&c, cfg->peer_max_cnt * sizeof(qr_peer_slot_t));
+  void *part = cut_off(&c, QR_MSG_PART_MAX_SZ);
+  uint32_t chunk_cnt = cfg->begin ? cfg->begin->chunk_max_cnt : 0;
+  void *snap_leaves = cut_off(&c, chunk_cnt * sizeof(qr_hash_t));
+  void *have = cut_off(&c, chunk_cnt);
+  void *bufs = cut_off(&c, cfg->begin ? (size_t)QR_PEER_SNAP_SLOT_CNT * QR_SNAPSHOT_CHUNK_SZ : 0);
   void *book = cfg->exchange ? cut_off(&c, qr_book_footprint()) : NULL;
   if (p) {
     p->sync.queue = queue;
@@ -122,6 +128,11 @@ static size_t lay_out(qr_peers_t *p, const qr_peers_cfg_t *cfg) {
     p->leaves = leaves;
     p->xfers = xfers;
     p->xfer_cnt = xfer_cnt;
+    p->part = part;
+    p->snap.leaves = snap_leaves;
+    p->snap.have = have;
+    p->snap.bufs = bufs;
+    if (chunk_cnt) memset(have, 0, chunk_cnt);
     p->slots = slots;
     if (cfg->exchange) p->book = qr_book_init(book, cfg->book_key);
     memset(slots, 0, cfg->peer_max_cnt * sizeof(qr_peer_slot_t));
@@ -256,14 +267,22 @@ int qr_peers_poll(qr_peers_t *p, uint64_t now_ns) {
   qr_peer_dial_poll(p);
   qr_peer_outbound_poll(p);
   qr_peer_reap(p);
-  qr_peer_model_poll(p);
-  qr_peer_fetch_poll(p);
-  qr_peer_sync_poll(p);
+  if (p->cfg.begin) {
+    qr_peer_snap_poll(p);
+  } else {
+    qr_peer_model_poll(p);
+    qr_peer_fetch_poll(p);
+    qr_peer_sync_poll(p);
+  }
   qr_peer_reap(p);
   refresh(p);
+  qr_peer_tx_poll(p);
   for (uint32_t i = 0; i < p->cfg.peer_max_cnt; i++) {
     qr_peer_slot_t *s = &p->slots[i];
-    if (s->state == QR_PEER_UP) qr_peer_serve_poll(p, s);
+    if (s->state == QR_PEER_UP) {
+      qr_peer_serve_poll(p, s);
+      qr_peer_snap_serve(p, s);
+    }
     if (s->state > QR_PEER_DIALING) qr_peer_out_flush(p, s);
   }
   return p->work_cnt;
@@ -276,6 +295,7 @@ uint64_t qr_peers_next_ns(const qr_peers_t *p) {
     const qr_peer_slot_t *s = &p->slots[i];
     if (s->state == QR_PEER_FREE) continue;
     if (s->doom) return p->now_ns;
+    if (s->snap.part_cnt || s->snap.owed_cnt) next = p->now_ns + BUSY_NS;
     for (int c = 0; c < QR_LINK_CLASS_CNT; c++) {
       if (s->out[c].sz && !s->out[c].blocked) return p->now_ns;
     }
@@ -343,19 +363,6 @@ void qr_peers_rejected(qr_peers_t *p, qr_peer_id_t from, const qr_hash_t *hash,
     qr_peer_strike(p, s, told ? 0 : cost_of(verdict), qr_verdict_str(verdict));
   else if (qr_verdict_is_invalid(verdict))
     blame_past(p, from);
-}
-
-void qr_peers_relay_tx(qr_peers_t *p, qr_peer_id_t from, const uint8_t *tx) {
-  qr_hash_t id = qr_hash("quarry.txid", tx, QR_TX_SZ);
-  qr_msg_t m = {.type = QR_MSG_TX, .tx = {tx}};
-  qr_inv_add(&p->tx_seen, &id);
-  qr_txs_add(&p->txs, &id, tx, p->now_ns);
-  for (uint32_t i = 0; i < p->cfg.peer_max_cnt; i++) {
-    qr_peer_slot_t *s = &p->slots[i];
-    if (from && s->id == from) s->tx_ns = p->now_ns;
-    if (s->state != QR_PEER_UP || s->doom || s->id == from || qr_inv_has(&s->txs, &id)) continue;
-    if (qr_peer_out_msg(p, s, &m)) qr_inv_add(&s->txs, &id);
-  }
 }
 
 void qr_peers_ban(qr_peers_t *p, qr_peer_id_t peer, const char *reason) {

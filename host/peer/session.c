@@ -92,9 +92,11 @@ static void take_down(qr_peers_t *p, qr_peer_slot_t *s) {
   if (!s->link_gone) p->cfg.ops->disconnect(p->cfg.link, s->conn);
   if (s->state == QR_PEER_UP) {
     p->past[p->past_idx++ % QR_PEER_PAST_CNT] = (qr_peer_past_t){s->id, s->pk, s->addr};
+    qr_peer_tx_gone(p, s);
     qr_peer_model_gone(p, s);
     qr_peer_fetch_gone(p, s);
     qr_peer_sync_gone(p, s);
+    qr_peer_snap_gone(p, s);
     p->cfg.app->on_peer_down(p->cfg.ctx, s->id, why);
     qr_log_limited(&p->log_session, QR_LOG_INFO, QR_PEER_TILE,
                    "event=peer-down peer=%s addr=%s why=\"%s\"", qr_hex(hex, s->pk.b, 8),
@@ -157,6 +159,7 @@ static void send_hello(qr_peers_t *p, qr_peer_slot_t *s) {
                              .work = p->tip.work,
                              .listen_port = p->cfg.listen_port,
                              .features = (p->cfg.pruned ? QR_MSG_FEATURE_PRUNED : 0) |
+                                         (p->cfg.offers ? QR_MSG_FEATURE_SNAPSHOT : 0) |
                                          (p->book ? QR_MSG_FEATURE_ADDRS : 0),
                              .agent_sz = (uint8_t)strlen(p->agent)};
   memcpy(m.hello.agent, p->agent, m.hello.agent_sz);
@@ -219,6 +222,7 @@ void qr_peer_on_hello(qr_peers_t *p, qr_peer_slot_t *s, const qr_msg_hello_t *h)
   s->addrs = h->features & QR_MSG_FEATURE_ADDRS;
   s->listen_port = h->listen_port;
   s->pruned = h->features & QR_MSG_FEATURE_PRUNED;
+  s->snap.offers = h->features & QR_MSG_FEATURE_SNAPSHOT;
   memcpy(s->agent, h->agent, h->agent_sz);
   s->claim = (qr_peer_claim_t){h->tip, h->height, h->work};
   s->state = QR_PEER_READY;

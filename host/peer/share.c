@@ -176,6 +176,8 @@ bool qr_peer_sync_block(qr_peers_t *p, qr_peer_slot_t *s, const qr_hash_t *h, co
     memcpy(qr_peer_sync_hold(p, i), block, sz);
     e->sz = sz;
     e->arrived = true;
+    p->sync.giver_cnt += s->share.sync_no != p->stats.syncs;
+    s->share.sync_no = p->stats.syncs;
     e->peer = s->id;
     break;
   }

@@ -112,7 +112,7 @@ static void begin(qr_peers_t *p) {
   y->headers_asked = y->end = y->gained = y->has_last = false;
   y->last_hash = none;
   y->fruit_ns = y->fruit_cnt = y->pace_cnt = 0;
-  y->rate_milli = 0;
+  y->rate_milli = y->giver_cnt = 0;
   y->began_ns = y->pace_ns = y->told_ns = p->now_ns;
   for (uint32_t i = 0; i < p->cfg.peer_max_cnt; i++) p->slots[i].share.lacks_from = 0;
   p->stats.syncs++;
@@ -402,9 +402,9 @@ static void tell_progress(qr_peers_t *p) {
 
 /* From the first question for headers until the last block was durable. */
 static void tell_synced(const qr_peers_t *p) {
-  qr_log(QR_LOG_INFO, QR_PEER_TILE, "event=synced height=%llu blocks=%llu ms=%.1f",
+  qr_log(QR_LOG_INFO, QR_PEER_TILE, "event=synced height=%llu blocks=%llu ms=%.1f peers=%u",
          (unsigned long long)p->tip.height, (unsigned long long)p->sync.fruit_cnt,
-         (double)(p->now_ns - p->sync.began_ns) / 1e6);
+         (double)(p->now_ns - p->sync.began_ns) / 1e6, p->sync.giver_cnt);
 }
 
 /* ---- poll ---- */

@@ -90,6 +90,11 @@ static bool on_want(void *ctx, const qr_peer_want_t *want) {
   return push(ctx, &in);
 }
 
+static bool on_read(void *ctx, uint64_t offset, uint8_t *out, uint32_t sz) {
+  const qr_net_tile_t *t = ctx;
+  return t->cfg.offer && t->cfg.offer->read(t->cfg.offer->ctx, offset, out, sz);
+}
+
 /* The peer module logs sessions itself, within limits. */
 static void on_peer_up(void *ctx, qr_peer_id_t peer, const qr_peer_info_t *info) {
   (void)ctx;
@@ -109,8 +114,8 @@ static enum qr_verdict on_header(void *ctx, const qr_header_t *parent, const qr_
   return qr_tree_follows(t->cfg.objects->cfg, parent, h, clock->wall_ms(clock->ctx));
 }
 
-static const qr_peer_app_t callbacks = {on_block, on_header, on_model,   on_model_failed,
-                                        on_tx,    on_want,   on_peer_up, on_peer_down};
+static const qr_peer_app_t callbacks = {on_block, on_header, on_model,   on_model_failed, on_tx,
+                                        on_want,  on_read,   on_peer_up, on_peer_down};
 
 /* A file that is not as it should be is told, once, and replaced by what this node finds out. */
 static void recall(qr_net_tile_t *t) {
@@ -198,6 +203,7 @@ static void obey(qr_net_tile_t *t, const qr_outbound_t *o) {
     break;
   case QR_OUT_REJECTED: qr_peers_rejected(t->peers, o->peer, &o->hash, o->verdict); break;
   case QR_OUT_RELAY_TX: qr_peers_relay_tx(t->peers, o->peer, o->tx); break;
+  case QR_OUT_REFUSED_TX: qr_peers_refused_tx(t->peers, o->peer, o->verdict); break;
   case QR_OUT_ANSWER_BLOCK:
     qr_peers_answer_block(t->peers, o->peer, o->req, o->block->bytes, o->block->sz);
     break;
@@ -286,7 +292,10 @@ static int answer_query(qr_net_tile_t *t) {
 
 int qr_net_tile_poll(void *state, uint64_t now_ns) {
   qr_net_tile_t *t = state;
+  qr_peers_snapshot_t offer;
   int work = take_orders(t);
+  if (t->cfg.offer && t->cfg.offer->look(t->cfg.offer->ctx, now_ns, &offer))
+    qr_peers_offer_snapshot(t->peers, &offer);
   work += qr_peers_poll(t->peers, now_ns);
   work += answer_query(t);
   if (t->keep && now_ns >= t->keep_ns) {

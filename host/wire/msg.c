@@ -9,6 +9,8 @@
 #define MODEL_FIXED_SZ 34u
 #define LEAVES_FIXED_SZ 36u
 #define GET_HEADERS_FIXED_SZ 3u
+#define SNAPSHOT_FIXED_SZ 44u
+#define CHUNK_FIXED_SZ 40u
 
 typedef struct {
   const char *name;
@@ -42,6 +44,14 @@ static const kind_t kinds[QR_MSG_TYPE_END] = {
     [QR_MSG_LEAVES] = {"leaves", QR_MSG_BULK_SYNC, LEAVES_FIXED_SZ + QR_HASH_SZ,
                        LEAVES_FIXED_SZ + QR_MSG_CHUNK_MAX_CNT *QR_HASH_SZ},
     [QR_MSG_OFFER] = {"offer", QR_MSG_CONTROL, QR_HEADER_SZ, QR_HEADER_SZ},
+    [QR_MSG_GET_SNAPSHOT] = {"get_snapshot", QR_MSG_CONTROL, 36, 36},
+    [QR_MSG_SNAPSHOT] = {"snapshot", QR_MSG_BULK_SYNC, SNAPSHOT_FIXED_SZ + QR_HASH_SZ,
+                         SNAPSHOT_FIXED_SZ + QR_MSG_LEAVES_MAX_CNT *QR_HASH_SZ},
+    [QR_MSG_GET_CHUNK] = {"get_chunk", QR_MSG_CONTROL, CHUNK_FIXED_SZ, CHUNK_FIXED_SZ},
+    [QR_MSG_CHUNK] = {"chunk", QR_MSG_BULK_SYNC, CHUNK_FIXED_SZ + 1,
+                      CHUNK_FIXED_SZ + QR_MSG_PART_MAX_SZ},
+    [QR_MSG_TX_IDS] = {"tx_ids", QR_MSG_BULK_TX, 8, QR_MSG_TX_IDS_MAX_CNT * 8},
+    [QR_MSG_GET_TXS] = {"get_txs", QR_MSG_BULK_TX, 8, QR_MSG_TX_IDS_MAX_CNT * 8},
     [QR_MSG_GET_ADDRS] = {"get_addrs", QR_MSG_CONTROL, 0, 0},
     [QR_MSG_ADDRS] = {"addrs", QR_MSG_CONTROL, QR_MSG_ADDR_SZ,
                       QR_MSG_ADDRS_MAX_CNT *QR_MSG_ADDR_SZ},
@@ -148,8 +158,8 @@ static enum qr_verdict decode_headers(const uint8_t *p, size_t sz, qr_msg_header
 static enum qr_verdict decode_not_found(const uint8_t *p, qr_msg_not_found_t *n) {
   n->kind = p[0];
   n->hash = ld_hash(p + 1);
-  return n->kind >= QR_MSG_WANT_BLOCK && n->kind <= QR_MSG_WANT_HEADERS ? QR_VERDICT_OK
-                                                                        : QR_VERDICT_SYNTAX;
+  return n->kind >= QR_MSG_WANT_BLOCK && n->kind <= QR_MSG_WANT_SNAPSHOT ? QR_VERDICT_OK
+                                                                         : QR_VERDICT_SYNTAX;
 }
 
 static enum qr_verdict decode_compact(const uint8_t *p, size_t sz, qr_msg_compact_t *m) {
@@ -178,6 +188,15 @@ static enum qr_verdict decode_block_txs(const uint8_t *p, size_t sz, qr_msg_bloc
   b->cnt = (uint32_t)((sz - QR_HASH_SZ) / QR_TX_SZ);
   b->txs = p + QR_HASH_SZ;
   return (sz - QR_HASH_SZ) % QR_TX_SZ ? QR_VERDICT_SYNTAX : QR_VERDICT_OK;
+}
+
+static enum qr_verdict decode_snapshot(const uint8_t *p, size_t sz, qr_msg_snapshot_t *m) {
+  m->root = ld_hash(p);
+  m->payload_sz = qr_ld64(p + 32);
+  m->first = qr_ld32(p + 40);
+  m->cnt = (uint32_t)((sz - SNAPSHOT_FIXED_SZ) / QR_HASH_SZ);
+  m->leaves = p + SNAPSHOT_FIXED_SZ;
+  return (sz - SNAPSHOT_FIXED_SZ) % QR_HASH_SZ ? QR_VERDICT_SYNTAX : QR_VERDICT_OK;
 }
 
 static enum qr_verdict decode_addrs(const uint8_t *p, size_t sz, qr_msg_addrs_t *a) {
@@ -219,7 +238,23 @@ enum qr_verdict qr_msg_decode(uint8_t type, const uint8_t *payload, size_t sz, q
   case QR_MSG_BLOCK_TXS: return decode_block_txs(payload, sz, &m->block_txs);
   case QR_MSG_LEAVES: return decode_leaves(payload, sz, &m->leaves);
   case QR_MSG_OFFER: m->offer.header = payload; break;
+  case QR_MSG_TX_IDS:
+  case QR_MSG_GET_TXS:
+    m->tx_ids = (qr_msg_tx_ids_t){(uint32_t)(sz / 8), payload};
+    return sz % 8 ? QR_VERDICT_SYNTAX : QR_VERDICT_OK;
   case QR_MSG_ADDRS: return decode_addrs(payload, sz, &m->addrs);
+  case QR_MSG_GET_SNAPSHOT:
+    m->get_snapshot = (qr_msg_get_snapshot_t){ld_hash(payload), qr_ld32(payload + 32)};
+    break;
+  case QR_MSG_SNAPSHOT: return decode_snapshot(payload, sz, &m->snapshot);
+  case QR_MSG_GET_CHUNK:
+    m->get_chunk =
+        (qr_msg_get_chunk_t){ld_hash(payload), qr_ld32(payload + 32), qr_ld32(payload + 36)};
+    break;
+  case QR_MSG_CHUNK:
+    m->chunk = (qr_msg_chunk_t){ld_hash(payload), qr_ld32(payload + 32), qr_ld32(payload + 36),
+                                (uint32_t)(sz - CHUNK_FIXED_SZ), payload + CHUNK_FIXED_SZ};
+    break;
   default: break; /* READY and GET_ADDRS have no payload */
   }
   return QR_VERDICT_OK;
@@ -237,7 +272,11 @@ static size_t payload_sz(const qr_msg_t *m) {
   case QR_MSG_COMPACT: return m->compact.sz;
   case QR_MSG_GET_BLOCK_TXS: return QR_HASH_SZ + 2 * (size_t)m->get_block_txs.cnt;
   case QR_MSG_BLOCK_TXS: return QR_HASH_SZ + (size_t)m->block_txs.cnt * QR_TX_SZ;
+  case QR_MSG_TX_IDS:
+  case QR_MSG_GET_TXS: return 8 * (size_t)m->tx_ids.cnt;
   case QR_MSG_LEAVES: return LEAVES_FIXED_SZ + (size_t)m->leaves.cnt * QR_HASH_SZ;
+  case QR_MSG_SNAPSHOT: return SNAPSHOT_FIXED_SZ + (size_t)m->snapshot.cnt * QR_HASH_SZ;
+  case QR_MSG_CHUNK: return CHUNK_FIXED_SZ + m->chunk.sz;
   case QR_MSG_ADDRS: return (size_t)m->addrs.cnt * QR_MSG_ADDR_SZ;
   default: return kind_of(m->type)->max_sz; /* all others have one size */
   }
@@ -300,6 +339,20 @@ static void encode_get_headers(const qr_msg_get_headers_t *g, uint8_t *p) {
   memcpy(p + GET_HEADERS_FIXED_SZ, g->locator, g->cnt * sizeof *g->locator);
 }
 
+static void encode_snapshot(const qr_msg_snapshot_t *m, uint8_t *p) {
+  p = st_hash(p, &m->root);
+  qr_st64(p, m->payload_sz);
+  qr_st32(p + 8, m->first);
+  memcpy(p + 12, m->leaves, (size_t)m->cnt * QR_HASH_SZ);
+}
+
+static uint8_t *encode_place(const qr_hash_t *root, uint32_t idx, uint32_t offset, uint8_t *p) {
+  p = st_hash(p, root);
+  qr_st32(p, idx);
+  qr_st32(p + 4, offset);
+  return p + 8;
+}
+
 void qr_msg_addr_put(const qr_msg_addr_t *a, uint8_t *out) {
   memcpy(out, a->ip, sizeof a->ip);
   qr_st16(out + 16, a->port);
@@ -335,7 +388,20 @@ size_t qr_msg_encode(const qr_msg_t *m, uint8_t *out) {
     st_hash(p + 1, &m->not_found.hash);
     break;
   case QR_MSG_LEAVES: encode_leaves(&m->leaves, p); break;
+  case QR_MSG_TX_IDS:
+  case QR_MSG_GET_TXS: memcpy(p, m->tx_ids.ids, 8 * (size_t)m->tx_ids.cnt); break;
   case QR_MSG_OFFER: memcpy(p, m->offer.header, QR_HEADER_SZ); break;
+  case QR_MSG_GET_SNAPSHOT:
+    qr_st32(st_hash(p, &m->get_snapshot.root), m->get_snapshot.first);
+    break;
+  case QR_MSG_SNAPSHOT: encode_snapshot(&m->snapshot, p); break;
+  case QR_MSG_GET_CHUNK:
+    encode_place(&m->get_chunk.root, m->get_chunk.idx, m->get_chunk.offset, p);
+    break;
+  case QR_MSG_CHUNK:
+    memcpy(encode_place(&m->chunk.root, m->chunk.idx, m->chunk.offset, p), m->chunk.bytes,
+           m->chunk.sz);
+    break;
   case QR_MSG_COMPACT: memcpy(p, m->compact.bytes, m->compact.sz); break;
   case QR_MSG_GET_BLOCK_TXS:
     memcpy(st_hash(p, &m->get_block_txs.block), m->get_block_txs.at,

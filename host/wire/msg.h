@@ -19,9 +19,13 @@
 #define QR_MSG_HEADERS_MAX_CNT 128u
 #define QR_MSG_CHUNK_SZ 16384u /* of a model; the last may be short */
 #define QR_MSG_CHUNK_MAX_CNT 1024u
+#define QR_MSG_PART_MAX_SZ (64u << 10) /* of a chunk of a snapshot */
+#define QR_MSG_LEAVES_MAX_CNT 2000u
+#define QR_MSG_TX_IDS_MAX_CNT 256u
 #define QR_MSG_FEATURE_PRUNED 1u /* has not every block of its chain: NOT_FOUND is no offence */
-#define QR_MSG_FEATURE_ADDRS (1u << 4) /* knows GET_ADDRS and ADDRS */
-#define QR_MSG_ADDR_SZ 52u             /* of one address in ADDRS */
+#define QR_MSG_FEATURE_ADDRS (1u << 4)    /* knows GET_ADDRS and ADDRS */
+#define QR_MSG_FEATURE_SNAPSHOT (1u << 5) /* may give a snapshot */
+#define QR_MSG_ADDR_SZ 52u                /* of one address in ADDRS */
 #define QR_MSG_ADDRS_MAX_CNT 100u
 
 enum qr_msg_type {
@@ -46,6 +50,12 @@ enum qr_msg_type {
   QR_MSG_OFFER = 19,
   QR_MSG_GET_ADDRS = 20,
   QR_MSG_ADDRS = 21,
+  QR_MSG_GET_SNAPSHOT = 24,
+  QR_MSG_SNAPSHOT = 25,
+  QR_MSG_GET_CHUNK = 26,
+  QR_MSG_CHUNK = 27,
+  QR_MSG_TX_IDS = 30,
+  QR_MSG_GET_TXS = 31,
   QR_MSG_TYPE_END
 };
 
@@ -57,7 +67,12 @@ enum qr_msg_class {
   QR_MSG_BULK_SYNC = 3
 };
 
-enum qr_msg_want { QR_MSG_WANT_BLOCK = 1, QR_MSG_WANT_MODEL = 2, QR_MSG_WANT_HEADERS = 3 };
+enum qr_msg_want {
+  QR_MSG_WANT_BLOCK = 1,
+  QR_MSG_WANT_MODEL = 2,
+  QR_MSG_WANT_HEADERS = 3,
+  QR_MSG_WANT_SNAPSHOT = 4
+};
 
 typedef struct {
   uint32_t version; /* QR_MSG_VERSION */
@@ -108,6 +123,10 @@ typedef struct {
 } qr_msg_offer_t;
 typedef struct {
   uint32_t cnt;
+  const uint8_t *ids; /* cnt times the first eight bytes of a transaction's hash */
+} qr_msg_tx_ids_t;    /* TX_IDS and GET_TXS */
+typedef struct {
+  uint32_t cnt;
   const qr_hash_t *locator;
   uint16_t max_cnt;
 } qr_msg_get_headers_t;
@@ -135,7 +154,26 @@ typedef struct {
 typedef struct {
   uint8_t kind;
   qr_hash_t hash;
-} qr_msg_not_found_t; /* enum qr_msg_want; HEADERS: zero hash */
+} qr_msg_not_found_t; /* enum qr_msg_want; HEADERS: zero hash; SNAPSHOT: its root */
+typedef struct {
+  qr_hash_t root;
+  uint32_t first; /* leaf */
+} qr_msg_get_snapshot_t;
+typedef struct {
+  qr_hash_t root;
+  uint64_t payload_sz;
+  uint32_t first, cnt;
+  const uint8_t *leaves; /* cnt hashes */
+} qr_msg_snapshot_t;
+typedef struct {
+  qr_hash_t root;
+  uint32_t idx, offset; /* chunk, and where in it */
+} qr_msg_get_chunk_t;
+typedef struct {
+  qr_hash_t root;
+  uint32_t idx, offset, sz;
+  const uint8_t *bytes;
+} qr_msg_chunk_t;
 
 typedef struct {
   uint32_t cnt; /* 1 .. QR_MSG_ADDRS_MAX_CNT */
@@ -166,6 +204,11 @@ typedef struct {
     qr_msg_block_txs_t block_txs;
     qr_msg_leaves_t leaves;
     qr_msg_offer_t offer;
+    qr_msg_get_snapshot_t get_snapshot;
+    qr_msg_snapshot_t snapshot;
+    qr_msg_get_chunk_t get_chunk;
+    qr_msg_chunk_t chunk;
+    qr_msg_tx_ids_t tx_ids;
     qr_msg_addrs_t addrs;
   };
 } qr_msg_t;

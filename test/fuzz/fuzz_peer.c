@@ -1,19 +1,21 @@
 /* The whole peer module against one peer that may say anything at any time on any stream, under an
    application that answers by the same input. Input: u8 how it begins (bit 0: a right handshake
-   comes first; bit 1: the link takes few bytes at a time; bit 2: addresses are exchanged), then
-   records u8 op | u8 n | bytes. Ops 0-3: n (or 64 n if op has bit 7) bytes on that stream; others
-   drive time and the application. */
+   comes first; bit 1: the link takes few bytes at a time; bit 2: addresses are exchanged; bit 3: we
+   offer a snapshot; bit 4: we begin with one), then records u8 op | u8 n | bytes. Ops 0-3: n (or
+   64 n if op has bit 7) bytes on that stream; others drive time and the application. */
 #include <stdlib.h>
 
 #include "base/assert.h"
 #include "base/err.h"
 #include "base/log.h"
 #include "crypto/hash.h"
+#include "chain/snapshot.h"
 #include "peer/peer.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t sz);
 
 #define MODEL_SZ 70000u
+#define OFFER_SZ ((1u << 20) + 100000u)
 
 typedef struct {
   qr_link_event_t ev[2];
@@ -107,14 +109,21 @@ static void on_down(void *ctx, qr_peer_id_t peer, const char *reason) {
   w.up = 0;
 }
 
+static bool on_read(void *ctx, uint64_t offset, uint8_t *out, uint32_t sz) {
+  (void)ctx;
+  QR_ASSERT(sz && sz <= QR_MSG_PART_MAX_SZ && offset + sz <= OFFER_SZ);
+  memset(out, (int)offset, sz);
+  return room();
+}
+
 static enum qr_verdict on_header(void *ctx, const qr_header_t *parent, const qr_header_t *h) {
   (void)ctx;
   QR_ASSERT(h->height == (parent ? parent->height + 1 : 1));
   return h->version % QR_VERDICT_CNT;
 }
 
-static const qr_peer_app_t app = {on_block, on_header, on_model, on_model_failed,
-                                  on_tx,    on_want,   on_up,    on_down};
+static const qr_peer_app_t app = {on_block, on_header, on_model, on_model_failed, on_tx,
+                                  on_want,  on_read,   on_up,    on_down};
 
 static void say(qr_peers_t *p, uint64_t now, enum qr_link_class cls, const void *bytes, size_t sz) {
   uint8_t *exact = malloc(sz ? sz : 1);
@@ -127,11 +136,30 @@ static void say(qr_peers_t *p, uint64_t now, enum qr_link_class cls, const void 
   free(exact);
 }
 
+/* A snapshot of one chunk, so that an input can hold it. */
+#define SNAP_SZ 100u
+static uint8_t snap[SNAP_SZ];
+static uint32_t chunk_cnt;
+
+static bool on_begin(void *ctx, const qr_peers_snapshot_t *s, uint8_t *have) {
+  (void)ctx;
+  QR_ASSERT(s->payload_sz == SNAP_SZ && !have[0]);
+  return room();
+}
+
+static bool on_chunk(void *ctx, uint32_t idx, const uint8_t *bytes, uint32_t sz) {
+  (void)ctx;
+  QR_ASSERT(!idx && sz == SNAP_SZ && !memcmp(bytes, snap, sz) && !chunk_cnt++);
+  return room();
+}
+
+static qr_peers_begin_t begin = {.chunk_max_cnt = 3, .begin = on_begin, .chunk = on_chunk};
+
 static void greet(qr_peers_t *p, uint64_t now, uint64_t features) {
   uint8_t f[300];
   qr_msg_t m = {.type = QR_MSG_HELLO,
                 .hello = {.version = QR_MSG_VERSION, .height = 9, .work = qr_u256_from_u64(9)}};
-  m.hello.features = features;
+  m.hello.features = features | QR_MSG_FEATURE_SNAPSHOT;
   size_t n = qr_msg_encode(&m, f);
   n += qr_msg_encode(&(qr_msg_t){.type = QR_MSG_READY}, f + n);
   say(p, now, QR_LINK_CONTROL, f, n);
@@ -145,14 +173,17 @@ static void act(qr_peers_t *p, uint8_t op, uint8_t n) {
   qr_u256_t work = qr_u256_from_u64(n);
   uint32_t sz = 1 + n * 300u;
   qr_hash_t root = {{0}};
-  if (op % 13 == 6 || op % 13 == 12) root = qr_merkle_root(bulk, sz, QR_MSG_CHUNK_SZ);
-  switch (op % 13) {
+  if (op % 14 == 6 || op % 14 == 12) root = qr_merkle_root(bulk, sz, QR_MSG_CHUNK_SZ);
+  switch (op % 14) {
   case 4: qr_peers_accepted(p, &w.block, n, &work); break;
   case 5:
     qr_peers_rejected(p, w.block_from, &w.block, (enum qr_verdict)(1 + n % (QR_VERDICT_CNT - 1)));
     break;
   case 6: w.owed += !qr_peers_fetch_model(p, w.block_from, &w.block, &root, sz); break;
   case 12: qr_peers_has_model(p, &root); break;
+  case 13:
+    qr_peers_refused_tx(p, w.up, n & 1 ? QR_VERDICT_TX_BALANCE : QR_VERDICT_TX_SIGNATURE);
+    break;
   case 7: qr_peers_set_tip(p, &w.block, n, &work, some, 1 + n % 8); break;
   case 8: w.refuse_cnt = n; break;
   case 9: qr_peers_relay_tx(p, n & 1 ? w.up : 0, bulk); break;
@@ -194,6 +225,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t sz) {
   if (!mem) {
     qr_log_init(QR_LOG_ERROR, 2);
     QR_ASSERT(qr_crypto_init() == QR_OK);
+    memset(snap, 7, sizeof snap);
+    qr_hash_t leaf = qr_merkle_leaf(0, snap, sizeof snap), scratch;
+    begin.root = qr_merkle_root_of_leaves(&leaf, 1, SNAP_SZ, QR_SNAPSHOT_CHUNK_SZ, &scratch);
+    cfg.begin = &begin; /* the most that is needed */
     mem = aligned_alloc(64, qr_peers_footprint(&cfg));
     QR_ASSERT(mem);
   }
@@ -201,9 +236,15 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t sz) {
   memset(&w, 0, sizeof w);
   w.alive = true;
   w.slow = data[0] & 2;
+  chunk_cnt = 0;
+  cfg.offers = data[0] & 8;
+  cfg.begin = data[0] & 16 ? &begin : NULL;
   uint64_t now = 1000000000;
   cfg.exchange = data[0] & 4;
   qr_peers_t *p = qr_peers_init(mem, &cfg, now);
+  static const qr_hash_t leaves[2];
+  if (cfg.offers)
+    qr_peers_offer_snapshot(p, &(qr_peers_snapshot_t){.payload_sz = OFFER_SZ, .leaves = leaves});
   w.ev[w.ev_cnt++] =
       (qr_link_event_t){.kind = QR_LINK_UP,
                         .conn = 1,

@@ -34,6 +34,7 @@
 #define SIM_MS 1000000ull
 #define SIM_SEC 1000000000ull
 #define SIM_BAD 0xbadu
+#define SIM_BAD_TX 0xbdu /* the last byte of a transaction that is signed wrongly */
 
 extern const qr_link_ops_t qr_link_mem_ops;
 
@@ -83,6 +84,8 @@ typedef struct sim_node {
   uint64_t model_at; /* when the last model came */
   uint64_t exec_ms;  /* one job in so many */
   const char *last_down;
+  const uint8_t *snapshot; /* what it offers */
+  uint64_t snapshot_sz;
 } sim_node_t;
 
 typedef struct sim {
@@ -296,6 +299,13 @@ static bool sim_on_want(void *ctx, const qr_peer_want_t *w) {
   return true;
 }
 
+static bool sim_on_read(void *ctx, uint64_t offset, uint8_t *out, uint32_t sz) {
+  sim_node_t *n = ctx;
+  if (!n->snapshot || offset + sz > n->snapshot_sz) return false;
+  memcpy(out, n->snapshot + offset, sz);
+  return true;
+}
+
 static void sim_on_up(void *ctx, qr_peer_id_t peer, const qr_peer_info_t *info) {
   sim_node_t *n = ctx;
   sim_trace(n, "up", peer, info->identity.b, 32);
@@ -311,7 +321,7 @@ static void sim_on_down(void *ctx, qr_peer_id_t peer, const char *reason) {
 
 static const qr_peer_app_t sim_app = {sim_on_block,        sim_on_header, sim_on_model,
                                       sim_on_model_failed, sim_on_tx,     sim_on_want,
-                                      sim_on_up,           sim_on_down};
+                                      sim_on_read,         sim_on_up,     sim_on_down};
 
 /* ---- the application's work ---- */
 
@@ -429,6 +439,10 @@ static void sim_relay(sim_node_t *n) {
     for (uint32_t k = 0; k < n->tx_cnt; k++)
       assert_false(qr_hash_eq(&n->tx_seen[k], &id)); /* each comes up once */
     n->tx_seen[n->tx_cnt++] = id;
+    if (n->tx_queue[i][QR_TX_SZ - 1] == SIM_BAD_TX) {
+      qr_peers_refused_tx(n->peers, n->tx_from[i], QR_VERDICT_TX_SIGNATURE);
+      continue;
+    }
     if (!n->no_relay) qr_peers_relay_tx(n->peers, n->tx_from[i], n->tx_queue[i]);
   }
   n->tx_queue_cnt = 0;
@@ -560,7 +574,9 @@ static inline void sim_mine(sim_node_t *n, uint64_t nonce, bool model) {
       n, sim_block_make(&tip->hash, tip->height + 1, nonce, 0, model, 10 + nonce * 7919 % 20000));
 }
 
-static inline uint32_t sim_peer_cnt(const sim_node_t *n) { return qr_peers_progress(n->peers).peer_cnt; }
+static inline uint32_t sim_peer_cnt(const sim_node_t *n) {
+  return qr_peers_progress(n->peers).peer_cnt;
+}
 
 static qr_hash_t sim_end(sim_t *s) {
   qr_hash_t trace;

@@ -76,6 +76,10 @@ static qr_msg_t gen_msg(gen_t *g, uint8_t type) {
     m.leaves.total_sz = (m.leaves.cnt - 1) * QR_MSG_CHUNK_SZ + gen_in(g, 1, QR_MSG_CHUNK_SZ);
     break;
   case QR_MSG_OFFER: m.offer.header = bulk; break;
+  case QR_MSG_TX_IDS:
+  case QR_MSG_GET_TXS:
+    m.tx_ids = (qr_msg_tx_ids_t){gen_in(g, 1, QR_MSG_TX_IDS_MAX_CNT), bulk};
+    break;
   case QR_MSG_GET_HEADERS:
     m.get_headers = (qr_msg_get_headers_t){gen_in(g, 1, QR_MSG_LOCATOR_MAX_CNT), hashes,
                                            (uint16_t)gen_in(g, 1, QR_MSG_HEADERS_MAX_CNT)};
@@ -85,7 +89,21 @@ static qr_msg_t gen_msg(gen_t *g, uint8_t type) {
     break;
   case QR_MSG_TX: m.tx.tx = bulk; break;
   case QR_MSG_NOT_FOUND:
-    m.not_found = (qr_msg_not_found_t){(uint8_t)gen_in(g, 1, 3), hashes[1]};
+    m.not_found = (qr_msg_not_found_t){(uint8_t)gen_in(g, 1, 4), hashes[1]};
+    break;
+  case QR_MSG_GET_SNAPSHOT:
+    m.get_snapshot = (qr_msg_get_snapshot_t){hashes[2], (uint32_t)gen_u64(g)};
+    break;
+  case QR_MSG_SNAPSHOT:
+    m.snapshot = (qr_msg_snapshot_t){hashes[3], gen_u64(g), (uint32_t)gen_u64(g),
+                                     gen_in(g, 1, QR_MSG_LEAVES_MAX_CNT), bulk};
+    break;
+  case QR_MSG_GET_CHUNK:
+    m.get_chunk = (qr_msg_get_chunk_t){hashes[4], (uint32_t)gen_u64(g), (uint32_t)gen_u64(g)};
+    break;
+  case QR_MSG_CHUNK:
+    m.chunk = (qr_msg_chunk_t){hashes[5], (uint32_t)gen_u64(g), (uint32_t)gen_u64(g),
+                               gen_in(g, 1, QR_MSG_PART_MAX_SZ), bulk};
     break;
   case QR_MSG_GET_COMPACT: gen_bytes(g, &m.get_block, sizeof m.get_block); break;
   case QR_MSG_COMPACT: m.compact = gen_compact(g); break;
@@ -211,6 +229,29 @@ static void test_layout(void **state) {
   assert_int_equal(p[0], 2);
   assert_memory_equal(p + 1, hashes[5].b, 32);
 
+  m = (qr_msg_t){.type = QR_MSG_GET_SNAPSHOT, .get_snapshot = {hashes[6], 0x12345678}};
+  assert_int_equal(qr_msg_encode(&m, f), 5 + 36);
+  assert_int_equal(f[4], 24);
+  assert_memory_equal(p, hashes[6].b, 32);
+  assert_int_equal(qr_ld32(p + 32), 0x12345678);
+
+  m = (qr_msg_t){.type = QR_MSG_SNAPSHOT, .snapshot = {hashes[7], 0x1122334455667788, 9, 2, bulk}};
+  assert_int_equal(qr_msg_encode(&m, f), 5 + 44 + 64);
+  assert_int_equal(f[4], 25);
+  assert_int_equal(qr_ld64(p + 32), 0x1122334455667788);
+  assert_int_equal(qr_ld32(p + 40), 9);
+  assert_memory_equal(p + 44, bulk, 64);
+
+  m = (qr_msg_t){.type = QR_MSG_GET_CHUNK, .get_chunk = {hashes[8], 3, 65536}};
+  assert_int_equal(qr_msg_encode(&m, f), 5 + 40);
+  assert_int_equal(f[4], 26);
+  m = (qr_msg_t){.type = QR_MSG_CHUNK, .chunk = {hashes[8], 3, 65536, 5, bulk}};
+  assert_int_equal(qr_msg_encode(&m, f), 5 + 45);
+  assert_int_equal(f[4], 27);
+  assert_memory_equal(p, hashes[8].b, 32);
+  assert_int_equal(qr_ld32(p + 32), 3);
+  assert_int_equal(qr_ld32(p + 36), 65536);
+  assert_memory_equal(p + 40, bulk, 5);
   uint8_t addrs[2 * QR_MSG_ADDR_SZ];
   qr_msg_addr_t a = {.port = 0x1234, .age_min = 0x5678}, back;
   memcpy(a.ip, hashes[6].b, 16);
@@ -245,6 +286,8 @@ static void test_truncation(void **state) {
     if (type == QR_MSG_BLOCK) m.block.sz = 2000;
     if (type == QR_MSG_MODEL) m.model.chunk_sz = 500;
     if (type == QR_MSG_HEADERS) m.headers.cnt = 3;
+    if (type == QR_MSG_SNAPSHOT) m.snapshot.cnt = 20;
+    if (type == QR_MSG_CHUNK) m.chunk.sz = 300;
     if (type == QR_MSG_BLOCK_TXS) m.block_txs.cnt = 5;
     if (type == QR_MSG_ADDRS) m.addrs.cnt = 3;
     if (type == QR_MSG_LEAVES) m.leaves = (qr_msg_leaves_t){hashes[0], 70000, 5, hashes};
@@ -256,7 +299,11 @@ static void test_truncation(void **state) {
       if (type == QR_MSG_BLOCK) whole = n >= QR_HEADER_SZ;
       if (type == QR_MSG_MODEL) whole = n > 34; /* another chunk */
       if (type == QR_MSG_HEADERS) whole = n % QR_HEADER_SZ == 0;
+      if (type == QR_MSG_TX_IDS || type == QR_MSG_GET_TXS)
+        whole = n && n % 8 == 0 && n <= QR_MSG_TX_IDS_MAX_CNT * 8;
       if (type == QR_MSG_LEAVES) whole = n == sz; /* their number follows from the size */
+      if (type == QR_MSG_SNAPSHOT) whole = n > 44 && (n - 44) % 32 == 0;
+      if (type == QR_MSG_CHUNK) whole = n > 40; /* its size is what is there */
       if (type == QR_MSG_BLOCK_TXS) whole = n > 32 && (n - 32) % QR_TX_SZ == 0;
       if (type == QR_MSG_GET_BLOCK_TXS) whole = n > 32 && n % 2 == 0 && n <= sz;
       if (type == QR_MSG_COMPACT) { /* what the tail says is judged with the block */
@@ -301,6 +348,12 @@ static void test_head_limits(void **state) {
       {QR_MSG_BLOCK_TXS, 32 + QR_TX_SZ, 32 + 1024 * QR_TX_SZ, QR_LINK_BLOCK},
       {QR_MSG_LEAVES, 36 + 32, 36 + 1024 * 32, QR_LINK_SYNC},
       {QR_MSG_OFFER, 432, 432, QR_LINK_CONTROL},
+      {QR_MSG_GET_SNAPSHOT, 36, 36, QR_LINK_CONTROL},
+      {QR_MSG_SNAPSHOT, 44 + 32, 44 + 2000 * 32, QR_LINK_SYNC},
+      {QR_MSG_GET_CHUNK, 40, 40, QR_LINK_CONTROL},
+      {QR_MSG_CHUNK, 41, 40 + 65536, QR_LINK_SYNC},
+      {QR_MSG_TX_IDS, 8, 2048, QR_LINK_TX},
+      {QR_MSG_GET_TXS, 8, 2048, QR_LINK_TX},
   };
   uint32_t known_cnt = 0;
   for (uint32_t t = 0; t < 256; t++) known_cnt += qr_msg_known((uint8_t)t);
@@ -394,7 +447,7 @@ static void test_hostile_fields(void **state) {
 
   for (uint32_t kind = 0; kind < 256; kind++) {
     uint8_t nf[33] = {(uint8_t)kind};
-    bool ok = kind >= 1 && kind <= 3;
+    bool ok = kind >= 1 && kind <= 4;
     assert_int_equal(qr_msg_decode(QR_MSG_NOT_FOUND, nf, sizeof nf, &m) == QR_VERDICT_OK, ok);
   }
 }

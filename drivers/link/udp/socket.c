@@ -23,11 +23,6 @@ typedef struct {
 
 /* ---- addresses ---- */
 
-static bool is_v4(const qr_link_addr_t *a) {
-  static const uint8_t v4[12] = {[10] = 0xff, [11] = 0xff};
-  return !memcmp(a->ip, v4, sizeof v4);
-}
-
 static socklen_t to_kernel(const qr_sock_t *s, const qr_link_addr_t *a, struct sockaddr_in6 *out) {
   *out = (struct sockaddr_in6){.sin6_family = AF_INET6, .sin6_port = htons(a->port)};
   memcpy(&out->sin6_addr, a->ip, sizeof a->ip);
@@ -53,7 +48,7 @@ static qr_link_addr_t from_kernel(const struct sockaddr_in6 *in) {
 
 bool qr_sock_has_route(const qr_sock_t *s, const qr_link_addr_t *to) {
   static const uint8_t none[16];
-  if (is_v4(to)) return to->ip[12] != 0 && to->ip[12] < 224;
+  if (qr_link_addr_is_v4(to)) return to->ip[12] != 0 && to->ip[12] < 224;
   return s->v6 && to->ip[0] != 0xff && memcmp(to->ip, none, sizeof none) != 0;
 }
 
@@ -81,8 +76,8 @@ static void configure(qr_sock_t *s) {
 int qr_sock_open(const qr_link_addr_t *local, uint32_t datagram_sz, qr_sock_t *out, char *why,
                  size_t why_sz) {
   struct sockaddr_in6 sa;
-  char text[56];
-  *out = (qr_sock_t){.fd = -1, .v6 = !is_v4(local), .datagram_sz = datagram_sz};
+  char text[QR_LINK_ADDR_STR_SZ];
+  *out = (qr_sock_t){.fd = -1, .v6 = !qr_link_addr_is_v4(local), .datagram_sz = datagram_sz};
   out->fd = socket(out->v6 ? AF_INET6 : AF_INET, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
   if (out->fd < 0) {
     snprintf(why, why_sz, "the kernel gives no UDP socket (%s)", strerror(errno));
@@ -174,7 +169,7 @@ static void make_header(const qr_sock_t *s, const qr_sock_msg_t *m, wire_t *w, s
                        .msg_iovlen = 1,
                        .msg_control = w->control.b};
   memset(&w->control, 0, sizeof w->control);
-  if (ecn && is_v4(&m->to))
+  if (ecn && qr_link_addr_is_v4(&m->to))
     add_control(h, IPPROTO_IP, IP_TOS, &ecn, sizeof ecn);
   else if (ecn)
     add_control(h, IPPROTO_IPV6, IPV6_TCLASS, &ecn, sizeof ecn);

@@ -1,4 +1,4 @@
-#include "app/cli_snapshot.h"
+#include "app/snapshot_file.h"
 
 #include <errno.h>
 #include <inttypes.h>
