@@ -147,15 +147,16 @@ static bool send_link(qr_way_t *w, enum qr_link_class cls, const uint8_t *p, siz
   return true;
 }
 
-/* DPDK draws a memif's address from a generator that two children of one process share. */
+/* DPDK draws a memif's address from a generator that two children of one process share. Between two
+   processes frames may be large; a long path carries what Ethernet carries. */
 static void memif_options(const qr_way_t *w, int end, char *out, size_t out_sz) {
   const qr_bench_net_t *n = w->cfg.net;
   const char *role = end && !n->emulated ? "server" : "client";
   char name[16] = "memif";
   if (n->emulated) snprintf(name, sizeof name, "m%d", end);
   snprintf(out, out_sz,
-           "vdev=net_memif0,role=%s,id=0,socket=%s/%s,socket-abstract=no,mac=02:00:00:00:00:0%d",
-           role, n->dir, name, end + 1);
+           "vdev=net_memif0,role=%s,id=0,socket=%s/%s,socket-abstract=no,mac=02:00:00:00:00:0%d%s",
+           role, n->dir, name, end + 1, n->emulated ? "" : ",bsize=9216;mtu=9000");
 }
 
 static void link_options(const qr_way_t *w, char *out, size_t out_sz) {
