@@ -137,12 +137,13 @@ static bool poll_link(qr_way_t *w) {
 }
 
 static bool send_link(qr_way_t *w, enum qr_link_class cls, const uint8_t *p, size_t sz) {
+  bool more = sz > 4096;
   while (sz) {
     int64_t n = w->ops->send(w->link, w->conn, cls, p, sz);
     if (n < 0) return fail(w, "the connection is gone");
     p += n;
     sz -= (size_t)n;
-    if (sz && !poll_link(w)) return false;
+    if ((sz || more) && !poll_link(w)) return false;
   }
   return true;
 }
@@ -156,7 +157,7 @@ static void memif_options(const qr_way_t *w, int end, char *out, size_t out_sz) 
   if (n->emulated) snprintf(name, sizeof name, "m%d", end);
   snprintf(out, out_sz,
            "vdev=net_memif0,role=%s,id=0,socket=%s/%s,socket-abstract=no,mac=02:00:00:00:00:0%d%s",
-           role, n->dir, name, end + 1, n->emulated ? "" : ",bsize=9216;mtu=9000");
+           role, n->dir, name, end + 1, n->emulated ? "" : ",bsize=9216,rsize=6;mtu=9000");
 }
 
 static void link_options(const qr_way_t *w, char *out, size_t out_sz) {
