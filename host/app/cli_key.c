@@ -98,6 +98,15 @@ static bool ask_seq(const qr_cli_t *cli, const qr_pubkey_t *pk, uint64_t *out) {
   return true;
 }
 
+/* What the node takes at least now. */
+static bool ask_fee(const qr_cli_t *cli, uint64_t *out) {
+  json_t *status = qr_cli_ask(cli, "status", NULL);
+  if (!status) return false;
+  *out = qr_cli_num(json_object_get(status, "pool"), "fee_floor");
+  json_decref(status);
+  return true;
+}
+
 static int run_send(const qr_cli_t *cli) {
   qr_tx_t tx = {.kind = QR_TX_TRANSFER};
   const char *key_path = cli->values[OPT_KEY], *to = cli->values[OPT_TO],
@@ -119,6 +128,7 @@ static int run_send(const qr_cli_t *cli) {
   if (rc) return rc;
   tx.from = key.pk;
   if (!ask_chain_id(cli, &chain_id) || !ask_seq(cli, &key.pk, &tx.seq)) return QR_CLI_FAILED;
+  if (!cli->values[OPT_FEE] && !ask_fee(cli, &tx.fee)) return QR_CLI_FAILED;
   qr_hash_t signed_hash = qr_tx_sign_hash(&tx, chain_id);
   qr_sign(&key, signed_hash.b, sizeof signed_hash.b, &tx.sig);
   uint8_t bytes[QR_TX_SZ];
@@ -129,9 +139,9 @@ static int run_send(const qr_cli_t *cli) {
   json_t *o = qr_cli_ask(cli, "send", params);
   if (!o) return QR_CLI_FAILED;
   if (cli->json) return qr_cli_print_json(o);
-  printf("transaction    %s\nsequence       %" PRIu64
+  printf("transaction    %s\nsequence       %" PRIu64 "\nfee            %" PRIu64
          "\nIt waits for a block; 'quarry account' of the receiver shows when it is in.\n",
-         qr_cli_text(o, "txid"), tx.seq);
+         qr_cli_text(o, "txid"), tx.seq, tx.fee);
   json_decref(o);
   return QR_CLI_OK;
 }
@@ -143,7 +153,7 @@ const qr_cli_command_t qr_cli_send = {
     .options = {{"key", "FILE", "the sender's key file; it is read here and not sent anywhere"},
                 {"to", "PUBKEY", "the receiver"},
                 {"amount", "N", "in the smallest unit"},
-                {"fee", "N", "for the miner, default 0"}},
+                {"fee", "N", "for the miner; default: the least that the node takes now"}},
     .help = "sign a transfer and hand it to the node\n\n"
             "The sequence number is the account's next one as the node knows it: one transfer of "
             "an account a block.",

@@ -8,6 +8,7 @@
 
 #include "app/config_keys.h"
 #include "base/err.h"
+#include "chain/mempool.h"
 
 /* A Unix socket's path must fit here, with its NUL. */
 #define SOCKET_PATH_SZ sizeof(((struct sockaddr_un *)0)->sun_path)
@@ -32,6 +33,9 @@ void qr_config_defaults(qr_config_t *c) {
   c->outbound_cnt = 8;
   c->per_ip_cnt = 3;
   c->per_group_cnt = 4;
+  c->pool_max_cnt = QR_MEMPOOL_MAX_CNT;
+  c->pool_fee_min = 1;
+  c->pool_keep_h = 336;
   c->mine = true;
   c->adopt_margin = 4096;
   c->accel_check = 64;

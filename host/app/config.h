@@ -41,7 +41,10 @@ typedef struct {
   char mine_task[32];     /* train only for this task; empty: all that take turns */
   uint32_t
       adopt_margin; /* R units by which the chain's model must beat the own line to replace it */
-  uint64_t stop_height; /* 0: run until a signal; else stop mining at this height */
+  uint64_t stop_height;  /* 0: run until a signal; else stop mining at this height */
+  uint32_t pool_max_cnt; /* transactions that wait here */
+  uint64_t pool_fee_min; /* least fee */
+  uint32_t pool_keep_h;  /* hours that one waits; 0: for ever */
   /* tiles: thread number of each; -1 core means not pinned */
   uint32_t thread_net, thread_chain, thread_mine, thread_rpc;
   struct {

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "base/err.h"
+#include "chain/mempool.h"
 #include "port/drivers.h"
 
 enum kind { PATH, TEXT, U32, U64, I32, BOOL, LEVEL, ADDR, PEER, OWN, THREADS, LINK, STORE, ACCEL };
@@ -36,20 +37,26 @@ static const config_key_t keys[] = {
     {"link.listen", ADDR, MEMBER(listen), 0, 0, "own address, IP or IP:PORT"},
     {"link.peer", PEER, MEMBER(peers), 0, 0,
      "peer to dial and keep, IP or IP:PORT; may be repeated"},
-    {"link.peer_max", U32, MEMBER(peer_max_cnt), 1, 64, "connections in both directions together"},
+    {"link.peer_max", U32, MEMBER(peer_max_cnt), 1, 256, "connections in both directions together"},
     {"peers.exchange", BOOL, MEMBER(exchange), 0, 0,
      "exchange addresses with peers and dial out of them; false: only link.peer"},
     {"peers.outbound", U32, MEMBER(outbound_cnt), 0, 16,
      "learnt peers to dial and keep, each in a network of its own"},
-    {"peers.inbound", U32, MEMBER(inbound_cnt), 0, 64,
+    {"peers.inbound", U32, MEMBER(inbound_cnt), 0, 256,
      "most who may come in; 0: what link.peer_max leaves"},
-    {"peers.per_ip", U32, MEMBER(per_ip_cnt), 0, 64, "of them from one IP address; 0: no limit"},
-    {"peers.per_group", U32, MEMBER(per_group_cnt), 0, 64,
+    {"peers.per_ip", U32, MEMBER(per_ip_cnt), 0, 256, "of them from one IP address; 0: no limit"},
+    {"peers.per_group", U32, MEMBER(per_group_cnt), 0, 256,
      "of them from one network (IPv4 /16, IPv6 /32); 0: no limit"},
     {"peers.announce", OWN, MEMBER(announce), 0, 0,
      "own address as others reach it; empty: link.listen; none"},
     {"peers.private", BOOL, MEMBER(private_addrs), 0, 0,
      "take addresses of private networks from neighbours there"},
+    {"pool.max", U32, MEMBER(pool_max_cnt), 1, QR_MEMPOOL_MAX_CNT,
+     "transactions that may wait for a block here; the cheapest give way"},
+    {"pool.fee_min", U64, MEMBER(pool_fee_min), 0, INT64_MAX,
+     "least fee of a transaction that is taken and relayed"},
+    {"pool.keep_h", U32, MEMBER(pool_keep_h), 0, 87600,
+     "hours after which one that waits is dropped; 0: never"},
     {"sync.snapshot", TEXT, MEMBER(sync_snapshot), 0, 0,
      "without a store begin with the snapshot that has this root; empty: with genesis"},
     {"sync.serve", TEXT, MEMBER(sync_serve), 0, 0,

@@ -226,6 +226,18 @@ static json_t *verify_status_json(const qr_status_verify_t *v) {
   return o;
 }
 
+static json_t *pool_json(const qr_status_pool_t *p) {
+  json_t *o = json_object();
+  PUT_NUM(o, p, max_cnt);
+  PUT_NUM(o, p, fee_floor);
+  PUT_NUM(o, p, taken);
+  PUT_NUM(o, p, replaced);
+  PUT_NUM(o, p, evicted);
+  PUT_NUM(o, p, expired);
+  PUT_NUM(o, p, refused);
+  return o;
+}
+
 static json_t *status_json(const qr_status_t *s) {
   static const char *const writing[] = {[QR_WRITING_ON] = "writing",
                                         [QR_WRITING_DISK_FULL] = "disk full",
@@ -253,7 +265,8 @@ static json_t *status_json(const qr_status_t *s) {
   PUT_NUM(o, s, reorgs);
   PUT_NUM(o, s, reorg_depth_max);
   PUT_NUM(o, s, peer_cnt);
-  PUT_NUM(o, s, mempool_cnt);
+  put(o, "mempool_cnt", u64(s->pool.cnt));
+  put(o, "pool", pool_json(&s->pool));
   PUT_NUM(o, s, supply);
   PUT_BOOL(o, s, mining);
   PUT_BOOL(o, s, syncing);

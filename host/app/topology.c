@@ -194,6 +194,9 @@ static int make_chain(qr_topology_t *t, char *why, size_t why_sz) {
       .stop_height = c->stop_height,
       .miner = t->cfg.key->pk,
       .accel_name = t->accel_name,
+      .mempool = {.max_cnt = c->pool_max_cnt,
+                  .fee_min = c->pool_fee_min,
+                  .keep_ns = c->pool_keep_h * UINT64_C(3600000000000)},
   };
   for (uint32_t i = 0; i < c->verify.cnt; i++) {
     cfg.verify_orders[i] = t->verifiers[i].orders;

@@ -13,6 +13,8 @@ enum qr_verdict {
   QR_VERDICT_WITNESS_MISSING, /* incoming model not known here */
   QR_VERDICT_TIME_AHEAD,      /* further ahead of our clock than the permitted drift */
   QR_VERDICT_TOO_DEEP,        /* forks off below the reorganisation limit */
+  QR_VERDICT_TX_FEE,          /* pays too little for this node now */
+  QR_VERDICT_TX_LIMIT,        /* too many of this sender wait already */
   /* syntax */
   QR_VERDICT_SIZE,
   QR_VERDICT_SYNTAX,

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "base/err.h"
+#include "emu/damage.h"
 #include "emu/internal.h"
 
 #define SECOND_NS UINT64_C(1000000000)
@@ -101,15 +102,36 @@ static void emit(qr_emu_t *e, qr_emu_node_t *n, uint32_t slot) {
 
 static void come_out(qr_emu_t *e, uint32_t port, bool to_node, uint32_t slot, uint64_t at_ns);
 
+/* A copy of the frame that is damaged; takes the caller's reference. UINT32_MAX: there is no room.
+ */
+static uint32_t damaged(qr_emu_t *e, const qr_emu_judgement_t *j, uint32_t slot) {
+  uint32_t copy = qr_emu_room_take(&e->room);
+  if (copy == UINT32_MAX) {
+    e->no_room_cnt++;
+  } else {
+    uint8_t *p = qr_emu_room_bytes(&e->room, copy);
+    size_t sz = e->room.sz[slot];
+    memcpy(p, qr_emu_room_bytes(&e->room, slot), sz);
+    if (j->truncate) sz = qr_emu_truncate(p, sz, j->word);
+    if (j->corrupt) qr_emu_corrupt(p, sz, j->word);
+    e->room.sz[copy] = (uint32_t)sz;
+  }
+  qr_emu_room_drop(&e->room, slot);
+  return copy;
+}
+
 /* Gives a frame to a line; takes the caller's reference. */
 static void put(qr_emu_t *e, uint32_t port, bool to_node, uint32_t slot, uint64_t at_ns) {
-  uint64_t due_ns[2];
-  unsigned cnt = qr_emu_line_judge(&e->nodes[port].lines[to_node], at_ns, e->room.sz[slot], due_ns);
-  for (unsigned i = 0; i < cnt; i++) {
+  qr_emu_judgement_t j = qr_emu_line_judge(&e->nodes[port].lines[to_node], at_ns, e->room.sz[slot]);
+  if (j.cnt && (j.corrupt || j.truncate)) {
+    slot = damaged(e, &j, slot);
+    if (slot == UINT32_MAX) return;
+  }
+  for (unsigned i = 0; i < j.cnt; i++) {
     qr_emu_room_share(&e->room, slot);
-    if (due_ns[i] <= e->now_ns) {
-      come_out(e, port, to_node, slot, due_ns[i]);
-    } else if (!qr_emu_room_wait(&e->room, due_ns[i], slot, (uint16_t)port, to_node)) {
+    if (j.due_ns[i] <= e->now_ns) {
+      come_out(e, port, to_node, slot, j.due_ns[i]);
+    } else if (!qr_emu_room_wait(&e->room, j.due_ns[i], slot, (uint16_t)port, to_node)) {
       e->no_room_cnt++;
       qr_emu_room_drop(&e->room, slot);
     }

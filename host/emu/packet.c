@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "base/err.h"
+#include "emu/damage.h"
 #include "emu/port.h"
 
 #define RING_SZ (4u << 20)
@@ -28,44 +29,6 @@ typedef struct {
   uint32_t place_sz, place_cnt, at, lent, frame_max_sz;
   qr_emu_port_stats_t stats;
 } packet_t;
-
-/* ---- checksums that the kernel left to hardware that is not there ---- */
-
-static uint32_t sum(const uint8_t *p, size_t sz, uint32_t start) {
-  uint64_t s = start;
-  for (; sz > 1; p += 2, sz -= 2) s += (uint32_t)(p[0] << 8 | p[1]);
-  if (sz) s += (uint32_t)(p[0] << 8);
-  while (s >> 16) s = (s & 0xffff) + (s >> 16);
-  return (uint32_t)s;
-}
-
-/* Writes the checksum of a TCP or UDP packet; leaves others alone. */
-static void complete_checksum(uint8_t *p, size_t sz) {
-  size_t at, end, addr, addr_sz;
-  uint8_t protocol;
-  if (sz >= 34 && p[12] == 8 && p[13] == 0) {
-    at = 14 + 4u * (p[14] & 15);
-    end = 14 + (size_t)(p[16] << 8 | p[17]);
-    protocol = p[23];
-    addr = 26, addr_sz = 8;
-  } else if (sz >= 54 && p[12] == 0x86 && p[13] == 0xdd) {
-    at = 54;
-    end = 54 + (size_t)(p[18] << 8 | p[19]);
-    protocol = p[20];
-    addr = 22, addr_sz = 32;
-  } else {
-    return;
-  }
-  size_t field = protocol == IPPROTO_TCP ? 16 : protocol == IPPROTO_UDP ? 6 : 0;
-  if (!field || end > sz || at + field + 2 > end) return;
-  p[at + field] = p[at + field + 1] = 0;
-  uint32_t s = sum(p + addr, addr_sz, (uint32_t)(protocol + (end - at)));
-  s = sum(p + at, end - at, s);
-  uint16_t value = (uint16_t)~s;
-  if (!value && protocol == IPPROTO_UDP) value = 0xffff;
-  p[at + field] = (uint8_t)(value >> 8);
-  p[at + field + 1] = (uint8_t)value;
-}
 
 /* ---- opening ---- */
 
@@ -212,7 +175,7 @@ static uint32_t packet_rx(void *port, qr_emu_bytes_t *out, uint32_t max) {
       continue;
     }
     uint8_t *bytes = (uint8_t *)h + h->tp_mac;
-    if (status & TP_STATUS_CSUMNOTREADY) complete_checksum(bytes, h->tp_len);
+    if (status & TP_STATUS_CSUMNOTREADY) qr_emu_checksum(bytes, h->tp_len);
     out[cnt++] = (qr_emu_bytes_t){bytes, h->tp_len};
     p->stats.rx_frames++;
     p->stats.rx_bytes += h->tp_len;

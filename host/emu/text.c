@@ -39,7 +39,7 @@ typedef struct {
   const char *form;
 } setting_t;
 
-enum { DELAY, JITTER, LOSS, DUP, REORDER, HOLD, RATE, QUEUE, GROUP };
+enum { DELAY, JITTER, LOSS, DUP, REORDER, REPLAY, CORRUPT, TRUNCATE, HOLD, RATE, QUEUE, GROUP };
 
 static const setting_t settings[] = {
     [DELAY] = {"delay", times, QR_ARRAY_CNT(times), 60e9, "a time up to 60s, such as 10ms"},
@@ -47,6 +47,9 @@ static const setting_t settings[] = {
     [LOSS] = {"loss", shares, 1, 1e6, "a share such as 0.1%"},
     [DUP] = {"dup", shares, 1, 1e6, "a share such as 0.1%"},
     [REORDER] = {"reorder", shares, 1, 1e6, "a share such as 0.1%"},
+    [REPLAY] = {"replay", shares, 1, 1e6, "a share such as 0.1%"},
+    [CORRUPT] = {"corrupt", shares, 1, 1e6, "a share such as 0.1%"},
+    [TRUNCATE] = {"truncate", shares, 1, 1e6, "a share such as 0.1%"},
     [HOLD] = {"hold", times, QR_ARRAY_CNT(times), 60e9, "a time up to 60s, such as 2ms"},
     [RATE] = {"rate", rates, QR_ARRAY_CNT(rates), 1e12,
               "a rate such as 100mbit, or 0 for no limit"},
@@ -66,6 +69,9 @@ static void apply(qr_emu_node_t *n, bool from, bool to, size_t which, double v) 
     case LOSS: f->loss_ppm = (uint32_t)v; break;
     case DUP: f->dup_ppm = (uint32_t)v; break;
     case REORDER: f->reorder_ppm = (uint32_t)v; break;
+    case REPLAY: f->replay_ppm = (uint32_t)v; break;
+    case CORRUPT: f->corrupt_ppm = (uint32_t)v; break;
+    case TRUNCATE: f->trunc_ppm = (uint32_t)v; break;
     case HOLD: f->hold_ns = (uint64_t)v; break;
     case RATE: f->rate_bps = (uint64_t)v; break;
     case QUEUE: f->queue_sz = (uint64_t)v; break;
@@ -148,9 +154,10 @@ int qr_emu_command(qr_emu_t *e, const char *line, char *why, size_t why_sz) {
 static void report_line(FILE *out, const char *name, const qr_emu_line_stats_t *s) {
   fprintf(out,
           ",\"%s\":{\"frames\":%" PRIu64 ",\"bytes\":%" PRIu64 ",\"lost\":%" PRIu64
-          ",\"queue_dropped\":%" PRIu64 ",\"duplicated\":%" PRIu64 ",\"reordered\":%" PRIu64 "}",
+          ",\"queue_dropped\":%" PRIu64 ",\"duplicated\":%" PRIu64 ",\"reordered\":%" PRIu64
+          ",\"replayed\":%" PRIu64 ",\"corrupted\":%" PRIu64 ",\"truncated\":%" PRIu64 "}",
           name, s->frame_cnt, s->byte_cnt, s->lost_cnt, s->queue_dropped_cnt, s->duplicated_cnt,
-          s->reordered_cnt);
+          s->reordered_cnt, s->replayed_cnt, s->corrupted_cnt, s->truncated_cnt);
 }
 
 void qr_emu_report(qr_emu_t *e, FILE *out) {

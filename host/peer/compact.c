@@ -13,7 +13,8 @@
 /* Relayed to everybody while this session was up, or seen from there: the peer most likely has it.
  */
 static bool likely(const qr_peers_t *p, const qr_peer_slot_t *s, const qr_hash_t *id) {
-  if (qr_inv_has(&s->txs, id)) return true;
+  qr_hash_t key = qr_peer_tx_key(qr_ld64(id->b));
+  if (qr_inv_has(&s->txs, &key)) return true;
   const qr_txs_entry_t *e = qr_txs_get(&p->txs, id);
   return e && e->at_ns > s->up_ns;
 }
@@ -30,7 +31,8 @@ void qr_peer_compact_answer(qr_peers_t *p, qr_peer_slot_t *s, const uint8_t *blo
   for (uint32_t i = 0; decodes && i < b.tx_cnt; i++) {
     c->ids[i] = qr_hash("quarry.txid", b.txs + (size_t)i * QR_TX_SZ, QR_TX_SZ);
     known_cnt += c->known[i] = likely(p, s, &c->ids[i]);
-    qr_inv_add(&s->txs, &c->ids[i]);
+    qr_hash_t key = qr_peer_tx_key(qr_ld64(c->ids[i].b));
+    qr_inv_add(&s->txs, &key);
   }
   if (!known_cnt) { /* nothing is saved */
     send_reserved(p, s, &(qr_msg_t){.type = QR_MSG_BLOCK, .block = {block, sz}});

@@ -20,12 +20,14 @@
 #define QR_PEER_WANT_BLOCK_CNT 48u /* questions of one peer that may wait */
 #define QR_PEER_WANT_MODEL_CNT 2u
 #define QR_PEER_WANT_CNT (QR_PEER_WANT_BLOCK_CNT + QR_PEER_WANT_MODEL_CNT + 1u)
-#define QR_PEER_FETCH_CNT 64u  /* announced blocks under way */
-#define QR_PEER_PARTIAL_CNT 8u /* blocks whose missing transactions were asked for */
-#define QR_PEER_MODEL_CNT 64u  /* models that blocks wait for */
-#define QR_PEER_EARLY_CNT 2u   /* models that are fetched before their block was executed */
-#define QR_PEER_SOURCE_CNT 2u  /* peers that a model is fetched from at once */
-#define QR_PEER_TRIED_CNT 8u   /* and one after the other */
+#define QR_PEER_FETCH_CNT 64u    /* announced blocks under way */
+#define QR_PEER_TX_ASK_CNT 1024u /* transactions asked for */
+#define QR_PEER_TX_OWED_CNT 512u /* of one peer */
+#define QR_PEER_PARTIAL_CNT 8u   /* blocks whose missing transactions were asked for */
+#define QR_PEER_MODEL_CNT 64u    /* models that blocks wait for */
+#define QR_PEER_EARLY_CNT 2u     /* models that are fetched before their block was executed */
+#define QR_PEER_SOURCE_CNT 2u    /* peers that a model is fetched from at once */
+#define QR_PEER_TRIED_CNT 8u     /* and one after the other */
 #define QR_PEER_BAN_CNT 1024u
 #define QR_PEER_BAN_OPERATOR_MAX_CNT 512u
 #define QR_PEER_GIVEN_CNT 256u
@@ -55,6 +57,8 @@ enum qr_peer_state {
 enum qr_peer_bucket {
   QR_PEER_BUCKET_CONTROL,
   QR_PEER_BUCKET_TX,
+  QR_PEER_BUCKET_TX_IDS,
+  QR_PEER_BUCKET_TX_OUT,
   QR_PEER_BUCKET_BLOCKS,
   QR_PEER_BUCKET_MODELS,
   QR_PEER_BUCKET_HEADERS,
@@ -167,6 +171,9 @@ typedef struct {
   qr_inv_t asked; /* blocks asked of it lately: a late answer is no offence */
   qr_hash_t model_roots[QR_PEER_SOURCE_CNT * 2]; /* of models asked of it lately */
   uint32_t model_root_idx, chunks_owed;          /* chunks that were asked of it */
+  uint64_t news[QR_MSG_TX_IDS_MAX_CNT];          /* transactions that it is to be told of */
+  uint32_t news_cnt, txs_owed;                   /* txs_owed: asked of it */
+  uint64_t news_ns;                              /* not before */
   qr_hash_t offered;                             /* the block that it offered last */
   uint64_t offer_ns;                             /* when the last offer taken will be forgotten */
   qr_peer_want_slot_t wants[QR_PEER_WANT_CNT];
@@ -201,6 +208,13 @@ typedef struct {
   bool whole;                   /* the compact form came to nothing */
   uint8_t header[QR_HEADER_SZ]; /* GIVEN */
 } qr_peer_fetch_t;
+
+/* A transaction that was asked for. */
+typedef struct {
+  uint64_t prefix;
+  qr_peer_id_t peer, others[2]; /* peer 0: free; others have it as well */
+  uint64_t at_ns;
+} qr_peer_tx_ask_t;
 
 /* A block of which transactions are missing. */
 typedef struct {
@@ -386,6 +400,8 @@ struct qr_peers {
   uint64_t refresh_ns; /* when to look for peers that lack the tip */
   qr_inv_t known, bad, tx_seen;
   qr_txs_t txs; /* relayed lately */
+  qr_peer_tx_ask_t tx_asks[QR_PEER_TX_ASK_CNT];
+  uint64_t tx_asks_ns; /* when to look for late ones */
   qr_peer_partial_t partials[QR_PEER_PARTIAL_CNT];
   qr_peer_compact_t *compact;
   qr_peer_slot_t *slots; /* cfg.peer_max_cnt */
@@ -520,6 +536,19 @@ qr_peer_fetch_t *qr_peer_fetch_owed(qr_peers_t *p, const qr_peer_slot_t *s, cons
 /* The compact form came to nothing: the whole block is asked of s. */
 void qr_peer_fetch_whole(qr_peers_t *p, qr_peer_fetch_t *f, const qr_peer_slot_t *s);
 void qr_peer_fetch_await(qr_peers_t *p, qr_peer_fetch_t *f, enum qr_peer_fetch_state state);
+
+/* txrelay.c */
+/* Sets of transactions know them by the first eight bytes of their hashes. */
+static inline qr_hash_t qr_peer_tx_key(uint64_t prefix) {
+  qr_hash_t key = {{0}};
+  qr_st64(key.b, prefix);
+  return key;
+}
+void qr_peer_tx_ids(qr_peers_t *p, qr_peer_slot_t *s, const qr_msg_tx_ids_t *m);
+void qr_peer_tx_get(qr_peers_t *p, qr_peer_slot_t *s, const qr_msg_tx_ids_t *m);
+void qr_peer_tx(qr_peers_t *p, qr_peer_slot_t *s, const uint8_t *bytes);
+void qr_peer_tx_gone(qr_peers_t *p, const qr_peer_slot_t *s);
+void qr_peer_tx_poll(qr_peers_t *p);
 
 /* compact.c */
 /* The answers to GET_COMPACT and GET_BLOCK_TXS; room is reserved. */

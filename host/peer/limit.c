@@ -9,6 +9,7 @@ typedef struct {
 
 static const rate_t rates[QR_PEER_BUCKET_CNT] = {
     [QR_PEER_BUCKET_CONTROL] = {1000, 2000}, [QR_PEER_BUCKET_TX] = {200, 1000},
+    [QR_PEER_BUCKET_TX_IDS] = {1000, 4000},  [QR_PEER_BUCKET_TX_OUT] = {500, 2000},
     [QR_PEER_BUCKET_BLOCKS] = {500, 500},    [QR_PEER_BUCKET_MODELS] = {50, 50},
     [QR_PEER_BUCKET_HEADERS] = {5, 20},      [QR_PEER_BUCKET_PARTS] = {1000, 100},
 };

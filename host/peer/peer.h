@@ -13,7 +13,7 @@
 #include "wire/header.h"
 #include "wire/msg.h"
 
-#define QR_PEERS_MAX_CNT 64u /* largest peer_max_cnt */
+#define QR_PEERS_MAX_CNT 256u /* largest peer_max_cnt */
 #define QR_PEERS_STATIC_MAX_CNT 32u
 #define QR_PEERS_OUTBOUND_MAX_CNT 16u
 #define QR_PEERS_MODEL_MAX_SZ (16u << 20)
@@ -188,9 +188,11 @@ void qr_peers_has_model(qr_peers_t *p, const qr_hash_t *root);
 int qr_peers_fetch_model(qr_peers_t *p, qr_peer_id_t peer, const qr_hash_t *block,
                          const qr_hash_t *root, uint32_t sz) QR_WARN_UNUSED;
 
-/* Sends a transaction (QR_TX_SZ bytes, copied) to every peer that is not known to have it, except
- * `from`. */
+/* A transaction (QR_TX_SZ bytes, copied) is in the application's pool: every peer that is not known
+   to have it, except `from`, is told, and given it when it asks. */
 void qr_peers_relay_tx(qr_peers_t *p, qr_peer_id_t from, const uint8_t *tx);
+/* One that came from a peer is not: what no honest peer relays costs it strikes. */
+void qr_peers_refused_tx(qr_peers_t *p, qr_peer_id_t from, enum qr_verdict verdict);
 
 /* Answers to on_want. Bytes are copied; room was reserved before the question went up. A late or
    unknown req is ignored. block: header | body, at most QR_BLOCK_MAX_SZ; model: at most
@@ -256,6 +258,7 @@ typedef struct {
   uint64_t offers_taken, models_early; /* models begun before, and complete when they were needed */
   uint64_t sync_rotations, sync_stolen; /* leaders replaced, blocks asked of another as well */
   uint64_t compact_rx, compact_whole;   /* of compact blocks: all, and those that came to nothing */
+  uint64_t tx_ids_rx, tx_late;          /* transactions told of; asked for and not given in time */
   uint64_t txs_asked, hedges; /* transactions of theirs that were missing; second askings */
   uint64_t blocks_rx, models_rx, models_failed, tx_rx, app_full;
   uint64_t inbound_refused, evicted; /* no place: the newcomer's, another's */

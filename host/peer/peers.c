@@ -276,6 +276,7 @@ int qr_peers_poll(qr_peers_t *p, uint64_t now_ns) {
   }
   qr_peer_reap(p);
   refresh(p);
+  qr_peer_tx_poll(p);
   for (uint32_t i = 0; i < p->cfg.peer_max_cnt; i++) {
     qr_peer_slot_t *s = &p->slots[i];
     if (s->state == QR_PEER_UP) {
@@ -362,19 +363,6 @@ void qr_peers_rejected(qr_peers_t *p, qr_peer_id_t from, const qr_hash_t *hash,
     qr_peer_strike(p, s, told ? 0 : cost_of(verdict), qr_verdict_str(verdict));
   else if (qr_verdict_is_invalid(verdict))
     blame_past(p, from);
-}
-
-void qr_peers_relay_tx(qr_peers_t *p, qr_peer_id_t from, const uint8_t *tx) {
-  qr_hash_t id = qr_hash("quarry.txid", tx, QR_TX_SZ);
-  qr_msg_t m = {.type = QR_MSG_TX, .tx = {tx}};
-  qr_inv_add(&p->tx_seen, &id);
-  qr_txs_add(&p->txs, &id, tx, p->now_ns);
-  for (uint32_t i = 0; i < p->cfg.peer_max_cnt; i++) {
-    qr_peer_slot_t *s = &p->slots[i];
-    if (from && s->id == from) s->tx_ns = p->now_ns;
-    if (s->state != QR_PEER_UP || s->doom || s->id == from || qr_inv_has(&s->txs, &id)) continue;
-    if (qr_peer_out_msg(p, s, &m)) qr_inv_add(&s->txs, &id);
-  }
 }
 
 void qr_peers_ban(qr_peers_t *p, qr_peer_id_t peer, const char *reason) {

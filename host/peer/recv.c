@@ -25,21 +25,6 @@ static void on_block(qr_peers_t *p, qr_peer_slot_t *s, const qr_msg_block_t *b) 
     qr_peer_strike(p, s, COST_STRAY, "sent a block that was not asked for");
 }
 
-static void on_tx(qr_peers_t *p, qr_peer_slot_t *s, const uint8_t *bytes) {
-  if (!qr_peer_spend(p, s, QR_PEER_BUCKET_TX)) {
-    p->stats.rate_dropped++; /* honest relays burst too: not an offence, only not looked at */
-    return;
-  }
-  p->stats.tx_rx++;
-  qr_hash_t id = qr_hash("quarry.txid", bytes, QR_TX_SZ);
-  qr_inv_add(&s->txs, &id);
-  if (qr_inv_has(&p->tx_seen, &id)) return;
-  if (p->cfg.app->on_tx(p->cfg.ctx, s->id, bytes))
-    qr_inv_add(&p->tx_seen, &id);
-  else
-    p->stats.app_full++;
-}
-
 static void on_pong(qr_peers_t *p, qr_peer_slot_t *s, uint64_t nonce) {
   if (!s->ping_nonce || nonce != s->ping_nonce) {
     p->stats.unsolicited++;
@@ -88,7 +73,9 @@ static void dispatch(qr_peers_t *p, qr_peer_slot_t *s, const qr_msg_t *m) {
   case QR_MSG_GET_HEADERS: qr_peer_serve_ask(p, s, m); break;
   case QR_MSG_MODEL: qr_peer_model_chunk(p, s, &m->model); break;
   case QR_MSG_HEADERS: qr_peer_sync_headers(p, s, &m->headers); break;
-  case QR_MSG_TX: on_tx(p, s, m->tx.tx); break;
+  case QR_MSG_TX: qr_peer_tx(p, s, m->tx.tx); break;
+  case QR_MSG_TX_IDS: qr_peer_tx_ids(p, s, &m->tx_ids); break;
+  case QR_MSG_GET_TXS: qr_peer_tx_get(p, s, &m->tx_ids); break;
   case QR_MSG_GET_SNAPSHOT:
   case QR_MSG_GET_CHUNK: qr_peer_snap_ask(p, s, m); break;
   case QR_MSG_SNAPSHOT: qr_peer_snap_leaves(p, s, &m->snapshot); break;

@@ -92,6 +92,7 @@ static void take_down(qr_peers_t *p, qr_peer_slot_t *s) {
   if (!s->link_gone) p->cfg.ops->disconnect(p->cfg.link, s->conn);
   if (s->state == QR_PEER_UP) {
     p->past[p->past_idx++ % QR_PEER_PAST_CNT] = (qr_peer_past_t){s->id, s->pk, s->addr};
+    qr_peer_tx_gone(p, s);
     qr_peer_model_gone(p, s);
     qr_peer_fetch_gone(p, s);
     qr_peer_sync_gone(p, s);

@@ -30,6 +30,7 @@ enum qr_outbound_kind {
   QR_OUT_REJECTED,
   QR_OUT_FETCH_MODEL,
   QR_OUT_RELAY_TX,
+  QR_OUT_REFUSED_TX,
   QR_OUT_ANSWER_BLOCK,
   QR_OUT_ANSWER_MODEL,
   QR_OUT_ANSWER_HEADERS,
@@ -41,7 +42,7 @@ typedef struct {
   qr_hash_t hash, root;
   uint64_t height; /* TIP, ACCEPTED */
   qr_u256_t work;
-  enum qr_verdict verdict; /* REJECTED */
+  enum qr_verdict verdict; /* REJECTED, REFUSED_TX */
   uint32_t sz;             /* FETCH_MODEL, ANSWER_HEADERS */
   qr_block_obj_t *block;   /* ANSWER_BLOCK; ANSWER_HEADERS: sz bytes of them, NULL: none */
   qr_model_obj_t *model;   /* ANSWER_MODEL */

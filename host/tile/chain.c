@@ -68,8 +68,12 @@ int qr_chain_tile_init(const qr_chain_tile_cfg_t *cfg, qr_chain_tile_t **out, ch
   t->tree = qr_tree_init(t->chain);
   t->ledger = qr_ledger_init();
   t->views = qr_view_pool_init(VIEW_CNT);
+  qr_mempool_cfg_t pool = cfg->mempool;
+  pool.chain_id = t->chain->p.chain_id;
+  t->mempool = qr_mempool_init(&pool);
   t->io_buf = malloc(QR_STORE_VALUE_MAX_SZ);
-  int err = t->tree && t->ledger && t->views && t->io_buf ? qr_chain_exec_init(t) : QR_ERR_NOMEM;
+  int err = t->tree && t->ledger && t->views && t->mempool && t->io_buf ? qr_chain_exec_init(t)
+                                                                        : QR_ERR_NOMEM;
   for (uint32_t i = 0; i < t->chain->p.task_cnt && !err; i++) {
     err = qr_task_genesis_init(&t->genesis[i], cfg->objects, i);
   }
@@ -112,17 +116,10 @@ void qr_chain_tile_fini(qr_chain_tile_t *t) {
   qr_chain_exec_fini(t);
   qr_store_copy_fini(&t->copy);
   qr_pool_fini(t->views);
+  qr_mempool_fini(t->mempool);
   qr_chain_store_fini(t);
   free(t->io_buf);
   free(t);
-}
-
-static void take_tx(qr_chain_tile_t *t, const qr_inbound_t *in) {
-  qr_hash_t txid;
-  if (qr_chain_mempool_add(t, in->tx, &txid)) return;
-  qr_outbound_t out = {.kind = QR_OUT_RELAY_TX, .peer = in->peer};
-  memcpy(out.tx, in->tx, QR_TX_SZ);
-  qr_chain_out(t, &out);
 }
 
 static int take_inbound(qr_chain_tile_t *t, qr_ring_t *ring, uint64_t now_ns) {
@@ -135,7 +132,7 @@ static int take_inbound(qr_chain_tile_t *t, qr_ring_t *ring, uint64_t now_ns) {
     case QR_IN_BLOCK: qr_chain_offer(t, &in, now_ns); break;
     case QR_IN_MODEL: qr_chain_model(t, &in, now_ns); break;
     case QR_IN_MODEL_FAILED: qr_chain_model_failed(t, &in); break;
-    case QR_IN_TX: take_tx(t, &in); break;
+    case QR_IN_TX: qr_chain_tx(t, in.peer, in.tx, now_ns); break;
     case QR_IN_WANT: qr_chain_want(t, &in); break;
     }
     work++;

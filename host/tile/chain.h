@@ -5,6 +5,7 @@
 #define QR_TILE_CHAIN_H
 
 #include "base/ring.h"
+#include "chain/mempool.h"
 #include "chain/tree.h"
 #include "port/reserve.h"
 #include "port/store.h"
@@ -36,6 +37,7 @@ typedef struct {
       peer_wait_ms; /* how long to wait for a first peer before mining; 0 without static peers */
   uint64_t stop_height; /* no block beyond it is mined here; 0: none */
   qr_pubkey_t miner;
+  qr_mempool_cfg_t mempool; /* without the chain id, which the tile knows */
   const char *accel_name;
 } qr_chain_tile_cfg_t;
 

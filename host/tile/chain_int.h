@@ -3,13 +3,12 @@
 #define QR_TILE_CHAIN_INT_H
 
 #include "base/log.h"
-#include "chain/ledger.h"
+#include "chain/mempool.h"
 #include "port/store_copy.h"
 #include "tile/chain.h"
 #include "tile/record.h"
 
-#define QR_CAND_MAX_CNT 64u /* blocks between arrival and verdict */
-#define QR_MEMPOOL_MAX_CNT 4096u
+#define QR_CAND_MAX_CNT 64u   /* blocks between arrival and verdict */
 #define QR_SIGMA_MAX_CNT 256u /* executed results remembered by sigma */
 #define QR_COMMIT_MAX_CNT 32u /* commits on their way */
 #define QR_OUT_ROOM                                                                                \
@@ -71,6 +70,14 @@ typedef struct {
   uint8_t tip_record[QR_META_TIP_SZ];
 } qr_commit_t;
 
+/* A peer's transaction that came before the one before it. */
+typedef struct {
+  bool used;
+  uint32_t peer;
+  uint8_t tx[QR_TX_SZ];
+} qr_early_tx_t;
+#define QR_EARLY_TX_CNT 64u
+
 struct qr_chain_tile {
   qr_chain_tile_cfg_t cfg;
   const qr_chain_cfg_t *chain;
@@ -91,8 +98,9 @@ struct qr_chain_tile {
     uint32_t settled;
   } by_sigma[QR_SIGMA_MAX_CNT];
   uint32_t sigma_next;
-  qr_tx_t mempool[QR_MEMPOOL_MAX_CNT];
-  uint32_t mempool_cnt;
+  qr_mempool_t *mempool;
+  qr_early_tx_t early_txs[QR_EARLY_TX_CNT];
+  uint32_t early_next;
   qr_commit_t commits[QR_COMMIT_MAX_CNT]; /* oldest first */
   uint32_t commit_head, commit_cnt;
   uint64_t commit_tag;
@@ -216,10 +224,12 @@ int qr_chain_give_orders(qr_chain_tile_t *t);
 void qr_chain_count_wait(qr_chain_tile_t *t, uint64_t now_ns);
 void qr_chain_cancel_order(qr_chain_tile_t *t, uint64_t tag);
 
-/* chain_mine.c: pending transactions and the miner's orders */
-enum qr_verdict qr_chain_mempool_add(qr_chain_tile_t *t, const uint8_t *encoded,
-                                     qr_hash_t *txid) QR_WARN_UNUSED;
-void qr_chain_mempool_prune(qr_chain_tile_t *t);
+/* chain_tx.c: transactions on their way into the pool and on to peers */
+void qr_chain_tx(qr_chain_tile_t *t, uint32_t peer, const uint8_t *tx, uint64_t now_ns);
+enum qr_verdict qr_chain_send_tx(qr_chain_tile_t *t, const uint8_t *tx, qr_hash_t *txid,
+                                 uint64_t now_ns); /* an operator's */
+
+/* chain_mine.c: the miner's orders */
 int qr_chain_poll_mine(qr_chain_tile_t *t, uint64_t now_ns);
 
 /* chain_query.c: what operators and peers ask */

@@ -9,45 +9,6 @@
 /* Transfers of one sender that follow each other's sequence against the order of their fees. */
 #define PASS_MAX_CNT 8u
 
-static bool same_sender_and_seq(const qr_tx_t *a, const qr_tx_t *b) {
-  return a->seq == b->seq && qr_pubkey_eq(&a->from, &b->from);
-}
-
-enum qr_verdict qr_chain_mempool_add(qr_chain_tile_t *t, const uint8_t *encoded, qr_hash_t *txid) {
-  qr_tx_t tx;
-  enum qr_verdict v = qr_tx_decode(encoded, &tx);
-  if (v) return v;
-  *txid = qr_tx_hash(&tx);
-  /* The sender's account as it would stand after what is pending already. */
-  qr_account_t from;
-  qr_ledger_get(t->ledger, &tx.from, &from);
-  from.pk = tx.from;
-  for (uint32_t i = 0; i < t->mempool_cnt; i++) {
-    const qr_tx_t *m = &t->mempool[i];
-    if (!qr_pubkey_eq(&m->from, &tx.from)) continue;
-    if (same_sender_and_seq(m, &tx)) return QR_VERDICT_DUPLICATE;
-    from.seq++;
-    uint64_t spent = m->amount + m->fee;
-    from.balance = from.balance > spent ? from.balance - spent : 0;
-  }
-  v = qr_ledger_check_tx_from(&from, t->chain->p.chain_id, &tx);
-  if (v) return v;
-  if (t->mempool_cnt == QR_MEMPOOL_MAX_CNT) return QR_VERDICT_SIZE;
-  t->mempool[t->mempool_cnt++] = tx;
-  return QR_VERDICT_OK;
-}
-
-void qr_chain_mempool_prune(qr_chain_tile_t *t) {
-  uint32_t kept = 0;
-  for (uint32_t i = 0; i < t->mempool_cnt; i++) {
-    qr_account_t from;
-    if (!qr_ledger_get(t->ledger, &t->mempool[i].from, &from) || from.seq > t->mempool[i].seq)
-      continue;
-    t->mempool[kept++] = t->mempool[i];
-  }
-  t->mempool_cnt = kept;
-}
-
 typedef struct {
   qr_account_t accounts[TEMPLATE_TX_MAX_CNT];
   uint32_t cnt;
@@ -65,26 +26,28 @@ static qr_account_t *sender_of(qr_chain_tile_t *t, senders_t *s, const qr_pubkey
 }
 
 static int by_fee(const void *a, const void *b) {
-  const qr_tx_t *x = *(const qr_tx_t *const *)a, *y = *(const qr_tx_t *const *)b;
-  return x->fee != y->fee ? (x->fee < y->fee ? 1 : -1) : (x > y) - (x < y);
+  const qr_mempool_entry_t *x = *(const qr_mempool_entry_t *const *)a;
+  const qr_mempool_entry_t *y = *(const qr_mempool_entry_t *const *)b;
+  if (x->tx.fee != y->tx.fee) return x->tx.fee < y->tx.fee ? 1 : -1;
+  return (x->seq > y->seq) - (x->seq < y->seq);
 }
 
 /* Highest fee first; what a sender may spend only after another of its transfers comes in a later
    pass. Only coins that stood on the ledger before the block are spent. */
 static uint32_t choose_txs(qr_chain_tile_t *t, uint8_t *out) {
-  const qr_tx_t *order[QR_MEMPOOL_MAX_CNT];
+  const qr_mempool_entry_t *order[QR_MEMPOOL_MAX_CNT];
   senders_t senders = {.cnt = 0};
-  uint32_t cnt = 0, left = t->mempool_cnt;
-  for (uint32_t i = 0; i < left; i++) order[i] = &t->mempool[i];
+  uint32_t cnt = 0, left = qr_mempool_cnt(t->mempool);
+  for (uint32_t i = 0; i < left; i++) order[i] = qr_mempool_at(t->mempool, i);
   qsort(order, left, sizeof order[0], by_fee);
   for (uint32_t pass = 0; pass < PASS_MAX_CNT && left; pass++) {
     uint32_t kept = 0;
     for (uint32_t i = 0; i < left && cnt < TEMPLATE_TX_MAX_CNT; i++) {
-      const qr_tx_t *tx = order[i];
+      const qr_tx_t *tx = &order[i]->tx;
       qr_account_t *a = sender_of(t, &senders, &tx->from);
       bool due = a && a->seq == tx->seq && a->balance >= tx->fee;
       if (!due || a->balance - tx->fee < tx->amount) {
-        order[kept++] = tx;
+        order[kept++] = order[i];
         continue;
       }
       a->seq++;

@@ -53,6 +53,19 @@ static void fill_verify(const qr_chain_tile_t *t, qr_status_verify_t *v) {
     v->stage_ns[i] = atomic_load(&t->cfg.verify_stats->stage_ns[i]);
 }
 
+static void fill_pool(const qr_chain_tile_t *t, qr_status_pool_t *out, uint64_t now_ns) {
+  qr_mempool_stats_t st;
+  qr_mempool_stats(t->mempool, &st);
+  *out = (qr_status_pool_t){.cnt = qr_mempool_cnt(t->mempool),
+                            .max_cnt = t->cfg.mempool.max_cnt,
+                            .fee_floor = qr_mempool_floor(t->mempool, now_ns),
+                            .taken = st.taken,
+                            .replaced = st.replaced,
+                            .evicted = st.evicted,
+                            .expired = st.expired,
+                            .refused = st.refused};
+}
+
 static void fill_counters(const qr_chain_tile_t *t, qr_status_t *s) {
   const qr_mine_stats_t *m = t->cfg.mine_stats;
   if (m) {
@@ -76,7 +89,6 @@ static void fill_counters(const qr_chain_tile_t *t, qr_status_t *s) {
   s->blocks_rejected = t->blocks_rejected;
   s->reorgs = t->reorgs;
   s->reorg_depth_max = t->reorg_depth_max;
-  s->mempool_cnt = t->mempool_cnt;
   s->mining = t->mining && !t->mine_paused;
   s->writing = qr_chain_writing(t);
   s->commit_failures = t->disk.failure_cnt;
@@ -101,6 +113,7 @@ static void fill_status(qr_chain_tile_t *t, qr_status_t *s, uint64_t now_ns) {
   s->base_height = t->held.base;
   s->prune_depth = t->cfg.prune_depth;
   s->uptime_ms = (now_ns - t->start_ns) / 1000000u;
+  fill_pool(t, &s->pool, now_ns);
   fill_rewards(tip, s);
   fill_tasks(t, tip, s);
   fill_counters(t, s);
@@ -124,15 +137,6 @@ static int fill_block(qr_chain_tile_t *t, uint64_t height, qr_reply_block_t *b) 
   b->tx_cnt = body.tx_cnt;
   b->body_sz = (uint32_t)((size_t)sz - QR_HEADER_SZ);
   return QR_OK;
-}
-
-static void send_tx(qr_chain_tile_t *t, const qr_query_t *q, qr_reply_t *r) {
-  r->verdict = qr_chain_mempool_add(t, q->tx, &r->txid);
-  if (r->verdict) return;
-  t->mine_dirty = true;
-  qr_outbound_t out = {.kind = QR_OUT_RELAY_TX};
-  memcpy(out.tx, q->tx, QR_TX_SZ);
-  qr_chain_out(t, &out);
 }
 
 /* False if the reply comes later. */
@@ -176,7 +180,7 @@ static bool answer(qr_chain_tile_t *t, const qr_query_t *q, qr_reply_t *r, uint6
     r->account.seq = r->account.found ? a.seq : 0;
     break;
   }
-  case QR_QUERY_SEND: send_tx(t, q, r); break;
+  case QR_QUERY_SEND: r->verdict = qr_chain_send_tx(t, q->tx, &r->txid, now_ns); break;
   case QR_QUERY_VERIFY: return !qr_chain_verify_query(t, q, now_ns, &r->err);
   case QR_QUERY_MINING:
     if (!t->cfg.mine_orders) r->err = QR_ERR_UNSUPPORTED;

@@ -203,6 +203,10 @@ static int complete(qr_chain_tile_t *t, qr_cand_t *c) {
   return err;
 }
 
+static uint64_t now_of(const qr_chain_tile_t *t) {
+  return t->cfg.clock->mono_ns(t->cfg.clock->ctx);
+}
+
 void qr_chain_accept(qr_chain_tile_t *t, qr_cand_t *c) {
   qr_node_t *n = c->node, *old = qr_tree_tip(t->tree);
   bool kept = qr_chain_model_kept(t, &n->header.model_in);
@@ -221,7 +225,7 @@ void qr_chain_accept(qr_chain_tile_t *t, qr_cand_t *c) {
     count_reorg(t, depth);
     add_tip(t, old, n);
     release_old_undo(n);
-    qr_chain_mempool_prune(t);
+    qr_mempool_prune(t->mempool, t->ledger, now_of(t));
     t->mine_dirty = true;
     log_tip(t, c, depth);
   }

@@ -75,6 +75,13 @@ typedef struct {
   uint64_t commit_cnt, commit_ns; /* from a batch's submission until it was known to be durable */
 } qr_status_verify_t;
 
+/* Transactions that wait for a block; counts of this process. */
+typedef struct {
+  uint32_t cnt, max_cnt;
+  uint64_t fee_floor; /* least fee that is taken now */
+  uint64_t taken, replaced, evicted, expired, refused;
+} qr_status_pool_t;
+
 typedef struct {
   char chain[32];
   qr_hash_t genesis, rules, tip, tip_model,
@@ -89,7 +96,8 @@ typedef struct {
   uint64_t mining_ns;              /* time spent in attempts */
   qr_status_verify_t verify;
   uint64_t blocks_mined, blocks_verified, blocks_rejected, reorgs, reorg_depth_max;
-  uint32_t peer_cnt, mempool_cnt;
+  uint32_t peer_cnt;
+  qr_status_pool_t pool;
   uint64_t supply;
   bool mining, syncing;
   /* while syncing: the height it goes to, seconds left and thousandths of blocks a second (0: not

@@ -50,6 +50,8 @@ static const kind_t kinds[QR_MSG_TYPE_END] = {
     [QR_MSG_GET_CHUNK] = {"get_chunk", QR_MSG_CONTROL, CHUNK_FIXED_SZ, CHUNK_FIXED_SZ},
     [QR_MSG_CHUNK] = {"chunk", QR_MSG_BULK_SYNC, CHUNK_FIXED_SZ + 1,
                       CHUNK_FIXED_SZ + QR_MSG_PART_MAX_SZ},
+    [QR_MSG_TX_IDS] = {"tx_ids", QR_MSG_BULK_TX, 8, QR_MSG_TX_IDS_MAX_CNT * 8},
+    [QR_MSG_GET_TXS] = {"get_txs", QR_MSG_BULK_TX, 8, QR_MSG_TX_IDS_MAX_CNT * 8},
     [QR_MSG_GET_ADDRS] = {"get_addrs", QR_MSG_CONTROL, 0, 0},
     [QR_MSG_ADDRS] = {"addrs", QR_MSG_CONTROL, QR_MSG_ADDR_SZ,
                       QR_MSG_ADDRS_MAX_CNT *QR_MSG_ADDR_SZ},
@@ -236,6 +238,10 @@ enum qr_verdict qr_msg_decode(uint8_t type, const uint8_t *payload, size_t sz, q
   case QR_MSG_BLOCK_TXS: return decode_block_txs(payload, sz, &m->block_txs);
   case QR_MSG_LEAVES: return decode_leaves(payload, sz, &m->leaves);
   case QR_MSG_OFFER: m->offer.header = payload; break;
+  case QR_MSG_TX_IDS:
+  case QR_MSG_GET_TXS:
+    m->tx_ids = (qr_msg_tx_ids_t){(uint32_t)(sz / 8), payload};
+    return sz % 8 ? QR_VERDICT_SYNTAX : QR_VERDICT_OK;
   case QR_MSG_ADDRS: return decode_addrs(payload, sz, &m->addrs);
   case QR_MSG_GET_SNAPSHOT:
     m->get_snapshot = (qr_msg_get_snapshot_t){ld_hash(payload), qr_ld32(payload + 32)};
@@ -266,6 +272,8 @@ static size_t payload_sz(const qr_msg_t *m) {
   case QR_MSG_COMPACT: return m->compact.sz;
   case QR_MSG_GET_BLOCK_TXS: return QR_HASH_SZ + 2 * (size_t)m->get_block_txs.cnt;
   case QR_MSG_BLOCK_TXS: return QR_HASH_SZ + (size_t)m->block_txs.cnt * QR_TX_SZ;
+  case QR_MSG_TX_IDS:
+  case QR_MSG_GET_TXS: return 8 * (size_t)m->tx_ids.cnt;
   case QR_MSG_LEAVES: return LEAVES_FIXED_SZ + (size_t)m->leaves.cnt * QR_HASH_SZ;
   case QR_MSG_SNAPSHOT: return SNAPSHOT_FIXED_SZ + (size_t)m->snapshot.cnt * QR_HASH_SZ;
   case QR_MSG_CHUNK: return CHUNK_FIXED_SZ + m->chunk.sz;
@@ -380,6 +388,8 @@ size_t qr_msg_encode(const qr_msg_t *m, uint8_t *out) {
     st_hash(p + 1, &m->not_found.hash);
     break;
   case QR_MSG_LEAVES: encode_leaves(&m->leaves, p); break;
+  case QR_MSG_TX_IDS:
+  case QR_MSG_GET_TXS: memcpy(p, m->tx_ids.ids, 8 * (size_t)m->tx_ids.cnt); break;
   case QR_MSG_OFFER: memcpy(p, m->offer.header, QR_HEADER_SZ); break;
   case QR_MSG_GET_SNAPSHOT:
     qr_st32(st_hash(p, &m->get_snapshot.root), m->get_snapshot.first);

@@ -21,6 +21,7 @@
 #define QR_MSG_CHUNK_MAX_CNT 1024u
 #define QR_MSG_PART_MAX_SZ (64u << 10) /* of a chunk of a snapshot */
 #define QR_MSG_LEAVES_MAX_CNT 2000u
+#define QR_MSG_TX_IDS_MAX_CNT 256u
 #define QR_MSG_FEATURE_PRUNED 1u /* has not every block of its chain: NOT_FOUND is no offence */
 #define QR_MSG_FEATURE_ADDRS (1u << 4)    /* knows GET_ADDRS and ADDRS */
 #define QR_MSG_FEATURE_SNAPSHOT (1u << 5) /* may give a snapshot */
@@ -53,6 +54,8 @@ enum qr_msg_type {
   QR_MSG_SNAPSHOT = 25,
   QR_MSG_GET_CHUNK = 26,
   QR_MSG_CHUNK = 27,
+  QR_MSG_TX_IDS = 30,
+  QR_MSG_GET_TXS = 31,
   QR_MSG_TYPE_END
 };
 
@@ -118,6 +121,10 @@ typedef struct {
 typedef struct {
   const uint8_t *header; /* QR_HEADER_SZ bytes */
 } qr_msg_offer_t;
+typedef struct {
+  uint32_t cnt;
+  const uint8_t *ids; /* cnt times the first eight bytes of a transaction's hash */
+} qr_msg_tx_ids_t;    /* TX_IDS and GET_TXS */
 typedef struct {
   uint32_t cnt;
   const qr_hash_t *locator;
@@ -201,6 +208,7 @@ typedef struct {
     qr_msg_snapshot_t snapshot;
     qr_msg_get_chunk_t get_chunk;
     qr_msg_chunk_t chunk;
+    qr_msg_tx_ids_t tx_ids;
     qr_msg_addrs_t addrs;
   };
 } qr_msg_t;

@@ -173,14 +173,17 @@ static void act(qr_peers_t *p, uint8_t op, uint8_t n) {
   qr_u256_t work = qr_u256_from_u64(n);
   uint32_t sz = 1 + n * 300u;
   qr_hash_t root = {{0}};
-  if (op % 13 == 6 || op % 13 == 12) root = qr_merkle_root(bulk, sz, QR_MSG_CHUNK_SZ);
-  switch (op % 13) {
+  if (op % 14 == 6 || op % 14 == 12) root = qr_merkle_root(bulk, sz, QR_MSG_CHUNK_SZ);
+  switch (op % 14) {
   case 4: qr_peers_accepted(p, &w.block, n, &work); break;
   case 5:
     qr_peers_rejected(p, w.block_from, &w.block, (enum qr_verdict)(1 + n % (QR_VERDICT_CNT - 1)));
     break;
   case 6: w.owed += !qr_peers_fetch_model(p, w.block_from, &w.block, &root, sz); break;
   case 12: qr_peers_has_model(p, &root); break;
+  case 13:
+    qr_peers_refused_tx(p, w.up, n & 1 ? QR_VERDICT_TX_BALANCE : QR_VERDICT_TX_SIGNATURE);
+    break;
   case 7: qr_peers_set_tip(p, &w.block, n, &work, some, 1 + n % 8); break;
   case 8: w.refuse_cnt = n; break;
   case 9: qr_peers_relay_tx(p, n & 1 ? w.up : 0, bulk); break;

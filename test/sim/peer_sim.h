@@ -34,6 +34,7 @@
 #define SIM_MS 1000000ull
 #define SIM_SEC 1000000000ull
 #define SIM_BAD 0xbadu
+#define SIM_BAD_TX 0xbdu /* the last byte of a transaction that is signed wrongly */
 
 extern const qr_link_ops_t qr_link_mem_ops;
 
@@ -438,6 +439,10 @@ static void sim_relay(sim_node_t *n) {
     for (uint32_t k = 0; k < n->tx_cnt; k++)
       assert_false(qr_hash_eq(&n->tx_seen[k], &id)); /* each comes up once */
     n->tx_seen[n->tx_cnt++] = id;
+    if (n->tx_queue[i][QR_TX_SZ - 1] == SIM_BAD_TX) {
+      qr_peers_refused_tx(n->peers, n->tx_from[i], QR_VERDICT_TX_SIGNATURE);
+      continue;
+    }
     if (!n->no_relay) qr_peers_relay_tx(n->peers, n->tx_from[i], n->tx_queue[i]);
   }
   n->tx_queue_cnt = 0;

@@ -57,7 +57,8 @@ static inline void rig_init_with(rig_t *r, world_t *w, uint32_t verify_cnt) {
                              .verify_cnt = verify_cnt,
                              .queries = r->queries,
                              .replies = r->replies,
-                             .accel_name = "cpu"};
+                             .accel_name = "cpu",
+                             .mempool = {.max_cnt = 100}};
   for (uint32_t i = 0; i < verify_cnt; i++) {
     assert_int_equal(qr_executor_init(&r->verifiers[i], &w->chain, accel, r->accel, progs), 0);
     r->orders[i] = cfg.verify_orders[i] = make_ring(sizeof(qr_verify_order_t));

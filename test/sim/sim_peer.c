@@ -37,8 +37,9 @@ static void test_relay(void **state) {
     frames += st.frames_tx;
   }
   /* three links: HELLO, READY and PING each way, and PONG; then for each block one announce,
-   * question and answer; one model: question, leaves, ten chunks, and offers of it; pings */
-  uint64_t least = 3 * 8 + 10 * 9 + 3 * 12 + 15;
+   * question and answer; one model: question, leaves, ten chunks, and offers of it; the
+   * transactions; pings */
+  uint64_t least = 3 * 8 + 10 * 9 + 3 * 12 + 3 * (2 + 5); /* ids, question, transactions */
   assert_in_range(frames, least, least + 2 + 12);
   sim_end(&s);
 }
@@ -70,6 +71,7 @@ static void test_compact(void **state) {
     if (i % 10 == 9) sim_run(&s, 100);
     for (uint32_t k = 0; k < 4; k++) s.nodes[k]->tx_cnt = 0; /* the toy's memory of them is short */
   }
+  sim_run(&s, 1000);
   uint64_t before[4];
   for (uint32_t i = 1; i < 4; i++) before[i] = bytes_from(s.nodes[i], s.nodes[i - 1]);
   sim_block_t b = sim_block_make_txs(&s.nodes[0]->blocks[0].hash, 1, 9, txs, CNT);
@@ -132,6 +134,47 @@ static void test_models_ahead(void **state) {
   print_message("announce to ready over 3 hops: %llu ms, model after block %llu ms\n",
                 (unsigned long long)early, (unsigned long long)late);
   assert_true(early * 10 < late * 7);
+}
+
+/* Everybody knows everybody: each transaction goes to each node once, and most of what else goes
+   over the links is eight bytes each. */
+static void test_tx_bytes(void **state) {
+  (void)state;
+  enum { NODE_CNT = 8, CNT = 60 };
+  sim_t s;
+  sim_init(&s, 90);
+  for (uint32_t i = 0; i < NODE_CNT; i++) sim_node(&s, (1u << i) - 1);
+  sim_run(&s, 500);
+  uint64_t before = 0, after = 0;
+  qr_peer_info_t info[8];
+  for (uint32_t i = 0; i < NODE_CNT; i++) {
+    uint32_t cnt = qr_peers_list(s.nodes[i]->peers, info, 8);
+    assert_int_equal(cnt, NODE_CNT - 1);
+    for (uint32_t k = 0; k < cnt; k++) before += info[k].rx_bytes;
+  }
+  uint8_t tx[QR_TX_SZ] = {4};
+  for (uint32_t i = 0; i < CNT; i++) {
+    qr_st32(tx + 1, i);
+    qr_peers_relay_tx(s.nodes[i % NODE_CNT]->peers, 0, tx);
+    sim_run(&s, 20);
+  }
+  sim_run(&s, 1000);
+  for (uint32_t i = 0; i < NODE_CNT; i++) {
+    qr_peers_stats_t st;
+    qr_peers_stats(s.nodes[i]->peers, &st);
+    uint32_t own_cnt = CNT / NODE_CNT + (i < CNT % NODE_CNT);
+    assert_int_equal(s.nodes[i]->tx_cnt, CNT - own_cnt);
+    assert_int_equal(st.tx_rx, CNT - own_cnt);
+    assert_int_equal(st.tx_late, 0);
+    assert_int_equal(st.strikes, 0);
+    uint32_t cnt = qr_peers_list(s.nodes[i]->peers, info, 8);
+    for (uint32_t k = 0; k < cnt; k++) after += info[k].rx_bytes;
+  }
+  uint64_t each = (after - before) / CNT, pushed = NODE_CNT * (NODE_CNT - 1) / 2 * (QR_TX_SZ + 5);
+  print_message("a transaction among 8 nodes: %llu bytes; pushed over every link once: %llu\n",
+                (unsigned long long)each, (unsigned long long)pushed);
+  assert_true(each * 2 < pushed);
+  sim_end(&s);
 }
 
 /* A peer that does not read one stream while the others flow: what waits for it is bounded, and it
@@ -433,6 +476,7 @@ int main(void) {
       cmocka_unit_test(test_no_room_in_sync), cmocka_unit_test(test_duplicate_and_self),
       cmocka_unit_test(test_mismatch),        cmocka_unit_test(test_config),
       cmocka_unit_test(test_compact),         cmocka_unit_test(test_models_ahead),
+      cmocka_unit_test(test_tx_bytes),
   };
   return cmocka_run_group_tests(tests, sim_setup, NULL);
 }

@@ -608,6 +608,55 @@ static void test_tx_flood(void **state) {
   end(true);
 }
 
+/* Tells of transactions and does not give them; then of very many that there are not. */
+static void test_tx_withheld(void **state) {
+  (void)state;
+  begin(132);
+  foe_join(0, 0);
+  uint8_t tx[QR_TX_SZ] = {1};
+  uint64_t ids[QR_MSG_TX_IDS_MAX_CNT];
+  for (uint32_t i = 0; i < 40; i++) {
+    qr_st32(tx + 1, i);
+    qr_hash_t id = qr_hash("quarry.txid", tx, QR_TX_SZ);
+    ids[i] = qr_ld64(id.b);
+  }
+  foe_msg(&(qr_msg_t){.type = QR_MSG_TX_IDS, .tx_ids = {40, (const uint8_t *)ids}});
+  run(50);
+  for (uint32_t i = 0; i < 40; i++) {
+    qr_st32(tx + 1, i);
+    qr_peers_relay_tx(sim.nodes[1]->peers, 0, tx);
+  }
+  run(1000);
+  assert_int_equal(sim.nodes[0]->tx_cnt, 0);  /* node 0 waits for the foe */
+  assert_int_equal(sim.nodes[2]->tx_cnt, 40); /* the others do not */
+  run(1300);
+  assert_int_equal(sim.nodes[0]->tx_cnt, 40);
+  assert_int_equal(stats().tx_late, 40);
+  for (uint32_t k = 0; k < 100 && !foe.down; k++) {
+    for (uint32_t i = 0; i < QR_MSG_TX_IDS_MAX_CNT; i++) ids[i] = k * 1000 + i + 1;
+    foe_msg(&(qr_msg_t){.type = QR_MSG_TX_IDS,
+                        .tx_ids = {QR_MSG_TX_IDS_MAX_CNT, (const uint8_t *)ids}});
+    run(10);
+  }
+  for (uint32_t i = 40; i < 60; i++) {
+    qr_st32(tx + 1, i);
+    qr_peers_relay_tx(sim.nodes[2]->peers, 0, tx);
+  }
+  run(300);
+  assert_int_equal(sim.nodes[0]->tx_cnt, 60); /* its places are not all taken */
+  assert_true(stats().rate_dropped > 10000 / QR_MSG_TX_IDS_MAX_CNT);
+  assert_int_equal(stats().strikes, 0);
+  qr_msg_t m = {.type = QR_MSG_TX, .tx = {tx}};
+  tx[QR_TX_SZ - 1] = SIM_BAD_TX;
+  for (uint32_t i = 0; i < 2; i++) {
+    tx[1] = (uint8_t)i;
+    assert_false(foe.down);
+    foe_msg(&m);
+    run(20);
+  }
+  end(true);
+}
+
 /* Asks for one model after the other, as fast as it is told that they are not there; the number of
    answers. */
 static uint32_t ask_models(uint64_t ms) {
@@ -717,9 +766,10 @@ int main(void) {
       cmocka_unit_test(test_never_answers),    cmocka_unit_test(test_invalid_block),
       cmocka_unit_test(test_invalid_and_gone), cmocka_unit_test(test_spoiled_body),
       cmocka_unit_test(test_floods),           cmocka_unit_test(test_tx_flood),
-      cmocka_unit_test(test_false_chain),      cmocka_unit_test(test_reads_nothing),
-      cmocka_unit_test(test_model_greed),      cmocka_unit_test(test_compact_lies),
-      cmocka_unit_test(test_model_lies),       cmocka_unit_test(test_empty_offers),
+      cmocka_unit_test(test_tx_withheld),      cmocka_unit_test(test_false_chain),
+      cmocka_unit_test(test_reads_nothing),    cmocka_unit_test(test_model_greed),
+      cmocka_unit_test(test_compact_lies),     cmocka_unit_test(test_model_lies),
+      cmocka_unit_test(test_empty_offers),
   };
   return cmocka_run_group_tests(tests, sim_setup, NULL);
 }

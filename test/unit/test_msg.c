@@ -76,6 +76,10 @@ static qr_msg_t gen_msg(gen_t *g, uint8_t type) {
     m.leaves.total_sz = (m.leaves.cnt - 1) * QR_MSG_CHUNK_SZ + gen_in(g, 1, QR_MSG_CHUNK_SZ);
     break;
   case QR_MSG_OFFER: m.offer.header = bulk; break;
+  case QR_MSG_TX_IDS:
+  case QR_MSG_GET_TXS:
+    m.tx_ids = (qr_msg_tx_ids_t){gen_in(g, 1, QR_MSG_TX_IDS_MAX_CNT), bulk};
+    break;
   case QR_MSG_GET_HEADERS:
     m.get_headers = (qr_msg_get_headers_t){gen_in(g, 1, QR_MSG_LOCATOR_MAX_CNT), hashes,
                                            (uint16_t)gen_in(g, 1, QR_MSG_HEADERS_MAX_CNT)};
@@ -295,6 +299,8 @@ static void test_truncation(void **state) {
       if (type == QR_MSG_BLOCK) whole = n >= QR_HEADER_SZ;
       if (type == QR_MSG_MODEL) whole = n > 34; /* another chunk */
       if (type == QR_MSG_HEADERS) whole = n % QR_HEADER_SZ == 0;
+      if (type == QR_MSG_TX_IDS || type == QR_MSG_GET_TXS)
+        whole = n && n % 8 == 0 && n <= QR_MSG_TX_IDS_MAX_CNT * 8;
       if (type == QR_MSG_LEAVES) whole = n == sz; /* their number follows from the size */
       if (type == QR_MSG_SNAPSHOT) whole = n > 44 && (n - 44) % 32 == 0;
       if (type == QR_MSG_CHUNK) whole = n > 40; /* its size is what is there */
@@ -346,6 +352,8 @@ static void test_head_limits(void **state) {
       {QR_MSG_SNAPSHOT, 44 + 32, 44 + 2000 * 32, QR_LINK_SYNC},
       {QR_MSG_GET_CHUNK, 40, 40, QR_LINK_CONTROL},
       {QR_MSG_CHUNK, 41, 40 + 65536, QR_LINK_SYNC},
+      {QR_MSG_TX_IDS, 8, 2048, QR_LINK_TX},
+      {QR_MSG_GET_TXS, 8, 2048, QR_LINK_TX},
   };
   uint32_t known_cnt = 0;
   for (uint32_t t = 0; t < 256; t++) known_cnt += qr_msg_known((uint8_t)t);

@@ -17,6 +17,7 @@ static struct {
   bool up;
   char name[64];
   uint32_t mtu, queue_cnt, neigh_cnt, peer_cnt;
+  uint32_t buffer_cnt, buffer_free_cnt;
   unsigned rx_known, tx_by_port;
   uint64_t down_cnt;
   qr_quic_info_t peers[QR_TELEMETRY_PEER_MAX_CNT];
@@ -37,6 +38,8 @@ void qr_telemetry_put(const qr_udp_t *udp, const qr_quic_t *quic, uint64_t now_n
   shown.queue_cnt = p->queue_cnt;
   shown.neigh_cnt =
       qr_neigh_known_cnt(&udp->neigh4, now_ns) + qr_neigh_known_cnt(&udp->neigh6, now_ns);
+  shown.buffer_cnt = p->pool->size;
+  shown.buffer_free_cnt = rte_mempool_avail_count(p->pool);
   shown.rx_known = p->rx_known;
   shown.tx_by_port = p->tx_by_port;
   shown.down_cnt = p->down_cnt;
@@ -68,6 +71,8 @@ static int on_link(const char *cmd, const char *params, struct rte_tel_data *d) 
       {"queues", shown.queue_cnt},
       {"rx_checksums_by_port", shown.rx_known},
       {"tx_checksums_by_port", shown.tx_by_port},
+      {"buffers", shown.buffer_cnt},
+      {"buffers_free", shown.buffer_free_cnt},
       {"peers", shown.peer_cnt},
       {"neighbours", shown.neigh_cnt},
       {"rx_pkts", shown.quic.rx_pkts},
