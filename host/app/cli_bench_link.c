@@ -132,14 +132,17 @@ const qr_cli_bench_t qr_cli_bench_link = {
     .run = run_link,
     .help =
         "streams between two processes over DPDK and over the kernel's TCP, in turns\n"
-        "Both processes live in network namespaces of their own, made for this and gone with it; "
-        "no privilege is needed. Straight:\nmemif, packet sockets on a veth pair and kernel UDP "
-        "carry QUIC, encrypted; TCP has a veth pair to itself and no encryption.\nThe links poll "
-        "without sleep, TCP blocks, as programs use it. A block is a 300 B announcement, its "
-        "request, and 0.4 MB\nthat the receiver hashes as they come, from the first byte sent to "
-        "the hash. CPU seconds are those of both processes.\nEmulated: the same with 10 ms each "
-        "way and loss each way, made by quarry's own emulator, which all pass through; the links\n"
-        "sleep when idle; TCP has BBR if the kernel has it. Bulk is a tenth for --seconds below "
-        "10, "
-        "a hundredth below 3.",
+        "Both live in network namespaces of their own, made for this and gone with it, on a core "
+        "each; no privilege is needed.\n"
+        "Straight: memif (MTU 9000), packet sockets on a veth pair (1500) and kernel UDP carry "
+        "QUIC, encrypted, and poll without sleep.\n"
+        "TCP has a veth pair to itself, is not encrypted, and blocks, as programs use it. A block "
+        "is a 300 B announcement, its\n"
+        "request, and 0.4 MB that the receiver hashes as they come, from the first byte sent to "
+        "the hash. CPU seconds are those of\n"
+        "both processes, polling included.\n"
+        "Emulated: the same with 10 ms and loss each way, made by quarry's own emulator, which "
+        "all pass through; the links sleep when\n"
+        "idle; TCP has BBR if the kernel has it. Bulk is a tenth for --seconds below 10, a "
+        "hundredth below 3.",
 };

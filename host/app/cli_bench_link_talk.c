@@ -11,7 +11,7 @@
 #include "port/clock.h"
 
 #define SMALL_MAX_SZ 512u
-#define BULK_PIECE_SZ (256u << 10)
+#define BULK_PIECE_SZ (32u << 10)
 #define LIMIT_NS UINT64_C(120000000000) /* of one message */
 
 enum { MSG_ECHO, MSG_ANNOUNCE, MSG_REQUEST, MSG_BLOCK, MSG_BULK };

@@ -393,6 +393,7 @@ struct qr_peers {
   uint64_t now_ns, rng;
   uint32_t req_seq;
   int work_cnt;        /* of this poll */
+  uint64_t packet_cnt; /* of the link at the end of the last poll */
   bool doomed;         /* some session has to be taken down */
   qr_peer_claim_t tip; /* ours: executed, no mere claim */
   qr_hash_t locator[QR_MSG_LOCATOR_MAX_CNT];

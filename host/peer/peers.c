@@ -258,6 +258,16 @@ static void poll_link(qr_peers_t *p) {
   }
 }
 
+/* Packets came or went: what is under way on the link wants the next poll soon, although there may
+   be nothing in it for us. */
+static bool link_moved(qr_peers_t *p) {
+  qr_link_stats_t st;
+  p->cfg.ops->stats(p->cfg.link, &st);
+  uint64_t before = p->packet_cnt;
+  p->packet_cnt = st.rx_pkts + st.tx_pkts;
+  return p->packet_cnt != before;
+}
+
 int qr_peers_poll(qr_peers_t *p, uint64_t now_ns) {
   if (now_ns > p->now_ns) p->now_ns = now_ns;
   p->work_cnt = 0;
@@ -285,7 +295,7 @@ int qr_peers_poll(qr_peers_t *p, uint64_t now_ns) {
     }
     if (s->state > QR_PEER_DIALING) qr_peer_out_flush(p, s);
   }
-  return p->work_cnt;
+  return p->work_cnt + link_moved(p);
 }
 
 uint64_t qr_peers_next_ns(const qr_peers_t *p) {

@@ -2,47 +2,10 @@
 # Every kind of port that link/dpdk can have, as far as this machine permits: a packet socket, an XDP socket, a tap with the
 # kernel at the other end, memif, virtio-user against a vhost-user; jumbo frames, several queues, links that go and come, rings that are
 # too short, frames in pieces, and what the telemetry socket tells. What is not permitted is counted and named.
-# In a network namespace of its own. Usage: test_link_ports.sh <directory of the programs>
-set -u
-PATH=$PATH:/usr/sbin:/sbin
-export PATH
-bin=$1
+. "$(dirname "$0")/netns.sh"
 
-if [ "${2:-}" != inside ]; then
-  map=-Urn
-  [ "$(id -u)" = 0 ] && map=-n
-  if ! unshare $map true 2>/dev/null; then
-    echo "SKIP: this system does not let user $(id -un) make a network namespace (unshare $map)"
-    exit 77
-  fi
-  exec unshare $map "$0" "$bin" inside
-fi
-
-out=$(mktemp -d)
-pids=
 brought=0
 skipped=0
-cleanup() {
-  for p in $pids; do kill -9 "$p" 2>/dev/null; done
-  rm -rf "$out"
-}
-trap cleanup EXIT
-fail() {
-  echo "FAIL: $*"
-  for f in "$out"/*; do [ -f "$f" ] && echo "--- $f" && tail -n 20 "$f"; done
-  exit 1
-}
-
-# wait_for <seconds> <file> <text>
-wait_for() {
-  n=$(($1 * 20))
-  while [ $n -gt 0 ]; do
-    grep -q "$3" "$2" 2>/dev/null && return 0
-    sleep 0.05
-    n=$((n - 1))
-  done
-  fail "'$3' did not appear in $2 within $1 s"
-}
 
 # start <log> <driver> <options> <address>: returns 1 if it ends with a sentence instead
 start() {
@@ -100,7 +63,6 @@ if "$bin/link_echo" server dpdk "" 10.80.0.10:4100 1 2>&1 | grep -q "no such dri
   echo "SKIP: this build has no link/dpdk"
   exit 77
 fi
-ip link set lo up
 for i in 0 2; do
   ip link add n$i type veth peer name n$((i + 1)) || fail "veth"
   ip link set n$i up
@@ -108,8 +70,6 @@ for i in 0 2; do
 done
 ip link set n2 mtu 9000
 ip link set n3 mtu 9000
-XDG_RUNTIME_DIR= # EAL must cope with an empty one
-export XDG_RUNTIME_DIR
 
 echo "errors name their cause"
 expect_error() { # <options> <text>
@@ -133,6 +93,24 @@ expect_error "memif=$out/m;role=server;queues=2" "queue"
 expect_error "pci=0000:ff:1f.7" "quarry net check"
 
 converse af_packet "iface=n0" "iface=n1"
+echo "processes whose numbers, with those of their interfaces, are the same to a packet socket"
+# Both numbers together name the group of sockets: pid xor interface, the last 16 bits.
+start "$out/group.server" dpdk "iface=n0" 10.80.0.10:4100 || fail "server"
+mkfifo "$out/go"
+sh -c "read -r go <\"$out/go\"; exec \"$bin/link_echo\" server dpdk iface=g0 10.81.0.10:4100 1" >"$out/group.second" 2>&1 &
+second_pid=$!
+pids="$pids $second_pid"
+index=$((((second_pid ^ server_pid) & 65535) ^ $(ip -o link show n0 | sed 's/:.*//')))
+ip link add g0 index "$index" type veth peer name g1 || fail "an interface with the number $index"
+ip link set g0 up
+ip link set g1 up
+echo go >"$out/go"
+rm "$out/go"
+wait_for 20 "$out/group.second" "^ready"
+kill -TERM "$second_pid"
+wait "$second_pid" || fail "the second server's exit status"
+stop
+
 converse jumbo "iface=n2;mtu=9000" "iface=n3;mtu=9000"
 converse jumbo6 "iface=n2;mtu=9000" "iface=n3;mtu=9000" 6
 converse jumbo-to-plain "iface=n2;mtu=9000" "iface=n3"
@@ -201,19 +179,43 @@ else
 fi
 stop
 
+echo "a flood of questions from forged neighbours, of either family"
+start "$out/flood.server" dpdk "iface=n0;also=fd80::10;telemetry=1" 10.80.0.10:4100 || fail "server"
+socket=$(sed -n 's/.*event=telemetry socket=//p' "$out/flood.server")
+mac=$(ip -o link show n0 | sed 's/.*link\/ether \([0-9a-f:]*\).*/\1/')
+"$bin/link_garbage" n1 "$mac" 10.80.0.10:4100 20000 1 flood || fail "flood"
+"$bin/link_garbage" n1 "$mac" "[fd80::10]:4100" 20000 2 flood || fail "flood"
+"$bin/link_garbage" n1 "$mac" 10.80.0.10:4100 20000 3 flood &
+client "$out/flood.client" dpdk "iface=n1" 10.80.0.11:4100 10.80.0.10:4100
+wait $! || fail "flood"
+shows neigh_unanswered '[1-9][0-9]*'
+[ "$(ask /quarry/link | number neighbours)" -le 1024 ] || fail "the tables have no end"
+stop
+
 echo "a link that goes and comes"
 start "$out/flap.server" dpdk "iface=n0;telemetry=1" 10.80.0.10:4100 || fail "server"
 socket=$(sed -n 's/.*event=telemetry socket=//p' "$out/flap.server")
-timeout 60 "$bin/link_echo" client dpdk "iface=n1" 10.80.0.11:4100 2 10.80.0.10:4100 1 >"$out/flap.client" 2>&1 &
+"$bin/link_echo" idle dpdk "iface=n1;idle_ms=9000" 10.80.0.11:4100 2 10.80.0.10:4100 1 >"$out/flap.client" 2>&1 &
 client_pid=$!
-wait_for 20 "$out/flap.client" "event=link-up"
+pids="$pids $client_pid"
+wait_for 20 "$out/flap.client" "^up"
 shows peers 1
 ip link set n1 down
 wait_for 10 "$out/flap.server" "event=link-down port=n0"
 wait_for 10 "$out/flap.client" "event=link-down port=n1"
 ip link set n1 up
-wait $client_pid || fail "the conversation did not survive"
+wait_for 10 "$out/flap.client" "event=link-up port=n1"
 shows downs 1
+heard=$(ask /quarry/link | number rx_pkts)
+n=400 # keepalives come every three seconds
+until [ "$(ask /quarry/link | number rx_pkts)" -gt $((heard + 2)) ]; do
+  n=$((n - 1))
+  [ $n -gt 0 ] || fail "nothing is heard after the link came back"
+  sleep 0.05
+done
+shows peers 1
+grep -q "^down" "$out/flap.client" && fail "the connection did not survive"
+kill -9 $client_pid
 stop
 
 echo "a memif server that dies and another that comes"

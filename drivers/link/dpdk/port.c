@@ -5,9 +5,11 @@
 #include <rte_errno.h>
 #include <rte_ethdev.h>
 #include <rte_log.h>
+#include <rte_random.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "base/err.h"
@@ -23,6 +25,7 @@
 #define MEM_SLACK_MIB 24u
 #define RING_DEPTH 1024u
 #define ETHER_EXTRA_SZ 26u /* header, checksum, two VLAN tags of others */
+#define GROUP_TRY_CNT 2    /* numbers that are tried for a packet socket's group */
 #define LOOK_NS UINT64_C(100000000)
 #define REDIAL_NS UINT64_C(500000000)
 #define RSS_TYPES                                                                                  \
@@ -52,6 +55,26 @@ static uint32_t mem_mib(const qr_port_cfg_t *cfg) {
 
 /* ---- opening ---- */
 
+/* The packet-socket driver numbers its group of sockets by getpid() and the interface, in 16 bits
+   for a whole network namespace. Nodes that are started one after the other on neighbouring
+   interfaces often get the same number, and the later one is refused. So the driver, on this thread
+   and only while it makes a device, is shown a number drawn at random; everybody else gets the
+   kernel's answer. */
+static _Thread_local pid_t shown_pid;
+
+pid_t getpid(void) { return shown_pid ? shown_pid : (pid_t)syscall(SYS_getpid); }
+
+static int make_vdev(const char *name, const char *args) {
+  int rv = -1;
+  bool numbered = !strncmp(name, "net_af_packet", 13);
+  for (int i = 0; rv && i < (numbered ? GROUP_TRY_CNT : 1); i++) {
+    if (numbered) shown_pid = (pid_t)(1 + (rte_rand() & 0xffff));
+    rv = rte_vdev_init(name, args);
+  }
+  shown_pid = 0;
+  return rv;
+}
+
 static int add_vdev(const qr_port_cfg_t *cfg, qr_port_t *p, char *why, size_t why_sz) {
   char text[512];
   if (!qr_device_text(cfg, text, sizeof text)) {
@@ -68,7 +91,7 @@ static int add_vdev(const qr_port_cfg_t *cfg, qr_port_t *p, char *why, size_t wh
   }
   memcpy(p->vdev, text, name_sz);
   p->vdev[name_sz] = 0;
-  int rv = rte_vdev_init(p->vdev, args ? args + 1 : "");
+  int rv = make_vdev(p->vdev, args ? args + 1 : "");
   if (!rv && !rte_eth_dev_get_port_by_name(p->vdev, &p->id)) return QR_OK;
   snprintf(why, why_sz, "DPDK cannot make the device '%s' (%s); %s", text,
            rte_strerror(rv < 0 ? -rv : rte_errno), qr_device_hint(cfg->kind));

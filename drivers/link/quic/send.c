@@ -3,6 +3,8 @@
 #include "drivers/link/quic/quic_conn.h"
 
 #define PACKETS_MAX_CNT 64u /* of one connection in one go, whatever the pacing allows */
+/* Bytes in one go: the receiver begins with these while we encrypt the next. */
+#define GO_MAX_SZ (32u << 10)
 /* ngtcp2 lets a packet go that much before its time. */
 #define PACING_EARLY_NS NGTCP2_MILLISECONDS
 /* Time without a poll in which sending may catch up afterwards. */
@@ -68,8 +70,9 @@ void qr_quic_conn_write(qr_quic_conn_t *c) {
   const qr_quic_out_t *out = &c->quic->cfg.out;
   size_t quantum = ngtcp2_conn_get_send_quantum(c->conn), sent = 0;
   unsigned blocked = 0;
+  if (quantum > GO_MAX_SZ) quantum = GO_MAX_SZ;
   c->dirty = false;
-  for (uint32_t i = 0; i < PACKETS_MAX_CNT && sent <= quantum; i++) {
+  for (uint32_t i = 0; i < PACKETS_MAX_CNT && sent < quantum; i++) {
     ngtcp2_path_storage ps;
     ngtcp2_pkt_info pi = {0};
     uint8_t *p = out->room(out->ctx);
