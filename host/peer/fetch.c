@@ -69,15 +69,23 @@ void qr_peer_fetch_claim(qr_peers_t *p, qr_peer_slot_t *s, const qr_peer_claim_t
                          .at_ns = p->now_ns + (slow ? YIELD_NS : 0)};
 }
 
-/* Another peer that has the block and was not asked for it, 0 if there is none. One that we dialled
-   comes first: nobody can crowd those out. */
+/* Who is asked first: who has kept nobody waiting, then whom we dialled (nobody can crowd those
+   out), then who brought a block last. */
+static bool sooner(const qr_peers_t *p, const qr_peer_slot_t *a, const qr_peer_slot_t *b) {
+  bool a_slow = p->now_ns < a->slow_ns, b_slow = p->now_ns < b->slow_ns;
+  if (a_slow != b_slow) return b_slow;
+  if (a->inbound != b->inbound) return b->inbound;
+  return a->block_ns > b->block_ns;
+}
+
+/* Another peer that has the block and was not asked for it, 0 if there is none. */
 static qr_peer_id_t another(const qr_peers_t *p, const qr_peer_fetch_t *f) {
   const qr_peer_slot_t *best = NULL;
   for (uint32_t i = 0; i < p->cfg.peer_max_cnt; i++) {
     const qr_peer_slot_t *s = &p->slots[i];
     bool can = s->id != f->peer && qr_peer_find(p, s->id) == s;
     if (!can || !qr_inv_has(&s->blocks, &f->hash) || qr_inv_has(&s->asked, &f->hash)) continue;
-    if (!best || (best->inbound && !s->inbound)) best = s;
+    if (!best || sooner(p, s, best)) best = s;
   }
   return best ? best->id : 0;
 }
