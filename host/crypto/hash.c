@@ -46,13 +46,6 @@ qr_hash_t qr_hash(const char *domain, const void *p, size_t sz) {
   return out;
 }
 
-uint64_t qr_hash_short(const uint8_t key[16], const void *p, size_t sz) {
-  _Static_assert(crypto_shorthash_BYTES == 8 && crypto_shorthash_KEYBYTES == 16, "SipHash-2-4");
-  uint8_t out[8];
-  crypto_shorthash(out, p, sz, key);
-  return qr_ld64(out);
-}
-
 qr_hash_t qr_merkle_leaf(uint32_t idx, const void *chunk, size_t sz) {
   qr_hasher_t h;
   qr_hash_t out;

@@ -22,9 +22,6 @@ void qr_hash_add_u32(qr_hasher_t *h, uint32_t v); /* little-endian */
 void qr_hash_add_u64(qr_hasher_t *h, uint64_t v); /* little-endian */
 void qr_hash_end(qr_hasher_t *h, qr_hash_t *out);
 
-/* SipHash-2-4 under a key: for tables and short names that strangers must not make collide. */
-uint64_t qr_hash_short(const uint8_t key[16], const void *p, size_t sz);
-
 /* One-shot H(domain | p[0..sz)). */
 qr_hash_t qr_hash(const char *domain, const void *p, size_t sz);
 

@@ -2,6 +2,7 @@
 
 #include "base/assert.h"
 #include "crypto/hash.h"
+#include "crypto/siphash.h"
 
 #define ID_MASK ((UINT64_C(1) << 48) - 1)
 #define FULL_SZ (2u + QR_TX_SZ)
@@ -19,7 +20,7 @@ qr_compact_key_t qr_compact_key(const qr_hash_t *block, uint64_t nonce) {
 }
 
 uint64_t qr_compact_id(const qr_compact_key_t *key, const qr_hash_t *txid) {
-  return qr_hash_short(key->b, txid->b, QR_HASH_SZ) & ID_MASK;
+  return qr_siphash(key->b, txid->b, QR_HASH_SZ) & ID_MASK;
 }
 
 uint64_t qr_compact_id_at(const qr_compact_t *c, uint32_t i) {
