@@ -38,8 +38,8 @@ static inline bool small_disk_mount(uint32_t mib) {
   return !mount("none", small_disk, "tmpfs", 0, options);
 }
 
-/* The kernel takes a ring apart behind the back of whoever closed it, and until then holds the files
-   that its last operations named: busy for a moment is no error. */
+/* The kernel takes a ring apart behind the back of whoever closed it, and until then holds the
+   files that its last operations named: busy for a moment is no error. */
 static inline bool small_disk_unmount(void) {
   for (int i = 0; umount(small_disk); i++) {
     if (errno != EBUSY || i == 1000) return false;

@@ -43,8 +43,8 @@ typedef struct {
 
 extern const qr_cli_command_t qr_cli_status, qr_cli_block, qr_cli_peers, qr_cli_account, qr_cli_key,
     qr_cli_send, qr_cli_verify, qr_cli_mining, qr_cli_watch, qr_cli_genesis, qr_cli_stop,
-    qr_cli_ban, qr_cli_unban, qr_cli_bench, qr_cli_db, qr_cli_backup, qr_cli_restore, qr_cli_snapshot, qr_cli_bitstream,
-    qr_cli_device, qr_cli_net;
+    qr_cli_ban, qr_cli_unban, qr_cli_bench, qr_cli_db, qr_cli_backup, qr_cli_restore,
+    qr_cli_snapshot, qr_cli_bitstream, qr_cli_device, qr_cli_net;
 
 /* ---- cli_call.c: talking to a node ---- */
 

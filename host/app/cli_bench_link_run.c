@@ -16,7 +16,7 @@
 #define PING_CNT 200u /* of a way in a round; their median counts */
 #define BLOCK_CNT 9u
 #define LONG_PING_CNT 3u
-#define LONG_BLOCK_CNT 7u
+#define LONG_BLOCK_CNT 21u
 #define LONG_REST_MS 30u /* between blocks of a long path */
 #define BULK_SZ UINT64_C(100000000)
 #define LONG_BULK_SZ UINT64_C(20000000)

@@ -158,7 +158,7 @@ static void memif_options(const qr_way_t *w, int end, char *out, size_t out_sz) 
   if (n->emulated) snprintf(name, sizeof name, "m%d", end);
   snprintf(out, out_sz,
            "vdev=net_memif0,role=%s,id=0,socket=%s/%s,socket-abstract=no,mac=02:00:00:00:00:0%d%s",
-           role, n->dir, name, end + 1, n->emulated ? "" : ",bsize=9216,rsize=8;mtu=9000");
+           role, n->dir, name, end + 1, n->emulated ? "" : ",bsize=9216,rsize=7;mtu=9000");
 }
 
 static void link_options(const qr_way_t *w, char *out, size_t out_sz) {

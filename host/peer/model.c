@@ -281,13 +281,21 @@ void qr_peer_model_gone(qr_peers_t *p, const qr_peer_slot_t *s) {
 
 /* ---- the application's wishes ---- */
 
+static void set_end(const qr_peers_t *p, qr_peer_xfer_t *x) {
+  x->live_ns = p->now_ns;
+  x->total_ns = p->now_ns + CHUNK_NS + p->cfg.model_max_sz * (QR_PEER_SEC / RATE_PER_S);
+}
+
 int qr_peers_fetch_model(qr_peers_t *p, qr_peer_id_t peer, const qr_hash_t *block,
                          const qr_hash_t *root, uint32_t sz) {
   if (!sz || sz > p->cfg.model_max_sz) return QR_ERR_ARG;
   qr_peer_xfer_t *x = qr_peer_xfer_find(p, root);
   if (!x && !qr_peer_find(p, peer)) return QR_ERR_NOTFOUND;
   if (p->model_cnt == QR_PEER_MODEL_CNT) return QR_ERR_FULL;
-  if (x && x->early && !is_wanted(p, x)) p->stats.models_early += x->state == QR_XFER_COMPLETE;
+  if (x && x->early && !is_wanted(p, x)) { /* from now on it is waited for */
+    p->stats.models_early += x->state == QR_XFER_COMPLETE;
+    set_end(p, x);
+  }
   p->models[p->model_cnt++] = (qr_peer_model_t){
       .peer = peer, .block = *block, .root = *root, .sz = sz, .since_ns = p->now_ns};
   return QR_OK;
@@ -311,12 +319,11 @@ qr_peer_xfer_t *qr_peer_xfer_begin(qr_peers_t *p, qr_peer_slot_t *s, const qr_ha
                         .root = *root,
                         .block = *block,
                         .has_header = header,
-                        .progress_ns = p->now_ns,
-                        .live_ns = p->now_ns};
+                        .progress_ns = p->now_ns};
   if (header) memcpy(x->header, header, QR_HEADER_SZ);
   if (!ask(p, x, s)) return NULL;
   x->state = QR_XFER_ACTIVE;
-  x->total_ns = p->now_ns + CHUNK_NS + p->cfg.model_max_sz * (QR_PEER_SEC / RATE_PER_S);
+  set_end(p, x);
   set_pace(p, x);
   return x;
 }

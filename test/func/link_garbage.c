@@ -1,6 +1,7 @@
 /* Sends frames that nobody should send: link_garbage <interface> <victim's MAC> <victim's
-   address> <count> <seed>. Random bytes; frames that are nearly right; and well-formed
-   datagrams with random and with nearly right QUIC packets in them. */
+   address> <count> <seed> [flood]. Random bytes; frames that are nearly right; and well-formed
+   datagrams with random and with nearly right QUIC packets in them. flood: questions for the
+   victim's MAC from forged neighbours instead, as fast as they go. */
 #include <linux/if_packet.h>
 #include <net/if.h>
 #include <stdio.h>
@@ -70,14 +71,23 @@ static size_t frame(uint8_t *p, const qr_mac_t *mac, const qr_link_addr_t *to) {
   return sz;
 }
 
+static size_t question(uint8_t *p, const qr_mac_t *mac, const qr_link_addr_t *to) {
+  qr_frame_self_t forged = forge(to, 1);
+  uint8_t *ip = forged.has4 ? forged.ip4 : forged.ip6;
+  ip[13] = (uint8_t)draw(256);
+  ip[14] = (uint8_t)draw(256);
+  return qr_frame_put_neigh(p, &forged, QR_FRAME_ASK, mac, to->ip);
+}
+
 int main(int argc, char **argv) {
   qr_mac_t to;
   qr_link_addr_t addr;
-  if (argc != 6 ||
+  bool flood = argc == 7 && !strcmp(argv[6], "flood");
+  if ((argc != 6 && !flood) ||
       sscanf(argv[2], "%hhx:%hhx:%hhx:%hhx:%hhx:%hhx", &to.b[0], &to.b[1], &to.b[2], &to.b[3],
              &to.b[4], &to.b[5]) != 6 ||
       !qr_link_addr_parse(argv[3], 0, &addr)) {
-    fprintf(stderr, "usage: link_garbage <interface> <MAC> <address> <count> <seed>\n");
+    fprintf(stderr, "usage: link_garbage <interface> <MAC> <address> <count> <seed> [flood]\n");
     return 1;
   }
   struct sockaddr_ll ll = {.sll_family = AF_PACKET, .sll_ifindex = (int)if_nametoindex(argv[1])};
@@ -90,12 +100,12 @@ int main(int argc, char **argv) {
   state = strtoull(argv[5], NULL, 10);
   int cnt = atoi(argv[4]);
   for (int i = 0; i < cnt; i++) {
-    size_t sz = frame(p, &to, &addr);
+    size_t sz = flood ? question(p, &to, &addr) : frame(p, &to, &addr);
     if (sendto(fd, p, sz, 0, (struct sockaddr *)&ll, sizeof ll) != (ssize_t)sz) {
       perror("link_garbage: sendto");
       return 1;
     }
-    usleep(500); /* slower than the victim's receive ring fills */
+    if (!flood) usleep(500); /* slower than the victim's receive ring fills */
   }
   close(fd);
   return 0;

@@ -23,7 +23,7 @@ cleanup() {
 trap cleanup EXIT
 fail() {
   echo "FAIL: $*"
-  for f in "$out"/*; do echo "--- $f"; tail -n 20 "$f"; done
+  for f in "$out"/*; do [ -d "$f" ] && continue; echo "--- $f"; tail -n 20 "$f"; done
   exit 1
 }
 

@@ -51,7 +51,7 @@ serve() { # <log> <link options>
 }
 
 for i in 0 1; do
-  ip link add n$i index $(((i + 17) * 4096)) type veth peer name s$i || fail "veth"
+  ip link add n$i type veth peer name s$i || fail "veth"
   ip link set n$i up
   ip link set s$i up
 done

@@ -27,7 +27,7 @@ reached() { local h; h=$(status "$1" height); [ "${h:-0}" -ge "$2" ]; }
 trouble() { tail -n 8 "$DEVNET_DIR"/n?.log "$DEVNET_DIR"/attack.* 2> /dev/null; fail "$*"; }
 rss_kb() { awk '/^RssAnon/ { print $2 }' "/proc/${DEVNET_PID[$1]}/status"; }
 # The store's files come and go with the chain.
-fds() { ls -l "/proc/${DEVNET_PID[$1]}/fd" | grep -cv -e "$DEVNET_DIR/n$1/store" -e io_uring || true; }
+fds() { ls -l "/proc/${DEVNET_PID[$1]}/fd" 2> /dev/null | grep -cv -e "$DEVNET_DIR/n$1/store" -e io_uring || true; }
 few_fds() { [ "$(fds "$1")" -le "$2" ]; }
 # How long a node has had its session with 10.80.0.$2, in ms; nothing if it has none.
 session_ms() { q "$1" peers | grep -oE "\{[^{}]*\"addr\":\"10\.80\.0\.$2:[^{}]*(\{[^{}]*\}[^{}]*)*\}" | field connected_ms; }

@@ -179,6 +179,19 @@ else
 fi
 stop
 
+echo "a flood of questions from forged neighbours, of either family"
+start "$out/flood.server" dpdk "iface=n0;also=fd80::10;telemetry=1" 10.80.0.10:4100 || fail "server"
+socket=$(sed -n 's/.*event=telemetry socket=//p' "$out/flood.server")
+mac=$(ip -o link show n0 | sed 's/.*link\/ether \([0-9a-f:]*\).*/\1/')
+"$bin/link_garbage" n1 "$mac" 10.80.0.10:4100 20000 1 flood || fail "flood"
+"$bin/link_garbage" n1 "$mac" "[fd80::10]:4100" 20000 2 flood || fail "flood"
+"$bin/link_garbage" n1 "$mac" 10.80.0.10:4100 20000 3 flood &
+client "$out/flood.client" dpdk "iface=n1" 10.80.0.11:4100 10.80.0.10:4100
+wait $! || fail "flood"
+shows neigh_unanswered '[1-9][0-9]*'
+[ "$(ask /quarry/link | number neighbours)" -le 1024 ] || fail "the tables have no end"
+stop
+
 echo "a link that goes and comes"
 start "$out/flap.server" dpdk "iface=n0;telemetry=1" 10.80.0.10:4100 || fail "server"
 socket=$(sed -n 's/.*event=telemetry socket=//p' "$out/flap.server")

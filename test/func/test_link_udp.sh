@@ -11,7 +11,7 @@ converse() {
   server_pid=$!
   pids="$pids $server_pid"
   wait_for 20 "$out/$1.server" ready
-  timeout 90 "$bin/link_echo" client "$5" "$6" "$7" 2 "${8:-$4}" 1 >"$out/$1.client" 2>&1 || fail "$1: conversation"
+  timeout 90 "$bin/link_echo" brief "$5" "$6" "$7" 2 "${8:-$4}" 1 >"$out/$1.client" 2>&1 || fail "$1: conversation"
   cat "$out/$1.client"
   kill -TERM "$server_pid"
   wait "$server_pid" || fail "$1: the server's exit status"

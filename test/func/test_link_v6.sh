@@ -87,4 +87,18 @@ if ip addr add fd81::77/64 dev k1 2>/dev/null; then # not an address of ours: th
   done
   stop_server
 fi
+echo "a switch that forwards questions only to where they are wanted"
+if ip link set br0 type bridge mcast_snooping 1 mcast_querier 1 2>"$out/snooping" && bridge mdb show dev br0 >"$out/mdb" 2>&1; then
+  start_server "$out/server7" dpdk "iface=n0" "[fd80::77:10]:4100"
+  n=400
+  until bridge mdb show dev br0 | grep -q "port s0 grp ff02::1:ff77:10 "; do
+    n=$((n - 1))
+    [ $n -gt 0 ] || fail "the switch does not know of our group: $(bridge mdb show dev br0)"
+    sleep 0.05
+  done
+  client "$out/client8" dpdk "iface=n1" "[fd80::11]:4100" "[fd80::77:10]:4100"
+  stop_server
+else
+  echo "SKIP in part: no bridge here snoops: $(cat "$out/snooping" "$out/mdb" 2>/dev/null)"
+fi
 echo "ok"

@@ -60,7 +60,7 @@ look() {
     devnet_running "$i" || trouble "n$i is dead"
     telemetry=$(grep -o 'event=telemetry socket=.*' "$DEVNET_DIR/n$i.log" | tail -n 1 | sed 's/.*socket=//')
     echo "$((SECONDS - began)) $i $(awk '/^RssAnon/ { print $2 }' "/proc/$pid/status")" \
-      "$(ls -l "/proc/$pid/fd" | grep -cv -e "$DEVNET_DIR/n$i/store" -e io_uring)" \
+      "$(ls -l "/proc/$pid/fd" 2> /dev/null | grep -cv -e "$DEVNET_DIR/n$i/store" -e io_uring)" \
       "$("$DEVNET_BIN/telemetry_ask" "$telemetry" /quarry/link | field buffers_free)" "$(status "$i" height)" \
       "$(q "$i" peers | grep -o '"addr"' | wc -l)" >> "$DEVNET_DIR/figures"
   done

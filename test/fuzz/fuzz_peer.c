@@ -55,13 +55,18 @@ static int link_poll(qr_link_t *l, uint64_t now_ns, qr_link_event_t *ev, int max
   return n;
 }
 static uint64_t link_next(qr_link_t *l) { return (void)l, UINT64_MAX; }
+static void link_stats(const qr_link_t *l, qr_link_stats_t *out) {
+  (void)l;
+  *out = (qr_link_stats_t){0};
+}
 
 static const qr_link_ops_t ops = {.name = "fuzz",
                                   .connect = link_connect,
                                   .disconnect = link_disconnect,
                                   .send = link_send,
                                   .poll = link_poll,
-                                  .next_timer = link_next};
+                                  .next_timer = link_next,
+                                  .stats = link_stats};
 
 static bool room(void) { return !w.refuse_cnt || !w.refuse_cnt--; }
 

@@ -35,6 +35,7 @@ typedef struct {
   qr_key_t key;
   qr_quic_t *quic;
   uint8_t room[QR_QUIC_DATAGRAM_MAX_SZ];
+  uint32_t room_used; /* in this poll */
 } node_t;
 
 struct bed {
@@ -52,6 +53,7 @@ struct bed {
   bool blind;           /* the network clears ECN bits */
   bool unreachable;     /* no host answers for any address */
   bool starved;         /* no packet buffers */
+  uint32_t room_cnt;    /* packet buffers of a node in each poll; 0: enough */
   bool steady;          /* packets keep their order */
 };
 
@@ -61,7 +63,10 @@ static uint32_t draw(bed_t *b, uint32_t below) {
 
 static uint8_t *out_room(void *ctx) {
   node_t *n = ctx;
-  return n->bed->starved ? NULL : n->room;
+  bed_t *b = n->bed;
+  if (b->starved || (b->room_cnt && n->room_used == b->room_cnt)) return NULL;
+  n->room_used++;
+  return n->room;
 }
 
 static qr_link_addr_t addr_at(uint32_t ip, uint16_t port) {
@@ -160,6 +165,7 @@ static int compare_due(const void *a, const void *b) {
 static int node_poll(bed_t *b, int i, qr_link_event_t *ev, int max) {
   static datagram_t *due[WIRE_CNT];
   uint32_t cnt = 0;
+  b->node[i].room_used = 0;
   qr_link_addr_t self = i == 0 && b->moved.port ? b->moved : addr_of(i);
   qr_quic_begin(b->node[i].quic, b->now);
   for (uint32_t k = 0; k < WIRE_CNT && b->wire_cnt; k++) {
@@ -702,6 +708,29 @@ static void test_classes(void **state) {
   bed_close(b);
 }
 
+/* Few packet buffers, and two peers that want more than there is: each gets its share. */
+static void test_fairness(void **state) {
+  (void)state;
+  bed_t *b = bed_open(15, 100);
+  seen_t seen[NODE_CNT];
+  qr_link_conn_t c[2] = {join(b, seen)};
+  seen[2].up = 0;
+  c[1] = call(b, 0, 2, &b->node[2].key.pk);
+  for (int i = 0; i < 40000 && !seen[2].up; i++) turn(b, seen);
+  assert_true(seen[2].up);
+  uint64_t sent[2] = {0};
+  b->room_cnt = 3;
+  for (int i = 0; i < 4000; i++) {
+    push(b, 0, c[0], QR_LINK_SYNC, &sent[0], UINT64_MAX);
+    push(b, 0, c[1], QR_LINK_SYNC, &sent[1], UINT64_MAX);
+    turn(b, seen);
+  }
+  uint64_t one = seen[1].in[QR_LINK_SYNC], other = seen[2].in[QR_LINK_SYNC];
+  if (getenv("QR_TEST_SAY")) print_message("%lu and %lu bytes\n", one, other);
+  assert_true(one > 1000000 && one < 2 * other && other < 2 * one);
+  bed_close(b);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_exchange),
@@ -720,6 +749,7 @@ int main(void) {
       cmocka_unit_test(test_migration),
       cmocka_unit_test(test_stolen_packet),
       cmocka_unit_test(test_classes),
+      cmocka_unit_test(test_fairness),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

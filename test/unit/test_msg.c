@@ -12,7 +12,7 @@
 #include "wire/msg.h"
 
 static uint8_t bulk[QR_BLOCK_MAX_SZ];
-static qr_hash_t hashes[QR_MSG_LOCATOR_MAX_CNT];
+static qr_hash_t hashes[QR_MSG_CHUNK_MAX_CNT];
 
 static void gen_bytes(gen_t *g, void *p, size_t sz) {
   for (size_t i = 0; i < sz; i++) ((uint8_t *)p)[i] = (uint8_t)gen_u64(g);

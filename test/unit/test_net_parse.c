@@ -527,6 +527,27 @@ static void test_taken_address(void **state) {
   assert_int_equal(sz, 86);
 }
 
+static void test_member_report(void **state) {
+  (void)state;
+  uint8_t p[QR_FRAME_MEMBER_SZ];
+  static const uint8_t head[] = {0x33, 0x33, 0,    0,    0, 0x16, 2, 0, 0,  0, 0,
+                                 1,    0x86, 0xdd, 0x60, 0, 0,    0, 0, 36, 0, 1};
+  static const uint8_t to[16] = {0xff, 2, [15] = 0x16};
+  static const uint8_t alert[8] = {58, 0, 5, 2, 0, 0, 1, 0};
+  static const uint8_t record[20] = {4, [4] = 0xff, 2, [15] = 1, [16] = 0xff, [19] = 1};
+  qr_frame_put_member(p, &self);
+  assert_memory_equal(p, head, sizeof head);
+  assert_memory_equal(p + 22, none, 16);
+  assert_memory_equal(p + 38, to, 16);
+  assert_memory_equal(p + 54, alert, 8);
+  assert_int_equal(get16(p + 62), 0x8f00);
+  assert_int_equal(get16(p + 68), 1);
+  assert_memory_equal(p + 70, record, 20);
+  uint32_t sum = 0xff02 + 0x16 + 28 + 58 + 0x8f00 + 1 + 0x0400 + 0xff02 + 1 + 0xff00 + 1;
+  sum = (sum & 0xffff) + (sum >> 16);
+  assert_int_equal(get16(p + 64), ~((sum & 0xffff) + (sum >> 16)) & 0xffff);
+}
+
 /* The port's checksum: what we write is the pseudo header's sum, to which it adds the rest. */
 static void test_sum_by_port(void **state) {
   (void)state;
@@ -855,6 +876,7 @@ int main(void) {
       cmocka_unit_test(test_v6_bad_udp),
       cmocka_unit_test(test_bad_nd),
       cmocka_unit_test(test_taken_address),
+      cmocka_unit_test(test_member_report),
       cmocka_unit_test(test_sum_by_port),
       cmocka_unit_test(test_random_v6_frames),
       cmocka_unit_test(test_routes),

@@ -31,11 +31,11 @@ void rocksdb_write(void *db, const void *options, void *batch, char **message) {
 
 static void test_nothing_follows_a_failed_commit(void **state) {
   const qr_store_ops_t *ops = qr_store_driver("rocksdb");
-  (void)state;
   if (!ops) skip();
   for (int on_disk = 0; on_disk < 2; on_disk++) {
     bench_t b;
     bench_begin(&b, ops);
+    b.options = *state;
     bench_open(&b);
     fault.call_cnt = 0;
     fault.fail_at = 5;
@@ -77,7 +77,6 @@ static void test_nothing_follows_a_failed_commit(void **state) {
 /* What comes while a write is under way goes to the disk in one more, up to 8 MiB of it. */
 static void test_commits_are_written_together(void **state) {
   const qr_store_ops_t *ops = qr_store_driver("rocksdb");
-  (void)state;
   if (!ops) skip();
   static uint8_t value[1 << 20];
   for (uint64_t i_sz = 0; i_sz < 2; i_sz++) {
@@ -85,6 +84,7 @@ static void test_commits_are_written_together(void **state) {
     pthread_mutex_t gate = PTHREAD_MUTEX_INITIALIZER;
     size_t sz = i_sz ? sizeof value : 8;
     bench_begin(&b, ops);
+    b.options = *state;
     bench_open(&b);
     fault.call_cnt = fault.fail_at = 0;
     fault.gate = &gate;
@@ -118,26 +118,31 @@ static void test_commits_are_written_together(void **state) {
 /* A store that cannot even write its schema version is not opened. */
 static void test_open_fails_if_the_schema_cannot_be_written(void **state) {
   const qr_store_ops_t *ops = qr_store_driver("rocksdb");
-  (void)state;
   if (!ops) skip();
   bench_t b;
   char why[512];
   bench_begin(&b, ops);
+  b.options = *state;
   fault.call_cnt = 0;
   fault.fail_at = 1;
   fault.writes_all_the_same = false;
-  assert_int_equal(bench_try_open(&b, "", why, sizeof why), QR_ERR_IO);
+  assert_int_equal(bench_try_open(&b, b.options, why, sizeof why), QR_ERR_IO);
   assert_non_null(strstr(why, "cannot write"));
   bench_open(&b);
   bench_close(&b);
   bench_remove(&b);
 }
 
+/* On each kind of files. */
+#define ON(f, options)                                                                             \
+  { #f " " options, f, NULL, NULL, (void *)options }
+#define BOTH(f) ON(f, "io=uring"), ON(f, "io=stock")
+
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_nothing_follows_a_failed_commit),
-      cmocka_unit_test(test_commits_are_written_together),
-      cmocka_unit_test(test_open_fails_if_the_schema_cannot_be_written),
+      BOTH(test_nothing_follows_a_failed_commit),
+      BOTH(test_commits_are_written_together),
+      BOTH(test_open_fails_if_the_schema_cannot_be_written),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -116,10 +116,8 @@ devnet_port() {
   ip link set "s$1" master br0 up
 }
 
-# The packet driver names its socket's group after 16 bits of process number ^ interface number, and two nodes must not meet:
-# interface numbers are far apart, process numbers are not.
 devnet_veth() {
-  ip link add "n$1" index $(((($1 + 1) << 12) + 4096 * 16)) type veth peer name "s$1"
+  ip link add "n$1" type veth peer name "s$1"
   ip link set "n$1" up
 }
 

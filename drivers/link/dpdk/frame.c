@@ -13,13 +13,17 @@
 #define TYPE_IPV6 0x86ddu
 #define PROTO_UDP 17u
 #define PROTO_ICMPV6 58u
+#define ICMPV6_MLD_REPORT 143u
 #define ICMPV6_ND_ASK 135u
 #define ICMPV6_ND_ANSWER 136u
 #define ND_OPTION_SOURCE 1u /* link-layer addresses */
 #define ND_OPTION_TARGET 2u
 #define ND_FLAG_SOLICITED 0x40u
 #define ND_FLAG_OVERRIDE 0x20u
-#define ND_HOPS 255u /* a frame with fewer has crossed a router */
+#define ND_HOPS 255u      /* a frame with fewer has crossed a router */
+#define MLD_REPORT_SZ 28u /* with one group */
+#define MLD_TO_EXCLUDE 4u /* of no source: whoever asks is wanted */
+#define HOP_OPTIONS_SZ 8u
 #define FLAG_DONT_FRAGMENT 0x4000u
 #define FRAGMENT_MASK 0x3fffu /* more-fragments flag and offset */
 #define HOPS 64u
@@ -360,4 +364,21 @@ size_t qr_frame_put_neigh(uint8_t *p, const qr_frame_self_t *self, enum qr_frame
                           const qr_mac_t *mac, const uint8_t ip[16]) {
   bool v4 = !memcmp(ip, v4_prefix, sizeof v4_prefix), ask = op == QR_FRAME_ASK;
   return v4 ? put_arp(p, self, ask, mac, ip) : put_nd(p, self, ask, mac, ip);
+}
+
+void qr_frame_put_member(uint8_t *p, const qr_frame_self_t *self) {
+  static const uint8_t routers[16] = {0xff, 2, [15] = 0x16};
+  static const qr_mac_t routers_mac = {{0x33, 0x33, 0, 0, 0, 0x16}};
+  static const uint8_t alert[HOP_OPTIONS_SZ] = {PROTO_ICMPV6, 0, 5, 2, 0, 0, 1, 0};
+  uint8_t *h = p + ETHER_SZ, *icmp = h + IPV6_SZ + HOP_OPTIONS_SZ;
+  put_ether(p, routers_mac.b, &self->mac, TYPE_IPV6);
+  put_ipv6(h, self, routers, 0, 0, 1, HOP_OPTIONS_SZ + MLD_REPORT_SZ);
+  memset(h + 8, 0, 16);
+  memcpy(h + IPV6_SZ, alert, sizeof alert);
+  memset(icmp, 0, MLD_REPORT_SZ);
+  icmp[0] = ICMPV6_MLD_REPORT;
+  icmp[7] = 1;
+  icmp[8] = MLD_TO_EXCLUDE;
+  solicited_ip(self->ip6, icmp + 12);
+  qr_st16(icmp + 2, (uint16_t)~message_sum(h + 8, 32, PROTO_ICMPV6, icmp, MLD_REPORT_SZ));
 }

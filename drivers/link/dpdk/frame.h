@@ -9,6 +9,7 @@
 #define QR_FRAME_ETHER_SZ 14u
 #define QR_FRAME_UDP4_HEADER_SZ 42u /* Ethernet 14, IPv4 20, UDP 8 */
 #define QR_FRAME_UDP6_HEADER_SZ 62u /* Ethernet 14, IPv6 40, UDP 8 */
+#define QR_FRAME_MEMBER_SZ 90u      /* an MLD report of one group */
 #define QR_FRAME_NEIGH_MAX_SZ 86u   /* neighbour discovery with one option; ARP has 60 */
 
 typedef struct {
@@ -69,6 +70,10 @@ size_t qr_frame_put_neigh(uint8_t *p, const qr_frame_self_t *self, enum qr_frame
 
 /* The multicast MAC address at which others ask for ip6. */
 qr_mac_t qr_frame_solicited_mac(const uint8_t ip6[16]);
+
+/* Writes an MLDv2 report of QR_FRAME_MEMBER_SZ bytes, by which switches that snoop learn that
+   others ask for us here. It comes from nobody (::), as of hosts without a link-local address. */
+void qr_frame_put_member(uint8_t *p, const qr_frame_self_t *self);
 
 /* An address that a single host can have. */
 bool qr_frame_is_host(const uint8_t ip[16]);

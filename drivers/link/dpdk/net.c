@@ -6,8 +6,11 @@
 
 #define TX_TRY_CNT                                                                                 \
   64 /* bursts that may send nothing before the rest is dropped; QUIC sends it again */
-/* Answers to neighbours' questions: enough for a network that starts up, and no work for a flood.
+/* Answers to neighbours' questions (ANSWER_CNT in ANSWER_NS): enough for a network that starts up,
+ * and no work for a flood.
  */
+#define MEMBER_NS UINT64_C(20000000000)      /* switches forget after 50 s or more */
+#define MEMBER_AGAIN_NS UINT64_C(1000000000) /* the first one may be lost */
 #define ANSWER_CNT 256u
 #define ANSWER_NS UINT64_C(100000000)
 
@@ -182,15 +185,30 @@ static void receive_one(qr_udp_t *u, struct rte_mbuf *m, qr_udp_receive_fn fn, v
   }
 }
 
-bool qr_udp_receive(qr_udp_t *u, uint64_t now_ns, qr_udp_receive_fn fn, void *ctx) {
-  struct rte_mbuf *m[QR_PORT_BURST];
-  bool more = false;
+static void send_member(qr_udp_t *u) {
+  struct rte_mbuf *m = rte_pktmbuf_alloc(u->port->pool);
+  if (!m) return; /* the next one will do */
+  qr_frame_put_member((uint8_t *)rte_pktmbuf_append(m, QR_FRAME_MEMBER_SZ), &u->self);
+  queue(u, m);
+}
+
+void qr_udp_tick(qr_udp_t *u, uint64_t now_ns) {
+  bool came_up = u->up_cnt != u->port->up_cnt;
   u->now = now_ns;
-  if (u->up_cnt != u->port->up_cnt) { /* who is at the other end may be somebody else */
+  if (came_up) { /* who is at the other end may be somebody else */
     u->up_cnt = u->port->up_cnt;
     qr_neigh_doubt(&u->neigh4, now_ns);
     qr_neigh_doubt(&u->neigh6, now_ns);
   }
+  if (!u->self.has6 || (!came_up && now_ns < u->member_at)) return;
+  u->member_at = now_ns + (came_up ? MEMBER_AGAIN_NS : MEMBER_NS);
+  send_member(u);
+}
+
+bool qr_udp_receive(qr_udp_t *u, uint64_t now_ns, qr_udp_receive_fn fn, void *ctx) {
+  struct rte_mbuf *m[QR_PORT_BURST];
+  bool more = false;
+  u->now = now_ns;
   for (uint32_t q = 0; u->port->started && q < u->port->queue_cnt; q++) {
     uint32_t cnt = rte_eth_rx_burst(u->port->id, (uint16_t)q, m, QR_PORT_BURST);
     for (uint32_t i = 0; i < cnt; i++) receive_one(u, m[i], fn, ctx);

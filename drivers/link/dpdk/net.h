@@ -24,6 +24,7 @@ typedef struct {
   qr_neigh_t neigh4, neigh6;
   uint64_t now;
   uint64_t up_cnt;     /* of the port, as last seen */
+  uint64_t member_at;  /* when switches are told next of our group */
   uint64_t answers_at; /* since when answers are counted */
   uint32_t answer_cnt;
   struct rte_mbuf *current; /* between room and commit */
@@ -44,6 +45,9 @@ void qr_udp_fini(qr_udp_t *u);
 
 /* The largest payload that fits the port's packets to every address we may have. */
 uint32_t qr_udp_payload_max_sz(const qr_udp_t *u);
+
+/* Once in a poll, before receiving: what has to be sent by itself now and then. */
+void qr_udp_tick(qr_udp_t *u, uint64_t now_ns);
 
 /* Reads one burst of each queue; calls fn for each datagram to our port. Returns true if there may
    be more to read. */

@@ -237,8 +237,10 @@ static void run_start(qr_quic_t *q, qr_quic_conn_t *c) {
 }
 
 void qr_quic_run(qr_quic_t *q) {
+  /* Where there is less room than all want, it goes round. */
+  uint32_t first = q->first++;
   for (uint32_t i = 0; i < q->active_cnt; i++) {
-    qr_quic_conn_t *c = &q->conns[q->active[i]];
+    qr_quic_conn_t *c = &q->conns[q->active[(first + i) % q->active_cnt]];
     if (c->state == QR_QUIC_START) run_start(q, c);
     if (c->conn && c->expiry <= q->now) qr_quic_conn_timeout(c);
     if (c->conn && c->dirty) qr_quic_conn_write(c);

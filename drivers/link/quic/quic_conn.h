@@ -63,7 +63,7 @@ struct qr_quic {
   struct sockaddr_in6 local;
   qr_cidmap_t cids;
   qr_quic_conn_t *conns;
-  uint32_t *active, active_cnt, cursor;
+  uint32_t *active, active_cnt, cursor, first; /* first: who sends first in the next poll */
   uint32_t half_open_cnt;
   uint8_t *mem;
   uint64_t now;

@@ -1,9 +1,11 @@
 /* The commit thread: takes batches in order of submission. What was submitted while it wrote goes
-   to the disk together: one sync for all of it. */
+   to the disk together, as one batch. A batch is sealed and made RocksDB's by who commits
+   it, which is the one copy that has to be made in any case. */
 #include "rocks.h"
 
 #include <signal.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/assert.h"
 #include "base/err.h"
@@ -11,10 +13,33 @@
 
 /* Bytes of one write; a larger batch goes alone. */
 #define GROUP_SZ (8u << 20)
+/* A batch of more has its memory given back. */
+#define SPARE_MAX_SZ (2u << 20)
+#define BATCH_HEAD_SZ 12u
 
-static void put(const qr_store_t *s, rocksdb_writebatch_t *wb, const qr_store_batch_t *b) {
-  for (uint32_t i = 0; i < b->op_cnt; i++) {
-    const qr_store_op_t *op = &b->ops[i];
+/* ---- RocksDB's batches, kept from commit to commit for the memory they have grown to ---- */
+
+static rocksdb_writebatch_t *take_batch(qr_store_t *s) {
+  pthread_mutex_lock(&s->lock);
+  rocksdb_writebatch_t *wb = s->spare_cnt ? s->spares[--s->spare_cnt] : NULL;
+  pthread_mutex_unlock(&s->lock);
+  return wb ? wb : rocksdb_writebatch_create();
+}
+
+/* Under lock. */
+static void give_batch(qr_store_t *s, rocksdb_writebatch_t *wb, size_t byte_sz) {
+  if (s->spare_cnt == ROCKS_SPARE_CNT || byte_sz > SPARE_MAX_SZ) {
+    rocksdb_writebatch_destroy(wb);
+    return;
+  }
+  rocksdb_writebatch_clear(wb);
+  s->spares[s->spare_cnt++] = wb;
+}
+
+static void put(const qr_store_t *s, rocksdb_writebatch_t *wb, const qr_store_op_t *ops,
+                uint32_t op_cnt) {
+  for (uint32_t i = 0; i < op_cnt; i++) {
+    const qr_store_op_t *op = &ops[i];
     if (op->erase) {
       rocksdb_writebatch_delete_cf(wb, s->cf[op->table], op->key, op->key_sz);
       continue;
@@ -27,15 +52,33 @@ static void put(const qr_store_t *s, rocksdb_writebatch_t *wb, const qr_store_ba
   }
 }
 
-int rocks_write(qr_store_t *s, qr_store_batch_t *const *batches, uint32_t cnt) {
-  /* Kept from commit to commit, for the memory it has grown to. */
-  rocksdb_writebatch_t *wb = s->write_batch;
-  size_t byte_sz = 0;
-  rocksdb_writebatch_clear(wb);
+/* ---- writing ---- */
+
+/* All of the group as one batch: RocksDB's are 8 bytes of its own, a count, and the records. */
+static rocksdb_writebatch_t *join(const rocks_slot_t *const *group, uint32_t cnt) {
+  size_t all_sz = BATCH_HEAD_SZ, sz;
+  uint32_t record_cnt = 0;
   for (uint32_t i = 0; i < cnt; i++) {
-    put(s, wb, batches[i]);
-    byte_sz += batches[i]->byte_sz;
+    const char *from = rocksdb_writebatch_data(group[i]->batch, &sz);
+    record_cnt += qr_ld32(from + BATCH_HEAD_SZ - 4);
+    all_sz += sz - BATCH_HEAD_SZ;
   }
+  char *all = malloc(all_sz), *to = all + BATCH_HEAD_SZ;
+  if (!all) return NULL;
+  memset(all, 0, BATCH_HEAD_SZ);
+  qr_st32(all + BATCH_HEAD_SZ - 4, record_cnt);
+  for (uint32_t i = 0; i < cnt; i++) {
+    const char *from = rocksdb_writebatch_data(group[i]->batch, &sz);
+    memcpy(to, from + BATCH_HEAD_SZ, sz - BATCH_HEAD_SZ);
+    to += sz - BATCH_HEAD_SZ;
+  }
+  rocksdb_writebatch_t *wb = rocksdb_writebatch_create_from(all, all_sz);
+  free(all);
+  return wb;
+}
+
+/* Returns when what is in the batch is durable. */
+static int write_batch(qr_store_t *s, rocksdb_writebatch_t *wb, uint32_t cnt, size_t byte_sz) {
   char *message = NULL;
   uint64_t begin_ns = qr_clock_mono_ns();
   rocksdb_write(s->db, s->write_options, wb, &message);
@@ -53,22 +96,41 @@ int rocks_write(qr_store_t *s, qr_store_batch_t *const *batches, uint32_t cnt) {
   return 0;
 }
 
+static int write_group(qr_store_t *s, const rocks_slot_t *const *group, uint32_t cnt) {
+  if (cnt == 1) return write_batch(s, group[0]->batch, 1, group[0]->byte_sz);
+  size_t byte_sz = 0;
+  for (uint32_t i = 0; i < cnt; i++) byte_sz += group[i]->byte_sz;
+  rocksdb_writebatch_t *wb = join(group, cnt);
+  if (!wb) return QR_ERR_NOMEM;
+  int err = write_batch(s, wb, cnt, byte_sz);
+  rocksdb_writebatch_destroy(wb);
+  return err;
+}
+
+int rocks_write(qr_store_t *s, const qr_store_op_t *ops, uint32_t op_cnt) {
+  rocksdb_writebatch_t *wb = rocksdb_writebatch_create();
+  put(s, wb, ops, op_cnt);
+  int err = write_batch(s, wb, 1, 0);
+  rocksdb_writebatch_destroy(wb);
+  return err;
+}
+
 /* Under lock: the batches that are written next. */
-static uint32_t take_group(const qr_store_t *s, qr_store_batch_t *out[QR_STORE_QUEUE_CNT]) {
+static uint32_t take_group(const qr_store_t *s, const rocks_slot_t *out[QR_STORE_QUEUE_CNT]) {
   size_t byte_sz = 0;
   uint32_t cnt = 0;
   for (uint64_t i = s->done_seq; i < s->submit_seq; i++) {
     const rocks_slot_t *slot = &s->slots[i % QR_STORE_QUEUE_CNT];
     byte_sz += slot->byte_sz;
     if (cnt && byte_sz > GROUP_SZ) break;
-    out[cnt++] = slot->batch;
+    out[cnt++] = slot;
   }
   return cnt;
 }
 
 static void *commit_main(void *arg) {
   qr_store_t *s = arg;
-  qr_store_batch_t *group[QR_STORE_QUEUE_CNT];
+  const rocks_slot_t *group[QR_STORE_QUEUE_CNT];
   rocks_count_nothing();
   pthread_mutex_lock(&s->lock);
   for (;;) {
@@ -80,12 +142,12 @@ static void *commit_main(void *arg) {
     /* A failed commit may or may not be on disk. Nothing may follow it: a later batch that became
        durable would stand on a hole. So all that come after fail too, until the store is opened
        again and its tip is read. */
-    int err = failed ? QR_ERR_IO : rocks_write(s, group, cnt);
-    for (uint32_t i = 0; i < cnt; i++) free(group[i]);
+    int err = failed ? QR_ERR_IO : write_group(s, group, cnt);
     pthread_mutex_lock(&s->lock);
     if (err) s->failed = true;
     for (uint32_t i = 0; i < cnt; i++) {
       rocks_slot_t *slot = &s->slots[s->done_seq++ % QR_STORE_QUEUE_CNT];
+      give_batch(s, slot->batch, slot->byte_sz);
       slot->batch = NULL;
       slot->err = err;
     }
@@ -118,6 +180,7 @@ void rocks_commit_stop(qr_store_t *s) {
   pthread_cond_signal(&s->submitted);
   pthread_mutex_unlock(&s->lock);
   pthread_join(s->thread, NULL);
+  while (s->spare_cnt) rocksdb_writebatch_destroy(s->spares[--s->spare_cnt]);
   pthread_cond_destroy(&s->submitted);
   pthread_mutex_destroy(&s->lock);
 }
@@ -130,12 +193,12 @@ int rocks_commit(qr_store_t *s, uint64_t tag, const qr_store_op_t *ops, uint32_t
   bool fits = qr_store_batch_fits(s->submit_seq - s->poll_seq, s->held_sz, (size_t)byte_sz);
   pthread_mutex_unlock(&s->lock);
   if (!fits) return QR_ERR_FULL;
-  qr_store_batch_t *b = qr_store_batch_copy(ops, op_cnt, (size_t)byte_sz);
-  if (!b) return QR_ERR_NOMEM;
+  rocksdb_writebatch_t *wb = take_batch(s);
+  put(s, wb, ops, op_cnt);
   pthread_mutex_lock(&s->lock);
   s->slots[s->submit_seq % QR_STORE_QUEUE_CNT] =
-      (rocks_slot_t){.batch = b, .byte_sz = b->byte_sz, .tag = tag};
-  s->held_sz += b->byte_sz;
+      (rocks_slot_t){.batch = wb, .byte_sz = (size_t)byte_sz, .tag = tag};
+  s->held_sz += (size_t)byte_sz;
   s->submit_seq++;
   pthread_cond_signal(&s->submitted);
   pthread_mutex_unlock(&s->lock);

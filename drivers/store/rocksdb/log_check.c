@@ -6,7 +6,8 @@
 
    The log is made of blocks; a record has a head of 7 bytes (CRC-32C of type and bytes, masked; u16
    length; u8 type) and lies in one block; a commit is one record, or a first, middle ones and a
-   last. Source: RocksDB, db/log_format.h. */
+   last, and begins with the number of its first operation, u64, and how many there are, u32.
+   Sources: RocksDB, db/log_format.h and db/write_batch.cc. */
 #include "log_check.h"
 
 #include <dirent.h>
@@ -18,16 +19,21 @@
 #include <unistd.h>
 
 #include "base/err.h"
+#include "base/log.h"
 #include "base/types.h"
 #include "crc32c.h"
 
 #define HEAD_SZ 7u
+#define NUMBERS_SZ 12u
 
 enum { TYPE_NONE, TYPE_FULL, TYPE_FIRST, TYPE_MIDDLE, TYPE_LAST };
 
 typedef struct {
   uint64_t damaged_at; /* where the first record lies that is not whole; UINT64_MAX: none so far */
+  bool torn;           /* and it is not just zeros, which are behind any log's end */
   bool followed;       /* by the beginning of another commit */
+  uint64_t first, next, next_then; /* operation: the first one, the one after all that is whole, and
+                                      after the commit that has begun; 0: not known */
 } findings_t;
 
 /* Size of the record at head by what its head says, 0 if that cannot be. */
@@ -41,15 +47,32 @@ static bool is_whole(const uint8_t *head, size_t sz) {
   return qr_ld32(head) == (crc >> 15 | crc << 17) + 0xa282ead8u;
 }
 
+/* A whole record, before any damage. */
+static void count(const uint8_t *record, size_t sz, findings_t *f) {
+  uint8_t type = record[6];
+  if (type == TYPE_FULL || type == TYPE_FIRST) {
+    bool told = sz >= HEAD_SZ + NUMBERS_SZ;
+    uint64_t number = told ? qr_ld64(record + HEAD_SZ) : 0;
+    if (!f->first) f->first = number;
+    f->next_then = told ? number + qr_ld32(record + HEAD_SZ + 8) : 0;
+  }
+  if (type == TYPE_FULL || type == TYPE_LAST) f->next = f->next_then;
+}
+
 /* Behind damage the next record is where the damaged one's head says, or in the next block. It is
    looked for nowhere else: bytes of a block that only look like a record are easily made. */
 static void check_block(const uint8_t *block, size_t sz, uint64_t offset, findings_t *f) {
+  static const uint8_t zeros[HEAD_SZ];
   for (size_t at = 0, record_sz; at + HEAD_SZ <= sz; at += record_sz) {
     record_sz = size_of(block + at, sz - at);
     bool whole = record_sz && is_whole(block + at, record_sz);
     bool begins = block[at + 6] == TYPE_FULL || block[at + 6] == TYPE_FIRST;
-    if (!whole && f->damaged_at == UINT64_MAX) f->damaged_at = offset + at;
+    if (!whole && f->damaged_at == UINT64_MAX) {
+      f->damaged_at = offset + at;
+      f->torn = memcmp(block + at, zeros, HEAD_SZ) != 0;
+    }
     if (whole && begins && f->damaged_at != UINT64_MAX) f->followed = true;
+    if (f->damaged_at == UINT64_MAX) count(block + at, record_sz, f);
     if (!record_sz) return;
   }
 }
@@ -130,35 +153,63 @@ static int check_file(rocks_io_t *io, const char *path, findings_t *f) {
   return !rc && f->followed ? check_once(io, path, f) : rc;
 }
 
-static bool is_log(const char *name) {
-  size_t n = strlen(name), digits = strspn(name, "0123456789");
-  return digits && digits + 4 == n && !strcmp(name + digits, ".log");
+/* ---- all logs of a store ---- */
+
+static int is_log(const struct dirent *e) {
+  size_t n = strlen(e->d_name), digits = strspn(e->d_name, "0123456789");
+  return digits && digits + 4 == n && !strcmp(e->d_name + digits, ".log");
+}
+
+static int by_number(const struct dirent **a, const struct dirent **b) {
+  uint64_t x = strtoull((*a)->d_name, NULL, 10), y = strtoull((*b)->d_name, NULL, 10);
+  return (x > y) - (x < y);
+}
+
+static int refuse(const char *path, uint64_t at, char *why, size_t why_sz) {
+  snprintf(why, why_sz,
+           "the store's log %s is damaged at byte %llu, and commits that were durable lie behind: "
+           "restore a backup (quarry restore), or start once with store option damaged_log=cut; "
+           "then the store goes back to before the damage, and the node syncs the rest again",
+           path, (unsigned long long)at);
+  return QR_ERR_CORRUPT;
+}
+
+/* last: of the log before, whose path it has; becomes this one's. */
+static int check_next(rocks_io_t *io, const char *path, findings_t *last, char *last_path,
+                      size_t path_sz, char *why, size_t why_sz) {
+  findings_t f;
+  int rc = check_file(io, path, &f);
+  if (rc) {
+    snprintf(why, why_sz, "cannot read the store's log %s: %s; check the disk", path,
+             strerror(-rc));
+    return rc == -ENOMEM ? QR_ERR_NOMEM : QR_ERR_IO;
+  }
+  if (last->damaged_at != UINT64_MAX && last->next && f.first > last->next)
+    return refuse(last_path, last->damaged_at, why, why_sz);
+  if (f.followed) return refuse(path, f.damaged_at, why, why_sz);
+  if (!f.first && f.damaged_at == UINT64_MAX) return QR_OK; /* nothing in it */
+  *last = f;
+  snprintf(last_path, path_sz, "%s", path);
+  return QR_OK;
 }
 
 int rocks_log_check(rocks_io_t *io, const char *dir, char *why, size_t why_sz) {
-  DIR *d = rocks_crc32c_usable() ? opendir(dir) : NULL;
+  struct dirent **names = NULL;
+  char path[4096], last_path[4096] = "";
+  findings_t last = {.damaged_at = UINT64_MAX};
   int err = QR_OK;
-  if (!d) return QR_OK; /* nothing to check, or not with what this processor has */
-  for (struct dirent *e; !err && (e = readdir(d));) {
-    char path[4096];
-    findings_t f;
-    if (!is_log(e->d_name)) continue;
-    snprintf(path, sizeof path, "%s/%s", dir, e->d_name);
-    int rc = check_file(io, path, &f);
-    if (rc) {
-      err = rc == -ENOMEM ? QR_ERR_NOMEM : QR_ERR_IO;
-      snprintf(why, why_sz, "cannot read the store's log %s: %s; check the disk", path,
-               strerror(-rc));
-    } else if (f.followed) {
-      snprintf(why, why_sz,
-               "the store's log %s is damaged at byte %llu, and commits that were durable lie "
-               "behind: restore a backup (quarry restore), or start once with store option "
-               "damaged_log=cut; then the store goes back to before the damage, and the node syncs "
-               "the rest again",
-               path, (unsigned long long)f.damaged_at);
-      err = QR_ERR_CORRUPT;
-    }
+  /* Nothing to check, or not with what this processor has. */
+  int cnt = rocks_crc32c_usable() ? scandir(dir, &names, is_log, by_number) : -1;
+  for (int i = 0; i < cnt; i++) {
+    snprintf(path, sizeof path, "%s/%s", dir, names[i]->d_name);
+    if (!err) err = check_next(io, path, &last, last_path, sizeof last_path, why, why_sz);
+    free(names[i]);
   }
-  closedir(d);
+  free(names);
+  if (!err && last.torn)
+    qr_log(QR_LOG_WARN, "store",
+           "event=log-tail-dropped log=%s at=%llu: the last commit is not whole; it was under way "
+           "when the power went, or was damaged since: if it was a block, peers have it",
+           last_path, (unsigned long long)last.damaged_at);
   return err;
 }

@@ -9,6 +9,7 @@
 
 #include "base/err.h"
 #include "crypto/hash.h"
+#include "log_check.h"
 #include "rocks.h"
 
 #define CF_CNT (QR_STORE_TABLE_CNT + 1)
@@ -18,7 +19,8 @@ typedef struct {
   qr_store_t s; /* first: the readers of read.c work on it */
   int lock_fd;  /* -1: there is nothing to lock */
   rocksdb_readoptions_t *unchecked;
-  bool own[CF_CNT]; /* of s.cf: the others stand in for tables that the store lacks */
+  char log_why[512]; /* what is wrong with its logs, if anything: reading goes up to there */
+  bool own[CF_CNT];  /* of s.cf: the others stand in for tables that the store lacks */
 } rocks_readonly_t;
 
 /* What RocksDB itself asks of the file: a write lock on all of it. A store on a medium that cannot
@@ -135,6 +137,7 @@ static int ro_open(const char *dir, const char *options, qr_store_t **out, char 
     free(r);
     return err;
   }
+  if (rocks_log_check(NULL, dir, r->log_why, sizeof r->log_why) == QR_OK) *r->log_why = 0;
   r->s.get_options = rocksdb_readoptions_create();
   r->s.scan_options = rocksdb_readoptions_create();
   r->s.walk_options = rocksdb_readoptions_create();
@@ -224,6 +227,7 @@ static int ro_audit(qr_store_t *s, enum qr_store_table t, qr_store_visit_fn fn, 
   rocks_readonly_t *r = (rocks_readonly_t *)s;
   if (t >= QR_STORE_TABLE_CNT) return QR_ERR_ARG;
   audit_t a = {.s = s, .table = t, .fn = fn, .bad = bad, .ctx = ctx};
+  if (t == QR_STORE_META && *r->log_why) bad(ctx, NULL, 0, r->log_why);
   char *message = walk(&a, s->scan_options);
   if (!message) return QR_OK;
   bad(ctx, NULL, 0, message);

@@ -10,9 +10,11 @@
 #include "filesystem.h"
 #include "port/store_batch.h"
 
+#define ROCKS_SPARE_CNT 4u
+
 /* A batch between commit and poll. */
 typedef struct {
-  qr_store_batch_t *batch; /* NULL once written */
+  rocksdb_writebatch_t *batch; /* NULL once written */
   size_t byte_sz;
   uint64_t tag;
   int err;
@@ -23,8 +25,7 @@ struct qr_store {
   rocks_fs_t *fs;
   rocksdb_t *db;
   rocksdb_column_family_handle_t
-      *cf[QR_STORE_TABLE_CNT + 1];   /* one per table, then RocksDB's own default, unused */
-  rocksdb_writebatch_t *write_batch; /* of rocks_write */
+      *cf[QR_STORE_TABLE_CNT + 1]; /* one per table, then RocksDB's own default, unused */
   rocksdb_writeoptions_t *write_options;
   /* walk: of a whole table */
   rocksdb_readoptions_t *get_options, *scan_options, *walk_options;
@@ -40,6 +41,8 @@ struct qr_store {
   uint64_t submit_seq, done_seq, poll_seq;
   size_t held_sz;
   rocks_slot_t slots[QR_STORE_QUEUE_CNT];
+  rocksdb_writebatch_t *spares[ROCKS_SPARE_CNT];
+  uint32_t spare_cnt;
 
   _Atomic uint64_t commit_cnt, bytes_written, commit_ns_last, commit_ns_sum;
   _Atomic uint64_t read_cnt, corrupt_cnt;
@@ -61,8 +64,8 @@ int rocks_commit_start(qr_store_t *s);
 void rocks_commit_stop(qr_store_t *s); /* writes what is queued, then joins the thread */
 int rocks_commit(qr_store_t *s, uint64_t tag, const qr_store_op_t *ops, uint32_t op_cnt);
 int rocks_poll(qr_store_t *s, qr_store_done_t *done, int max);
-/* Writes batches as one and returns when they are durable. */
-int rocks_write(qr_store_t *s, qr_store_batch_t *const *batches, uint32_t cnt);
+/* Writes ops by themselves and returns when they are durable; before the thread is started. */
+int rocks_write(qr_store_t *s, const qr_store_op_t *ops, uint32_t op_cnt);
 
 /* read.c */
 /* RocksDB's counters of the calling thread, which nobody reads, cost a seventh of a commit. */
