@@ -182,7 +182,8 @@ const qr_cli_bench_t qr_cli_bench_store = {
     .help =
         "blocks to and from the disk, on RocksDB's own files and on ours over io_uring, in turns\n"
         "A block is 300 state changes, a model of 0.4 MB and 90 KB of other records, durable when "
-        "it is counted. Both sides\nhave the same RocksDB, tables, options and checks of records; "
+        "it is counted. Both sides\nhave the same RocksDB, tables, options (but for its buffer "
+        "before our files and its reading ahead) and checks of records; "
         "what differs is how files are written and read. Cold: the\nstore at rest (all of it in "
         "tables, none being merged), opened again, and nothing of it in the page cache. Opening\n"
         "after a kill replays its logs. What the kernel counts as written to the device, logs and "
