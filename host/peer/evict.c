@@ -83,7 +83,7 @@ static bool is_configured(const qr_peers_t *p, const qr_peer_slot_t *s) {
 
 /* Of those in the row the youngest of whose network most came in, the spared ones too: who is alone
    from his stays while others are several from theirs. */
-static qr_peer_slot_t *youngest_of_most(const row_t *r) {
+static const seat_t *youngest_of_most(const row_t *r) {
   const seat_t *found = NULL;
   for (uint32_t i = 0; i < r->cnt; i++) {
     const seat_t *a = &r->seats[i];
@@ -91,17 +91,25 @@ static qr_peer_slot_t *youngest_of_most(const row_t *r) {
     bool younger = found && a->group_cnt == found->group_cnt && a->s->since_ns > found->s->since_ns;
     if (!found || more || younger) found = a;
   }
-  return found ? found->s : NULL;
+  return found;
 }
 
-static void count_groups(row_t *r) {
+/* With the newcomer's, which stands for one more. Returns how many that one has then. */
+static uint32_t count_groups(row_t *r, const qr_netaddr_group_t *newcomer) {
+  uint32_t own = 1;
   for (uint32_t i = 0; i < r->cnt; i++) {
+    bool same = qr_netaddr_group_eq(newcomer, &r->seats[i].group);
+    own += same;
+    r->seats[i].group_cnt = same;
     for (uint32_t k = 0; k < r->cnt; k++)
       r->seats[i].group_cnt += qr_netaddr_group_eq(&r->seats[k].group, &r->seats[i].group);
   }
+  return own;
 }
 
-static qr_peer_slot_t *victim(qr_peers_t *p) {
+/* Whose place a newcomer gets; NULL: nobody's. Never that of one from whose network fewer came in.
+ */
+static qr_peer_slot_t *victim(qr_peers_t *p, const qr_netaddr_group_t *newcomer) {
   row_t r = {.p = p};
   for (uint32_t i = 0; i < p->cfg.peer_max_cnt; i++) {
     qr_peer_slot_t *s = &p->slots[i];
@@ -109,26 +117,30 @@ static qr_peer_slot_t *victim(qr_peers_t *p) {
     if (s->state == QR_PEER_CLOSING) return s; /* it was refused already */
     if (!is_configured(p, s)) r.seats[r.cnt++] = (seat_t){s, qr_netaddr_group(&s->addr), 0};
   }
-  count_groups(&r);
+  uint32_t own = count_groups(&r, newcomer);
   uint32_t share = (r.cnt + SHARE - 1) / SHARE;
   spare(&r, share, rank, true);
   spare(&r, share, nearness, false);
   spare(&r, share, txs, false);
   spare(&r, 2 * share, blocks, false);
   spare(&r, (r.cnt + 1) / 2, age, false);
-  return youngest_of_most(&r);
+  const seat_t *found = youngest_of_most(&r);
+  return found && found->group_cnt >= own ? found->s : NULL;
 }
 
 bool qr_peer_place_for(qr_peers_t *p, const qr_link_addr_t *addr, const qr_pubkey_t *pk) {
   uint32_t free_cnt = 0, in_cnt = 0, same_addr = 0, same_group = 0;
   qr_netaddr_group_t group = qr_netaddr_group(addr);
+  qr_peer_slot_t *out = NULL;
   for (uint32_t i = 0; i < p->cfg.peer_max_cnt; i++) {
-    const qr_peer_slot_t *s = &p->slots[i];
+    qr_peer_slot_t *s = &p->slots[i];
     free_cnt += s->state == QR_PEER_FREE;
     in_cnt += s->state != QR_PEER_FREE && s->inbound;
-    /* one that comes again while its last connection is not known to be dead takes that one's place
-     */
-    if (s->state == QR_PEER_FREE || !s->inbound || qr_pubkey_eq(&s->pk, pk)) continue;
+    if (s->state == QR_PEER_FREE || !s->inbound) continue;
+    if (qr_pubkey_eq(&s->pk, pk)) { /* it comes again: its last connection is dead, or goes now */
+      out = s;
+      continue;
+    }
     qr_netaddr_group_t g = qr_netaddr_group(&s->addr);
     same_addr += !memcmp(s->addr.ip, addr->ip, sizeof addr->ip);
     same_group += qr_netaddr_group_eq(&g, &group);
@@ -137,10 +149,13 @@ bool qr_peer_place_for(qr_peers_t *p, const qr_link_addr_t *addr, const qr_pubke
   if (p->cfg.group_max_cnt && same_group >= p->cfg.group_max_cnt) return false;
   bool may = !p->cfg.inbound_cnt || in_cnt < p->cfg.inbound_cnt;
   if (may && free_cnt > qr_peer_owed_cnt(p)) return true;
-  qr_peer_slot_t *s = victim(p);
-  if (!s) return false;
-  p->stats.evicted++;
-  qr_peer_doom(p, s, "its place was needed for another peer");
+  if (out)
+    qr_peer_doom(p, out, "it came again");
+  else if ((out = victim(p, &group))) {
+    p->stats.evicted++;
+    qr_peer_doom(p, out, "its place was needed for another peer");
+  } else
+    return false;
   qr_peer_reap(p);
   return true;
 }
