@@ -7,7 +7,7 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 . "$here/func.sh"
 . "$here/../../tools/lib/devnet.sh"
 export QUARRY_LINES=${QUARRY_LINES:-}
-blocks=8
+blocks=6
 
 # Cells: nodes, loss in percent, round trip in ms, and in words what else the lines do.
 cells() {
