@@ -477,10 +477,22 @@ static size_t finish(const char *id, const char *key, json_t *value, char *out, 
   return (size_t)head + n + 2;
 }
 
+/* A message may quote what was asked, which need not be UTF-8, or be cut within a character. */
+static json_t *message_json(const char *message) {
+  char ascii[512];
+  json_t *whole = json_string(message);
+  if (whole) return whole;
+  snprintf(ascii, sizeof ascii, "%s", message);
+  for (char *p = ascii; *p; p++) {
+    if (*p & 0x80) *p = '?';
+  }
+  return json_string(ascii);
+}
+
 static json_t *error_json(int code, const char *message) {
   json_t *e = json_object();
   put(e, "code", json_integer(code));
-  put(e, "message", json_string(message));
+  put(e, "message", message_json(message));
   return e;
 }
 

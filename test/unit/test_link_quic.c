@@ -656,6 +656,39 @@ static void test_stolen_packet(void **state) {
   bed_close(b);
 }
 
+/* One in fifty packets of either side seems to come from elsewhere. They are as good as lost, and
+   leave nothing behind: a megabyte each way takes about what it takes with such losses. */
+static void test_forged_senders(void **state) {
+  (void)state;
+  for (uint64_t seed = 1; seed <= 3; seed++) {
+    bed_t *b = bed_open(20 + seed, 100);
+    seen_t seen[NODE_CNT];
+    b->delay_ns = MS;
+    qr_link_conn_t c = join(b, seen);
+    exchange(b, seen, c, 20000, 20000);
+    const uint64_t total = 1000000, began = b->now;
+    uint64_t sent = 20000, echo = 20000, forged = 0;
+    for (uint32_t k = 0; k < 200000; k++) {
+      push(b, 0, c, QR_LINK_BLOCK, &sent, total);
+      push(b, 1, seen[1].up, QR_LINK_SYNC, &echo, total);
+      turn(b, seen);
+      for (uint32_t i = 0; i < WIRE_CNT; i++) {
+        datagram_t *d = &b->wire[i];
+        if (!d->used || d->from.port != PORT || d->p[d->sz - 1] % 50) continue;
+        d->from.port = (uint16_t)(2000 + k % 5000);
+        forged++;
+      }
+      if (seen[1].in[QR_LINK_BLOCK] == total && seen[0].in[QR_LINK_SYNC] == total) break;
+    }
+    assert_true(forged > 20);
+    assert_in_range(b->now - began, 1, 500 * MS);
+    assert_int_equal(seen[1].in[QR_LINK_BLOCK], total);
+    assert_int_equal(seen[0].in[QR_LINK_SYNC], total);
+    assert_false(seen[0].down || seen[1].down);
+    bed_close(b);
+  }
+}
+
 /* Time in which total bytes of a class arrive at node 1 while sync has more to send than the line
    carries. */
 static uint64_t time_beside_sync(bed_t *b, seen_t seen[NODE_CNT], qr_link_conn_t c, int cls,
@@ -748,6 +781,7 @@ int main(void) {
       cmocka_unit_test(test_ecn),
       cmocka_unit_test(test_migration),
       cmocka_unit_test(test_stolen_packet),
+      cmocka_unit_test(test_forged_senders),
       cmocka_unit_test(test_classes),
       cmocka_unit_test(test_fairness),
   };

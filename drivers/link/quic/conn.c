@@ -7,6 +7,7 @@
 #include "base/err.h"
 
 #define ACK_PACKET_CNT 2u /* packets that are acknowledged at once */
+#define MOVE_SILENCE_NS UINT64_C(500000000)
 #define STREAM_ID_STEP                                                                             \
   QR_QUIC_STREAM_ID_STEP /* client-initiated bidirectional streams are 0, 4, 8, ... */
 
@@ -434,12 +435,25 @@ static void finish_handshake(qr_quic_conn_t *c) {
   }
 }
 
+/* Nothing proves the sender's address of a packet, which whoever is on the way may change, or send
+   again from elsewhere; ngtcp2 would follow each of them and stand still until it is back. So who
+   was called stays where it is, and a caller has moved only if its old place is silent. */
+static bool is_forged(const qr_quic_conn_t *c, const qr_link_addr_t *from) {
+  if (qr_quic_addr_eq(&c->addr, from)) return false;
+  return !c->inbound || c->quic->now - c->heard_at < MOVE_SILENCE_NS;
+}
+
 void qr_quic_conn_read(qr_quic_conn_t *c, const qr_link_addr_t *from, uint8_t ecn, const uint8_t *p,
                        size_t sz) {
   struct sockaddr_in6 remote = qr_quic_sockaddr(from);
   ngtcp2_path path = make_path(c->quic, &remote);
   ngtcp2_pkt_info pi = {.ecn = ecn};
   c->stats.rx_pkts++;
+  if (is_forged(c, from)) {
+    c->stats.rx_dropped++;
+    c->quic->stats.rx_dropped++;
+    return;
+  }
   int rv = ngtcp2_conn_read_pkt(c->conn, &path, &pi, p, sz, c->quic->now);
   if (rv == NGTCP2_ERR_RETRY) {
     ngtcp2_pkt_hd hd;
@@ -454,6 +468,7 @@ void qr_quic_conn_read(qr_quic_conn_t *c, const qr_link_addr_t *from, uint8_t ec
   /* The peer moved: ngtcp2 asks the new place for proof and goes back if there is none. */
   if (!qr_quic_addr_eq(&c->addr, from))
     c->addr = qr_quic_addr(ngtcp2_conn_get_path(c->conn)->remote.addr);
+  if (qr_quic_addr_eq(&c->addr, from)) c->heard_at = c->quic->now;
   if (c->state == QR_QUIC_HANDSHAKE && c->finished_handshake) finish_handshake(c);
 }
 

@@ -54,6 +54,7 @@ typedef struct {
   uint64_t pace_at; /* nothing but acknowledgements before */
   qr_outq_t out[QR_LINK_CLASS_CNT];
   qr_inq_t in[QR_LINK_CLASS_CNT];
+  uint64_t heard_at; /* when something right came from addr last */
   qr_link_stats_t stats;
 } qr_quic_conn_t;
 
