@@ -173,7 +173,10 @@ void qr_chain_accept(qr_chain_tile_t *t, qr_cand_t *c);
 
 /* chain_store.c: batches, commits, and what is done when one fails */
 void qr_chain_fail(qr_chain_tile_t *t, const char *what, int err);
-/* Reads a record into io_buf; QR_ERR_IO while the store is closed. */
+/* Read a record into io_buf; QR_ERR_IO while the store is closed. The first sees what the store
+   holds, for peers get nothing that may be lost; the others see what is on its way there too. */
+int64_t qr_chain_get_durable(qr_chain_tile_t *t, enum qr_store_table table, const void *key,
+                             size_t sz) QR_WARN_UNUSED;
 int64_t qr_chain_get(qr_chain_tile_t *t, enum qr_store_table table, const void *key,
                      size_t sz) QR_WARN_UNUSED;
 /* The same of a table that is kept by place. */

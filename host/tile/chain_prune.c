@@ -18,16 +18,6 @@ typedef struct {
   qr_hash_t roots[ROOTS_MAX_CNT];
 } prune_t;
 
-static bool on_its_way(const qr_chain_tile_t *t, const qr_hash_t *root) {
-  for (uint32_t i = 0; i < t->commit_cnt; i++) {
-    const qr_node_t *n = t->commits[(t->commit_head + i) % QR_COMMIT_MAX_CNT].node;
-    if (!n) continue;
-    if (qr_hash_eq(&n->header.model_in, root) || qr_hash_eq(&n->header.model_out, root))
-      return true;
-  }
-  return false;
-}
-
 /* A model goes with the newest block that needs it. */
 static void prune_model(prune_t *p, const qr_hash_t *root) {
   qr_chain_tile_t *t = p->t;
@@ -36,7 +26,7 @@ static void prune_model(prune_t *p, const qr_hash_t *root) {
   qr_model_use_key(root, key);
   int64_t sz = qr_chain_get(t, QR_STORE_MODEL, key, sizeof key);
   if (sz < 0 || !qr_model_use_decode(t->io_buf, (size_t)sz, &used)) return;
-  if (used >= p->end || on_its_way(t, root)) return;
+  if (used >= p->end) return;
   qr_chain_batch_add(&t->batch, QR_STORE_MODEL, root, sizeof *root, NULL, 0, true);
   qr_chain_batch_add(&t->batch, QR_STORE_MODEL, key, sizeof key, NULL, 0, true);
 }

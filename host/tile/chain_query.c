@@ -210,7 +210,10 @@ int qr_chain_poll_queries(qr_chain_tile_t *t, uint64_t now_ns) {
 
 static bool want_block(qr_chain_tile_t *t, const qr_inbound_t *in, qr_outbound_t *out) {
   const qr_node_t *n = qr_tree_find(t->tree, &in->hash);
-  int64_t sz = n ? qr_chain_get_of(t, QR_STORE_BLOCK, n) : QR_ERR_NOTFOUND;
+  uint8_t place[QR_PLACE_SZ];
+  if (!n) return false;
+  qr_place_encode(n->header.height, &n->hash, place);
+  int64_t sz = qr_chain_get_durable(t, QR_STORE_BLOCK, place, sizeof place);
   qr_block_obj_t *b = sz < 0 ? NULL : qr_objects_block(t->cfg.objects);
   if (!b) return false;
   if (qr_block_obj_decode(b, t->io_buf, (size_t)sz)) {

@@ -121,8 +121,8 @@ static void add_tip(qr_chain_tile_t *t, qr_node_t *old, qr_node_t *now) {
                      sizeof t->tip_record, false);
 }
 
-/* The newest block that needs the model, of those that are stored or on their way and one at
-   height; with it the model may go. */
+/* The newest block that needs the model, of those before and one at height; with it the model may
+   go. */
 static void add_use(qr_chain_tile_t *t, const qr_hash_t *root, uint64_t height) {
   uint8_t key[QR_MODEL_USE_KEY_SZ], value[QR_MODEL_USE_SZ];
   uint64_t stored;
@@ -130,12 +130,6 @@ static void add_use(qr_chain_tile_t *t, const qr_hash_t *root, uint64_t height) 
   int64_t sz = qr_chain_get(t, QR_STORE_MODEL, key, sizeof key);
   if (sz > 0 && qr_model_use_decode(t->io_buf, (size_t)sz, &stored) && stored > height)
     height = stored;
-  for (uint32_t i = 0; i < t->commit_cnt; i++) {
-    const qr_node_t *n = t->commits[(t->commit_head + i) % QR_COMMIT_MAX_CNT].node;
-    if (!n || (!qr_hash_eq(&n->header.model_in, root) && !qr_hash_eq(&n->header.model_out, root)))
-      continue;
-    if (n->header.height > height) height = n->header.height;
-  }
   qr_st64(value, height);
   qr_chain_batch_add(&t->batch, QR_STORE_MODEL, key, sizeof key, value, sizeof value, false);
 }

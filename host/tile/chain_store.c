@@ -26,10 +26,42 @@ void qr_chain_fail(qr_chain_tile_t *t, const char *what, int err) {
          what, qr_err_str(err));
 }
 
-int64_t qr_chain_get(qr_chain_tile_t *t, enum qr_store_table table, const void *key, size_t sz) {
+static qr_commit_t *commit_at(qr_chain_tile_t *t, uint32_t i) {
+  return &t->commits[(t->commit_head + i) % QR_COMMIT_MAX_CNT];
+}
+
+/* ---- reading ---- */
+
+int64_t qr_chain_get_durable(qr_chain_tile_t *t, enum qr_store_table table, const void *key,
+                             size_t sz) {
   qr_store_t *s = *t->cfg.store;
   if (!s) return QR_ERR_IO;
   return t->cfg.store_ops->get(s, table, key, sz, t->io_buf, QR_STORE_VALUE_MAX_SZ);
+}
+
+/* What the batch does to the key; false: nothing. */
+static bool find_in_batch(qr_chain_tile_t *t, const qr_batch_t *b, enum qr_store_table table,
+                          const void *key, size_t sz, int64_t *out) {
+  const uint8_t *at = b->bytes;
+  bool found = false;
+  for (uint32_t i = 0; i < b->cnt; i++) {
+    const qr_store_op_t *op = &b->ops[i];
+    if (op->table == table && op->key_sz == sz && !memcmp(at, key, sz)) {
+      found = true;
+      *out = op->erase ? QR_ERR_NOTFOUND : (int64_t)op->value_sz;
+      if (!op->erase) memcpy(t->io_buf, at + sz, op->value_sz);
+    }
+    at += op->key_sz + op->value_sz;
+  }
+  return found;
+}
+
+int64_t qr_chain_get(qr_chain_tile_t *t, enum qr_store_table table, const void *key, size_t sz) {
+  int64_t found;
+  for (uint32_t i = t->commit_cnt; i-- > 0;) {
+    if (find_in_batch(t, &commit_at(t, i)->batch, table, key, sz, &found)) return found;
+  }
+  return qr_chain_get_durable(t, table, key, sz);
 }
 
 int64_t qr_chain_get_of(qr_chain_tile_t *t, enum qr_store_table table, const qr_node_t *n) {
@@ -85,10 +117,6 @@ void qr_chain_tip_encode(qr_chain_tile_t *t, const qr_node_t *n, uint8_t out[QR_
 }
 
 /* ---- sending ---- */
-
-static qr_commit_t *commit_at(qr_chain_tile_t *t, uint32_t i) {
-  return &t->commits[(t->commit_head + i) % QR_COMMIT_MAX_CNT];
-}
 
 void qr_chain_send(qr_chain_tile_t *t, qr_node_t *n, bool tip) {
   QR_ASSERT(t->commit_cnt < QR_COMMIT_MAX_CNT);
@@ -220,7 +248,7 @@ static int open_again(qr_chain_tile_t *t, char *why, size_t why_sz) {
 /* How many of the commits the store holds after all, by its tip; QR_ERR_CORRUPT if it holds less
    than it said, or something else. */
 static int count_stored(qr_chain_tile_t *t) {
-  int64_t sz = qr_chain_get(t, QR_STORE_META, QR_META_TIP, strlen(QR_META_TIP));
+  int64_t sz = qr_chain_get_durable(t, QR_STORE_META, QR_META_TIP, strlen(QR_META_TIP));
   if (sz < 0 && sz != QR_ERR_NOTFOUND) return (int)sz;
   if (sz != QR_META_TIP_SZ) return QR_ERR_CORRUPT;
   if (!memcmp(t->io_buf, t->disk.tip, QR_META_TIP_SZ)) return 0;

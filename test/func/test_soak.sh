@@ -30,8 +30,9 @@ if ! mount -t proc proc /proc 2> /dev/null; then
   exit 77
 fi
 
-start() { # with small tables, which fill early: what grows then is no table
-  local flags=(--link.options "iface=n$1;prefix=12;telemetry=1;window_kib=256;send_kib=256" --link.peer_max=16 --store.reserve_mb=0)
+start() { # with small tables and caches, which fill early: what grows then is neither
+  local flags=(--link.options "iface=n$1;prefix=12;telemetry=1;window_kib=256;send_kib=256" --link.peer_max=16
+    --store.reserve_mb=0 --store.options cache_mb=1)
   [ "$1" = 0 ] || [ "$1" = 2 ] || flags+=(--no-mine)
   devnet_start "$1" "${flags[@]}"
 }

@@ -29,7 +29,7 @@ typedef struct {
   branch_task_t tasks[QR_TASK_MAX_CNT];
   qr_ledger_t *ledger;
   qr_hash_t parent;
-  uint64_t height;
+  uint64_t height, late_ms; /* late_ms: of each block, so that branches differ */
 } branch_t;
 
 static inline void branch_init(branch_t *b, rig_t *r) {
@@ -119,7 +119,7 @@ static inline void branch_prefix(branch_t *b, const forged_t *f, qr_header_t *h)
                      .rules = c->rules,
                      .height = b->height + 1,
                      .parent = b->parent,
-                     .time_ms = c->p.genesis_time_ms + 500 * (b->height + 1),
+                     .time_ms = c->p.genesis_time_ms + 500 * (b->height + 1) + b->late_ms,
                      .target = c->p.max_target,
                      .task = qr_params_task_of(&c->p, b->height + 1),
                      .tx_root = qr_body_tx_root(&body),

@@ -1,6 +1,6 @@
 /* What a node does when its disk fails: it writes nothing after a commit that failed, opens the
    store again, reads its tip and goes on from there, and whatever it has told anybody is there. */
-#include "sim/world.h"
+#include "sim/branch.h"
 
 #include "tile/chain_int.h"
 
@@ -158,12 +158,70 @@ static void test_commits_overlap_verification(void **state) {
   world_fini(&w);
 }
 
+/* Until the block is executed; its peer has the model that it begins with. */
+static void execute(rig_t *r, const forged_t *f, const qr_hash_t *hash) {
+  qr_outbound_t out;
+  for (int i = 0; i < 5000; i++) {
+    rig_rounds(r, 1);
+    const qr_node_t *n = qr_tree_find(r->chain->tree, hash);
+    if (n && n->state == QR_NODE_EXECUTED) return;
+    while (qr_ring_pop(r->to_net, &out)) {
+      if (out.kind == QR_OUT_FETCH_MODEL) rig_push_model(r, f, out.peer);
+    }
+  }
+  fail_msg("height %llu is not executed", (unsigned long long)f->header.height);
+}
+
+/* Blocks that are still on their way to the disk, and are in memory no more, are what a branch that
+   comes then stands on: it is executed all the same. */
+static void test_reorganisation_ahead_of_the_disk(void **state) {
+  (void)state;
+  enum { LONG = 26, FORK = 4, SHORT = 5 };
+  static world_t w;
+  static rig_t r;
+  static branch_t a, b;
+  static forged_t f;
+  qr_params_t p;
+  world_params(&p, 0);
+  p.task_cnt = 1;
+  memset(&p.tasks[1], 0, sizeof p.tasks[1]);
+  p.replay_rows = 256;
+  p.witness_window = p.target_window = 4;
+  world_init(&w, "ahead", &p);
+  rig_init(&r, &w);
+  branch_init(&a, &r);
+  branch_init(&b, &r);
+  qr_store_mem_hold(r.store, true);
+  for (uint32_t i = 0; i < LONG; i++) { /* more than stay in memory */
+    branch_mine(&a, &f, NULL);
+    rig_push(&r, &f, 1);
+    execute(&r, &f, &a.parent);
+    if (i < FORK) branch_mine(&b, &f, NULL);
+  }
+  b.late_ms = 1;
+  for (uint32_t i = 0; i < SHORT; i++) {
+    branch_mine(&b, &f, NULL);
+    rig_push(&r, &f, 2);
+    execute(&r, &f, &b.parent);
+  }
+  assert_false(qr_chain_tile_failed(r.chain));
+  assert_int_equal(r.chain->commit_cnt, LONG + SHORT);
+  assert_int_equal(r.chain->durable_tip->header.height, 0);
+  qr_store_mem_hold(r.store, false);
+  rig_rounds(&r, 300);
+  assert_int_equal(r.chain->durable_tip->header.height, LONG);
+  branch_fini(&a);
+  branch_fini(&b);
+  rig_fini(&r);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_one_failure),
       cmocka_unit_test(test_many_failures),
       cmocka_unit_test(test_full_disk),
       cmocka_unit_test(test_commits_overlap_verification),
+      cmocka_unit_test(test_reorganisation_ahead_of_the_disk),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
