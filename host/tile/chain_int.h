@@ -167,6 +167,9 @@ int qr_chain_rank(qr_chain_tile_t *t, qr_node_t *n, bool *known) QR_WARN_UNUSED;
 int qr_chain_resident_segment(qr_chain_tile_t *t, qr_node_t *n) QR_WARN_UNUSED;
 int qr_chain_resident_model(qr_chain_tile_t *t,
                             qr_node_t *n) QR_WARN_UNUSED; /* the outgoing model */
+/* The model from the store, as the caller's own object. */
+int qr_chain_read_model(qr_chain_tile_t *t, uint32_t task, const qr_hash_t *root,
+                        qr_model_obj_t **out) QR_WARN_UNUSED;
 void qr_chain_keep_segment(qr_chain_tile_t *t, qr_node_t *n);
 void qr_chain_keep_models(qr_chain_tile_t *t, qr_node_t *n);
 qr_model_obj_t *qr_chain_find_model(qr_chain_tile_t *t,
