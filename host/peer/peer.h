@@ -197,6 +197,9 @@ void qr_peers_return_tx(qr_peers_t *p, const uint8_t *tx);
 /* One that came from a peer is not: what no honest peer relays costs it strikes. */
 void qr_peers_refused_tx(qr_peers_t *p, qr_peer_id_t from, const uint8_t *tx,
                          enum qr_verdict verdict);
+/* The least fee that the application takes now: peers are told, and need not tell of cheaper ones.
+ */
+void qr_peers_set_fee_min(qr_peers_t *p, uint64_t fee);
 
 /* Answers to on_want. Bytes are copied; room was reserved before the question went up. A late or
    unknown req is ignored. block: header | body, at most QR_BLOCK_MAX_SZ; model: at most
@@ -263,6 +266,7 @@ typedef struct {
   uint64_t sync_rotations, sync_stolen; /* leaders replaced, blocks asked of another as well */
   uint64_t compact_rx, compact_whole;   /* of compact blocks: all, and those that came to nothing */
   uint64_t tx_ids_rx, tx_late;          /* transactions told of; asked for and not given in time */
+  uint64_t tx_cheap;                    /* not told to a peer, whose least fee is higher */
   uint64_t txs_asked, hedges; /* transactions of theirs that were missing; second askings */
   uint64_t blocks_rx, models_rx, models_failed, tx_rx, app_full;
   uint64_t inbound_refused, evicted; /* no place: the newcomer's, another's */

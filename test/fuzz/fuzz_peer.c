@@ -164,7 +164,7 @@ static void greet(qr_peers_t *p, uint64_t now, uint64_t features) {
   uint8_t f[300];
   qr_msg_t m = {.type = QR_MSG_HELLO,
                 .hello = {.version = QR_MSG_VERSION, .height = 9, .work = qr_u256_from_u64(9)}};
-  m.hello.features = features | QR_MSG_FEATURE_SNAPSHOT;
+  m.hello.features = features | QR_MSG_FEATURE_SNAPSHOT | QR_MSG_FEATURE_FEE;
   size_t n = qr_msg_encode(&m, f);
   n += qr_msg_encode(&(qr_msg_t){.type = QR_MSG_READY}, f + n);
   say(p, now, QR_LINK_CONTROL, f, n);
@@ -190,7 +190,10 @@ static void act(qr_peers_t *p, uint8_t op, uint8_t n) {
     qr_peers_refused_tx(p, w.up, bulk, n & 1 ? QR_VERDICT_TX_BALANCE : QR_VERDICT_TX_SIGNATURE);
     break;
   case 7: qr_peers_set_tip(p, &w.block, n, &work, some, 1 + n % 8); break;
-  case 8: w.refuse_cnt = n; break;
+  case 8:
+    w.refuse_cnt = n;
+    qr_peers_set_fee_min(p, n);
+    break;
   case 9:
     if (n & 2)
       qr_peers_return_tx(p, bulk);
