@@ -38,6 +38,7 @@
 #define QR_PEER_DEBT_CNT 16u    /* blocks of a sync that one peer is asked for at a time */
 #define QR_PEER_WINDOW_MAX_CNT 32u
 #define QR_PEER_PART_CNT 16u /* questions for parts of a snapshot that a peer may have waiting */
+#define QR_PEER_SNAP_REFUSED_CNT 64u
 #define QR_PEER_SNAP_SLOT_CNT 16u /* chunks under way, in memory; two of one peer at most */
 /* The largest frame that answers one. */
 #define QR_PEER_PART_FRAME_SZ (QR_MSG_HEAD_SZ + 40u + QR_MSG_PART_MAX_SZ)
@@ -119,7 +120,7 @@ typedef struct {
 } qr_peer_share_t;
 
 typedef struct {
-  qr_hash_t root;
+  qr_hash_t id;         /* of the snapshot: its root; with leaves its seal */
   uint32_t idx, offset; /* of a chunk and in it; or of the first leaf */
   bool leaves;
 } qr_peer_part_t;
@@ -135,6 +136,7 @@ typedef struct {
   uint64_t quiet_ns; /* for anything of what it owes */
   uint64_t after_ns; /* nothing is asked of it before */
   uint64_t came_ns;  /* when the last part came, 0: none */
+  bool vouches;      /* told of the snapshot that is fetched, or gave a chunk of it */
 } qr_peer_snap_share_t;
 
 typedef struct {
@@ -291,7 +293,11 @@ typedef struct {
 } qr_peer_snap_slot_t;
 
 typedef struct {
-  qr_peer_id_t teller; /* of whom the hashes are asked, 0: nobody */
+  qr_peer_id_t teller;                         /* of whom the hashes are asked, 0: nobody */
+  qr_hash_t root;                              /* as the teller has it */
+  qr_hash_t refused[QR_PEER_SNAP_REFUSED_CNT]; /* roots of what was not what the pin commits to */
+  uint32_t refused_cnt;
+  uint64_t kept_ns; /* until then only that is taken of which chunks are here */
   uint64_t payload_sz;
   uint32_t leaf_cnt, leaf_got;
   bool begun, failed; /* the hashes are right; the application gave up */
@@ -388,6 +394,7 @@ typedef struct {
   qr_peer_id_t id;
   qr_pubkey_t pk;
   qr_link_addr_t addr;
+  bool vouches; /* qr_peer_snap_share_t */
 } qr_peer_past_t;
 
 struct qr_peers {

@@ -91,7 +91,8 @@ static void take_down(qr_peers_t *p, qr_peer_slot_t *s) {
   char hex[17], addr[56];
   if (!s->link_gone) p->cfg.ops->disconnect(p->cfg.link, s->conn);
   if (s->state == QR_PEER_UP) {
-    p->past[p->past_idx++ % QR_PEER_PAST_CNT] = (qr_peer_past_t){s->id, s->pk, s->addr};
+    p->past[p->past_idx++ % QR_PEER_PAST_CNT] =
+        (qr_peer_past_t){s->id, s->pk, s->addr, s->snap.vouches};
     qr_peer_tx_gone(p, s);
     qr_peer_model_gone(p, s);
     qr_peer_fetch_gone(p, s);

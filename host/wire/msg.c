@@ -395,7 +395,7 @@ size_t qr_msg_encode(const qr_msg_t *m, uint8_t *out) {
   case QR_MSG_GET_TXS: memcpy(p, m->tx_ids.ids, 8 * (size_t)m->tx_ids.cnt); break;
   case QR_MSG_OFFER: memcpy(p, m->offer.header, QR_HEADER_SZ); break;
   case QR_MSG_GET_SNAPSHOT:
-    qr_st32(st_hash(p, &m->get_snapshot.root), m->get_snapshot.first);
+    qr_st32(st_hash(p, &m->get_snapshot.seal), m->get_snapshot.first);
     break;
   case QR_MSG_SNAPSHOT: encode_snapshot(&m->snapshot, p); break;
   case QR_MSG_GET_CHUNK:

@@ -159,9 +159,9 @@ typedef struct {
 typedef struct {
   uint8_t kind;
   qr_hash_t hash;
-} qr_msg_not_found_t; /* enum qr_msg_want; HEADERS: zero hash; SNAPSHOT: its root */
+} qr_msg_not_found_t; /* enum qr_msg_want; HEADERS: zero hash; SNAPSHOT: its seal or root */
 typedef struct {
-  qr_hash_t root;
+  qr_hash_t seal; /* hash of the header that settles its state */
   uint32_t first; /* leaf */
 } qr_msg_get_snapshot_t;
 typedef struct {
