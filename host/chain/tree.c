@@ -265,7 +265,6 @@ uint64_t qr_tree_median_time(const qr_tree_t *t, const qr_node_t *parent) {
 
 /* Blocks of the tip's chain that would have to go if n's became the chain. */
 static uint64_t depth_under_tip(const qr_tree_t *t, qr_node_t *n) {
-  if (n == &t->genesis->node) return t->tip->node.header.height;
   return t->tip->node.header.height - qr_tree_common(&t->tip->node, n)->header.height;
 }
 
@@ -306,6 +305,7 @@ enum qr_verdict qr_tree_check(const qr_tree_t *t, const qr_header_t *h, uint64_t
   qr_hash_t hash = qr_header_hash(h);
   const qr_node_t *known = qr_tree_find(t, &hash);
   *parent = qr_tree_find(t, &h->parent);
+  if (t->root != t->genesis && *parent == &t->genesis->node) *parent = NULL;
   if (known)
     return known->state == QR_NODE_INVALID ? QR_VERDICT_PARENT_INVALID : QR_VERDICT_DUPLICATE;
   if (!*parent) return QR_VERDICT_PARENT_UNKNOWN;

@@ -127,7 +127,10 @@ enum qr_verdict qr_chain_check_old(qr_chain_tile_t *t, const qr_header_t *h) {
   uint64_t height;
   qr_hash_t hash = qr_header_hash(h);
   if (qr_past_find(t->past, &hash, is_at, t, &height)) return QR_VERDICT_DUPLICATE;
-  if (!qr_past_find(t->past, &h->parent, is_at, t, &height)) return QR_VERDICT_PARENT_UNKNOWN;
+  bool on_genesis = qr_hash_eq(&h->parent, &qr_tree_genesis(t->tree)->hash);
+  if (on_genesis) height = 0;
+  if (!on_genesis && !qr_past_find(t->past, &h->parent, is_at, t, &height))
+    return QR_VERDICT_PARENT_UNKNOWN;
   return h->height == height + 1 ? QR_VERDICT_TOO_DEEP : QR_VERDICT_HEIGHT;
 }
 
