@@ -52,6 +52,8 @@ static uint64_t next_root(qr_chain_tile_t *t) {
     qr_node_t *n = t->commits[(t->commit_head + i) % QR_COMMIT_MAX_CNT].node;
     if (n) leave(t, n, &end);
   }
+  for (uint32_t i = 0; i < t->back.block_cnt; i++)
+    leave(t, t->back.blocks[(t->back.block_head + i) % QR_RETURN_BLOCK_CNT], &end);
   return end;
 }
 

@@ -64,7 +64,8 @@ static void fill_pool(const qr_chain_tile_t *t, qr_status_pool_t *out, uint64_t 
                             .replaced = st.replaced,
                             .evicted = st.evicted,
                             .expired = st.expired,
-                            .refused = st.refused};
+                            .refused = st.refused,
+                            .returned = t->back.returned};
 }
 
 static void fill_counters(const qr_chain_tile_t *t, qr_status_t *s) {
@@ -239,12 +240,7 @@ static bool want_model(qr_chain_tile_t *t, const qr_inbound_t *in, qr_outbound_t
     uint64_t height;
     if (!qr_chain_height_of(t, &in->hash, &height) || !height) return false;
     uint32_t task = qr_params_task_of(&t->chain->p, height);
-    int64_t sz = qr_chain_get(t, QR_STORE_MODEL, &in->root, sizeof in->root);
-    if (sz != (int64_t)t->chain->nets[task].model_sz) return false;
-    m = qr_objects_model(t->cfg.objects, task);
-    if (!m) return false;
-    memcpy(m->bytes, t->io_buf, m->sz);
-    m->root = in->root;
+    if (qr_chain_read_model(t, task, &in->root, &m)) return false;
   }
   out->kind = QR_OUT_ANSWER_MODEL;
   out->model = m;
