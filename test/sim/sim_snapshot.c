@@ -360,6 +360,15 @@ static void test_false_facts(void **state) {
   assert_true(best_at >= 0);
   record_of(&b, QR_SNAPSHOT_WINDOW, best_at)[QR_PLACE_SZ + 12] ^= 1;
   refused(&w, &b, &about.seal, "does not come to what the snapshot says");
+  /* nor if that one's facts are what an attempt with another target finds, which wins nothing */
+  char before[sizeof why];
+  uint8_t kept[QR_EXEC_RECORD_SZ], *of_first = record_of(&b, QR_SNAPSHOT_WINDOW, first);
+  memcpy(before, why, sizeof why);
+  memcpy(kept, of_first + QR_PLACE_SZ, sizeof kept);
+  qr_exec_facts_t none = {.task = qr_ld32(kept), .eligible = true};
+  qr_exec_encode(&none, of_first + QR_PLACE_SZ);
+  refused(&w, &b, &about.seal, before);
+  memcpy(of_first + QR_PLACE_SZ, kept, sizeof kept);
   record_of(&b, QR_SNAPSHOT_WINDOW, best_at)[QR_PLACE_SZ + 12] ^= 1;
   /* another model than went in */
   memcpy(record_of(&b, QR_SNAPSHOT_PROOF, 1) + 8, record_of(&b, QR_SNAPSHOT_PROOF, 0) + 8,
