@@ -1,8 +1,8 @@
 /* The facts of execution in a snapshot, which no header commits to: what the newest blocks of each
    task are said to have found is found again, by doing their attempts over. An attempt that comes
    to the header's own hash had the right model, replay and target, so what it finds is right too.
-   The target is chosen by what the snapshot says of the blocks before: a lie there that matters
-   comes to another header. */
+   The target is chosen by what the snapshot says of the blocks before: a lie that leads to another
+   one comes to another header. */
 #ifndef QR_TILE_SNAPSHOT_PROVE_H
 #define QR_TILE_SNAPSHOT_PROVE_H
 
