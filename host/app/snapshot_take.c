@@ -2,10 +2,10 @@
 
 #include <inttypes.h>
 #include <stdlib.h>
-#include <time.h>
 
 #include "app/genesis.h"
 #include "base/err.h"
+#include "port/clock.h"
 
 typedef struct {
   qr_snapshot_take_t *t;
@@ -14,12 +14,6 @@ typedef struct {
   qr_snapshot_import_t import;
   bool begun;
 } intake_t;
-
-static uint64_t wall_ms(void) {
-  struct timespec ts;
-  clock_gettime(CLOCK_REALTIME, &ts);
-  return (uint64_t)ts.tv_sec * 1000u + (uint64_t)ts.tv_nsec / 1000000u;
-}
 
 /* The first record: which chain it is, and the store it goes into. */
 static int begin(intake_t *x) {
@@ -48,8 +42,8 @@ static int begin(intake_t *x) {
   x->reader.segment_rows_sz = qr_snapshot_window_sz(&t->chain);
   err = t->ops->open(t->dir, "", &x->store, t->why, t->why_sz);
   if (!err) {
-    err = qr_snapshot_import_init(&x->import, t->ops, x->store, &t->chain, &t->about, wall_ms(),
-                                  t->why, t->why_sz);
+    err = qr_snapshot_import_init(&x->import, t->ops, x->store, &t->chain, &t->about,
+                                  qr_clock_wall_ms(), t->why, t->why_sz);
     x->begun = true;
   }
   return err;
