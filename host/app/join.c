@@ -13,7 +13,6 @@
 #include "app/snapshot_take.h"
 #include "base/err.h"
 #include "chain/tree.h"
-#include "crypto/hash.h"
 #include "peer/peer.h"
 
 #define SLEEP_US 1000u

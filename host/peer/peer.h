@@ -158,9 +158,6 @@ void qr_peers_fini(qr_peers_t *p);
 /* Polls the link, runs timers, delivers to the application, sends. Bounded work. Returns the number
    of events and items handled, 0 if there was nothing to do. */
 int qr_peers_poll(qr_peers_t *p, uint64_t now_ns);
-/* Monotonic time before which poll has nothing to do unless a packet comes or the application
- * calls. */
-uint64_t qr_peers_next_ns(const qr_peers_t *p);
 
 /* The application's tip and its locator (newest first: tip, then ever sparser ancestors down to
    genesis; at most QR_MSG_LOCATOR_MAX_CNT). Call once before the first poll and at every tip
@@ -219,9 +216,6 @@ typedef struct {
 } qr_peers_snapshot_progress_t;
 /* Of cfg.begin. */
 void qr_peers_snapshot_progress(const qr_peers_t *p, qr_peers_snapshot_progress_t *out);
-
-/* Disconnects a peer and refuses its identity and address for ban_ns. */
-void qr_peers_ban(qr_peers_t *p, qr_peer_id_t peer, const char *reason);
 
 /* An operator's wish: refuses an identity, or whoever comes from or is at an IP address, for so
    long, and disconnects whom that meets; ns 0 lifts the ban. Unlike the bans of offenders these

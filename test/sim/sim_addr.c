@@ -2,7 +2,6 @@
    places for those who come in; bans. */
 #include "peer_sim.h"
 
-#include "peer/netaddr.h"
 
 #define NODE_CNT 6u
 #define WALL_MS 1800000000000ull
