@@ -63,7 +63,8 @@ static void fill_pool(const qr_chain_tile_t *t, qr_status_pool_t *out, uint64_t 
                             .replaced = st.replaced,
                             .evicted = st.evicted,
                             .expired = st.expired,
-                            .refused = st.refused};
+                            .refused = st.refused,
+                            .returned = t->back.returned};
 }
 
 static void fill_counters(const qr_chain_tile_t *t, qr_status_t *s) {
