@@ -50,7 +50,7 @@ typedef struct {
 typedef struct {
   qr_peer_id_t peer;
   uint32_t req;          /* give back with the answer */
-  enum qr_msg_want kind; /* QR_MSG_WANT_BLOCK, _MODEL, _HEADERS */
+  enum qr_msg_want kind; /* QR_MSG_WANT_BLOCK, _MODEL or _HEADERS */
   qr_hash_t hash;        /* BLOCK: the block. MODEL: the block whose witness is asked for */
   qr_hash_t root;        /* MODEL: the model's root */
   /* HEADERS: newest first; answer with the main chain's headers from the first one known that lies
@@ -261,7 +261,7 @@ typedef struct {
   uint64_t blocks_rx, models_rx, models_failed, tx_rx, app_full;
   uint64_t inbound_refused, evicted; /* no place: the newcomer's, another's */
   uint64_t addrs_rx, addrs_dropped;  /* addresses told, and those beyond the rate */
-  uint64_t feelers;
+  uint64_t feelers; /* dials that only ask whether somebody of our chain is there */
 } qr_peers_stats_t;
 void qr_peers_stats(const qr_peers_t *p, qr_peers_stats_t *out);
 
