@@ -123,6 +123,7 @@ struct qr_chain_tile {
   qr_mempool_t *mempool;
   qr_early_tx_t early_txs[QR_EARLY_TX_CNT];
   uint32_t early_next;
+  uint64_t fee_told, fee_ns; /* the least fee that the net tile knows of; when it was looked at */
   qr_return_t back;
   qr_commit_t commits[QR_COMMIT_MAX_CNT]; /* oldest first */
   uint32_t commit_head, commit_cnt;
@@ -256,7 +257,8 @@ void qr_chain_cancel_order(qr_chain_tile_t *t, uint64_t tag);
 /* chain_tx.c: transactions on their way into the pool and on to peers */
 void qr_chain_tx(qr_chain_tile_t *t, uint32_t peer, const uint8_t *tx, uint64_t now_ns);
 enum qr_verdict qr_chain_send_tx(qr_chain_tile_t *t, const uint8_t *tx, qr_hash_t *txid,
-                                 uint64_t now_ns); /* an operator's */
+                                 uint64_t now_ns);          /* an operator's */
+int qr_chain_poll_fee(qr_chain_tile_t *t, uint64_t now_ns); /* tells peers what is too little */
 /* One that was on the chain, or in the pool before that. */
 enum qr_verdict qr_chain_take_back(qr_chain_tile_t *t, const uint8_t *tx, uint64_t now_ns);
 

@@ -285,9 +285,40 @@ static void test_return_in_turns(void **state) {
   world_fini(&w);
 }
 
+/* A node whose pool is full tells its peers what is too little, and is offered no more of that
+   until a block has made room. */
+static void test_full_pool(void **state) {
+  (void)state;
+  static world_t w;
+  const qr_key_t keys[3] = {key_of(1), key_of(2), key_of(3)};
+  begin_branches(&w, "full", keys);
+  world_node_t *entry = &w.nodes[0], *full = &w.nodes[2];
+  full->config.pool_max_cnt = 4;
+  world_restart(&w, full);
+  world_rounds(&w, 60000);
+  send_all(&w, entry, &keys[0], &keys[2].pk, 0, 4);
+  world_rounds(&w, 60000);
+  assert_int_equal(world_status(&w, full).pool.cnt, 4);
+  send_all(&w, entry, &keys[1], &keys[2].pk, 0, 3);
+  world_rounds(&w, 5000);
+  qr_status_pool_t pool = world_status(&w, full).pool;
+  assert_int_equal(pool.cnt, 4);
+  assert_int_equal(pool.refused, 0);
+  assert_int_equal(world_ask(&w, entry, transfer_for(&w, &keys[1], &keys[2].pk, 1, 6, 3)).verdict,
+                   QR_VERDICT_OK); /* it pays enough, but those before it were not told of */
+  mine_until_empty(&w, entry);
+  world_until_agree(&w, ROUNDS);
+  world_rounds(&w, 20000);
+  send_all(&w, entry, &keys[1], &keys[2].pk, 4, 3);
+  world_rounds(&w, 5000);
+  assert_int_equal(world_status(&w, full).pool.cnt, 3);
+  world_fini(&w);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(test_transfers),
                                      cmocka_unit_test(test_policy), cmocka_unit_test(test_return),
-                                     cmocka_unit_test(test_return_in_turns)};
+                                     cmocka_unit_test(test_return_in_turns),
+                                     cmocka_unit_test(test_full_pool)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
