@@ -192,7 +192,8 @@ enum qr_verdict qr_mempool_add(qr_mempool_t *p, const qr_ledger_t *ledger, const
 
 /* ---- upkeep ---- */
 
-void qr_mempool_prune(qr_mempool_t *p, const qr_ledger_t *ledger, uint64_t now_ns) {
+void qr_mempool_prune(qr_mempool_t *p, const qr_ledger_t *ledger, uint64_t now_ns,
+                      qr_mempool_lost_fn *lost, void *ctx) {
   qr_account_t from = {.seq = 0};
   bool known = false, broken = false; /* broken: nothing that follows of this sender can stay */
   for (uint32_t i = 0; i < p->cnt;) {
@@ -212,8 +213,10 @@ void qr_mempool_prune(qr_mempool_t *p, const qr_ledger_t *ledger, uint64_t now_n
       i++;
       continue;
     }
-    broken |= e->tx.seq >= from.seq;
+    bool late = e->tx.seq < from.seq;
+    broken |= !late;
     p->stats.expired += old;
+    if (lost && !late && !old) lost(ctx, &e->tx);
     take_out(p, i);
   }
 }

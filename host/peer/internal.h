@@ -400,6 +400,8 @@ struct qr_peers {
   uint32_t locator_cnt;
   uint64_t refresh_ns; /* when to look for peers that lack the tip */
   qr_inv_t known, bad, tx_seen;
+  qr_inv_t tx_later; /* refused, but perhaps not on another tip: emptied when that moves */
+  bool tx_later_any;
   qr_txs_t txs; /* relayed lately */
   qr_peer_tx_ask_t tx_asks[QR_PEER_TX_ASK_CNT];
   uint64_t tx_asks_ns; /* when to look for late ones */
@@ -549,6 +551,7 @@ void qr_peer_tx_ids(qr_peers_t *p, qr_peer_slot_t *s, const qr_msg_tx_ids_t *m);
 void qr_peer_tx_get(qr_peers_t *p, qr_peer_slot_t *s, const qr_msg_tx_ids_t *m);
 void qr_peer_tx(qr_peers_t *p, qr_peer_slot_t *s, const uint8_t *bytes);
 void qr_peer_tx_gone(qr_peers_t *p, const qr_peer_slot_t *s);
+void qr_peer_tx_tip(qr_peers_t *p); /* our tip is another */
 void qr_peer_tx_poll(qr_peers_t *p);
 
 /* compact.c */

@@ -191,8 +191,12 @@ int qr_peers_fetch_model(qr_peers_t *p, qr_peer_id_t peer, const qr_hash_t *bloc
 /* A transaction (QR_TX_SZ bytes, copied) is in the application's pool: every peer that is not known
    to have it, except `from`, is told, and given it when it asks. */
 void qr_peers_relay_tx(qr_peers_t *p, qr_peer_id_t from, const uint8_t *tx);
+/* The same of one that came back into it when the chain was reorganised: all are told, for who was
+   on another branch may have refused it; who has it does not ask. */
+void qr_peers_return_tx(qr_peers_t *p, const uint8_t *tx);
 /* One that came from a peer is not: what no honest peer relays costs it strikes. */
-void qr_peers_refused_tx(qr_peers_t *p, qr_peer_id_t from, enum qr_verdict verdict);
+void qr_peers_refused_tx(qr_peers_t *p, qr_peer_id_t from, const uint8_t *tx,
+                         enum qr_verdict verdict);
 
 /* Answers to on_want. Bytes are copied; room was reserved before the question went up. A late or
    unknown req is ignored. block: header | body, at most QR_BLOCK_MAX_SZ; model: at most

@@ -16,6 +16,7 @@
 #define KNOWN_CNT 8192u
 #define BAD_CNT 1024u
 #define TX_SEEN_CNT 8192u
+#define TX_LATER_CNT 1024u
 #define ROOTS_CNT 512u
 #define PEER_BLOCKS_CNT 512u
 #define PEER_TXS_CNT 1024u
@@ -102,6 +103,7 @@ static size_t lay_out(qr_peers_t *p, const qr_peers_cfg_t *cfg) {
   cut_inv(p, &c, p ? &p->known : &none, KNOWN_CNT);
   cut_inv(p, &c, p ? &p->bad : &none, BAD_CNT);
   cut_inv(p, &c, p ? &p->tx_seen : &none, TX_SEEN_CNT);
+  cut_inv(p, &c, p ? &p->tx_later : &none, TX_LATER_CNT);
   cut_inv(p, &c, p ? &p->roots : &none, ROOTS_CNT);
   void *queue = cut_off(&c, QR_PEER_QUEUE_CNT * sizeof(qr_peer_entry_t));
   void *hold = cut_off(&c, (size_t)window_cnt * QR_BLOCK_MAX_SZ);
@@ -321,7 +323,10 @@ uint64_t qr_peers_next_ns(const qr_peers_t *p) {
 void qr_peers_set_tip(qr_peers_t *p, const qr_hash_t *hash, uint64_t height, const qr_u256_t *work,
                       const qr_hash_t *locator, uint32_t locator_cnt) {
   QR_ASSERT(locator_cnt && locator_cnt <= QR_MSG_LOCATOR_MAX_CNT);
-  if (!qr_hash_eq(&p->tip.hash, hash)) p->addrs.tip_ns = p->now_ns;
+  if (!qr_hash_eq(&p->tip.hash, hash)) {
+    p->addrs.tip_ns = p->now_ns;
+    qr_peer_tx_tip(p);
+  }
   p->tip = (qr_peer_claim_t){*hash, height, *work};
   memcpy(p->locator, locator, locator_cnt * sizeof *locator);
   p->locator_cnt = locator_cnt;

@@ -9,7 +9,7 @@
 
 /* ---- telling ---- */
 
-void qr_peers_relay_tx(qr_peers_t *p, qr_peer_id_t from, const uint8_t *tx) {
+static void relay(qr_peers_t *p, qr_peer_id_t from, const uint8_t *tx, bool again) {
   qr_hash_t id = qr_hash("quarry.txid", tx, QR_TX_SZ);
   uint64_t prefix = qr_ld64(id.b);
   qr_hash_t key = qr_peer_tx_key(prefix);
@@ -18,14 +18,41 @@ void qr_peers_relay_tx(qr_peers_t *p, qr_peer_id_t from, const uint8_t *tx) {
   for (uint32_t i = 0; i < p->cfg.peer_max_cnt; i++) {
     qr_peer_slot_t *s = &p->slots[i];
     if (from && s->id == from) s->tx_ns = p->now_ns;
-    if (s->state != QR_PEER_UP || s->doom || s->id == from || qr_inv_has(&s->txs, &key)) continue;
+    if (s->state != QR_PEER_UP || s->doom || s->id == from) continue;
+    if (!again && qr_inv_has(&s->txs, &key)) continue;
     if (s->news_cnt == QR_ARRAY_CNT(s->news)) continue; /* it reads too slowly: others tell it */
     s->news[s->news_cnt++] = prefix;
     qr_inv_add(&s->txs, &key);
   }
 }
 
-void qr_peers_refused_tx(qr_peers_t *p, qr_peer_id_t from, enum qr_verdict verdict) {
+void qr_peers_relay_tx(qr_peers_t *p, qr_peer_id_t from, const uint8_t *tx) {
+  relay(p, from, tx, false);
+}
+
+void qr_peers_return_tx(qr_peers_t *p, const uint8_t *tx) { relay(p, 0, tx, true); }
+
+/* Another tip may have what it lacks: who tells of it then is asked again. */
+static void maybe_later(qr_peers_t *p, const uint8_t *tx) {
+  qr_hash_t id = qr_hash("quarry.txid", tx, QR_TX_SZ), key = qr_peer_tx_key(qr_ld64(id.b));
+  qr_inv_drop(&p->tx_seen, &key);
+  qr_inv_add(&p->tx_later, &key);
+  p->tx_later_any = true;
+}
+
+void qr_peer_tx_tip(qr_peers_t *p) {
+  if (p->tx_later_any) qr_inv_clear(&p->tx_later);
+  p->tx_later_any = false;
+}
+
+static bool is_new(const qr_peers_t *p, const qr_hash_t *key) {
+  return !qr_inv_has(&p->tx_seen, key) && !qr_inv_has(&p->tx_later, key);
+}
+
+void qr_peers_refused_tx(qr_peers_t *p, qr_peer_id_t from, const uint8_t *tx,
+                         enum qr_verdict verdict) {
+  bool later = verdict == QR_VERDICT_TX_SEQUENCE || verdict == QR_VERDICT_TX_BALANCE;
+  if (later) maybe_later(p, tx);
   qr_peer_slot_t *s = qr_peer_find(p, from);
   bool never_right = verdict == QR_VERDICT_TX_SYNTAX || verdict == QR_VERDICT_TX_SIGNATURE;
   if (s && never_right) qr_peer_strike(p, s, COST_INVALID, "sent a transaction that is none");
@@ -89,7 +116,7 @@ void qr_peer_tx_ids(qr_peers_t *p, qr_peer_slot_t *s, const qr_msg_tx_ids_t *m) 
     p->stats.tx_ids_rx++;
     if (!prefix) continue; /* no set holds it */
     qr_inv_add(&s->txs, &key);
-    if (!qr_inv_has(&p->tx_seen, &key) && note(p, s, prefix)) ask[cnt++] = prefix;
+    if (is_new(p, &key) && note(p, s, prefix)) ask[cnt++] = prefix;
   }
   if (cnt && !send_ids(p, s, QR_MSG_GET_TXS, ask, cnt)) p->stats.rate_dropped++; /* they are late */
 }
@@ -141,7 +168,7 @@ void qr_peer_tx(qr_peers_t *p, qr_peer_slot_t *s, const uint8_t *bytes) {
   if (owes) owes->txs_owed--;
   if (a) a->peer = 0;
   qr_inv_add(&s->txs, &key);
-  if (qr_inv_has(&p->tx_seen, &key)) return;
+  if (!is_new(p, &key)) return;
   if (p->cfg.app->on_tx(p->cfg.ctx, s->id, bytes))
     qr_inv_add(&p->tx_seen, &key);
   else

@@ -30,6 +30,7 @@ enum qr_outbound_kind {
   QR_OUT_REJECTED,
   QR_OUT_FETCH_MODEL,
   QR_OUT_RELAY_TX,
+  QR_OUT_RETURN_TX,
   QR_OUT_REFUSED_TX,
   QR_OUT_ANSWER_BLOCK,
   QR_OUT_ANSWER_MODEL,
@@ -49,7 +50,7 @@ typedef struct {
   uint32_t
       hash_cnt; /* TIP: locator; ACCEPTED: the model that went in; root is that which came out */
   qr_hash_t hashes[QR_MSG_LOCATOR_MAX_CNT];
-  uint8_t tx[QR_TX_SZ]; /* RELAY_TX */
+  uint8_t tx[QR_TX_SZ]; /* RELAY_TX, RETURN_TX, REFUSED_TX */
 } qr_outbound_t;
 
 /* chain -> verify: the next one only after the last one was DONE */

@@ -148,6 +148,7 @@ int qr_chain_tile_poll(void *state, uint64_t now_ns) {
   work += qr_chain_poll_cands(t, now_ns);
   work += qr_chain_poll_store(t, now_ns); /* what was accepted is on its way at once */
   work += qr_chain_poll_prune(t);
+  work += qr_chain_poll_return(t, now_ns);
   work += qr_chain_poll_mine(t, now_ns);
   work += qr_chain_poll_queries(t, now_ns);
   work += qr_chain_poll_backup(t);

@@ -214,6 +214,14 @@ static void ask_ahead(qr_chain_tile_t *t, uint64_t now_ns) {
   if (first && asked_cnt < t->cfg.verify_cnt) ask(t, first, now_ns);
 }
 
+/* A model that left the memory, as when a branch comes that begins deep. */
+static bool load_model(qr_chain_tile_t *t, qr_cand_t *c) {
+  const qr_header_t *h = &c->node->header;
+  if (qr_chain_read_model(t, h->task, &h->model_in, &c->model)) return false;
+  c->state = QR_CAND_READY;
+  return true;
+}
+
 /* The parent has begun: ledger rules, then the incoming model. */
 static void begin(qr_chain_tile_t *t, qr_cand_t *c, uint64_t now_ns) {
   const qr_header_t *h = &c->node->header;
@@ -229,7 +237,7 @@ static void begin(qr_chain_tile_t *t, qr_cand_t *c, uint64_t now_ns) {
     return;
   }
   c->state = c->model ? QR_CAND_READY : QR_CAND_MODEL;
-  if (c->model || supply_model(t, c) || c->state == QR_CAND_READY) return;
+  if (c->model || supply_model(t, c) || c->state == QR_CAND_READY || load_model(t, c)) return;
   ask(t, c, now_ns);
 }
 
@@ -443,27 +451,16 @@ bool qr_chain_verify_query(qr_chain_tile_t *t, const qr_query_t *q, uint64_t now
   *err = n ? QR_ERR_BUSY : QR_ERR_NOTFOUND;
   if (!n || !c) return false;
   qr_block_obj_t *b = qr_objects_block(t->cfg.objects);
-  qr_model_obj_t *m = qr_objects_model(t->cfg.objects, n->header.task);
-  *err = b && m ? QR_OK : QR_ERR_BUSY;
-  int64_t sz = 0;
-  if (!*err) {
-    sz = qr_chain_get_of(t, QR_STORE_BLOCK, n);
-    if (sz < 0 || qr_block_obj_decode(b, t->io_buf, (size_t)sz))
-      *err = sz < 0 ? (int)sz : QR_ERR_CORRUPT;
-  }
-  if (!*err) {
-    sz = qr_chain_get(t, QR_STORE_MODEL, &n->header.model_in, 32);
-    if (sz != (int64_t)m->sz)
-      *err = sz < 0 ? (int)sz : QR_ERR_CORRUPT;
-    else
-      memcpy(m->bytes, t->io_buf, m->sz);
-  }
+  qr_model_obj_t *m = NULL;
+  int64_t sz = b ? qr_chain_get_of(t, QR_STORE_BLOCK, n) : QR_ERR_BUSY;
+  *err = sz < 0 ? (int)sz : QR_OK;
+  if (!*err && qr_block_obj_decode(b, t->io_buf, (size_t)sz)) *err = QR_ERR_CORRUPT;
+  if (!*err) *err = qr_chain_read_model(t, n->header.task, &n->header.model_in, &m);
+  if (*err == QR_ERR_NOMEM) *err = QR_ERR_BUSY; /* the pools are in use */
   if (*err) {
     qr_pool_unref(b);
-    qr_pool_unref(m);
     return false;
   }
-  m->root = n->header.model_in;
   *c = (qr_cand_t){.state = QR_CAND_READY,
                    .node = n,
                    .block = b,

@@ -105,20 +105,25 @@ int qr_chain_resident_segment(qr_chain_tile_t *t, qr_node_t *n) {
   return QR_OK;
 }
 
+int qr_chain_read_model(qr_chain_tile_t *t, uint32_t task, const qr_hash_t *root,
+                        qr_model_obj_t **out) {
+  int64_t sz = qr_chain_get(t, QR_STORE_MODEL, root, sizeof *root);
+  if (sz != (int64_t)t->chain->nets[task].model_sz) return sz < 0 ? (int)sz : QR_ERR_CORRUPT;
+  qr_model_obj_t *m = qr_objects_model(t->cfg.objects, task);
+  if (!m) return QR_ERR_NOMEM;
+  memcpy(m->bytes, t->io_buf, m->sz);
+  m->root = *root;
+  *out = m;
+  return QR_OK;
+}
+
 int qr_chain_resident_model(qr_chain_tile_t *t, qr_node_t *n) {
   qr_exec_t *e = qr_chain_exec(t, n);
   if (!e) return QR_ERR_IO;
   if (e->model_out) return QR_OK;
-  int64_t sz = qr_chain_get(t, QR_STORE_MODEL, &n->header.model_out, QR_HASH_SZ);
-  if (sz != (int64_t)t->chain->nets[n->header.task].model_sz)
-    return sz < 0 ? (int)sz : QR_ERR_CORRUPT;
-  qr_model_obj_t *m = qr_objects_model(t->cfg.objects, n->header.task);
-  if (!m) return QR_ERR_NOMEM;
-  memcpy(m->bytes, t->io_buf, m->sz);
-  m->root = n->header.model_out;
-  e->model_out = m;
-  qr_chain_keep_models(t, n);
-  return QR_OK;
+  int err = qr_chain_read_model(t, n->header.task, &n->header.model_out, &e->model_out);
+  if (!err) qr_chain_keep_models(t, n);
+  return err;
 }
 
 static qr_model_obj_t *find_kept(const qr_chain_tile_t *t, const qr_hash_t *root) {

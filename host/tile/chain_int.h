@@ -78,6 +78,28 @@ typedef struct {
 } qr_early_tx_t;
 #define QR_EARLY_TX_CNT 64u
 
+/* Transactions on their way back from blocks that left the chain. */
+#define QR_RETURN_BLOCK_CNT 1024u
+#define QR_RETURN_ASIDE_CNT 4096u
+typedef struct {
+  uint64_t at_ns; /* 0: gone */
+  uint8_t tx[QR_TX_SZ];
+} qr_return_aside_t;
+typedef struct {
+  bool active;
+  qr_node_t *blocks[QR_RETURN_BLOCK_CNT]; /* still to be looked at, oldest first */
+  uint32_t block_head, block_cnt;
+  uint32_t tx_at; /* of the first block: those before it were looked at */
+  qr_return_aside_t aside[QR_RETURN_ASIDE_CNT];
+  uint32_t aside_cnt, aside_at; /* at: the next to be tried */
+  uint32_t slice_cnt, offered;
+  uint64_t next_ns;
+  uint64_t returned; /* since boot */
+  struct {
+    uint32_t blocks, taken, given_up;
+  } told; /* for the line in the log */
+} qr_return_t;
+
 struct qr_chain_tile {
   qr_chain_tile_cfg_t cfg;
   const qr_chain_cfg_t *chain;
@@ -101,6 +123,7 @@ struct qr_chain_tile {
   qr_mempool_t *mempool;
   qr_early_tx_t early_txs[QR_EARLY_TX_CNT];
   uint32_t early_next;
+  qr_return_t back;
   qr_commit_t commits[QR_COMMIT_MAX_CNT]; /* oldest first */
   uint32_t commit_head, commit_cnt;
   uint64_t commit_tag;
@@ -144,6 +167,9 @@ int qr_chain_rank(qr_chain_tile_t *t, qr_node_t *n, bool *known) QR_WARN_UNUSED;
 int qr_chain_resident_segment(qr_chain_tile_t *t, qr_node_t *n) QR_WARN_UNUSED;
 int qr_chain_resident_model(qr_chain_tile_t *t,
                             qr_node_t *n) QR_WARN_UNUSED; /* the outgoing model */
+/* The model from the store, as the caller's own object. */
+int qr_chain_read_model(qr_chain_tile_t *t, uint32_t task, const qr_hash_t *root,
+                        qr_model_obj_t **out) QR_WARN_UNUSED;
 void qr_chain_keep_segment(qr_chain_tile_t *t, qr_node_t *n);
 void qr_chain_keep_models(qr_chain_tile_t *t, qr_node_t *n);
 qr_model_obj_t *qr_chain_find_model(qr_chain_tile_t *t,
@@ -231,6 +257,15 @@ void qr_chain_cancel_order(qr_chain_tile_t *t, uint64_t tag);
 void qr_chain_tx(qr_chain_tile_t *t, uint32_t peer, const uint8_t *tx, uint64_t now_ns);
 enum qr_verdict qr_chain_send_tx(qr_chain_tile_t *t, const uint8_t *tx, qr_hash_t *txid,
                                  uint64_t now_ns); /* an operator's */
+/* One that was on the chain, or in the pool before that. */
+enum qr_verdict qr_chain_take_back(qr_chain_tile_t *t, const uint8_t *tx, uint64_t now_ns);
+
+/* chain_return.c: transactions of blocks that left the chain */
+/* The tip moved from old; common: where the branches part, old itself if it only grew. Looks
+   through the pool. */
+void qr_chain_return_moved(qr_chain_tile_t *t, qr_node_t *old, const qr_node_t *common,
+                           uint64_t now_ns);
+int qr_chain_poll_return(qr_chain_tile_t *t, uint64_t now_ns);
 
 /* chain_mine.c: the miner's orders */
 int qr_chain_poll_mine(qr_chain_tile_t *t, uint64_t now_ns);

@@ -63,7 +63,8 @@ static void fill_pool(const qr_chain_tile_t *t, qr_status_pool_t *out, uint64_t 
                             .replaced = st.replaced,
                             .evicted = st.evicted,
                             .expired = st.expired,
-                            .refused = st.refused};
+                            .refused = st.refused,
+                            .returned = t->back.returned};
 }
 
 static void fill_counters(const qr_chain_tile_t *t, qr_status_t *s) {
@@ -230,13 +231,8 @@ static bool want_model(qr_chain_tile_t *t, const qr_inbound_t *in, qr_outbound_t
   if (m) {
     qr_pool_ref(m);
   } else {
-    int64_t sz = qr_chain_get(t, QR_STORE_MODEL, &in->root, sizeof in->root);
     const qr_node_t *n = qr_tree_find(t->tree, &in->hash);
-    if (sz < 0 || !n || sz != (int64_t)t->chain->nets[n->header.task].model_sz) return false;
-    m = qr_objects_model(t->cfg.objects, n->header.task);
-    if (!m) return false;
-    memcpy(m->bytes, t->io_buf, m->sz);
-    m->root = in->root;
+    if (!n || qr_chain_read_model(t, n->header.task, &in->root, &m)) return false;
   }
   out->kind = QR_OUT_ANSWER_MODEL;
   out->model = m;

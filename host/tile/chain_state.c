@@ -215,11 +215,12 @@ void qr_chain_accept(qr_chain_tile_t *t, qr_cand_t *c) {
     return;
   }
   if (moved) {
-    uint64_t depth = old->header.height - qr_tree_common(old, n)->header.height;
+    const qr_node_t *common = qr_tree_common(old, n);
+    uint64_t depth = old->header.height - common->header.height;
     count_reorg(t, depth);
     add_tip(t, old, n);
     release_old_undo(n);
-    qr_mempool_prune(t->mempool, t->ledger, now_of(t));
+    qr_chain_return_moved(t, old, common, now_of(t));
     t->mine_dirty = true;
     log_tip(t, c, depth);
   }

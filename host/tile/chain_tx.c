@@ -57,6 +57,17 @@ void qr_chain_tx(qr_chain_tile_t *t, uint32_t peer, const uint8_t *tx, uint64_t 
   if (!v) offer_followers(t, tx, now_ns);
 }
 
+enum qr_verdict qr_chain_take_back(qr_chain_tile_t *t, const uint8_t *tx, uint64_t now_ns) {
+  qr_hash_t txid;
+  enum qr_verdict v = qr_mempool_add(t->mempool, t->ledger, tx, now_ns, &txid);
+  if (v) return v;
+  qr_outbound_t out = {.kind = QR_OUT_RETURN_TX};
+  memcpy(out.tx, tx, QR_TX_SZ);
+  qr_chain_out(t, &out);
+  offer_followers(t, tx, now_ns);
+  return v;
+}
+
 enum qr_verdict qr_chain_send_tx(qr_chain_tile_t *t, const uint8_t *tx, qr_hash_t *txid,
                                  uint64_t now_ns) {
   enum qr_verdict v = offer(t, 0, tx, txid, now_ns);

@@ -194,11 +194,16 @@ static void act(qr_peers_t *p, uint8_t op, uint8_t n) {
   case 6: w.owed += !qr_peers_fetch_model(p, w.block_from, &w.block, &roots[n], sz); break;
   case 12: qr_peers_has_model(p, &roots[n]); break;
   case 13:
-    qr_peers_refused_tx(p, w.up, n & 1 ? QR_VERDICT_TX_BALANCE : QR_VERDICT_TX_SIGNATURE);
+    qr_peers_refused_tx(p, w.up, bulk, n & 1 ? QR_VERDICT_TX_BALANCE : QR_VERDICT_TX_SIGNATURE);
     break;
   case 7: qr_peers_set_tip(p, &w.block, n, &work, some, 1 + n % 8); break;
   case 8: w.refuse_cnt = n; break;
-  case 9: qr_peers_relay_tx(p, n & 1 ? w.up : 0, bulk); break;
+  case 9:
+    if (n & 2)
+      qr_peers_return_tx(p, bulk);
+    else
+      qr_peers_relay_tx(p, n & 1 ? w.up : 0, bulk);
+    break;
   case 10:
     if (n == 0)
       qr_peers_ban(p, w.up, "fuzz");

@@ -440,7 +440,7 @@ static void sim_relay(sim_node_t *n) {
       assert_false(qr_hash_eq(&n->tx_seen[k], &id)); /* each comes up once */
     n->tx_seen[n->tx_cnt++] = id;
     if (n->tx_queue[i][QR_TX_SZ - 1] == SIM_BAD_TX) {
-      qr_peers_refused_tx(n->peers, n->tx_from[i], QR_VERDICT_TX_SIGNATURE);
+      qr_peers_refused_tx(n->peers, n->tx_from[i], n->tx_queue[i], QR_VERDICT_TX_SIGNATURE);
       continue;
     }
     if (!n->no_relay) qr_peers_relay_tx(n->peers, n->tx_from[i], n->tx_queue[i]);
