@@ -95,10 +95,10 @@ static int run_status(const qr_cli_t *cli) {
   const json_t *pool = json_object_get(s, "pool");
   printf("transactions   %" PRIu64 " of %" PRIu64 " waiting, least fee %" PRIu64 "; %" PRIu64
          " taken, %" PRIu64 " refused, %" PRIu64 " replaced, %" PRIu64 " pushed out, %" PRIu64
-         " expired\n",
+         " expired, %" PRIu64 " returned\n",
          qr_cli_num(s, "mempool_cnt"), qr_cli_num(pool, "max_cnt"), qr_cli_num(pool, "fee_floor"),
          qr_cli_num(pool, "taken"), qr_cli_num(pool, "refused"), qr_cli_num(pool, "replaced"),
-         qr_cli_num(pool, "evicted"), qr_cli_num(pool, "expired"));
+         qr_cli_num(pool, "evicted"), qr_cli_num(pool, "expired"), qr_cli_num(pool, "returned"));
   printf("blocks         %" PRIu64 " mined here, %" PRIu64 " verified, %" PRIu64
          " rejected; %" PRIu64 " reorganisations, deepest %" PRIu64 "\n",
          qr_cli_num(s, "blocks_mined"), qr_cli_num(s, "blocks_verified"),

@@ -110,7 +110,7 @@ static int run_export(const qr_cli_t *cli) {
   char hex[65], size[24];
   x.cli = cli;
   if (cli->values[3] || cli->values[4])
-    return qr_cli_usage("--%s is for import", cli->values[3] ? "root" : "overwrite");
+    return qr_cli_usage("--%s is for import", cli->values[3] ? "pin" : "overwrite");
   if (cli->values[2] && (!qr_cli_parse_u64(cli->values[2], INT64_MAX, &x.height) || !x.height))
     return qr_cli_usage("--height '%s' is not a height from 1 up", cli->values[2]);
   qr_cli_work_begin();
@@ -118,11 +118,11 @@ static int run_export(const qr_cli_t *cli) {
   if (x.copied && qr_cli_remove_dir(x.copy)) fprintf(stderr, "quarry: cannot remove %s\n", x.copy);
   if (err == QR_ERR_CANCELLED && !strcmp(x.why, "interrupted")) x.why[0] = 0;
   if (err) return qr_cli_backup_end(cli, err, x.why);
-  qr_hex(hex, &x.file.head.root, 32);
+  qr_hex(hex, &x.about.seal, 32);
   if (cli->json) {
     json_t *o = json_object();
     json_object_set_new(o, "snapshot", json_string(x.path));
-    json_object_set_new(o, "root", json_string(hex));
+    json_object_set_new(o, "pin", json_string(hex));
     json_object_set_new(o, "height", json_integer((json_int_t)x.about.height));
     json_object_set_new(o, "tip", json_string(qr_hex(hex, &x.about.hash, 32)));
     json_object_set_new(o, "state_root", json_string(qr_hex(hex, &x.about.state_root, 32)));
@@ -132,7 +132,7 @@ static int run_export(const qr_cli_t *cli) {
   printf("snapshot  %s, %s\n", x.path, qr_cli_size(x.file.file_sz, size));
   printf("height    %" PRIu64 "  %.16s\n", x.about.height,
          qr_hex((char[65]){0}, &x.about.hash, 32));
-  printf("root      %s\n", hex);
+  printf("pin       %s  (block %" PRIu64 ")\n", hex, x.about.height + 1);
   return QR_CLI_OK;
 }
 
@@ -148,11 +148,15 @@ const qr_cli_command_t qr_cli_snapshot = {
     .help =
         "the state of a chain at a height as a file; a new node goes on from it\n\n"
         "export writes headers, accounts, replay windows and target models of a node that runs or "
-        "not to FILE, in chunks\nthat are hashed one by one, and prints the root over them: the "
-        "same for every node of the chain.\nimport makes a store of it in the data directory that "
-        "--dir names, which must have none; the node that is\nstarted there fetches the blocks "
-        "after it from its peers and does their work again, but not that of those before.\nSo give "
-        "--root, from a source that you trust: without it whoever made FILE is believed.\n\nExit "
+        "not to FILE, in chunks\nthat are hashed one by one: the same bytes on every node of the "
+        "chain. It prints the pin: the hash of the block after\nthat height, whose header commits "
+        "to the state before it. Any node knows it (quarry block HEIGHT).\nimport makes a store of "
+        "it in the data directory that --dir names, which must have none; the node that is\n"
+        "started there fetches the blocks after it from its peers and does their work again, but "
+        "not that of those before.\nSo give --pin, as you have it from a node or a person that you "
+        "trust: headers, accounts, replay and models are then\nchecked against it. Without it "
+        "whoever made FILE is believed. A new node fetches one from its peers by itself:\nquarryd "
+        "--sync-pin HASH; and gives one: --sync.serve FILE.\n\nExit "
         "codes: 0 done, 1 failed, 3 the store or FILE is damaged, 130 interrupted.",
     .arg_min_cnt = 2,
     .arg_max_cnt = 2,
@@ -160,7 +164,7 @@ const qr_cli_command_t qr_cli_snapshot = {
                  "the chain must be this one; needed if a store does not hold it"},
                 {"from", "PATH", "export: a store, data directory or backup instead of --dir's"},
                 {"height", "N", "export: default the newest that cannot be reorganised"},
-                {"root", "HEX", "import: FILE must have this root"},
+                {"pin", "HASH", "import: the block that must settle what is in FILE"},
                 {"overwrite", "WORDS",
                  "import: replace a store that is there: '" QR_CLI_OVERWRITE_WORDS "'"}},
     .run = run,

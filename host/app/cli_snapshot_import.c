@@ -1,6 +1,5 @@
 #include <inttypes.h>
 #include <stdio.h>
-#include <stdlib.h>
 
 #include "app/cli_backup.h"
 #include "app/cli_place.h"
@@ -16,6 +15,7 @@ typedef struct {
   const qr_cli_t *cli;
   qr_cli_place_t place;
   qr_snapshot_file_t file;
+  qr_hash_t pin;
   qr_snapshot_take_t take;
   const qr_store_ops_t *ops;
   char *why; /* of place */
@@ -23,16 +23,10 @@ typedef struct {
 } import_t;
 
 static int open_file(import_t *x) {
-  qr_hash_t want;
-  const char *root = x->cli->values[3];
-  int err = qr_snapshot_file_open(&x->file, x->cli->args[1], x->why, x->why_sz);
-  if (err || !root) return err;
-  char hex[65];
-  bool is_hash = qr_unhex(&want, sizeof want, root);
-  if (is_hash && qr_hash_eq(&want, &x->file.head.root)) return QR_OK;
-  snprintf(x->why, x->why_sz,
-           is_hash ? "%s has another root: %s" : "%s: --root must be 64 hex digits (its own is %s)",
-           x->cli->args[1], qr_hex(hex, &x->file.head.root, 32));
+  const char *pin = x->cli->values[3];
+  if (!pin || qr_unhex(&x->pin, sizeof x->pin, pin))
+    return qr_snapshot_file_open(&x->file, x->cli->args[1], x->why, x->why_sz);
+  snprintf(x->why, x->why_sz, "--pin must be the 64 hex digits of a block's hash");
   return QR_ERR_ARG;
 }
 
@@ -49,6 +43,7 @@ static int take(import_t *x) {
   x->take = (qr_snapshot_take_t){.file = &x->file,
                                  .ops = x->ops,
                                  .dir = x->place.fresh,
+                                 .pin = x->cli->values[3] ? &x->pin : NULL,
                                  .progress = on_progress,
                                  .why = x->why,
                                  .why_sz = x->why_sz};
@@ -105,7 +100,7 @@ static int tell(const import_t *x) {
     json_t *o = json_object();
     json_object_set_new(o, "store", json_string(x->place.store));
     json_object_set_new(o, "chain", json_string(x->take.chain.p.name));
-    json_object_set_new(o, "root", json_string(qr_hex(hex, &x->file.head.root, 32)));
+    json_object_set_new(o, "pin", json_string(qr_hex(hex, &a->seal, 32)));
     json_object_set_new(o, "pinned", json_boolean(pinned));
     json_object_set_new(o, "height", json_integer((json_int_t)a->height));
     json_object_set_new(o, "tip", json_string(qr_hex(hex, &a->hash, 32)));
@@ -114,8 +109,8 @@ static int tell(const import_t *x) {
   }
   printf("imported  %s, chain %s\n", x->place.store, x->take.chain.p.name);
   printf("height    %" PRIu64 "  %s\n", a->height, qr_hex(hex, &a->hash, 8));
-  printf("root      %s%s\n", qr_hex(hex, &x->file.head.root, 32),
-         pinned ? ", as you said" : "; compare it with one that you trust");
+  printf("pin       %s%s\n", qr_hex(hex, &a->seal, 32),
+         pinned ? ", as you said" : "; compare it with that block on a node that you trust");
   return QR_CLI_OK;
 }
 

@@ -143,7 +143,7 @@ static const struct {
     {"peer", "link.peer", 0},
     {"link", "link.driver", 0},
     {"store", "store.driver", 0},
-    {"sync-snapshot", "sync.snapshot", 0},
+    {"sync-pin", "sync.pin", 0},
     {"accel", "accel.driver", 0},
     {"task", "mine.task", 0},
     {"mine", "mine.enable", "true"},
@@ -224,7 +224,7 @@ static void print_help(void) {
        "  --peer IP[:PORT]    peer to dial and keep; repeatable    = --link.peer\n"
        "  --link NAME         link driver                          = --link.driver\n"
        "  --store NAME        store driver                         = --store.driver\n"
-       "  --sync-snapshot HEX begin with this snapshot             = --sync.snapshot\n"
+       "  --sync-pin HASH     begin with what this block settles   = --sync.pin\n"
        "  --accel NAME        accelerator driver                   = --accel.driver\n"
        "  --mine, --no-mine   mine or only follow the chain        = --mine.enable\n"
        "  --task NAME         mine only this task's blocks         = --mine.task\n"

@@ -28,8 +28,9 @@ typedef struct {
   char announce[64];  /* own address for others; empty: listen; "none" */
   uint32_t outbound_cnt,
       inbound_cnt; /* peers out of the book; those who come in, 0: what is left */
-  uint32_t per_ip_cnt, per_group_cnt;    /* of those who come in; 0: no limit */
-  char sync_snapshot[QR_CONFIG_PATH_SZ]; /* root of the snapshot to begin with, hex; empty: none */
+  uint32_t per_ip_cnt, per_group_cnt; /* of those who come in; 0: no limit */
+  char sync_pin[QR_CONFIG_PATH_SZ];   /* hash of the block that settles the snapshot to begin
+                                         with, hex; empty: none */
   char sync_serve[QR_CONFIG_PATH_SZ]; /* file of the snapshot that peers are given; empty: none */
   char store[32], store_options[QR_CONFIG_OPTIONS_SZ];
   uint64_t prune_depth;      /* newest blocks that are kept; 0: all */

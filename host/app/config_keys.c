@@ -57,8 +57,9 @@ static const config_key_t keys[] = {
      "least fee of a transaction that is taken and relayed"},
     {"pool.keep_h", U32, MEMBER(pool_keep_h), 0, 87600,
      "hours after which one that waits is dropped; 0: never"},
-    {"sync.snapshot", TEXT, MEMBER(sync_snapshot), 0, 0,
-     "without a store begin with the snapshot that has this root; empty: with genesis"},
+    {"sync.pin", TEXT, MEMBER(sync_pin), 0, 0,
+     "without a store begin with a snapshot that the block of this hash settles; empty: with "
+     "genesis"},
     {"sync.serve", TEXT, MEMBER(sync_serve), 0, 0,
      "give peers this snapshot, a file of 'quarry snapshot export'; empty: none"},
     {"store.driver", STORE, MEMBER(store), 0, 0, "where blocks and models are kept"},

@@ -10,11 +10,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "app/peers_cfg.h"
 #include "app/snapshot_take.h"
 #include "base/err.h"
-#include "chain/tree.h"
-#include "crypto/hash.h"
-#include "peer/peer.h"
 
 #define SLEEP_US 1000u
 #define TELL_NS UINT64_C(5000000000)
@@ -22,12 +20,12 @@
 
 typedef struct {
   const qr_join_t *j;
-  qr_hash_t root;
+  qr_hash_t pin, root;               /* root: of what have is about */
   char path[QR_CONFIG_PATH_SZ + 32]; /* of the file that grows */
   char fresh[QR_CONFIG_PATH_SZ + 32];
   int fd;
   uint8_t *have; /* a byte for each chunk of the file; NULL: there is none yet */
-  uint64_t chunk_cnt, told_ns;
+  uint64_t chunk_cnt, payload_sz, told_ns;
   char *why;
   size_t why_sz;
 } join_t;
@@ -41,7 +39,7 @@ static bool stopped(const join_t *x) { return atomic_load(x->j->stop); }
 
 bool qr_join_wanted(const qr_config_t *c, const char *store_dir) {
   struct stat st;
-  return *c->sync_snapshot && lstat(store_dir, &st) && errno == ENOENT;
+  return *c->sync_pin && lstat(store_dir, &st) && errno == ENOENT;
 }
 
 /* ---- the file: as quarry snapshot export writes it, chunks that have not come yet are zeros ----
@@ -70,12 +68,9 @@ static int look_at_left(join_t *x) {
   char why[512];
   if (access(x->path, F_OK)) return QR_OK;
   int err = qr_snapshot_file_open(&f, x->path, why, sizeof why);
-  bool same = !err && qr_hash_eq(&f.head.root, &x->root);
-  if (!same) {
-    if (!err) qr_snapshot_file_close(&f);
-    return unlink(x->path) ? fail(x, "remove", x->path) : QR_OK;
-  }
+  if (err) return unlink(x->path) ? fail(x, "remove", x->path) : QR_OK;
   uint64_t cnt = 0;
+  x->root = f.head.root;
   x->chunk_cnt = f.leaf_cnt;
   x->have = calloc(f.leaf_cnt, 1);
   for (uint64_t i = 0; x->have && i < f.leaf_cnt && !stopped(x); i++) {
@@ -108,19 +103,40 @@ static int begin_file(join_t *x, const qr_peers_snapshot_t *s) {
   return QR_OK;
 }
 
-static bool on_begin(void *ctx, const qr_peers_snapshot_t *s, uint8_t *have) {
-  join_t *x = ctx;
-  qr_log(QR_LOG_INFO, "main", "event=snapshot-begins bytes=%" PRIu64, s->payload_sz);
-  if (!x->have) return !begin_file(x, s);
-  if (x->chunk_cnt == qr_snapshot_chunk_cnt(s->payload_sz)) memcpy(have, x->have, x->chunk_cnt);
-  return true;
+/* Forgets what is here: it is of another snapshot, or of a false one. */
+static int drop_file(join_t *x) {
+  if (x->fd >= 0) close(x->fd);
+  x->fd = -1;
+  free(x->have);
+  x->have = NULL;
+  return unlink(x->path) && errno != ENOENT ? fail(x, "remove", x->path) : QR_OK;
 }
 
-static bool on_chunk(void *ctx, uint32_t idx, const uint8_t *bytes, uint32_t sz) {
+static bool on_begin(void *ctx, const qr_peers_snapshot_t *s, uint8_t *have) {
   join_t *x = ctx;
-  if (write_at(x->fd, bytes, sz, place_of(idx))) return true;
-  fail(x, "write", x->path);
-  return false;
+  bool kept = x->have && qr_hash_eq(&x->root, &s->root) &&
+              x->chunk_cnt == qr_snapshot_chunk_cnt(s->payload_sz);
+  qr_log(QR_LOG_INFO, "main", "event=snapshot-begins bytes=%" PRIu64, s->payload_sz);
+  x->payload_sz = s->payload_sz;
+  if (kept) memcpy(have, x->have, x->chunk_cnt);
+  return kept || (!drop_file(x) && !begin_file(x, s));
+}
+
+/* What the first chunk says must make sense before more of it is fetched. */
+static bool is_plausible(const join_t *x, const uint8_t *bytes, uint32_t sz) {
+  qr_snapshot_reader_t r = {0};
+  qr_snapshot_record_t about;
+  return qr_snapshot_next(&r, bytes, sz, &about) > 0 && qr_hash_eq(&r.about.seal, &x->pin) &&
+         qr_snapshot_plausible(x->j->chain, &r.about, x->payload_sz);
+}
+
+static int on_chunk(void *ctx, uint32_t idx, const uint8_t *bytes, uint32_t sz) {
+  join_t *x = ctx;
+  if (!idx && !is_plausible(x, bytes, sz)) {
+    qr_log(QR_LOG_WARN, "main", "event=snapshot-false cause=\"it cannot be what the pin settles\"");
+    return QR_ERR_CORRUPT;
+  }
+  return write_at(x->fd, bytes, sz, place_of(idx)) ? QR_OK : fail(x, "write", x->path);
 }
 
 /* ---- the network: nothing else is done in it ---- */
@@ -175,51 +191,6 @@ static int run_peers(join_t *x, qr_peers_t *p) {
   return g.done ? QR_OK : QR_ERR_CANCELLED;
 }
 
-static int fetch(join_t *x) {
-  const qr_join_t *j = x->j;
-  const qr_config_t *c = j->config;
-  qr_peers_begin_t begin = {
-      .root = x->root, .chunk_max_cnt = CHUNK_MAX_CNT, .begin = on_begin, .chunk = on_chunk};
-  qr_peers_cfg_t cfg = {.ops = j->link_ops,
-                        .link = j->link,
-                        .chain_id = j->chain->p.chain_id,
-                        .rules = j->chain->rules,
-                        .genesis = qr_genesis_hash(j->chain),
-                        .self = j->key->pk,
-                        .listen_port = c->listen.port,
-                        .pruned = true,
-                        .agent = "quarryd/0.1",
-                        .statics = c->peers,
-                        .static_cnt = c->peer_cnt,
-                        .peer_max_cnt = c->peer_max_cnt,
-                        .inbound_cnt = c->inbound_cnt,
-                        .addr_max_cnt = c->per_ip_cnt,
-                        .group_max_cnt = c->per_group_cnt,
-                        .exchange = c->exchange, /* to find more who have it */
-                        .public_only = !c->private_addrs,
-                        .outbound_cnt = c->outbound_cnt,
-                        .wall_ms = j->clock->wall_ms(j->clock->ctx),
-                        .model_max_sz = 1,
-                        .seed = j->seed,
-                        .begin = &begin,
-                        .app = &nothing,
-                        .ctx = x};
-  memcpy(cfg.book_key, &j->seed, sizeof j->seed);
-  size_t sz = qr_peers_footprint(&cfg);
-  void *mem = sz ? aligned_alloc(64, qr_align_up(sz, 64)) : NULL;
-  if (!mem) {
-    snprintf(x->why, x->why_sz, "cannot take the memory for %u peers: lower link.peer_max",
-             c->peer_max_cnt);
-    return QR_ERR_NOMEM;
-  }
-  qr_peers_t *p = qr_peers_init(mem, &cfg, j->clock->mono_ns(j->clock->ctx));
-  int err = run_peers(x, p);
-  qr_peers_fini(p);
-  free(mem);
-  if (x->fd >= 0 && fsync(x->fd) && !err) err = fail(x, "write", x->path);
-  return err;
-}
-
 /* ---- the store ---- */
 
 static int remove_one(const char *path, const struct stat *st, int type, struct FTW *ftw) {
@@ -250,7 +221,7 @@ static int put_away(join_t *x) {
   return unlink(x->path) ? fail(x, "remove", x->path) : QR_OK;
 }
 
-static int make_store(join_t *x) {
+static int make_store(join_t *x, bool *refuted) {
   qr_snapshot_file_t f;
   if (!remove_dir(x->fresh)) return fail(x, "remove", x->fresh);
   int err = qr_snapshot_file_open(&f, x->path, x->why, x->why_sz);
@@ -258,6 +229,7 @@ static int make_store(join_t *x) {
   qr_snapshot_take_t t = {.file = &f,
                           .ops = x->j->store_ops,
                           .dir = x->fresh,
+                          .pin = &x->pin,
                           .own = x->j->chain,
                           .own_name = x->j->config->genesis,
                           .progress = on_progress,
@@ -267,7 +239,9 @@ static int make_store(join_t *x) {
   err = qr_snapshot_take(&t);
   qr_snapshot_file_close(&f);
   uint64_t height = t.about.height;
+  *refuted = t.refuted;
   qr_snapshot_take_fini(&t);
+  if (*refuted) qr_log(QR_LOG_WARN, "main", "event=snapshot-false cause=\"%s\"", x->why);
   if (!err && rename(x->fresh, x->j->store_dir)) err = fail(x, "make", x->j->store_dir);
   if (err) {
     (void)remove_dir(x->fresh);
@@ -277,26 +251,76 @@ static int make_store(join_t *x) {
   return put_away(x);
 }
 
+/* ---- all of it ---- */
+
+/* Until one holds what the pin commits to. */
+static int take_one(join_t *x, qr_peers_t *p) {
+  for (;;) {
+    bool refuted = false;
+    int err = run_peers(x, p);
+    if (!err && fsync(x->fd)) err = fail(x, "write", x->path);
+    if (!err) err = make_store(x, &refuted);
+    if (!refuted) return err;
+    err = drop_file(x);
+    if (err) return err;
+    qr_peers_snapshot_wrong(p);
+  }
+}
+
+static int fetch(join_t *x) {
+  const qr_join_t *j = x->j;
+  const qr_config_t *c = j->config;
+  qr_peers_begin_t begin = {
+      .pin = x->pin, .chunk_max_cnt = CHUNK_MAX_CNT, .begin = on_begin, .chunk = on_chunk};
+  if (x->have) begin.kept_root = x->root;
+  qr_peers_cfg_t cfg = qr_peers_cfg_of(c, j->chain, &j->key->pk, j->clock);
+  cfg.ops = j->link_ops;
+  cfg.link = j->link;
+  cfg.pruned = true;
+  cfg.model_max_sz = 1;
+  cfg.seed = j->seed;
+  cfg.begin = &begin;
+  cfg.app = &nothing;
+  cfg.ctx = x;
+  memcpy(cfg.book_key, &j->seed, sizeof j->seed);
+  size_t sz = qr_peers_footprint(&cfg);
+  void *mem = sz ? aligned_alloc(64, qr_align_up(sz, 64)) : NULL;
+  if (!mem) {
+    snprintf(x->why, x->why_sz, "cannot take the memory for %u peers: lower link.peer_max",
+             c->peer_max_cnt);
+    return QR_ERR_NOMEM;
+  }
+  qr_peers_t *p = qr_peers_init(mem, &cfg, j->clock->mono_ns(j->clock->ctx));
+  int err = take_one(x, p);
+  qr_peers_fini(p);
+  free(mem);
+  return err;
+}
+
 int qr_join_run(const qr_join_t *j, char *why, size_t why_sz) {
   join_t x = {.j = j, .fd = -1, .why = why, .why_sz = why_sz};
   const qr_config_t *c = j->config;
-  bool is_hash = qr_unhex(&x.root, sizeof x.root, c->sync_snapshot);
+  bool is_hash = qr_unhex(&x.pin, sizeof x.pin, c->sync_pin);
   if (!is_hash || !j->link_ops || !strcmp(c->store, "mem")) {
     snprintf(why, why_sz,
-             !is_hash       ? "sync.snapshot must be 64 hex digits, not '%.70s'"
-             : !j->link_ops ? "sync.snapshot %.8s...: there is no network; set link.driver"
-                            : "sync.snapshot %.8s...: store.driver mem forgets it; use rocksdb",
-             c->sync_snapshot);
+             !is_hash       ? "sync.pin must be the 64 hex digits of a block's hash, not '%.70s'"
+             : !j->link_ops ? "sync.pin %.8s...: there is no network; set link.driver"
+                            : "sync.pin %.8s...: store.driver mem forgets it; use rocksdb",
+             c->sync_pin);
     return QR_ERR_ARG;
   }
   snprintf(x.path, sizeof x.path, "%s/snapshot.partial", c->dir);
   snprintf(x.fresh, sizeof x.fresh, "%s/store.fresh", c->dir);
   int err = look_at_left(&x);
   uint64_t here = 0;
+  bool refuted = false;
   for (uint64_t i = 0; x.have && i < x.chunk_cnt; i++) here += x.have[i];
+  bool whole = x.have && here == x.chunk_cnt;
   if (!err && stopped(&x)) err = QR_ERR_CANCELLED;
-  if (!err && (!x.have || here < x.chunk_cnt)) err = fetch(&x);
+  if (!err && whole) err = make_store(&x, &refuted);
+  if (refuted) err = drop_file(&x);
+  if (!err && (!whole || refuted)) err = fetch(&x);
   if (x.fd >= 0) close(x.fd);
   free(x.have);
-  return err ? err : make_store(&x);
+  return err;
 }

@@ -39,7 +39,9 @@ static bool look(void *ctx, uint64_t now_ns, qr_peers_snapshot_t *out) {
     qr_log(QR_LOG_INFO, "net", "event=snapshot-offer file=%s result=\"not there\"", o->path);
     return true;
   }
+  qr_snapshot_about_t about;
   o->open = !qr_snapshot_file_open(&o->file, o->path, why, sizeof why);
+  if (o->open && qr_snapshot_file_about(&o->file, &about, why, sizeof why)) qr_offer_fini(o);
   if (o->open && o->file.leaf_cnt > QR_PEERS_CHUNK_MAX_CNT) {
     snprintf(why, sizeof why, "too large");
     qr_offer_fini(o);
@@ -48,9 +50,11 @@ static bool look(void *ctx, uint64_t now_ns, qr_peers_snapshot_t *out) {
     qr_log(QR_LOG_WARN, "net", "event=snapshot-offer file=%s result=\"%s\"", o->path, why);
     return true;
   }
-  *out = (qr_peers_snapshot_t){o->file.head.root, o->file.head.payload_sz, o->file.leaves};
-  qr_log(QR_LOG_INFO, "net", "event=snapshot-offer file=%s bytes=%llu root=%s", o->path,
-         (unsigned long long)o->file.file_sz, qr_hex(hex, &o->file.head.root, 32));
+  *out =
+      (qr_peers_snapshot_t){about.seal, o->file.head.root, o->file.head.payload_sz, o->file.leaves};
+  qr_log(QR_LOG_INFO, "net", "event=snapshot-offer file=%s bytes=%llu height=%llu pin=%s", o->path,
+         (unsigned long long)o->file.file_sz, (unsigned long long)about.height,
+         qr_hex(hex, &about.seal, 32));
   return true;
 }
 

@@ -235,6 +235,7 @@ static json_t *pool_json(const qr_status_pool_t *p) {
   PUT_NUM(o, p, evicted);
   PUT_NUM(o, p, expired);
   PUT_NUM(o, p, refused);
+  PUT_NUM(o, p, returned);
   return o;
 }
 

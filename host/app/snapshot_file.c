@@ -149,7 +149,7 @@ int qr_snapshot_file_open(qr_snapshot_file_t *s, const char *path, char *why, si
     if (err)
       snprintf(why, why_sz,
                err == QR_ERR_UNSUPPORTED
-                   ? "%s was written by a newer version of quarry; use that one"
+                   ? "%s was written by another version of quarry; export it anew"
                    : "%s is no snapshot",
                path);
   }
@@ -181,4 +181,19 @@ int qr_snapshot_file_read(qr_snapshot_file_t *s, char *why, size_t why_sz) {
   s->sz += n;
   s->chunk_idx++;
   return QR_OK;
+}
+
+int qr_snapshot_file_about(qr_snapshot_file_t *s, qr_snapshot_about_t *out, char *why,
+                           size_t why_sz) {
+  qr_snapshot_reader_t r = {0};
+  qr_snapshot_record_t about;
+  int err = qr_snapshot_file_read(s, why, why_sz);
+  if (err) return err;
+  if (qr_snapshot_next(&r, s->buf, s->sz, &about) > 0) {
+    *out = r.about;
+    out->params = NULL;
+    return QR_OK;
+  }
+  snprintf(why, why_sz, "%s is not of the form that a snapshot has", s->path);
+  return QR_ERR_FORMAT;
 }

@@ -29,6 +29,10 @@ int qr_snapshot_file_end(qr_snapshot_file_t *s, int err, char *why, size_t why_s
 /* Opens a file and checks its size, and its chunks' hashes against the root in its head. */
 int qr_snapshot_file_open(qr_snapshot_file_t *s, const char *path, char *why,
                           size_t why_sz) QR_WARN_UNUSED;
+/* What the first record says, of a file that was opened and not read yet: the first chunk is read
+   for that and its hash looked at. out has no params. */
+int qr_snapshot_file_about(qr_snapshot_file_t *s, qr_snapshot_about_t *out, char *why,
+                           size_t why_sz) QR_WARN_UNUSED;
 /* Appends the next chunk to buf, once its hash is right: QR_ERR_CORRUPT names the chunk if not.
    QR_ERR_NOTFOUND: there is none left. */
 int qr_snapshot_file_read(qr_snapshot_file_t *s, char *why, size_t why_sz) QR_WARN_UNUSED;

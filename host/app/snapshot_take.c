@@ -2,10 +2,10 @@
 
 #include <inttypes.h>
 #include <stdlib.h>
-#include <time.h>
 
 #include "app/genesis.h"
 #include "base/err.h"
+#include "port/clock.h"
 
 typedef struct {
   qr_snapshot_take_t *t;
@@ -15,10 +15,8 @@ typedef struct {
   bool begun;
 } intake_t;
 
-static uint64_t wall_ms(void) {
-  struct timespec ts;
-  clock_gettime(CLOCK_REALTIME, &ts);
-  return (uint64_t)ts.tv_sec * 1000u + (uint64_t)ts.tv_nsec / 1000000u;
+static bool is_content(int err) {
+  return err == QR_ERR_CORRUPT || err == QR_ERR_FORMAT || err == QR_ERR_ARG;
 }
 
 /* The first record: which chain it is, and the store it goes into. */
@@ -35,6 +33,7 @@ static int begin(intake_t *x) {
   if (!err) err = qr_params_init(&t->params, &t->chain, reason, sizeof reason);
   if (err) {
     snprintf(t->why, t->why_sz, "the snapshot's chain makes no sense: %s", reason);
+    t->refuted = true;
     return QR_ERR_CORRUPT;
   }
   if (t->own) {
@@ -42,15 +41,17 @@ static int begin(intake_t *x) {
     if (!qr_hash_eq(&genesis, &t->about.genesis)) {
       snprintf(t->why, t->why_sz, "the snapshot is of another chain (%s) than %s", t->chain.p.name,
                t->own_name);
+      t->refuted = true;
       return QR_ERR_ARG;
     }
   }
   x->reader.segment_rows_sz = qr_snapshot_window_sz(&t->chain);
   err = t->ops->open(t->dir, "", &x->store, t->why, t->why_sz);
   if (!err) {
-    err = qr_snapshot_import_init(&x->import, t->ops, x->store, &t->chain, &t->about, wall_ms(),
-                                  t->why, t->why_sz);
+    err = qr_snapshot_import_init(&x->import, t->ops, x->store, &t->chain, &t->about, t->pin,
+                                  t->pin ? UINT64_MAX : qr_clock_wall_ms(), t->why, t->why_sz);
     x->begun = true;
+    t->refuted = is_content(err);
   }
   return err;
 }
@@ -65,13 +66,17 @@ static int take_records(intake_t *x) {
     int64_t n = qr_snapshot_next(&x->reader, f->buf + at, f->sz - at, &r);
     if (n < 0) {
       snprintf(x->t->why, x->t->why_sz, "%s is not of the form that a snapshot has", f->path);
+      x->t->refuted = true;
       return (int)n;
     }
     if (!n) break;
     at += (size_t)n;
-    err = r.type == QR_SNAPSHOT_ABOUT
-              ? begin(x)
-              : qr_snapshot_import_take(&x->import, &r, x->t->why, x->t->why_sz);
+    if (r.type == QR_SNAPSHOT_ABOUT) {
+      err = begin(x);
+    } else {
+      err = qr_snapshot_import_take(&x->import, &r, x->t->why, x->t->why_sz);
+      x->t->refuted = is_content(err);
+    }
   }
   memmove(f->buf, f->buf + at, f->sz - at);
   f->sz -= at;
@@ -91,6 +96,7 @@ static int read_all(intake_t *x) {
   if (err && err != QR_ERR_NOTFOUND) return err;
   if (x->reader.last == QR_SNAPSHOT_END && !t->file->sz) return QR_OK;
   snprintf(t->why, t->why_sz, "%s does not end where it should", t->file->path);
+  t->refuted = true;
   return QR_ERR_FORMAT;
 }
 

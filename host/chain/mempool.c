@@ -109,6 +109,14 @@ static bool cheapest(const qr_mempool_t *p, const qr_pubkey_t *but, uint32_t *pl
   return found;
 }
 
+uint64_t qr_mempool_fee_min(const qr_mempool_t *p, uint64_t now_ns) {
+  static const qr_pubkey_t nobody;
+  uint64_t floor = qr_mempool_floor(p, now_ns), worth;
+  uint32_t place;
+  if (p->cnt < p->cfg.max_cnt || !cheapest(p, &nobody, &place, &worth)) return floor;
+  return worth >= floor && worth < UINT64_MAX ? worth + 1 : floor;
+}
+
 /* ---- offers ---- */
 
 /* Where a transaction stands among its sender's. */
@@ -192,7 +200,8 @@ enum qr_verdict qr_mempool_add(qr_mempool_t *p, const qr_ledger_t *ledger, const
 
 /* ---- upkeep ---- */
 
-void qr_mempool_prune(qr_mempool_t *p, const qr_ledger_t *ledger, uint64_t now_ns) {
+void qr_mempool_prune(qr_mempool_t *p, const qr_ledger_t *ledger, uint64_t now_ns,
+                      qr_mempool_lost_fn *lost, void *ctx) {
   qr_account_t from = {.seq = 0};
   bool known = false, broken = false; /* broken: nothing that follows of this sender can stay */
   for (uint32_t i = 0; i < p->cnt;) {
@@ -212,8 +221,10 @@ void qr_mempool_prune(qr_mempool_t *p, const qr_ledger_t *ledger, uint64_t now_n
       i++;
       continue;
     }
-    broken |= e->tx.seq >= from.seq;
+    bool late = e->tx.seq < from.seq;
+    broken |= !late;
     p->stats.expired += old;
+    if (lost && !late && !old) lost(ctx, &e->tx);
     take_out(p, i);
   }
 }

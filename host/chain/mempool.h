@@ -41,8 +41,11 @@ void qr_mempool_fini(qr_mempool_t *p);
 enum qr_verdict qr_mempool_add(qr_mempool_t *p, const qr_ledger_t *ledger, const uint8_t *encoded,
                                uint64_t now_ns, qr_hash_t *txid) QR_WARN_UNUSED;
 /* After the ledger changed: drops what is on the chain, what has a gap before it, what the balance
-   no longer pays for, and what has waited too long. */
-void qr_mempool_prune(qr_mempool_t *p, const qr_ledger_t *ledger, uint64_t now_ns);
+   no longer pays for, and what has waited too long. The second and third may be right again once
+   the ledger changes: lost, if not NULL, is called with each, a sender's in order. */
+typedef void qr_mempool_lost_fn(void *ctx, const qr_tx_t *tx);
+void qr_mempool_prune(qr_mempool_t *p, const qr_ledger_t *ledger, uint64_t now_ns,
+                      qr_mempool_lost_fn *lost, void *ctx);
 
 uint32_t qr_mempool_cnt(const qr_mempool_t *p);
 /* In no order; i below the count. Borrowed until the next change. */
@@ -50,6 +53,8 @@ const qr_mempool_entry_t *qr_mempool_at(const qr_mempool_t *p, uint32_t i);
 /* Least fee that is taken now: fee_min, and what a full pool added to it, which halves every ten
  * minutes. */
 uint64_t qr_mempool_floor(const qr_mempool_t *p, uint64_t now_ns);
+/* The same, and more than the cheapest is worth if the pool is full: what pays less is refused. */
+uint64_t qr_mempool_fee_min(const qr_mempool_t *p, uint64_t now_ns);
 void qr_mempool_stats(const qr_mempool_t *p, qr_mempool_stats_t *out);
 
 #endif

@@ -17,10 +17,10 @@ void qr_snapshot_head_encode(const qr_snapshot_head_t *h, uint8_t out[QR_SNAPSHO
 
 int qr_snapshot_head_decode(const uint8_t in[QR_SNAPSHOT_HEAD_SZ], qr_snapshot_head_t *h) {
   if (memcmp(in, magic, sizeof magic) != 0) return QR_ERR_FORMAT;
-  if (qr_ld32(in + 16) > QR_SNAPSHOT_VERSION) return QR_ERR_UNSUPPORTED;
+  if (qr_ld32(in + 16) != QR_SNAPSHOT_VERSION) return QR_ERR_UNSUPPORTED;
   h->payload_sz = qr_ld64(in + 24);
   memcpy(&h->root, in + 32, QR_HASH_SZ);
-  bool ok = qr_ld32(in + 16) == QR_SNAPSHOT_VERSION && qr_ld32(in + 20) == QR_SNAPSHOT_CHUNK_SZ;
+  bool ok = qr_ld32(in + 20) == QR_SNAPSHOT_CHUNK_SZ;
   return ok && h->payload_sz && h->payload_sz <= QR_SNAPSHOT_PAYLOAD_MAX_SZ ? QR_OK : QR_ERR_FORMAT;
 }
 
@@ -29,11 +29,12 @@ void qr_snapshot_about_encode(const qr_snapshot_about_t *a, uint8_t *out) {
   memcpy(out + 8, &a->hash, QR_HASH_SZ);
   memcpy(out + 40, &a->state_root, QR_HASH_SZ);
   memcpy(out + 72, &a->genesis, QR_HASH_SZ);
-  qr_st64(out + 104, a->header_cnt);
-  qr_st64(out + 112, a->account_cnt);
-  qr_st64(out + 120, a->window_cnt);
-  qr_st64(out + 128, a->model_cnt);
-  qr_st32(out + 136, a->params_sz);
+  memcpy(out + 104, &a->seal, QR_HASH_SZ);
+  qr_st64(out + 136, a->header_cnt);
+  qr_st64(out + 144, a->account_cnt);
+  qr_st64(out + 152, a->window_cnt);
+  qr_st64(out + 160, a->model_cnt);
+  qr_st32(out + 168, a->params_sz);
   memcpy(out + QR_SNAPSHOT_ABOUT_SZ, a->params, a->params_sz);
 }
 
@@ -43,13 +44,15 @@ static bool about_decode(const uint8_t *in, uint32_t sz, qr_snapshot_about_t *a)
   memcpy(&a->hash, in + 8, QR_HASH_SZ);
   memcpy(&a->state_root, in + 40, QR_HASH_SZ);
   memcpy(&a->genesis, in + 72, QR_HASH_SZ);
-  a->header_cnt = qr_ld64(in + 104);
-  a->account_cnt = qr_ld64(in + 112);
-  a->window_cnt = qr_ld64(in + 120);
-  a->model_cnt = qr_ld64(in + 128);
-  a->params_sz = qr_ld32(in + 136);
+  memcpy(&a->seal, in + 104, QR_HASH_SZ);
+  a->header_cnt = qr_ld64(in + 136);
+  a->account_cnt = qr_ld64(in + 144);
+  a->window_cnt = qr_ld64(in + 152);
+  a->model_cnt = qr_ld64(in + 160);
+  a->params_sz = qr_ld32(in + 168);
   a->params = (const char *)in + QR_SNAPSHOT_ABOUT_SZ;
-  return a->params_sz == sz - QR_SNAPSHOT_ABOUT_SZ && a->height && a->header_cnt == a->height;
+  return a->params_sz == sz - QR_SNAPSHOT_ABOUT_SZ && a->height && a->header_cnt &&
+         a->header_cnt - 1 == a->height;
 }
 
 void qr_snapshot_record_head(enum qr_snapshot_type type, uint32_t sz,

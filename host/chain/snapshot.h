@@ -2,13 +2,15 @@
    it. Pure; any bytes are safe to decode. A file is a head, a payload and the hashes of the
    payload's chunks; the root over these stands in the head, and whoever trusts the root can trust
    every chunk by its hash before looking at it. The payload is a sequence of records: u32 type |
-   u32 size | bytes, in the order of the types. Layout: README.md. */
+   u32 size | bytes, in the order of the types. It goes one header further than its state: that one
+   commits to the state, so whoever trusts its hash, the snapshot's seal, can check the rest.
+   Layout: README.md. */
 #ifndef QR_CHAIN_SNAPSHOT_H
 #define QR_CHAIN_SNAPSHOT_H
 
 #include "base/types.h"
 
-#define QR_SNAPSHOT_VERSION 1u
+#define QR_SNAPSHOT_VERSION 2u
 #define QR_SNAPSHOT_CHUNK_SZ (1u << 20)
 #define QR_SNAPSHOT_PAYLOAD_MAX_SZ (UINT64_C(1) << 42)
 #define QR_SNAPSHOT_HEAD_SZ 64u
@@ -21,7 +23,7 @@ typedef struct {
 } qr_snapshot_head_t;
 
 void qr_snapshot_head_encode(const qr_snapshot_head_t *h, uint8_t out[QR_SNAPSHOT_HEAD_SZ]);
-/* QR_OK, QR_ERR_FORMAT (no snapshot), or QR_ERR_UNSUPPORTED (of a newer version). */
+/* QR_OK, QR_ERR_FORMAT (no snapshot), or QR_ERR_UNSUPPORTED (of another version). */
 int qr_snapshot_head_decode(const uint8_t in[QR_SNAPSHOT_HEAD_SZ],
                             qr_snapshot_head_t *h) QR_WARN_UNUSED;
 static inline uint64_t qr_snapshot_chunk_cnt(uint64_t payload_sz) {
@@ -30,7 +32,7 @@ static inline uint64_t qr_snapshot_chunk_cnt(uint64_t payload_sz) {
 
 enum qr_snapshot_type {
   QR_SNAPSHOT_ABOUT = 1, /* once: qr_snapshot_about_t */
-  QR_SNAPSHOT_HEADERS,   /* headers from height 1 on */
+  QR_SNAPSHOT_HEADERS,   /* headers from height 1 to the seal's */
   QR_SNAPSHOT_ACCOUNTS,  /* accounts after the height, ascending by key */
   QR_SNAPSHOT_WINDOW,    /* a block of the replay or target window: place | exec | replay record */
   QR_SNAPSHOT_MODEL,     /* u64 height of the block that it comes out of | bytes */
@@ -40,12 +42,13 @@ enum qr_snapshot_type {
 typedef struct {
   uint64_t height;
   qr_hash_t hash, state_root, genesis; /* block at height, accounts after it */
+  qr_hash_t seal;                      /* hash of the header at height + 1 */
   uint64_t header_cnt, account_cnt, window_cnt, model_cnt;
   uint32_t params_sz;
   const char *params; /* as a genesis file; borrowed, not terminated */
 } qr_snapshot_about_t;
 
-#define QR_SNAPSHOT_ABOUT_SZ 140u                                          /* and the params */
+#define QR_SNAPSHOT_ABOUT_SZ 172u                                          /* and the params */
 void qr_snapshot_about_encode(const qr_snapshot_about_t *a, uint8_t *out); /* with the params */
 
 typedef struct {

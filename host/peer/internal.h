@@ -38,6 +38,7 @@
 #define QR_PEER_DEBT_CNT 16u    /* blocks of a sync that one peer is asked for at a time */
 #define QR_PEER_WINDOW_MAX_CNT 32u
 #define QR_PEER_PART_CNT 16u /* questions for parts of a snapshot that a peer may have waiting */
+#define QR_PEER_SNAP_REFUSED_CNT 64u
 #define QR_PEER_SNAP_SLOT_CNT 16u /* chunks under way, in memory; two of one peer at most */
 /* The largest frame that answers one. */
 #define QR_PEER_PART_FRAME_SZ (QR_MSG_HEAD_SZ + 40u + QR_MSG_PART_MAX_SZ)
@@ -119,7 +120,7 @@ typedef struct {
 } qr_peer_share_t;
 
 typedef struct {
-  qr_hash_t root;
+  qr_hash_t id;         /* of the snapshot: its root; with leaves its seal */
   uint32_t idx, offset; /* of a chunk and in it; or of the first leaf */
   bool leaves;
 } qr_peer_part_t;
@@ -135,6 +136,7 @@ typedef struct {
   uint64_t quiet_ns; /* for anything of what it owes */
   uint64_t after_ns; /* nothing is asked of it before */
   uint64_t came_ns;  /* when the last part came, 0: none */
+  bool vouches;      /* told of the snapshot that is fetched, or gave a chunk of it */
 } qr_peer_snap_share_t;
 
 typedef struct {
@@ -148,6 +150,7 @@ typedef struct {
   bool from_book, feeler; /* dialled out of the book; feeler: only to see who answers */
   bool addrs;             /* it knows GET_ADDRS and ADDRS */
   bool addrs_given;       /* its GET_ADDRS was answered */
+  bool fees;              /* it knows FEE_MIN */
   uint64_t addr_credit_ns, addr_credit_at_ns, tell_self_ns;
   uint64_t block_ns,
       tx_ns; /* when it last brought a block, a transaction, that was right; 0: never */
@@ -174,6 +177,8 @@ typedef struct {
   uint64_t news[QR_MSG_TX_IDS_MAX_CNT];          /* transactions that it is to be told of */
   uint32_t news_cnt, txs_owed;                   /* txs_owed: asked of it */
   uint64_t news_ns;                              /* not before */
+  uint64_t fee_min, fee_most;                    /* that it named: now, and the highest */
+  uint64_t fee_told, fee_ns;                     /* what it knows of ours; no more before */
   qr_hash_t offered;                             /* the block that it offered last */
   uint64_t offer_ns;                             /* when the last offer taken will be forgotten */
   qr_peer_want_slot_t wants[QR_PEER_WANT_CNT];
@@ -288,7 +293,11 @@ typedef struct {
 } qr_peer_snap_slot_t;
 
 typedef struct {
-  qr_peer_id_t teller; /* of whom the hashes are asked, 0: nobody */
+  qr_peer_id_t teller;                         /* of whom the hashes are asked, 0: nobody */
+  qr_hash_t root;                              /* as the teller has it */
+  qr_hash_t refused[QR_PEER_SNAP_REFUSED_CNT]; /* roots of what was not what the pin commits to */
+  uint32_t refused_cnt;
+  uint64_t kept_ns; /* until then only that is taken of which chunks are here */
   uint64_t payload_sz;
   uint32_t leaf_cnt, leaf_got;
   bool begun, failed; /* the hashes are right; the application gave up */
@@ -385,6 +394,7 @@ typedef struct {
   qr_peer_id_t id;
   qr_pubkey_t pk;
   qr_link_addr_t addr;
+  bool vouches; /* qr_peer_snap_share_t */
 } qr_peer_past_t;
 
 struct qr_peers {
@@ -400,9 +410,12 @@ struct qr_peers {
   uint32_t locator_cnt;
   uint64_t refresh_ns; /* when to look for peers that lack the tip */
   qr_inv_t known, bad, tx_seen;
+  qr_inv_t tx_later; /* refused, but perhaps not on another tip: emptied when that moves */
+  bool tx_later_any;
   qr_txs_t txs; /* relayed lately */
   qr_peer_tx_ask_t tx_asks[QR_PEER_TX_ASK_CNT];
   uint64_t tx_asks_ns; /* when to look for late ones */
+  uint64_t fee_min;    /* the application's */
   qr_peer_partial_t partials[QR_PEER_PARTIAL_CNT];
   qr_peer_compact_t *compact;
   qr_peer_slot_t *slots; /* cfg.peer_max_cnt */
@@ -487,7 +500,6 @@ bool qr_peer_dial_is_static(const qr_peers_t *p,
 bool qr_peer_dial_has_session(const qr_peers_t *p, const qr_pubkey_t *pk);
 
 /* evict.c */
-uint32_t qr_peer_owed_cnt(const qr_peers_t *p); /* places kept for those that we dial */
 /* Whether there is a place for somebody who comes in; may take down another session for that. */
 bool qr_peer_place_for(qr_peers_t *p, const qr_link_addr_t *addr, const qr_pubkey_t *pk);
 
@@ -548,7 +560,11 @@ static inline qr_hash_t qr_peer_tx_key(uint64_t prefix) {
 void qr_peer_tx_ids(qr_peers_t *p, qr_peer_slot_t *s, const qr_msg_tx_ids_t *m);
 void qr_peer_tx_get(qr_peers_t *p, qr_peer_slot_t *s, const qr_msg_tx_ids_t *m);
 void qr_peer_tx(qr_peers_t *p, qr_peer_slot_t *s, const uint8_t *bytes);
+void qr_peer_tx_fee(qr_peer_slot_t *s, uint64_t fee); /* FEE_MIN */
+/* The transaction pays at least so much; one that cannot be read always does. */
+bool qr_peer_tx_pays(const uint8_t *tx, uint64_t fee);
 void qr_peer_tx_gone(qr_peers_t *p, const qr_peer_slot_t *s);
+void qr_peer_tx_tip(qr_peers_t *p); /* our tip is another */
 void qr_peer_tx_poll(qr_peers_t *p);
 
 /* compact.c */

@@ -27,6 +27,13 @@ bool qr_inv_has(const qr_inv_t *v, const qr_hash_t *h) {
   return false;
 }
 
+void qr_inv_drop(qr_inv_t *v, const qr_hash_t *h) {
+  qr_hash_t *s = v->slots + (size_t)set_of(v, h) * QR_INV_WAYS;
+  for (uint32_t i = 0; i < QR_INV_WAYS; i++) {
+    if (qr_hash_eq(&s[i], h)) s[i] = none;
+  }
+}
+
 void qr_inv_add(qr_inv_t *v, const qr_hash_t *h) {
   if (qr_inv_has(v, h)) return;
   uint32_t set = set_of(v, h);

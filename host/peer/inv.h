@@ -22,6 +22,7 @@ static inline size_t qr_inv_footprint(uint32_t cnt) {
 void qr_inv_init(qr_inv_t *v, void *mem, uint32_t cnt, uint64_t salt);
 void qr_inv_clear(qr_inv_t *v);
 bool qr_inv_has(const qr_inv_t *v, const qr_hash_t *h);
-void qr_inv_add(qr_inv_t *v, const qr_hash_t *h); /* nothing if present */
+void qr_inv_add(qr_inv_t *v, const qr_hash_t *h);  /* nothing if present */
+void qr_inv_drop(qr_inv_t *v, const qr_hash_t *h); /* nothing if absent */
 
 #endif

@@ -50,7 +50,7 @@ typedef struct {
 typedef struct {
   qr_peer_id_t peer;
   uint32_t req;          /* give back with the answer */
-  enum qr_msg_want kind; /* QR_MSG_WANT_BLOCK, _MODEL, _HEADERS */
+  enum qr_msg_want kind; /* QR_MSG_WANT_BLOCK, _MODEL or _HEADERS */
   qr_hash_t hash;        /* BLOCK: the block. MODEL: the block whose witness is asked for */
   qr_hash_t root;        /* MODEL: the model's root */
   /* HEADERS: newest first; answer with the main chain's headers from the first one known that lies
@@ -93,7 +93,7 @@ typedef struct {
 
 /* A snapshot as peers see it: chain/snapshot.h. */
 typedef struct {
-  qr_hash_t root;
+  qr_hash_t seal, root;
   uint64_t payload_sz;
   const qr_hash_t *leaves; /* of all its chunks; borrowed */
 } qr_peers_snapshot_t;
@@ -103,13 +103,15 @@ typedef struct {
 /* For a node that has no chain and is to begin with a snapshot: then nothing else is done but to
    fetch it, from all peers that offer it. Callbacks with cfg.ctx. */
 typedef struct {
-  qr_hash_t root;         /* as the operator has it from whom he trusts */
+  qr_hash_t pin;          /* its seal, as the operator has it from whom he trusts */
+  qr_hash_t kept_root;    /* of the one of which chunks are here already; zero: none */
   uint32_t chunk_max_cnt; /* the largest that is taken; 32 bytes each */
-  /* The hashes of its chunks are known and have the root; lent for the object's life. Sets have[i]
-     for chunks that need not be fetched. false: give up. */
+  /* The hashes of the chunks of one that a peer has for the pin are known; lent until the next
+     begin. Sets have[i] for chunks that need not be fetched. false: give up. */
   bool (*begin)(void *ctx, const qr_peers_snapshot_t *s, uint8_t *have);
-  /* A chunk that has its hash, each once. false: it cannot be kept, give up. */
-  bool (*chunk)(void *ctx, uint32_t idx, const uint8_t *bytes, uint32_t sz);
+  /* A chunk that has its hash, each once. QR_OK, QR_ERR_CORRUPT (as qr_peers_snapshot_wrong) or
+     another code: it cannot be kept, give up. */
+  int (*chunk)(void *ctx, uint32_t idx, const uint8_t *bytes, uint32_t sz);
 } qr_peers_begin_t;
 
 typedef struct {
@@ -158,9 +160,6 @@ void qr_peers_fini(qr_peers_t *p);
 /* Polls the link, runs timers, delivers to the application, sends. Bounded work. Returns the number
    of events and items handled, 0 if there was nothing to do. */
 int qr_peers_poll(qr_peers_t *p, uint64_t now_ns);
-/* Monotonic time before which poll has nothing to do unless a packet comes or the application
- * calls. */
-uint64_t qr_peers_next_ns(const qr_peers_t *p);
 
 /* The application's tip and its locator (newest first: tip, then ever sparser ancestors down to
    genesis; at most QR_MSG_LOCATOR_MAX_CNT). Call once before the first poll and at every tip
@@ -191,8 +190,15 @@ int qr_peers_fetch_model(qr_peers_t *p, qr_peer_id_t peer, const qr_hash_t *bloc
 /* A transaction (QR_TX_SZ bytes, copied) is in the application's pool: every peer that is not known
    to have it, except `from`, is told, and given it when it asks. */
 void qr_peers_relay_tx(qr_peers_t *p, qr_peer_id_t from, const uint8_t *tx);
+/* The same of one that came back into it when the chain was reorganised: all are told, for who was
+   on another branch may have refused it; who has it does not ask. */
+void qr_peers_return_tx(qr_peers_t *p, const uint8_t *tx);
 /* One that came from a peer is not: what no honest peer relays costs it strikes. */
-void qr_peers_refused_tx(qr_peers_t *p, qr_peer_id_t from, enum qr_verdict verdict);
+void qr_peers_refused_tx(qr_peers_t *p, qr_peer_id_t from, const uint8_t *tx,
+                         enum qr_verdict verdict);
+/* The least fee that the application takes now: peers are told, and need not tell of cheaper ones.
+ */
+void qr_peers_set_fee_min(qr_peers_t *p, uint64_t fee);
 
 /* Answers to on_want. Bytes are copied; room was reserved before the question went up. A late or
    unknown req is ignored. block: header | body, at most QR_BLOCK_MAX_SZ; model: at most
@@ -217,11 +223,11 @@ typedef struct {
   uint32_t offer_cnt, peer_cnt; /* peers that may have a snapshot; that brought of it lately */
   uint64_t bytes_per_s, left_s; /* 0: not known */
 } qr_peers_snapshot_progress_t;
+/* Of cfg.begin: what came has its hashes and yet is not what the pin commits to. Whoever told of it
+   or gave chunks of it is banned, and it begins anew with another. */
+void qr_peers_snapshot_wrong(qr_peers_t *p);
 /* Of cfg.begin. */
 void qr_peers_snapshot_progress(const qr_peers_t *p, qr_peers_snapshot_progress_t *out);
-
-/* Disconnects a peer and refuses its identity and address for ban_ns. */
-void qr_peers_ban(qr_peers_t *p, qr_peer_id_t peer, const char *reason);
 
 /* An operator's wish: refuses an identity, or whoever comes from or is at an IP address, for so
    long, and disconnects whom that meets; ns 0 lifts the ban. Unlike the bans of offenders these
@@ -259,11 +265,12 @@ typedef struct {
   uint64_t sync_rotations, sync_stolen; /* leaders replaced, blocks asked of another as well */
   uint64_t compact_rx, compact_whole;   /* of compact blocks: all, and those that came to nothing */
   uint64_t tx_ids_rx, tx_late;          /* transactions told of; asked for and not given in time */
+  uint64_t tx_cheap;                    /* not told to a peer, whose least fee is higher */
   uint64_t txs_asked, hedges; /* transactions of theirs that were missing; second askings */
   uint64_t blocks_rx, models_rx, models_failed, tx_rx, app_full;
   uint64_t inbound_refused, evicted; /* no place: the newcomer's, another's */
   uint64_t addrs_rx, addrs_dropped;  /* addresses told, and those beyond the rate */
-  uint64_t feelers;
+  uint64_t feelers; /* dials that only ask whether somebody of our chain is there */
 } qr_peers_stats_t;
 void qr_peers_stats(const qr_peers_t *p, qr_peers_stats_t *out);
 

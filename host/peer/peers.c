@@ -8,14 +8,13 @@
 #define ROUND_CNT 8 /* link polls in one poll of ours */
 #define REFRESH_NS                                                                                 \
   (1 * QR_PEER_SEC) /* peers that lack the tip are looked for so often while syncing */
-#define IDLE_NS (100 * QR_PEER_MSEC) /* timers need no better */
-#define BUSY_NS (2 * QR_PEER_MSEC)   /* when something waits for the application */
-#define FRUIT_NS (30 * QR_PEER_SEC)  /* a sync that brings nothing for so long is no sync */
+#define FRUIT_NS (30 * QR_PEER_SEC) /* a sync that brings nothing for so long is no sync */
 #define BAN_NS (3600 * QR_PEER_SEC)
 #define WINDOW_CNT 32u
 #define KNOWN_CNT 8192u
 #define BAD_CNT 1024u
 #define TX_SEEN_CNT 8192u
+#define TX_LATER_CNT 1024u
 #define ROOTS_CNT 512u
 #define PEER_BLOCKS_CNT 512u
 #define PEER_TXS_CNT 1024u
@@ -102,6 +101,7 @@ static size_t lay_out(qr_peers_t *p, const qr_peers_cfg_t *cfg) {
   cut_inv(p, &c, p ? &p->known : &none, KNOWN_CNT);
   cut_inv(p, &c, p ? &p->bad : &none, BAD_CNT);
   cut_inv(p, &c, p ? &p->tx_seen : &none, TX_SEEN_CNT);
+  cut_inv(p, &c, p ? &p->tx_later : &none, TX_LATER_CNT);
   cut_inv(p, &c, p ? &p->roots : &none, ROOTS_CNT);
   void *queue = cut_off(&c, QR_PEER_QUEUE_CNT * sizeof(qr_peer_entry_t));
   void *hold = cut_off(&c, (size_t)window_cnt * QR_BLOCK_MAX_SZ);
@@ -298,30 +298,15 @@ int qr_peers_poll(qr_peers_t *p, uint64_t now_ns) {
   return p->work_cnt + link_moved(p);
 }
 
-uint64_t qr_peers_next_ns(const qr_peers_t *p) {
-  uint64_t next = p->now_ns + (qr_peer_sync_active(p) || p->model_cnt ? BUSY_NS : IDLE_NS);
-  uint64_t link = p->cfg.ops->next_timer(p->cfg.link);
-  for (uint32_t i = 0; i < p->cfg.peer_max_cnt; i++) {
-    const qr_peer_slot_t *s = &p->slots[i];
-    if (s->state == QR_PEER_FREE) continue;
-    if (s->doom) return p->now_ns;
-    if (s->snap.part_cnt || s->snap.owed_cnt) next = p->now_ns + BUSY_NS;
-    for (int c = 0; c < QR_LINK_CLASS_CNT; c++) {
-      if (s->out[c].sz && !s->out[c].blocked) return p->now_ns;
-    }
-    for (int w = 0; w < (int)QR_PEER_WANT_CNT; w++) {
-      if (s->wants[w].req && !s->wants[w].asked) next = p->now_ns + BUSY_NS;
-    }
-  }
-  return link < next ? link : next;
-}
-
 /* ---- the application's side ---- */
 
 void qr_peers_set_tip(qr_peers_t *p, const qr_hash_t *hash, uint64_t height, const qr_u256_t *work,
                       const qr_hash_t *locator, uint32_t locator_cnt) {
   QR_ASSERT(locator_cnt && locator_cnt <= QR_MSG_LOCATOR_MAX_CNT);
-  if (!qr_hash_eq(&p->tip.hash, hash)) p->addrs.tip_ns = p->now_ns;
+  if (!qr_hash_eq(&p->tip.hash, hash)) {
+    p->addrs.tip_ns = p->now_ns;
+    qr_peer_tx_tip(p);
+  }
   p->tip = (qr_peer_claim_t){*hash, height, *work};
   memcpy(p->locator, locator, locator_cnt * sizeof *locator);
   p->locator_cnt = locator_cnt;
@@ -373,13 +358,6 @@ void qr_peers_rejected(qr_peers_t *p, qr_peer_id_t from, const qr_hash_t *hash,
     qr_peer_strike(p, s, told ? 0 : cost_of(verdict), qr_verdict_str(verdict));
   else if (qr_verdict_is_invalid(verdict))
     blame_past(p, from);
-}
-
-void qr_peers_ban(qr_peers_t *p, qr_peer_id_t peer, const char *reason) {
-  qr_peer_slot_t *s = qr_peer_find(p, peer);
-  if (!s) return;
-  qr_peer_ban(p, &s->pk, &s->addr);
-  qr_peer_doom(p, s, reason);
 }
 
 qr_peers_progress_t qr_peers_progress(const qr_peers_t *p) {

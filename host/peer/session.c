@@ -91,7 +91,8 @@ static void take_down(qr_peers_t *p, qr_peer_slot_t *s) {
   char hex[17], addr[56];
   if (!s->link_gone) p->cfg.ops->disconnect(p->cfg.link, s->conn);
   if (s->state == QR_PEER_UP) {
-    p->past[p->past_idx++ % QR_PEER_PAST_CNT] = (qr_peer_past_t){s->id, s->pk, s->addr};
+    p->past[p->past_idx++ % QR_PEER_PAST_CNT] =
+        (qr_peer_past_t){s->id, s->pk, s->addr, s->snap.vouches};
     qr_peer_tx_gone(p, s);
     qr_peer_model_gone(p, s);
     qr_peer_fetch_gone(p, s);
@@ -160,7 +161,7 @@ static void send_hello(qr_peers_t *p, qr_peer_slot_t *s) {
                              .listen_port = p->cfg.listen_port,
                              .features = (p->cfg.pruned ? QR_MSG_FEATURE_PRUNED : 0) |
                                          (p->cfg.offers ? QR_MSG_FEATURE_SNAPSHOT : 0) |
-                                         (p->book ? QR_MSG_FEATURE_ADDRS : 0),
+                                         (p->book ? QR_MSG_FEATURE_ADDRS : 0) | QR_MSG_FEATURE_FEE,
                              .agent_sz = (uint8_t)strlen(p->agent)};
   memcpy(m.hello.agent, p->agent, m.hello.agent_sz);
   if (!qr_peer_out_msg(p, s, &m)) QR_ASSERT(!"an empty queue has room for HELLO");
@@ -220,6 +221,7 @@ void qr_peer_on_hello(qr_peers_t *p, qr_peer_slot_t *s, const qr_msg_hello_t *h)
     return;
   }
   s->addrs = h->features & QR_MSG_FEATURE_ADDRS;
+  s->fees = h->features & QR_MSG_FEATURE_FEE;
   s->listen_port = h->listen_port;
   s->pruned = h->features & QR_MSG_FEATURE_PRUNED;
   s->snap.offers = h->features & QR_MSG_FEATURE_SNAPSHOT;

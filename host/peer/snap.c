@@ -1,12 +1,14 @@
-/* A node that has no chain yet begins with a snapshot: the hashes of its chunks from one peer,
-   which must have the root that the operator pinned, then the chunks from all peers that have them,
-   each checked by its own hash before it is handed on. A chunk comes whole from one peer, so that
-   who is wrong is known. */
+/* A node that has no chain yet begins with a snapshot that the pinned header settles: the hashes of
+   its chunks from one peer, then the chunks from all peers that have them, each checked by its own
+   hash before it is handed on. A chunk comes whole from one peer, so that who is wrong is known.
+   The application checks what they hold against the header; if that is wrong, whoever stood by it
+   goes, and it begins anew with what another tells. */
 #include "peer/internal.h"
 
 #define QUIET_NS (10 * QR_PEER_SEC)   /* to bring anything of what is owed */
 #define PENALTY_NS (15 * QR_PEER_SEC) /* not asked after a silence, doubled each time in a row */
 #define LACKS_NS (60 * QR_PEER_SEC)   /* not asked after it said that it has not this snapshot */
+#define KEPT_NS (15 * QR_PEER_SEC)    /* one whose chunks are here in part is preferred so long */
 #define SLOW_NS (3 * QR_PEER_SEC)     /* a last chunk that takes longer is asked of another too */
 #define TELL_NS (5 * QR_PEER_SEC)
 #define FAIL_MAX_CNT 3u
@@ -104,11 +106,29 @@ static void wrong(qr_peers_t *p, qr_peer_slot_t *s, uint32_t cost, const char *w
 static void ask_leaves(qr_peers_t *p, qr_peer_slot_t *s) {
   qr_peer_snap_t *n = &p->snap;
   qr_msg_t m = {.type = QR_MSG_GET_SNAPSHOT,
-                .get_snapshot = {.root = p->cfg.begin->root, .first = n->leaf_got}};
+                .get_snapshot = {.seal = p->cfg.begin->pin, .first = n->leaf_got}};
   if (ask(p, s, &m)) n->teller = s->id;
 }
 
-/* All hashes are here: they have the pinned root, or this peer lied. */
+static bool is_refused(const qr_peer_snap_t *n, const qr_hash_t *root) {
+  uint32_t cnt =
+      n->refused_cnt < QR_PEER_SNAP_REFUSED_CNT ? n->refused_cnt : QR_PEER_SNAP_REFUSED_CNT;
+  for (uint32_t i = 0; i < cnt; i++) {
+    if (qr_hash_eq(&n->refused[i], root)) return true;
+  }
+  return false;
+}
+
+/* Whether what is here of another one is still hoped for. */
+static bool waits_for_kept(qr_peers_t *p, const qr_hash_t *root) {
+  static const qr_hash_t none;
+  const qr_peers_begin_t *b = p->cfg.begin;
+  if (qr_hash_eq(&b->kept_root, &none) || is_refused(&p->snap, &b->kept_root)) return false;
+  if (!p->snap.kept_ns) p->snap.kept_ns = p->now_ns + KEPT_NS;
+  return p->now_ns < p->snap.kept_ns && !qr_hash_eq(&b->kept_root, root);
+}
+
+/* All hashes are here: they have the root that was told with them, or this peer lied. */
 static void settle(qr_peers_t *p, qr_peer_slot_t *s) {
   qr_peer_snap_t *n = &p->snap;
   memcpy(n->bufs, n->leaves, (size_t)n->leaf_cnt * QR_HASH_SZ);
@@ -117,11 +137,20 @@ static void settle(qr_peers_t *p, qr_peer_slot_t *s) {
       qr_merkle_root_of_leaves(scratch, n->leaf_cnt, n->payload_sz, QR_SNAPSHOT_CHUNK_SZ, scratch);
   n->teller = 0;
   n->leaf_got = 0;
-  if (!qr_hash_eq(&root, &p->cfg.begin->root)) {
-    wrong(p, s, QR_PEER_STRIKE_LIMIT, "its snapshot has another root than it was asked for");
+  if (!qr_hash_eq(&root, &n->root)) {
+    wrong(p, s, QR_PEER_STRIKE_LIMIT, "sent hashes of a snapshot that do not have its root");
     return;
   }
-  qr_peers_snapshot_t about = {root, n->payload_sz, n->leaves};
+  if (is_refused(n, &root)) {
+    wrong(p, s, QR_PEER_STRIKE_LIMIT, "offers a snapshot that was found false");
+    return;
+  }
+  if (waits_for_kept(p, &root)) {
+    s->snap.after_ns = n->kept_ns;
+    return;
+  }
+  s->snap.vouches = true;
+  qr_peers_snapshot_t about = {p->cfg.begin->pin, root, n->payload_sz, n->leaves};
   n->begun = p->cfg.begin->begin(p->cfg.ctx, &about, n->have);
   n->failed = !n->begun;
   for (uint32_t i = 0; i < n->leaf_cnt; i++) n->done_cnt += n->have[i];
@@ -134,14 +163,15 @@ void qr_peer_snap_leaves(qr_peers_t *p, qr_peer_slot_t *s, const qr_msg_snapshot
   if (!pay(p, s) || n->begun || n->teller != s->id) return;
   uint64_t cnt = qr_snapshot_chunk_cnt(m->payload_sz);
   bool first = !n->leaf_got;
-  bool right = qr_hash_eq(&m->root, &p->cfg.begin->root) && m->first == n->leaf_got &&
-               m->payload_sz && cnt <= p->cfg.begin->chunk_max_cnt &&
-               (first || m->payload_sz == n->payload_sz) && m->cnt <= cnt - n->leaf_got;
+  bool right = m->first == n->leaf_got && m->payload_sz && cnt <= p->cfg.begin->chunk_max_cnt &&
+               (first || (m->payload_sz == n->payload_sz && qr_hash_eq(&m->root, &n->root))) &&
+               m->cnt <= cnt - n->leaf_got;
   if (!right) {
     n->leaf_got = 0;
     wrong(p, s, COST_WRONG, "sent other hashes of a snapshot than it was asked for");
     return;
   }
+  n->root = m->root;
   n->payload_sz = m->payload_sz;
   n->leaf_cnt = (uint32_t)cnt;
   memcpy(n->leaves + n->leaf_got, m->leaves, (size_t)m->cnt * QR_HASH_SZ);
@@ -155,8 +185,9 @@ void qr_peer_snap_leaves(qr_peers_t *p, qr_peer_slot_t *s, const qr_msg_snapshot
 /* ---- the chunks ---- */
 
 static void ask_parts(qr_peers_t *p, qr_peer_slot_t *s, qr_peer_snap_slot_t *c) {
+  const qr_peer_snap_t *n = &p->snap;
   while (c->asked < c->sz && s->snap.owed_cnt + s->snap.late_cnt < QR_PEER_PART_CNT) {
-    qr_msg_t m = {.type = QR_MSG_GET_CHUNK, .get_chunk = {p->cfg.begin->root, c->idx, c->asked}};
+    qr_msg_t m = {.type = QR_MSG_GET_CHUNK, .get_chunk = {n->root, c->idx, c->asked}};
     if (!ask(p, s, &m)) return;
     c->asked += c->sz - c->asked < PART_SZ ? c->sz - c->asked : PART_SZ;
   }
@@ -223,7 +254,13 @@ static void complete(qr_peers_t *p, qr_peer_slot_t *s, qr_peer_snap_slot_t *c) {
     wrong(p, s, QR_PEER_STRIKE_LIMIT, "sent a chunk of a snapshot that does not have its hash");
     return;
   }
-  n->failed = !p->cfg.begin->chunk(p->cfg.ctx, idx, buf_of(n, c), c->sz);
+  s->snap.vouches = true;
+  int err = p->cfg.begin->chunk(p->cfg.ctx, idx, buf_of(n, c), c->sz);
+  if (err == QR_ERR_CORRUPT) {
+    qr_peers_snapshot_wrong(p);
+    return;
+  }
+  n->failed = err;
   n->have[idx] = 1;
   n->done_cnt++;
   s->snap.fail_cnt = 0;
@@ -243,7 +280,7 @@ void qr_peer_snap_part(qr_peers_t *p, qr_peer_slot_t *s, const qr_msg_chunk_t *m
   }
   if (!c) return; /* another brought it first */
   uint32_t left = c->sz - c->got, want = left < PART_SZ ? left : PART_SZ;
-  if (!qr_hash_eq(&m->root, &p->cfg.begin->root) || m->offset != c->got || m->sz != want) {
+  if (!qr_hash_eq(&m->root, &n->root) || m->offset != c->got || m->sz != want) {
     wrong(p, s, COST_WRONG, "sent a part of a snapshot in a wrong place");
     return;
   }
@@ -251,6 +288,29 @@ void qr_peer_snap_part(qr_peers_t *p, qr_peer_slot_t *s, const qr_msg_chunk_t *m
   c->got += m->sz;
   n->rx_sz += m->sz;
   if (c->got == c->sz) complete(p, s, c);
+}
+
+/* What came of it is forgotten, who stood by it is banned, also if he has gone since. */
+void qr_peers_snapshot_wrong(qr_peers_t *p) {
+  qr_peer_snap_t *n = &p->snap;
+  n->refused[n->refused_cnt++ % QR_PEER_SNAP_REFUSED_CNT] = n->root;
+  for (uint32_t i = 0; i < p->cfg.peer_max_cnt; i++) {
+    qr_peer_slot_t *s = &p->slots[i];
+    if (s->state != QR_PEER_UP) continue;
+    release(n, s);
+    if (s->snap.vouches) qr_peer_strike(p, s, QR_PEER_STRIKE_LIMIT, "stood by a false snapshot");
+    s->snap.vouches = false;
+    s->snap.after_ns = 0; /* who lacked that one may have another */
+  }
+  for (uint32_t i = 0; i < QR_PEER_PAST_CNT; i++) {
+    if (p->past[i].vouches) qr_peer_ban(p, &p->past[i].pk, &p->past[i].addr);
+    p->past[i].vouches = false;
+  }
+  memset(n->have, 0, n->leaf_cnt);
+  memset(n->slots, 0, sizeof n->slots);
+  n->leaf_cnt = n->leaf_got = n->done_cnt = n->first_cnt = n->cursor = 0;
+  n->rx_sz = 0;
+  n->begun = n->failed = false;
 }
 
 /* ---- poll ---- */

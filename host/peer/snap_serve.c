@@ -10,20 +10,19 @@ void qr_peers_offer_snapshot(qr_peers_t *p, const qr_peers_snapshot_t *s) {
   p->offer = s ? *s : (qr_peers_snapshot_t){.payload_sz = 0};
 }
 
-static void say_not_found(qr_peers_t *p, qr_peer_slot_t *s, const qr_hash_t *root) {
-  qr_msg_t m = {.type = QR_MSG_NOT_FOUND, .not_found = {QR_MSG_WANT_SNAPSHOT, *root}};
+static void say_not_found(qr_peers_t *p, qr_peer_slot_t *s, const qr_hash_t *id) {
+  qr_msg_t m = {.type = QR_MSG_NOT_FOUND, .not_found = {QR_MSG_WANT_SNAPSHOT, *id}};
   if (!qr_peer_out_msg(p, s, &m)) p->stats.rate_dropped++; /* the asker's timer will tell it */
 }
 
 void qr_peer_snap_ask(qr_peers_t *p, qr_peer_slot_t *s, const qr_msg_t *m) {
   bool leaves = m->type == QR_MSG_GET_SNAPSHOT;
-  qr_peer_part_t part = {
-      .root = m->get_snapshot.root, .idx = m->get_snapshot.first, .leaves = true};
+  qr_peer_part_t part = {.id = m->get_snapshot.seal, .idx = m->get_snapshot.first, .leaves = true};
   if (!leaves)
     part = (qr_peer_part_t){m->get_chunk.root, m->get_chunk.idx, m->get_chunk.offset, false};
   if (s->snap.part_cnt == QR_PEER_PART_CNT) {
     qr_peer_strike(p, s, COST_CROWD, "too many questions at once");
-    say_not_found(p, s, &part.root);
+    say_not_found(p, s, &part.id);
     return;
   }
   s->snap.parts[s->snap.part_cnt++] = part;
@@ -46,17 +45,17 @@ static void give_part(qr_peers_t *p, qr_peer_slot_t *s, const qr_peer_part_t *q)
   if (sz > QR_MSG_PART_MAX_SZ) sz = QR_MSG_PART_MAX_SZ;
   if (sz > left) sz = (uint32_t)left;
   if (!p->cfg.app->on_read(p->cfg.ctx, at, p->part, sz)) {
-    say_not_found(p, s, &q->root);
+    say_not_found(p, s, &q->id);
     return;
   }
-  qr_msg_t m = {.type = QR_MSG_CHUNK, .chunk = {q->root, q->idx, q->offset, sz, p->part}};
+  qr_msg_t m = {.type = QR_MSG_CHUNK, .chunk = {q->id, q->idx, q->offset, sz, p->part}};
   if (!qr_peer_out_msg(p, s, &m)) QR_ASSERT(!"room was looked at");
 }
 
 static void answer(qr_peers_t *p, qr_peer_slot_t *s, const qr_peer_part_t *q) {
   const qr_peers_snapshot_t *o = &p->offer;
-  if (!o->payload_sz || !qr_hash_eq(&o->root, &q->root)) {
-    say_not_found(p, s, &q->root);
+  if (!o->payload_sz || !qr_hash_eq(q->leaves ? &o->seal : &o->root, &q->id)) {
+    say_not_found(p, s, &q->id);
     return;
   }
   uint64_t at = (uint64_t)q->idx * QR_SNAPSHOT_CHUNK_SZ + q->offset;

@@ -4,12 +4,39 @@
 
 #define BATCH_NS (100 * QR_PEER_MSEC) /* between two lists of ids to one peer */
 #define LATE_NS (2 * QR_PEER_SEC)     /* then it is asked of another */
+#define FEE_NS (10 * QR_PEER_SEC)     /* between two of our least fees, the second being higher */
+#define FEE_FALL_NS                                                                                \
+  (1 * QR_PEER_SEC) /* being lower: what is not told meanwhile is not told later */
 #define LOOK_NS (100 * QR_PEER_MSEC)
 #define COST_INVALID 50u /* nobody relays what is signed wrongly */
 
+/* ---- fees ---- */
+
+void qr_peers_set_fee_min(qr_peers_t *p, uint64_t fee) { p->fee_min = fee; }
+
+bool qr_peer_tx_pays(const uint8_t *tx, uint64_t fee) {
+  qr_tx_t t;
+  return !fee || qr_tx_decode(tx, &t) != QR_VERDICT_OK || t.fee >= fee;
+}
+
+void qr_peer_tx_fee(qr_peer_slot_t *s, uint64_t fee) {
+  s->fee_min = fee;
+  if (fee > s->fee_most) s->fee_most = fee;
+}
+
+static void tell_fee(qr_peers_t *p, qr_peer_slot_t *s) {
+  if (!s->fees || p->fee_min == s->fee_told) return;
+  uint64_t wait_ns = p->fee_min < s->fee_told ? FEE_FALL_NS : FEE_NS;
+  if (s->fee_ns && p->now_ns - s->fee_ns < wait_ns) return;
+  qr_msg_t m = {.type = QR_MSG_FEE_MIN, .fee_min = {p->fee_min}};
+  if (!qr_peer_out_msg(p, s, &m)) return;
+  s->fee_told = p->fee_min;
+  s->fee_ns = p->now_ns;
+}
+
 /* ---- telling ---- */
 
-void qr_peers_relay_tx(qr_peers_t *p, qr_peer_id_t from, const uint8_t *tx) {
+static void relay(qr_peers_t *p, qr_peer_id_t from, const uint8_t *tx, bool again) {
   qr_hash_t id = qr_hash("quarry.txid", tx, QR_TX_SZ);
   uint64_t prefix = qr_ld64(id.b);
   qr_hash_t key = qr_peer_tx_key(prefix);
@@ -18,14 +45,45 @@ void qr_peers_relay_tx(qr_peers_t *p, qr_peer_id_t from, const uint8_t *tx) {
   for (uint32_t i = 0; i < p->cfg.peer_max_cnt; i++) {
     qr_peer_slot_t *s = &p->slots[i];
     if (from && s->id == from) s->tx_ns = p->now_ns;
-    if (s->state != QR_PEER_UP || s->doom || s->id == from || qr_inv_has(&s->txs, &key)) continue;
+    if (s->state != QR_PEER_UP || s->doom || s->id == from) continue;
+    if (!again && qr_inv_has(&s->txs, &key)) continue;
+    if (!qr_peer_tx_pays(tx, s->fee_min)) {
+      p->stats.tx_cheap++;
+      continue;
+    }
     if (s->news_cnt == QR_ARRAY_CNT(s->news)) continue; /* it reads too slowly: others tell it */
     s->news[s->news_cnt++] = prefix;
     qr_inv_add(&s->txs, &key);
   }
 }
 
-void qr_peers_refused_tx(qr_peers_t *p, qr_peer_id_t from, enum qr_verdict verdict) {
+void qr_peers_relay_tx(qr_peers_t *p, qr_peer_id_t from, const uint8_t *tx) {
+  relay(p, from, tx, false);
+}
+
+void qr_peers_return_tx(qr_peers_t *p, const uint8_t *tx) { relay(p, 0, tx, true); }
+
+/* Another tip may have what it lacks: who tells of it then is asked again. */
+static void maybe_later(qr_peers_t *p, const uint8_t *tx) {
+  qr_hash_t id = qr_hash("quarry.txid", tx, QR_TX_SZ), key = qr_peer_tx_key(qr_ld64(id.b));
+  qr_inv_drop(&p->tx_seen, &key);
+  qr_inv_add(&p->tx_later, &key);
+  p->tx_later_any = true;
+}
+
+void qr_peer_tx_tip(qr_peers_t *p) {
+  if (p->tx_later_any) qr_inv_clear(&p->tx_later);
+  p->tx_later_any = false;
+}
+
+static bool is_new(const qr_peers_t *p, const qr_hash_t *key) {
+  return !qr_inv_has(&p->tx_seen, key) && !qr_inv_has(&p->tx_later, key);
+}
+
+void qr_peers_refused_tx(qr_peers_t *p, qr_peer_id_t from, const uint8_t *tx,
+                         enum qr_verdict verdict) {
+  bool later = verdict == QR_VERDICT_TX_SEQUENCE || verdict == QR_VERDICT_TX_BALANCE;
+  if (later) maybe_later(p, tx);
   qr_peer_slot_t *s = qr_peer_find(p, from);
   bool never_right = verdict == QR_VERDICT_TX_SYNTAX || verdict == QR_VERDICT_TX_SIGNATURE;
   if (s && never_right) qr_peer_strike(p, s, COST_INVALID, "sent a transaction that is none");
@@ -89,7 +147,7 @@ void qr_peer_tx_ids(qr_peers_t *p, qr_peer_slot_t *s, const qr_msg_tx_ids_t *m) 
     p->stats.tx_ids_rx++;
     if (!prefix) continue; /* no set holds it */
     qr_inv_add(&s->txs, &key);
-    if (!qr_inv_has(&p->tx_seen, &key) && note(p, s, prefix)) ask[cnt++] = prefix;
+    if (is_new(p, &key) && note(p, s, prefix)) ask[cnt++] = prefix;
   }
   if (cnt && !send_ids(p, s, QR_MSG_GET_TXS, ask, cnt)) p->stats.rate_dropped++; /* they are late */
 }
@@ -141,7 +199,7 @@ void qr_peer_tx(qr_peers_t *p, qr_peer_slot_t *s, const uint8_t *bytes) {
   if (owes) owes->txs_owed--;
   if (a) a->peer = 0;
   qr_inv_add(&s->txs, &key);
-  if (qr_inv_has(&p->tx_seen, &key)) return;
+  if (!is_new(p, &key)) return;
   if (p->cfg.app->on_tx(p->cfg.ctx, s->id, bytes))
     qr_inv_add(&p->tx_seen, &key);
   else
@@ -151,7 +209,9 @@ void qr_peer_tx(qr_peers_t *p, qr_peer_slot_t *s, const uint8_t *bytes) {
 void qr_peer_tx_poll(qr_peers_t *p) {
   for (uint32_t i = 0; i < p->cfg.peer_max_cnt; i++) {
     qr_peer_slot_t *s = qr_peer_find(p, p->slots[i].id);
-    if (s) tell_news(p, s);
+    if (!s) continue;
+    tell_news(p, s);
+    tell_fee(p, s);
   }
   if (p->now_ns < p->tx_asks_ns) return;
   p->tx_asks_ns = p->now_ns + LOOK_NS;

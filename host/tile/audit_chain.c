@@ -3,11 +3,8 @@
    the roots in the headers. */
 
 #include "chain/prune.h"
-#include "mine/objects.h"
 #include "tile/audit_int.h"
-
-/* Segments that the replay needs beyond the genesis' own: the one in work and the one before. */
-#define SEGMENT_CNT 2u
+#include "tile/segment_check.h"
 
 static uint64_t lowest_needed(const qr_audit_t *a) { return a->r->held.from; }
 
@@ -156,77 +153,34 @@ void qr_audit_ledger(qr_audit_t *a) {
 
 /* ---- segments ---- */
 
-typedef struct {
-  qr_audit_t *a;
-  qr_objects_t objects;
-  uint64_t done, total;
-} replay_t;
-
-/* Plays the block's actions and compares with its header. prev: the state of the task before it. */
-static void play(replay_t *r, const qr_node_t *n, const qr_hash_t *prev_replay,
-                 const qr_hash_t *prev_env) {
-  qr_audit_t *a = r->a;
-  const qr_env_t *env = qr_env_get(a->cfg->chain->p.tasks[n->header.task].env);
+/* Plays the block's actions and compares with its header. */
+static void play(qr_audit_t *a, qr_segment_check_t *c, const qr_node_t *n) {
   const uint8_t *states, *actions;
   int64_t sz = get(a, QR_STORE_REPLAY, n);
   if (sz < 0 ||
       !qr_replay_decode(a->buf, (size_t)sz, a->cfg->chain->p.segment_rows, &states, &actions))
     return; /* has been told of */
-  qr_hash_t begins = qr_segment_env_root(env, states);
-  for (uint32_t i = 0; i < a->cfg->chain->p.segment_rows; i++) {
-    if (actions[i] < env->action_cnt) continue;
-    qr_audit_find_at(a, QR_STORE_REPLAY, n->header.height, "it holds an action that there is not");
-    return;
-  }
-  qr_segment_obj_t *s = qr_objects_segment(&r->objects, n->header.task);
-  if (!s) {
-    a->err = QR_ERR_NOMEM;
-    return;
-  }
-  qr_view_rebuild_segment(s, &n->header.parent, n->header.task, states, actions);
-  qr_hash_t ends = qr_segment_env_root(env, qr_segment_end_states(s->seg));
-  qr_hash_t replay = qr_view_replay_next(prev_replay, s->seg);
-  if (!qr_hash_eq(&begins, prev_env) || !qr_hash_eq(&ends, &n->header.env_root) ||
-      !qr_hash_eq(&replay, &n->header.replay_root))
+  int err = qr_segment_check(c, n, states, actions);
+  if (err == QR_ERR_CORRUPT)
     qr_audit_find_at(a, QR_STORE_REPLAY, n->header.height,
                      "the segment is not the one that the header speaks of");
+  else
+    a->err = err;
   a->r->segment_cnt++;
-  qr_pool_unref(s);
-}
-
-static void play_task(replay_t *r, uint32_t task) {
-  qr_audit_t *a = r->a;
-  qr_task_genesis_t g;
-  if (qr_task_genesis_init(&g, &r->objects, task)) {
-    a->err = QR_ERR_NOMEM;
-    return;
-  }
-  const qr_env_t *env = qr_env_get(a->cfg->chain->p.tasks[task].env);
-  const uint8_t *end = qr_segment_end_states(g.segments[g.segment_cnt - 1]->seg);
-  qr_hash_t first_env = qr_segment_env_root(env, end);
-  for (qr_node_t *n = qr_tree_tip(a->tree); n->parent && !a->err; n = n->parent) {
-    if (n->header.task != task || !(qr_audit_has(n) & HAS_REPLAY)) continue;
-    if (!qr_audit_tell(a, QR_AUDIT_REPLAY, r->done++, r->total)) break;
-    const qr_node_t *before = n->task_parent;
-    play(r, n, before ? &before->header.replay_root : &g.replay_root,
-         before ? &before->header.env_root : &first_env);
-  }
-  qr_task_genesis_fini(&g);
 }
 
 void qr_audit_replay(qr_audit_t *a) {
-  replay_t r = {.a = a};
-  qr_objects_cfg_t sizes = {.model_cnt = 1,
-                            .segment_cnt = a->cfg->chain->p.warmup_segments + SEGMENT_CNT,
-                            .block_cnt = 1};
+  qr_segment_check_t c;
+  uint64_t done = 0, total = 0;
   if (a->err || a->r->stopped) return;
-  if (qr_objects_init(&r.objects, a->cfg->chain, &sizes)) {
-    a->err = QR_ERR_NOMEM;
-    return;
-  }
+  a->err = qr_segment_check_init(&c, a->cfg->chain);
+  if (a->err) return;
   for (qr_node_t *n = qr_tree_tip(a->tree); n->parent; n = n->parent)
-    r.total += (qr_audit_has(n) & HAS_REPLAY) != 0;
-  for (uint32_t task = 0; task < a->cfg->chain->p.task_cnt && !a->err && !a->r->stopped; task++)
-    play_task(&r, task);
-  qr_objects_fini(&r.objects);
+    total += (qr_audit_has(n) & HAS_REPLAY) != 0;
+  for (qr_node_t *n = qr_tree_tip(a->tree); n->parent && !a->err; n = n->parent) {
+    if (!(qr_audit_has(n) & HAS_REPLAY)) continue;
+    if (!qr_audit_tell(a, QR_AUDIT_REPLAY, done++, total)) break;
+    play(a, &c, n);
+  }
+  qr_segment_check_fini(&c);
 }

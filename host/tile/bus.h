@@ -30,7 +30,9 @@ enum qr_outbound_kind {
   QR_OUT_REJECTED,
   QR_OUT_FETCH_MODEL,
   QR_OUT_RELAY_TX,
+  QR_OUT_RETURN_TX,
   QR_OUT_REFUSED_TX,
+  QR_OUT_FEE_MIN,
   QR_OUT_ANSWER_BLOCK,
   QR_OUT_ANSWER_MODEL,
   QR_OUT_ANSWER_HEADERS,
@@ -41,6 +43,7 @@ typedef struct {
   uint32_t peer, req;
   qr_hash_t hash, root;
   uint64_t height; /* TIP, ACCEPTED */
+  uint64_t fee;    /* FEE_MIN */
   qr_u256_t work;
   enum qr_verdict verdict; /* REJECTED, REFUSED_TX */
   uint32_t sz;             /* FETCH_MODEL, ANSWER_HEADERS */
@@ -49,7 +52,7 @@ typedef struct {
   uint32_t
       hash_cnt; /* TIP: locator; ACCEPTED: the model that went in; root is that which came out */
   qr_hash_t hashes[QR_MSG_LOCATOR_MAX_CNT];
-  uint8_t tx[QR_TX_SZ]; /* RELAY_TX */
+  uint8_t tx[QR_TX_SZ]; /* RELAY_TX, RETURN_TX, REFUSED_TX */
 } qr_outbound_t;
 
 /* chain -> verify: the next one only after the last one was DONE */

@@ -44,6 +44,7 @@ void qr_chain_release(qr_chain_tile_t *t, qr_cand_t *c) {
   qr_pool_unref(c->block);
   qr_pool_unref(c->model);
   qr_pool_unref(c->view);
+  qr_chain_old_branch_free(t, c->old);
   *c = (qr_cand_t){0};
 }
 
@@ -214,6 +215,14 @@ static void ask_ahead(qr_chain_tile_t *t, uint64_t now_ns) {
   if (first && asked_cnt < t->cfg.verify_cnt) ask(t, first, now_ns);
 }
 
+/* A model that left the memory, as when a branch comes that begins deep. */
+static bool load_model(qr_chain_tile_t *t, qr_cand_t *c) {
+  const qr_header_t *h = &c->node->header;
+  if (qr_chain_read_model(t, h->task, &h->model_in, &c->model)) return false;
+  c->state = QR_CAND_READY;
+  return true;
+}
+
 /* The parent has begun: ledger rules, then the incoming model. */
 static void begin(qr_chain_tile_t *t, qr_cand_t *c, uint64_t now_ns) {
   const qr_header_t *h = &c->node->header;
@@ -229,7 +238,7 @@ static void begin(qr_chain_tile_t *t, qr_cand_t *c, uint64_t now_ns) {
     return;
   }
   c->state = c->model ? QR_CAND_READY : QR_CAND_MODEL;
-  if (c->model || supply_model(t, c) || c->state == QR_CAND_READY) return;
+  if (c->model || supply_model(t, c) || c->state == QR_CAND_READY || load_model(t, c)) return;
   ask(t, c, now_ns);
 }
 
@@ -270,6 +279,7 @@ static enum qr_verdict admit(qr_chain_tile_t *t, qr_inbound_t *in, qr_cand_t **o
   uint64_t wall_ms = t->cfg.clock->wall_ms(t->cfg.clock->ctx);
   if (in->verdict) return in->verdict;
   enum qr_verdict v = qr_tree_check(t->tree, &in->block->header, wall_ms, &parent);
+  if (v == QR_VERDICT_PARENT_UNKNOWN) v = qr_chain_check_old(t, &in->block->header);
   if (!v) v = qr_body_check(t->chain, &in->block->header, &in->block->body);
   if (v) return v;
   *out = place_for(t, in->peer);
@@ -435,35 +445,38 @@ int qr_chain_poll_cands(qr_chain_tile_t *t, uint64_t now_ns) {
   return work;
 }
 
-bool qr_chain_verify_query(qr_chain_tile_t *t, const qr_query_t *q, uint64_t now_ns, int *err) {
+/* The node at height, with what it stands on. */
+static int find_query(qr_chain_tile_t *t, uint64_t height, qr_node_t **n, qr_old_branch_t **old) {
   qr_node_t *tip = qr_tree_tip(t->tree);
-  qr_node_t *n =
-      q->height && q->height <= tip->header.height ? qr_tree_ancestor(tip, q->height) : NULL;
+  if (!height || height > tip->header.height || !qr_chain_holds_windows(t, height))
+    return QR_ERR_NOTFOUND;
+  if (qr_chain_in_tree(t, height)) {
+    *n = qr_tree_ancestor(tip, height);
+    return QR_OK;
+  }
+  int err = qr_chain_old_branch(t, height, old);
+  if (!err) *n = &(*old)->nodes[(*old)->cnt - 1];
+  return err;
+}
+
+bool qr_chain_verify_query(qr_chain_tile_t *t, const qr_query_t *q, uint64_t now_ns, int *err) {
+  qr_node_t *n;
+  qr_old_branch_t *old = NULL;
   qr_cand_t *c = free_cand(t);
-  *err = n ? QR_ERR_BUSY : QR_ERR_NOTFOUND;
-  if (!n || !c) return false;
-  qr_block_obj_t *b = qr_objects_block(t->cfg.objects);
-  qr_model_obj_t *m = qr_objects_model(t->cfg.objects, n->header.task);
-  *err = b && m ? QR_OK : QR_ERR_BUSY;
-  int64_t sz = 0;
-  if (!*err) {
-    sz = qr_chain_get_of(t, QR_STORE_BLOCK, n);
-    if (sz < 0 || qr_block_obj_decode(b, t->io_buf, (size_t)sz))
-      *err = sz < 0 ? (int)sz : QR_ERR_CORRUPT;
-  }
-  if (!*err) {
-    sz = qr_chain_get(t, QR_STORE_MODEL, &n->header.model_in, 32);
-    if (sz != (int64_t)m->sz)
-      *err = sz < 0 ? (int)sz : QR_ERR_CORRUPT;
-    else
-      memcpy(m->bytes, t->io_buf, m->sz);
-  }
+  *err = find_query(t, q->height, &n, &old);
+  if (*err) return false;
+  qr_block_obj_t *b = c ? qr_objects_block(t->cfg.objects) : NULL;
+  qr_model_obj_t *m = NULL;
+  int64_t sz = b ? qr_chain_get_of(t, QR_STORE_BLOCK, n) : QR_ERR_BUSY;
+  *err = sz < 0 ? (int)sz : QR_OK;
+  if (!*err && qr_block_obj_decode(b, t->io_buf, (size_t)sz)) *err = QR_ERR_CORRUPT;
+  if (!*err) *err = qr_chain_read_model(t, n->header.task, &n->header.model_in, &m);
+  if (*err == QR_ERR_NOMEM) *err = QR_ERR_BUSY; /* the pools are in use */
   if (*err) {
     qr_pool_unref(b);
-    qr_pool_unref(m);
+    qr_chain_old_branch_free(t, old);
     return false;
   }
-  m->root = n->header.model_in;
   *c = (qr_cand_t){.state = QR_CAND_READY,
                    .node = n,
                    .block = b,
@@ -471,6 +484,7 @@ bool qr_chain_verify_query(qr_chain_tile_t *t, const qr_query_t *q, uint64_t now
                    .since_ns = now_ns,
                    .seq = ++t->cand_seq,
                    .is_query = true,
-                   .query_id = q->id};
+                   .query_id = q->id,
+                   .old = old};
   return true;
 }

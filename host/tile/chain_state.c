@@ -172,7 +172,8 @@ static void log_tip(const qr_chain_tile_t *t, const qr_cand_t *c, uint64_t depth
 /* Undo records this far below the tip are read from the store should they ever be needed. */
 static void release_old_undo(qr_node_t *tip) {
   if (tip->header.height <= UNDO_KEPT_CNT) return;
-  qr_exec_t *e = qr_tree_ancestor(tip, tip->header.height - UNDO_KEPT_CNT)->user;
+  qr_node_t *n = qr_tree_ancestor(tip, tip->header.height - UNDO_KEPT_CNT);
+  qr_exec_t *e = n ? n->user : NULL; /* NULL: the tree does not reach so deep */
   if (!e) return;
   free(e->undo);
   e->undo = NULL;
@@ -215,11 +216,12 @@ void qr_chain_accept(qr_chain_tile_t *t, qr_cand_t *c) {
     return;
   }
   if (moved) {
-    uint64_t depth = old->header.height - qr_tree_common(old, n)->header.height;
+    const qr_node_t *common = qr_tree_common(old, n);
+    uint64_t depth = old->header.height - common->header.height;
     count_reorg(t, depth);
     add_tip(t, old, n);
     release_old_undo(n);
-    qr_mempool_prune(t->mempool, t->ledger, now_of(t));
+    qr_chain_return_moved(t, old, common, now_of(t));
     t->mine_dirty = true;
     log_tip(t, c, depth);
   }

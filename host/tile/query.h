@@ -80,6 +80,7 @@ typedef struct {
   uint32_t cnt, max_cnt;
   uint64_t fee_floor; /* least fee that is taken now */
   uint64_t taken, replaced, evicted, expired, refused;
+  uint64_t returned; /* of taken: from blocks that a reorganisation took off the chain */
 } qr_status_pool_t;
 
 typedef struct {

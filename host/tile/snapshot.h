@@ -6,6 +6,7 @@
 #include "chain/snapshot.h"
 #include "chain/tree.h"
 #include "tile/record.h"
+#include "tile/segment_check.h"
 #include "tile/writer.h"
 
 typedef struct {
@@ -26,8 +27,8 @@ int qr_snapshot_export(const qr_snapshot_export_t *cfg, qr_snapshot_about_t *abo
                        size_t why_sz) QR_WARN_UNUSED;
 
 /* Of records that come in the order of qr_snapshot_next, after the first. What they hold is checked
-   against the headers and the state root before it is written; only the facts of execution, which
-   no header commits to, are taken on the snapshot's root alone. */
+   against the headers before it is written, and these lead to the seal: whoever trusts that need
+   not trust who made the snapshot. Only the facts of execution are what no header commits to. */
 typedef struct {
   const qr_chain_cfg_t *chain;
   qr_snapshot_about_t about;
@@ -36,14 +37,19 @@ typedef struct {
   qr_ledger_t *ledger;
   qr_writer_t w;
   qr_pubkey_t last_pk;
-  uint64_t account_cnt;
+  uint64_t account_cnt, window_cnt, model_cnt; /* so far */
+  qr_header_t seal;
+  bool sealed, checks_segments; /* the seal is here; segments is in use */
+  qr_segment_check_t segments;
 } qr_snapshot_import_t;
 
-/* The store is empty but for its schema. about->params is lent until fini. Takes memory. Returns 0,
-   QR_ERR_ARG (another chain) or QR_ERR_NOMEM. fini in any case. */
+/* The store is empty but for its schema. about->params is lent until fini. pin: the seal that it
+   must have; NULL: any. Takes memory. Returns 0, QR_ERR_ARG (another chain or seal),
+   QR_ERR_CORRUPT (it says of itself what cannot be) or QR_ERR_NOMEM. fini in any case. */
 int qr_snapshot_import_init(qr_snapshot_import_t *x, const qr_store_ops_t *ops, qr_store_t *store,
                             const qr_chain_cfg_t *chain, const qr_snapshot_about_t *about,
-                            uint64_t wall_ms, char *why, size_t why_sz) QR_WARN_UNUSED;
+                            const qr_hash_t *pin, uint64_t wall_ms, char *why,
+                            size_t why_sz) QR_WARN_UNUSED;
 /* Returns 0, QR_ERR_FORMAT or QR_ERR_CORRUPT (what the record holds is wrong), QR_ERR_NOMEM or the
    store's error, with a sentence in why. After the END record the store is complete. */
 int qr_snapshot_import_take(qr_snapshot_import_t *x, const qr_snapshot_record_t *r, char *why,
@@ -52,5 +58,12 @@ void qr_snapshot_import_fini(qr_snapshot_import_t *x);
 
 /* Size of a WINDOW record on this chain. */
 uint32_t qr_snapshot_window_sz(const qr_chain_cfg_t *chain);
+/* How many WINDOW and MODEL records a snapshot of this height has. */
+uint64_t qr_snapshot_window_cnt(const qr_chain_cfg_t *chain, uint64_t height);
+uint64_t qr_snapshot_model_cnt(const qr_chain_cfg_t *chain, uint64_t height);
+/* Whether a payload of that size may be what its ABOUT says, of this chain: to be asked before much
+   is done for it. */
+bool qr_snapshot_plausible(const qr_chain_cfg_t *chain, const qr_snapshot_about_t *about,
+                           uint64_t payload_sz);
 
 #endif

@@ -9,6 +9,7 @@
 
 #define HEADERS_PER_RECORD 1024u
 #define ACCOUNTS_PER_RECORD 8192u
+#define HEIGHT_MAX (UINT64_C(1) << 40) /* what is counted by it does not overflow */
 _Static_assert(HEADERS_PER_RECORD *QR_HEADER_SZ <= QR_SNAPSHOT_RECORD_MAX_SZ, "headers");
 _Static_assert(ACCOUNTS_PER_RECORD *QR_ACCOUNT_SZ <= QR_SNAPSHOT_RECORD_MAX_SZ, "accounts");
 
@@ -108,16 +109,19 @@ static uint64_t lowest(const export_t *x) {
 static int choose_height(export_t *x) {
   uint64_t tip = x->tip.height, height = x->cfg->height, low = lowest(x);
   uint32_t limit = x->cfg->chain->p.reorg_limit;
-  if (!height && tip <= limit)
+  if (!height && tip <= limit + 1)
     return fail(x, QR_ERR_ARG,
                 "the chain has %" PRIu64 " blocks, and %u can still be reorganised: whoever began "
                 "with a snapshot could not follow; name a height to export one all the same",
                 tip, limit);
-  if (!height) height = tip - limit;
-  if (height < low || height > tip)
+  if (!height) height = tip - limit - 1; /* its seal cannot be undone either */
+  if (tip <= low)
+    return fail(x, QR_ERR_ARG, "no snapshot can be made from this store before block %" PRIu64,
+                low + 1);
+  if (height < low || height >= tip)
     return fail(x, QR_ERR_ARG,
                 "a snapshot can be made from this store at heights %" PRIu64 " to %" PRIu64, low,
-                tip);
+                tip - 1);
   x->at = qr_tree_ancestor(qr_tree_tip(x->tree), height);
   return QR_OK;
 }
@@ -134,7 +138,9 @@ static int take_back(export_t *x) {
                   "the accounts cannot be taken back over block %" PRIu64 ": see quarry db check",
                   n->header.height);
   }
+  const qr_node_t *seal = qr_tree_ancestor(qr_tree_tip(x->tree), x->at->header.height + 1);
   x->about->state_root = qr_ledger_root(x->ledger);
+  x->about->seal = seal->hash;
   return QR_OK;
 }
 
@@ -171,11 +177,12 @@ static int sort_accounts(export_t *x) {
 }
 
 static int put_headers(export_t *x) {
+  qr_node_t *tip = qr_tree_tip(x->tree);
   int err = QR_OK;
-  for (uint64_t h = 1; h <= x->about->height && !err;) {
+  for (uint64_t h = 1; h <= x->about->header_cnt && !err;) {
     uint32_t cnt = 0;
-    for (; cnt < HEADERS_PER_RECORD && h <= x->about->height; cnt++, h++)
-      qr_header_encode(&qr_tree_ancestor(x->at, h)->header, x->chunk + (size_t)cnt * QR_HEADER_SZ);
+    for (; cnt < HEADERS_PER_RECORD && h <= x->about->header_cnt; cnt++, h++)
+      qr_header_encode(&qr_tree_ancestor(tip, h)->header, x->chunk + (size_t)cnt * QR_HEADER_SZ);
     err = put(x, QR_SNAPSHOT_HEADERS, x->chunk, cnt * QR_HEADER_SZ);
   }
   return err;
@@ -230,31 +237,63 @@ static int put_blocks(export_t *x, bool models) {
   return err;
 }
 
+static uint64_t records_sz(uint64_t cnt, uint64_t unit_sz, uint64_t per_record) {
+  return cnt * unit_sz + (cnt + per_record - 1) / per_record * QR_SNAPSHOT_RECORD_HEAD_SZ;
+}
+
+static uint64_t payload_sz_of(const qr_chain_cfg_t *chain, const qr_snapshot_about_t *a) {
+  uint64_t sz = 2 * QR_SNAPSHOT_RECORD_HEAD_SZ + QR_SNAPSHOT_ABOUT_SZ + a->params_sz;
+  sz += records_sz(a->header_cnt, QR_HEADER_SZ, HEADERS_PER_RECORD);
+  sz += records_sz(a->account_cnt, QR_ACCOUNT_SZ, ACCOUNTS_PER_RECORD);
+  sz += records_sz(a->window_cnt, qr_snapshot_window_sz(chain), 1);
+  for (uint64_t i = 0; i < a->model_cnt; i++)
+    sz += records_sz(1, 8 + chain->nets[(a->height - 1 - i) % chain->p.task_cnt].model_sz, 1);
+  return sz;
+}
+
 static int put_about(export_t *x) {
-  const qr_params_t *p = &x->cfg->chain->p;
   qr_snapshot_about_t *a = x->about;
-  uint64_t window = qr_prune_window(p), targets = (uint64_t)p->target_window * p->task_cnt;
   *a = (qr_snapshot_about_t){.height = x->at->header.height,
                              .hash = x->at->hash,
                              .state_root = a->state_root,
                              .genesis = qr_tree_genesis(x->tree)->hash,
-                             .header_cnt = x->at->header.height,
+                             .seal = a->seal,
+                             .header_cnt = x->at->header.height + 1,
                              .account_cnt = x->account_cnt,
                              .params_sz = (uint32_t)strlen(x->cfg->params),
                              .params = x->cfg->params};
-  a->window_cnt = window < a->height ? window : a->height;
-  a->model_cnt = targets < a->height ? targets : a->height;
+  a->window_cnt = qr_snapshot_window_cnt(x->cfg->chain, a->height);
+  a->model_cnt = qr_snapshot_model_cnt(x->cfg->chain, a->height);
   if (QR_SNAPSHOT_ABOUT_SZ + a->params_sz > QR_SNAPSHOT_RECORD_MAX_SZ)
     return fail(x, QR_ERR_ARG, "the chain's parameters are too long");
-  x->total = a->header_cnt * QR_HEADER_SZ + a->account_cnt * QR_ACCOUNT_SZ +
-             a->window_cnt * qr_snapshot_window_sz(x->cfg->chain) +
-             a->model_cnt * x->cfg->chain->nets[0].model_sz;
+  x->total = payload_sz_of(x->cfg->chain, a);
   qr_snapshot_about_encode(a, x->chunk);
   return put(x, QR_SNAPSHOT_ABOUT, x->chunk, QR_SNAPSHOT_ABOUT_SZ + a->params_sz);
 }
 
 uint32_t qr_snapshot_window_sz(const qr_chain_cfg_t *chain) {
   return QR_PLACE_SZ + QR_EXEC_RECORD_SZ + QR_REPLAY_STATES_SZ + chain->p.segment_rows;
+}
+
+uint64_t qr_snapshot_window_cnt(const qr_chain_cfg_t *chain, uint64_t height) {
+  uint64_t window = qr_prune_window(&chain->p);
+  return window < height ? window : height;
+}
+
+uint64_t qr_snapshot_model_cnt(const qr_chain_cfg_t *chain, uint64_t height) {
+  uint64_t targets = (uint64_t)chain->p.target_window * chain->p.task_cnt;
+  return targets < height ? targets : height;
+}
+
+/* A block adds accounts for its miner and for whom its transfers go to, no others. */
+bool qr_snapshot_plausible(const qr_chain_cfg_t *chain, const qr_snapshot_about_t *a,
+                           uint64_t payload_sz) {
+  qr_hash_t genesis = qr_genesis_hash(chain);
+  return qr_hash_eq(&genesis, &a->genesis) && a->height < HEIGHT_MAX &&
+         a->window_cnt == qr_snapshot_window_cnt(chain, a->height) &&
+         a->model_cnt == qr_snapshot_model_cnt(chain, a->height) &&
+         a->account_cnt <= chain->p.premine_cnt + a->height * (1 + QR_BLOCK_TX_MAX_CNT) &&
+         payload_sz == payload_sz_of(chain, a);
 }
 
 int qr_snapshot_export(const qr_snapshot_export_t *cfg, qr_snapshot_about_t *about, char *why,

@@ -24,13 +24,20 @@ static int fail(const say_t *s, int err, const char *fmt, ...) {
 
 int qr_snapshot_import_init(qr_snapshot_import_t *x, const qr_store_ops_t *ops, qr_store_t *store,
                             const qr_chain_cfg_t *chain, const qr_snapshot_about_t *about,
-                            uint64_t wall_ms, char *why, size_t why_sz) {
+                            const qr_hash_t *pin, uint64_t wall_ms, char *why, size_t why_sz) {
   say_t say = {why, why_sz};
   *x = (qr_snapshot_import_t){
       .chain = chain, .about = *about, .wall_ms = wall_ms, .w = {.store_ops = ops, .store = store}};
   qr_hash_t genesis = qr_genesis_hash(chain);
   if (!qr_hash_eq(&genesis, &about->genesis))
     return fail(&say, QR_ERR_ARG, "the snapshot is of another chain than %s", chain->p.name);
+  if (pin && !qr_hash_eq(pin, &about->seal))
+    return fail(&say, QR_ERR_ARG,
+                "the snapshot is of height %" PRIu64 ", which another block settles than the pin",
+                about->height);
+  if (about->window_cnt != qr_snapshot_window_cnt(chain, about->height) ||
+      about->model_cnt != qr_snapshot_model_cnt(chain, about->height))
+    return fail(&say, QR_ERR_CORRUPT, "the snapshot says that it holds less than it must");
   x->tree = qr_tree_init(chain);
   x->ledger = qr_ledger_init();
   return x->tree && x->ledger ? QR_OK : fail(&say, QR_ERR_NOMEM, "out of memory");
@@ -40,7 +47,22 @@ void qr_snapshot_import_fini(qr_snapshot_import_t *x) {
   if (x->tree) qr_tree_fini(x->tree);
   qr_ledger_fini(x->ledger);
   qr_writer_fini(&x->w);
+  if (x->checks_segments) qr_segment_check_fini(&x->segments);
   *x = (qr_snapshot_import_t){0};
+}
+
+/* The header behind the last block's: of that block nothing else is here, but it says what the
+   state must be. */
+static int take_seal(qr_snapshot_import_t *x, const qr_header_t *h, const say_t *say) {
+  qr_hash_t hash = qr_header_hash(h);
+  if (!qr_hash_eq(&hash, &x->about.seal) || !qr_hash_eq(&h->parent, &x->about.hash))
+    return fail(say, QR_ERR_CORRUPT, "the headers do not lead to the block that they should");
+  if (!qr_hash_eq(&h->state_root, &x->about.state_root))
+    return fail(say, QR_ERR_CORRUPT, "the snapshot claims another state than header %" PRIu64,
+                h->height);
+  x->seal = *h;
+  x->sealed = true;
+  return QR_OK;
 }
 
 static int take_headers(qr_snapshot_import_t *x, const qr_snapshot_record_t *r, const say_t *say) {
@@ -54,6 +76,7 @@ static int take_headers(qr_snapshot_import_t *x, const qr_snapshot_record_t *r, 
     if (v || parent != tip)
       return fail(say, QR_ERR_CORRUPT, "header %" PRIu64 " breaks the rules of the chain: %s",
                   tip->header.height + 1, v ? qr_verdict_str(v) : "it stands on another block");
+    if (h.height > x->about.height) return take_seal(x, &h, say);
     qr_node_t *n = qr_tree_insert(x->tree, &h, 0);
     if (!n) return fail(say, QR_ERR_NOMEM, "out of memory");
     bool moved = qr_tree_executed(x->tree, n);
@@ -83,10 +106,15 @@ static int take_accounts(qr_snapshot_import_t *x, const qr_snapshot_record_t *r,
   return err;
 }
 
-/* The main chain's block at a place; NULL: none. */
-static qr_node_t *find(const qr_snapshot_import_t *x, uint64_t height, const qr_hash_t *hash) {
-  qr_node_t *n = qr_tree_find(x->tree, hash);
-  return n && n->header.height == height && height ? n : NULL;
+/* The block that the next of cnt records must be of: they end with the last block. */
+static qr_node_t *next_of(const qr_snapshot_import_t *x, uint64_t cnt, uint64_t *taken) {
+  return qr_tree_ancestor(qr_tree_tip(x->tree), x->about.height - cnt + ++*taken);
+}
+
+static int check_segment(qr_snapshot_import_t *x, const qr_node_t *n, const uint8_t *replay) {
+  int err = x->checks_segments ? QR_OK : qr_segment_check_init(&x->segments, x->chain);
+  x->checks_segments |= !err;
+  return err ? err : qr_segment_check(&x->segments, n, replay, replay + QR_REPLAY_STATES_SZ);
 }
 
 static int take_window(qr_snapshot_import_t *x, const qr_snapshot_record_t *r, const say_t *say) {
@@ -95,11 +123,18 @@ static int take_window(qr_snapshot_import_t *x, const qr_snapshot_record_t *r, c
   qr_hash_t hash;
   qr_exec_facts_t facts;
   bool ok = qr_place_decode(r->bytes, QR_PLACE_SZ, &height, &hash);
-  qr_node_t *n = ok ? find(x, height, &hash) : NULL;
-  if (!n || !qr_exec_decode(exec, QR_EXEC_RECORD_SZ, &facts) || facts.task != n->header.task)
-    return fail(say, QR_ERR_CORRUPT, "a record of the replay window is of no block of the chain");
+  qr_node_t *n = next_of(x, x->about.window_cnt, &x->window_cnt);
+  if (!ok || !n || n->header.height != height || !qr_hash_eq(&n->hash, &hash) ||
+      !qr_exec_decode(exec, QR_EXEC_RECORD_SZ, &facts) || facts.task != n->header.task)
+    return fail(say, QR_ERR_CORRUPT, "record %" PRIu64 " of the replay window is of another block",
+                x->window_cnt);
+  int err = check_segment(x, n, replay);
+  if (err)
+    return fail(say, err, "the segment of block %" PRIu64 " %s", height,
+                err == QR_ERR_CORRUPT ? "is not the one that its header speaks of"
+                                      : "cannot be played: out of memory");
   size_t replay_sz = QR_REPLAY_STATES_SZ + x->chain->p.segment_rows;
-  int err = qr_writer_put(&x->w, QR_STORE_EXEC, r->bytes, QR_PLACE_SZ, exec, QR_EXEC_RECORD_SZ);
+  err = qr_writer_put(&x->w, QR_STORE_EXEC, r->bytes, QR_PLACE_SZ, exec, QR_EXEC_RECORD_SZ);
   if (err) return err;
   return qr_writer_put(&x->w, QR_STORE_REPLAY, r->bytes, QR_PLACE_SZ, replay, replay_sz);
 }
@@ -108,9 +143,9 @@ static int take_model(qr_snapshot_import_t *x, const qr_snapshot_record_t *r, co
   uint8_t key[QR_MODEL_USE_KEY_SZ];
   uint64_t height = qr_ld64(r->bytes);
   uint32_t sz = r->sz - 8;
-  qr_node_t *n = height ? qr_tree_ancestor(qr_tree_tip(x->tree), height) : NULL;
-  if (!n || sz != x->chain->nets[n->header.task].model_sz)
-    return fail(say, QR_ERR_CORRUPT, "a model is of no block of the chain");
+  qr_node_t *n = next_of(x, x->about.model_cnt, &x->model_cnt);
+  if (!n || n->header.height != height || sz != x->chain->nets[n->header.task].model_sz)
+    return fail(say, QR_ERR_CORRUPT, "model %" PRIu64 " is of another block", x->model_cnt);
   qr_hash_t root = qr_model_root(&x->chain->nets[n->header.task], r->bytes + 8);
   if (!qr_hash_eq(&root, &n->header.model_out))
     return fail(say, QR_ERR_CORRUPT, "the model of block %" PRIu64 " does not have its root",
@@ -126,11 +161,9 @@ static int put_meta(qr_snapshot_import_t *x, const char *key, const void *value,
 }
 
 /* What makes a store of it: only now, and with the last of the rest. */
-static int take_end(qr_snapshot_import_t *x, const say_t *say) {
+static int take_end(qr_snapshot_import_t *x) {
   uint8_t tip[QR_META_TIP_SZ], held[QR_META_HELD_SZ];
   const qr_snapshot_about_t *a = &x->about;
-  if (!qr_hash_eq(&qr_tree_tip(x->tree)->hash, &a->hash))
-    return fail(say, QR_ERR_CORRUPT, "the headers do not lead to the block that they should");
   qr_tip_record_t t = {a->hash, a->height, a->state_root};
   qr_held_t h = {.from = a->height + 1, .base = a->height};
   qr_tip_encode(&t, tip);
@@ -142,10 +175,10 @@ static int take_end(qr_snapshot_import_t *x, const say_t *say) {
   return err ? err : qr_writer_commit(&x->w);
 }
 
-/* Behind the accounts, before anything that follows them. */
+/* Behind the accounts, before anything that follows them: there is a seal by then. */
 static int check_state(qr_snapshot_import_t *x, const say_t *say) {
   qr_hash_t root = qr_ledger_root(x->ledger);
-  if (qr_hash_eq(&root, &x->about.state_root)) return QR_OK;
+  if (x->sealed && qr_hash_eq(&root, &x->seal.state_root)) return QR_OK;
   return fail(say, QR_ERR_CORRUPT, "the accounts do not have the state root that they should");
 }
 
@@ -160,7 +193,7 @@ int qr_snapshot_import_take(qr_snapshot_import_t *x, const qr_snapshot_record_t 
   case QR_SNAPSHOT_ACCOUNTS: err = take_accounts(x, r, &say); break;
   case QR_SNAPSHOT_WINDOW: err = take_window(x, r, &say); break;
   case QR_SNAPSHOT_MODEL: err = take_model(x, r, &say); break;
-  case QR_SNAPSHOT_END: err = take_end(x, &say); break;
+  case QR_SNAPSHOT_END: err = take_end(x); break;
   default: return fail(&say, QR_ERR_FORMAT, "the snapshot says twice what it is");
   }
   if (!err && x->w.sz > BATCH_SZ) err = qr_writer_commit(&x->w);

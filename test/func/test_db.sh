@@ -46,7 +46,7 @@ for c in db backup restore snapshot; do expect 0 'Exit codes' q help $c; done
 expect 2 "no 'quarry db frob'" q db frob
 expect 2 'usage: quarry snapshot' q snapshot frob x
 expect 2 'is not a height' q snapshot export x --height 0
-expect 2 '--root is for import' q snapshot export x --root 00
+expect 2 '--pin is for import' q snapshot export x --pin 00
 expect 2 '--height is for export' q snapshot import x --height 7
 expect 1 'there is no store' q --dir none db check
 expect 1 'there is no store' q --dir none backup b0
@@ -111,7 +111,7 @@ rm -rf b4
 
 # ---- pruning ----
 expect 1 'the last 48 blocks at least' "$DEVNET_BIN/quarryd" --dir n0 --genesis genesis.json --link none --store.prune_depth 47
-start 0 --store.prune_depth 48
+start 0 --store.prune_depth 64
 pruned() { local h; h=$(status 0 held_from); [ "${h:-0}" -ge 150 ]; }
 until_true 240 pruned || trouble "n0 does not prune: held from $(status 0 held_from) at height $(status 0 height)"
 expect 0 'blocks are held from height' q --dir n0 status
@@ -119,21 +119,21 @@ expect 0 'not held: this node has pruned it' q --dir n0 block 5
 expect 1 'has pruned it' q --dir n0 verify 5
 q --dir n0 mining off > /dev/null
 # On a busy machine pruning is behind the tip.
-pruned_to_depth() { [ "$(status 0 held_from)" = $(($(status 0 height) - 47)) ]; }
+pruned_to_depth() { [ "$(status 0 held_from)" = $(($(status 0 height) - 63)) ]; }
 until_true 60 pruned_to_depth || trouble "n0 holds from $(status 0 held_from) at height $(status 0 height)"
 stop 0
 expect 0 '"sound":true' q --json --dir n0 db check
-[ "$(field blocks <<< "$said")" = 48 ] || fail "not 48 blocks are held: $said"
-[ "$(field bytes <<< "$said")" -lt 45000000 ] || fail "a pruned store of 48 blocks is too large: $said"
+[ "$(field blocks <<< "$said")" = 64 ] || fail "not 64 blocks are held: $said"
+[ "$(field bytes <<< "$said")" -lt 60000000 ] || fail "a pruned store of 64 blocks is too large: $said"
 
 # ---- a snapshot, and a node that goes on from it ----
 tip=$(q --dir n0 --json db check | field height)
-expect 1 "at heights $((tip - 16)) to $tip" q --dir n0 snapshot export s0 --height 3
-expect 0 '"root"' q --dir n0 --json snapshot export s1
-root=$(field root <<< "$said") base=$(field height <<< "$said")
-[ "$base" = $((tip - 16)) ] || fail "the snapshot is of height $base, the tip is $tip"
-start 0 --store.prune_depth 48 --no-mine
-expect 0 "$root" q --dir n0 snapshot export s2 --height "$base"
+expect 1 "at heights $((tip - 32)) to $((tip - 1))" q --dir n0 snapshot export s0 --height 3
+expect 0 '"pin"' q --dir n0 --json snapshot export s1
+pin=$(field pin <<< "$said") base=$(field height <<< "$said")
+[ "$base" = $((tip - 17)) ] || fail "the snapshot is of height $base, the tip is $tip"
+start 0 --store.prune_depth 64 --no-mine
+expect 0 "$pin" q --dir n0 snapshot export s2 --height "$base"
 cmp s1 s2 || fail "two snapshots of one height differ"
 [ ! -e s2.store ] && [ ! -e s2.partial ] || fail "an export left something"
 cp s1 s3
@@ -144,17 +144,17 @@ flip s3 $(($(size s3) - 5))
 expect 3 "hashes do not have its root" q --dir n1 snapshot import s3
 head -c 200000 s1 > s3
 expect 3 'it is not all there' q --dir n1 snapshot import s3
-expect 1 'has another root' q --dir n1 snapshot import s1 --root "${root//[0-9]/a}"
-expect 1 'must be 64 hex digits' q --dir n1 snapshot import s1 --root 12
+expect 1 'another block settles than the pin' q --dir n1 snapshot import s1 --pin "${pin//[0-9]/a}"
+expect 1 'must be the 64 hex digits' q --dir n1 snapshot import s1 --pin 12
 q genesis devnet > other.json
 expect 1 'of another chain' q --dir n1 snapshot import s1 --genesis other.json
 [ -z "$(ls n1)" ] || fail "imports that failed left something: $(ls n1)"
-expect 0 'as you said' q --dir n1 snapshot import s1 --root "$root"
+expect 0 'as you said' q --dir n1 snapshot import s1 --pin "$pin"
 expect 0 'begun with a snapshot' q --dir n1 db check
 expect 1 'holds a store already' q --dir n1 snapshot import s1
 start 1 --no-mine
 until_true 60 reached 1 "$tip" || trouble "the node from a snapshot is at $(status 1 height), the other at $tip"
-[ "$(status 1 blocks_verified)" = 16 ] || fail "it verified $(status 1 blocks_verified) blocks instead of 16"
+[ "$(status 1 blocks_verified)" = 17 ] || fail "it verified $(status 1 blocks_verified) blocks instead of 17"
 q --dir n0 mining on > /dev/null
 until_true 60 reached 1 $((tip + 10)) || trouble "the node from a snapshot does not follow"
 q --dir n0 mining off > /dev/null

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # A fresh node among three that have a chain of some hundred blocks: by replay from all of them, killed on the way; by a snapshot
-# out of the network, of which a part is there already and one of the three lies; with a root that nobody has. In the end all
+# out of the network, of which a part is there already and one of the three lies; with a pin that nobody has a snapshot for. In the end all
 # have the same tip and the same accounts.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -62,15 +62,17 @@ givers=$(grep -o 'event=synced .*' "$DEVNET_DIR/n3.log" | tail -n 1 | sed 's/.* 
 
 # ---- by snapshot ----
 export_json=$("$DEVNET_BIN/quarry" --dir "$DEVNET_DIR/n0" --json snapshot export "$DEVNET_DIR/snap" --height $at)
-root=$(field root <<< "$export_json")
+pin=$(field pin <<< "$export_json")
 size=$(stat -c %s "$DEVNET_DIR/snap")
 for i in 0 1 2; do cp "$DEVNET_DIR/snap" "$DEVNET_DIR/copy$i"; done
-# The third gives wrong chunks: all of them. Hashes and root are right.
-for ((c = 0; c < size >> 20; c++)); do
+# The pin is the hash of the block that settles the state, as every node knows it.
+[ "$pin" = "$("$DEVNET_BIN/quarry" --dir "$DEVNET_DIR/n1" --json block $((at + 1)) | field hash)" ] || fail "the pin is not block $((at + 1))"
+# The third gives wrong chunks: all but the first. Their hashes are right.
+for ((c = 1; c < size >> 20; c++)); do
   printf '\377\376\375\374' | dd of="$DEVNET_DIR/copy2" bs=1 seek=$((64 + (c << 20) + 100000)) conv=notrunc status=none
 done
 for i in 0 1 2; do mv "$DEVNET_DIR/copy$i" "$DEVNET_DIR/snap$i"; done
-for i in 0 1 2; do until_true 20 logged $i "event=snapshot-offer.*root=$root" || trouble "node $i does not offer the snapshot"; done
+for i in 0 1 2; do until_true 20 logged $i "event=snapshot-offer.*pin=$pin" || trouble "node $i does not offer the snapshot"; done
 # What an interrupted run would have left: the second chunk is there, and the rest not yet.
 mkdir "$DEVNET_DIR/n4"
 truncate -s "$size" "$DEVNET_DIR/n4/snapshot.partial"
@@ -80,7 +82,7 @@ for range in "0 64" "$((64 + (1 << 20))) $((1 << 20))" "$((size - 4096)) 4096"; 
     skip="$1" seek="$1" count="$2" status=none
 done
 kill -STOP "${DEVNET_PID[0]}" "${DEVNET_PID[1]}" # so that the liar is asked
-start 4 "0 1 2" --no-mine --sync-snapshot "$root" --sync.serve "$DEVNET_DIR/snap4"
+start 4 "0 1 2" --no-mine --sync-pin "$pin" --sync.serve "$DEVNET_DIR/snap4"
 until_true 30 logged 4 'event=peer-ban .*does not have its hash' || trouble "nobody was banned for wrong chunks"
 kill -CONT "${DEVNET_PID[0]}" "${DEVNET_PID[1]}"
 until_true 90 reached 4 $blocks || trouble "the node with the snapshot is at $(of 4 height)"
@@ -91,13 +93,13 @@ logged 4 'event=snapshot-resumed chunks=1 ' || trouble "what was there of the sn
 cmp "$DEVNET_DIR/snap" "$DEVNET_DIR/snap4" || trouble "the snapshot that came is another"
 [ ! -e "$DEVNET_DIR/n4/snapshot.partial" ] || trouble "the partial file is still there"
 
-# ---- a root that nobody has; and no store to keep it ----
-start 5 "0 1" --no-mine --sync-snapshot "${root//[0-9]/a}"
+# ---- a pin that nobody has a snapshot for; and no store to keep it ----
+start 5 "0 1" --no-mine --sync-pin "${pin//[0-9]/a}"
 until_true 20 logged 5 'event=snapshot-waits peers_with_snapshots=[1-9]' || trouble "the node does not say that it waits"
 kill -TERM "${DEVNET_PID[5]}"
 devnet_reap 5 || trouble "a node that waits for a snapshot does not end when told"
 [ ! -e "$DEVNET_DIR/n5/store" ] || trouble "there is a store without a snapshot"
-expect 1 'must be 64 hex digits' "$DEVNET_BIN/quarryd" --dir "$DEVNET_DIR/n6" --genesis regtest --link none --sync-snapshot abc
-expect 1 'there is no network' "$DEVNET_BIN/quarryd" --dir "$DEVNET_DIR/n6" --genesis regtest --link none --sync-snapshot "$root"
+expect 1 'must be the 64 hex digits' "$DEVNET_BIN/quarryd" --dir "$DEVNET_DIR/n6" --genesis regtest --link none --sync-pin abc
+expect 1 'there is no network' "$DEVNET_BIN/quarryd" --dir "$DEVNET_DIR/n6" --genesis regtest --link none --sync-pin "$pin"
 devnet_stop || trouble "a node ended badly"
 echo "test_sync: $blocks blocks, $verified verified after the kill, snapshot of $size bytes"

@@ -440,7 +440,7 @@ static void sim_relay(sim_node_t *n) {
       assert_false(qr_hash_eq(&n->tx_seen[k], &id)); /* each comes up once */
     n->tx_seen[n->tx_cnt++] = id;
     if (n->tx_queue[i][QR_TX_SZ - 1] == SIM_BAD_TX) {
-      qr_peers_refused_tx(n->peers, n->tx_from[i], QR_VERDICT_TX_SIGNATURE);
+      qr_peers_refused_tx(n->peers, n->tx_from[i], n->tx_queue[i], QR_VERDICT_TX_SIGNATURE);
       continue;
     }
     if (!n->no_relay) qr_peers_relay_tx(n->peers, n->tx_from[i], n->tx_queue[i]);
@@ -576,6 +576,16 @@ static inline void sim_mine(sim_node_t *n, uint64_t nonce, bool model) {
 
 static inline uint32_t sim_peer_cnt(const sim_node_t *n) {
   return qr_peers_progress(n->peers).peer_cnt;
+}
+
+/* Ends a node's sessions and link; its chain stays in memory. */
+static inline void sim_stop(sim_node_t *n) {
+  qr_peers_fini(n->peers);
+  free(n->peers);
+  n->peers = NULL;
+  qr_link_mem_ops.close(n->link);
+  while (n->job_cnt) sim_drop_job(n, 0);
+  n->want_cnt = n->tx_queue_cnt = 0;
 }
 
 static qr_hash_t sim_end(sim_t *s) {

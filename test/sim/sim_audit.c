@@ -193,7 +193,7 @@ static void test_replay(void **state) {
   g.buf[sz - 1] = 200;
   store(QR_STORE_REPLAY, place, sizeof place, g.buf, sz);
   audit();
-  found("replay", "height 14", "an action that there is not");
+  found("replay", "height 14", "the segment is not the one");
   store(QR_STORE_REPLAY, place, sizeof place, before, sz);
 }
 

@@ -10,28 +10,34 @@
 
 static sim_t sim;
 static uint8_t payload[PAYLOAD_SZ], spoiled[PAYLOAD_SZ], got[PAYLOAD_SZ];
-static qr_hash_t leaves[CHUNK_CNT], false_leaves[CHUNK_CNT];
+static qr_hash_t leaves[CHUNK_CNT], false_leaves[CHUNK_CNT], spoiled_leaves[CHUNK_CNT];
 static qr_peers_snapshot_t about = {.payload_sz = PAYLOAD_SZ, .leaves = leaves};
 static bool had[CHUNK_CNT]; /* on the disk of the node that begins */
 static uint32_t chunk_cnt, begin_cnt, full_at;
+static uint32_t false_at; /* the chunk that is found false as soon as it is here */
 
 static bool on_begin(void *ctx, const qr_peers_snapshot_t *s, uint8_t *have) {
   (void)ctx;
   begin_cnt++;
   assert_int_equal(s->payload_sz, PAYLOAD_SZ);
-  assert_memory_equal(s->leaves, leaves, sizeof leaves);
+  assert_true(!memcmp(s->leaves, leaves, sizeof leaves) ||
+              !memcmp(s->leaves, spoiled_leaves, sizeof leaves));
   for (uint32_t i = 0; i < CHUNK_CNT; i++) have[i] = had[i];
   return true;
 }
 
-static bool on_chunk(void *ctx, uint32_t idx, const uint8_t *bytes, uint32_t sz) {
+static int on_chunk(void *ctx, uint32_t idx, const uint8_t *bytes, uint32_t sz) {
   (void)ctx;
   assert_true(idx < CHUNK_CNT);
   assert_false(had[idx]); /* each once */
   assert_int_equal(sz, idx + 1 < CHUNK_CNT ? QR_SNAPSHOT_CHUNK_SZ : 300001);
+  if (idx == false_at && memcmp(bytes, payload + (size_t)idx * QR_SNAPSHOT_CHUNK_SZ, sz) != 0) {
+    memset(had, 0, sizeof had);
+    return QR_ERR_CORRUPT;
+  }
   had[idx] = true;
   memcpy(got + (size_t)idx * QR_SNAPSHOT_CHUNK_SZ, bytes, sz);
-  return ++chunk_cnt != full_at;
+  return ++chunk_cnt != full_at ? QR_OK : QR_ERR_IO;
 }
 
 static qr_peers_begin_t begin = {.chunk_max_cnt = CHUNK_CNT, .begin = on_begin, .chunk = on_chunk};
@@ -42,6 +48,7 @@ static void prepare(uint64_t seed) {
   memset(had, 0, sizeof had);
   memset(got, 0, sizeof got);
   chunk_cnt = begin_cnt = full_at = 0;
+  false_at = CHUNK_CNT;
   if (payload[7]) return;
   qr_hash_t key = qr_hash("toy.snapshot", NULL, 0);
   qr_philox_t ph = qr_philox_init(&key, 0);
@@ -54,10 +61,12 @@ static void prepare(uint64_t seed) {
     size_t sz = left < QR_SNAPSHOT_CHUNK_SZ ? (size_t)left : QR_SNAPSHOT_CHUNK_SZ;
     leaves[i] = qr_merkle_leaf(i, payload + at, sz);
     spoiled[at + sz / 2] ^= 1;
+    spoiled_leaves[i] = qr_merkle_leaf(i, spoiled + at, sz);
   }
   memcpy(false_leaves, leaves, sizeof leaves);
   false_leaves[3].b[0] ^= 1;
-  about.root = begin.root =
+  about.seal = begin.pin = qr_hash("toy.seal", NULL, 0);
+  about.root =
       qr_merkle_root_of_leaves(leaves, CHUNK_CNT, PAYLOAD_SZ, QR_SNAPSHOT_CHUNK_SZ, scratch);
 }
 
@@ -174,6 +183,90 @@ static void test_liars(void **state) {
   assert_in_range(ban_cnt, 7, 11);
 }
 
+static void end_of(sim_node_t *n) {
+  qr_peers_fini(n->peers);
+  free(n->peers);
+  n->peers = NULL;
+}
+
+static sim_node_t *swindler(uint64_t bytes_per_s) {
+  static qr_hash_t scratch[CHUNK_CNT];
+  sim_node_t *n = server(bytes_per_s, spoiled, spoiled_leaves);
+  qr_peers_snapshot_t s = about;
+  s.leaves = spoiled_leaves;
+  s.root = qr_merkle_root_of_leaves(spoiled_leaves, CHUNK_CNT, PAYLOAD_SZ, QR_SNAPSHOT_CHUNK_SZ,
+                                    scratch);
+  qr_peers_offer_snapshot(n->peers, &s);
+  return n;
+}
+
+/* Snapshots whose chunks have their hashes, and which are not what the pin commits to: that is
+   found in the first chunk, or when all of it is here. Everybody who stood by it goes, also who
+   left meanwhile, nobody else, and what is false is not begun twice. */
+static void test_swindlers(void **state) {
+  (void)state;
+  for (uint64_t seed = 360; seed < 366; seed++) {
+    prepare(seed);
+    bool early = seed & 1, leaves_soon = seed % 3 == 0;
+    sim_node_t *a = swindler(4096 * KIB), *b = swindler(4096 * KIB);
+    sim_node_t *good = server(4096 * KIB, NULL, NULL), *n = sim_node_bare(&sim);
+    if (early) false_at = 0;
+    start(n);
+    for (uint32_t ms = 0; !begin_cnt && ms < 20000; ms++) sim_step(&sim);
+    good->snapshot = payload;
+    qr_peers_offer_snapshot(good->peers, &about);
+    for (uint32_t ms = 0; begin_cnt < 2 && !progress(n).done && ms < 20000; ms++) sim_step(&sim);
+    if (!early) {
+      assert_true(progress(n).done);
+      if (leaves_soon) end_of(b);
+      sim_run(&sim, 1000);
+      assert_memory_equal(got, spoiled, PAYLOAD_SZ);
+      memset(had, 0, sizeof had);
+      qr_peers_snapshot_wrong(n->peers);
+      assert_false(progress(n).begun || progress(n).done);
+      assert_int_equal(stats(n).bans, 2); /* both gave chunks */
+    }
+    until_done(n, 60000);
+    assert_int_equal(begin_cnt, 2);
+    uint32_t bans = (uint32_t)stats(n).bans;
+    assert_in_range(bans, 1, 2);
+    sim_run(&sim, 5000);
+    assert_int_equal(good->down_cnt, 0);
+    assert_int_equal(a->down_cnt + b->down_cnt, bans);
+    sim_end(&sim);
+  }
+}
+
+/* One that was left in the middle is gone on with, although another is told of first; if nobody has
+   it any more, it is given up. */
+static void test_kept(void **state) {
+  (void)state;
+  for (int gone = 0; gone < 2; gone++) {
+    prepare(370 + (uint64_t)gone);
+    swindler(1024 * KIB);
+    sim_node_t *good = server(0, gone ? NULL : payload, leaves), *n = sim_node_bare(&sim);
+    begin.kept_root = about.root;
+    memset(had, 1, 5);
+    memcpy(got, payload, 5 * QR_SNAPSHOT_CHUNK_SZ);
+    start(n);
+    sim_run(&sim, 14000);
+    assert_int_equal(stats(n).strikes, 0);
+    assert_int_equal(good->down_cnt, 0);
+    if (gone) {
+      assert_false(progress(n).begun);
+      memset(had, 0, sizeof had);
+      sim_run(&sim, 3000);
+      assert_true(progress(n).begun);
+      assert_int_equal(progress(n).kept_cnt, 0);
+    } else {
+      assert_int_equal(progress(n).kept_cnt, 5);
+      until_done(n, 60000);
+    }
+    begin.kept_root = (qr_hash_t){{0}};
+    sim_end(&sim);
+  }
+}
+
 static void test_stall(void **state) {
   (void)state;
   prepare(320);
@@ -199,9 +292,7 @@ static void test_restart(void **state) {
   sim_node_t *n = sim_node_bare(&sim);
   start(n);
   while (chunk_cnt < 5) sim_step(&sim);
-  qr_peers_fini(n->peers);
-  free(n->peers);
-  n->peers = NULL;
+  end_of(n);
   sim_run(&sim, 3000);
   full_at = 9;
   start(n);
@@ -210,9 +301,7 @@ static void test_restart(void **state) {
   assert_true(g.failed && !g.done);
   assert_int_equal(g.kept_cnt, 5);
   assert_int_equal(chunk_cnt, 9);
-  qr_peers_fini(n->peers);
-  free(n->peers);
-  n->peers = NULL;
+  end_of(n);
   sim_run(&sim, 3000);
   start(n);
   uint64_t ms = until_done(n, 60000);
@@ -263,6 +352,7 @@ static void test_later(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_speed),       cmocka_unit_test(test_liars),
+      cmocka_unit_test(test_swindlers),   cmocka_unit_test(test_kept),
       cmocka_unit_test(test_stall),       cmocka_unit_test(test_restart),
       cmocka_unit_test(test_blocks_pass), cmocka_unit_test(test_later),
   };

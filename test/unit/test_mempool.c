@@ -128,11 +128,13 @@ static void test_full(void **state) {
   assert_int_equal(add(0, 10, 1, 2), QR_VERDICT_OK);
   assert_int_equal(add(0, 11, 1, 500),
                    QR_VERDICT_OK); /* worth 2: it cannot come before the other */
+  assert_int_equal(qr_mempool_fee_min(pool, now), 1);
   assert_int_equal(add(1, 10, 1, 30), QR_VERDICT_OK);
   assert_int_equal(add(2, 10, 1, 40), QR_VERDICT_OK);
   assert_int_equal(add(3, 10, 1, 2), QR_VERDICT_TX_FEE);   /* worth no more than the cheapest */
   assert_int_equal(add(0, 12, 1, 900), QR_VERDICT_TX_FEE); /* for its own sender nobody makes way */
   assert_int_equal(qr_mempool_floor(pool, now), 1);
+  assert_int_equal(qr_mempool_fee_min(pool, now), 3);
   assert_int_equal(add(3, 10, 1, 3), QR_VERDICT_OK);
   assert_false(has(0, 11));
   assert_true(has(0, 10)); /* the last of a sender goes first */
@@ -150,6 +152,40 @@ static void test_full(void **state) {
   end();
 }
 
+static uint32_t lost_cnt;
+static uint64_t lost_seqs[16];
+
+static void note_lost(void *ctx, const qr_tx_t *tx) {
+  assert_ptr_equal(ctx, pool);
+  assert_true(lost_cnt < 16);
+  lost_seqs[lost_cnt++] = tx->seq;
+}
+
+/* Of those that go, those are told that may come back: neither on the chain nor too old. */
+static void test_lost(void **state) {
+  (void)state;
+  begin(100, 0, 60 * MINUTE);
+  for (uint64_t i = 0; i < 4; i++) assert_int_equal(add(0, 10 + i, 100, 1), QR_VERDICT_OK);
+  now += 10 * MINUTE;
+  for (uint64_t i = 0; i < 4; i++) assert_int_equal(add(1, 10 + i, 100, 1), QR_VERDICT_OK);
+  lost_cnt = 0;
+  qr_ledger_set(ledger, &(qr_account_t){keys[0].pk, 1000000, 11});
+  qr_mempool_prune(pool, ledger, now, note_lost, pool);
+  assert_int_equal(lost_cnt, 0);
+  qr_ledger_set(ledger, &(qr_account_t){keys[0].pk, 1000000, 9});
+  qr_ledger_set(ledger, &(qr_account_t){keys[1].pk, 250, 11});
+  qr_mempool_prune(pool, ledger, now, note_lost, pool);
+  assert_int_equal(lost_cnt, 3 + 1);
+  bool of_0 = lost_seqs[0] == 11;
+  for (uint64_t i = 0; i < 3; i++) assert_int_equal(lost_seqs[i + !of_0], 11 + i);
+  assert_int_equal(lost_seqs[of_0 ? 3 : 0], 13);
+  lost_cnt = 0;
+  qr_mempool_prune(pool, ledger, now + 61 * MINUTE, note_lost, pool);
+  assert_int_equal(qr_mempool_cnt(pool), 0);
+  assert_int_equal(lost_cnt, 0);
+  end();
+}
+
 static void test_prune(void **state) {
   (void)state;
   begin(100, 0, 60 * MINUTE);
@@ -160,13 +196,14 @@ static void test_prune(void **state) {
   qr_ledger_set(ledger, &(qr_account_t){keys[0].pk, 1000000, 12}); /* two are on the chain */
   qr_ledger_set(ledger, &(qr_account_t){keys[1].pk, 250, 10});     /* two can be paid */
   qr_ledger_set(ledger, &(qr_account_t){keys[2].pk, 1000000, 8});  /* a gap: nothing can stay */
-  qr_mempool_prune(pool, ledger, now);
+  qr_mempool_prune(pool, ledger, now, NULL, NULL);
   assert_int_equal(qr_mempool_cnt(pool), 3 + 2 + 0 + 5);
   assert_false(has(0, 11));
   assert_true(has(0, 12) && has(1, 11));
   assert_false(has(1, 12));
   assert_int_equal(stats().expired, 0);
-  qr_mempool_prune(pool, ledger, now + 11 * MINUTE); /* the first of 1 and 3 are too old now */
+  qr_mempool_prune(pool, ledger, now + 11 * MINUTE, NULL,
+                   NULL); /* the first of 1 and 3 are too old now */
   assert_int_equal(qr_mempool_cnt(pool), 3);
   assert_int_equal(stats().expired, 2);
   assert_int_equal(add(1, 10, 1, 1), QR_VERDICT_OK);
@@ -208,7 +245,7 @@ static void test_random(void **state) {
       a.seq += gen_u64(&g) % 4 - (a.seq > 5 ? 1 : 0);
       a.balance = gen_u64(&g) % 9000;
       qr_ledger_set(ledger, &a);
-      qr_mempool_prune(pool, ledger, now);
+      qr_mempool_prune(pool, ledger, now, NULL, NULL);
       now += 30 * MINUTE;
     }
     ok_cnt +=
@@ -223,7 +260,7 @@ static void test_random(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_door),  cmocka_unit_test(test_replace), cmocka_unit_test(test_full),
-      cmocka_unit_test(test_prune), cmocka_unit_test(test_random),
+      cmocka_unit_test(test_prune), cmocka_unit_test(test_lost),    cmocka_unit_test(test_random),
   };
   return cmocka_run_group_tests(tests, setup, NULL);
 }

@@ -58,6 +58,7 @@ static qr_msg_t gen_msg(gen_t *g, uint8_t type) {
     break;
   case QR_MSG_PING:
   case QR_MSG_PONG: m.ping.nonce = gen_u64(g); break;
+  case QR_MSG_FEE_MIN: m.fee_min.fee = gen_u64(g); break;
   case QR_MSG_ANNOUNCE: gen_bytes(g, &m.announce, sizeof m.announce); break;
   case QR_MSG_GET_BLOCK: gen_bytes(g, &m.get_block, sizeof m.get_block); break;
   case QR_MSG_BLOCK:
@@ -159,17 +160,23 @@ static void test_round_trip(void **state) {
 }
 
 /* Bytes at fixed places, written here from the table in host/peer/README.md. */
-static void test_layout(void **state) {
+
+/* Encodes m, whose head must say this type and payload size; the payload, until the next call. */
+static const uint8_t *encode_as(const qr_msg_t *m, uint8_t type, uint32_t payload_sz) {
+  static uint8_t f[2048];
+  assert_int_equal(qr_msg_encode(m, f), 5 + payload_sz);
+  assert_int_equal(qr_ld32(f), payload_sz);
+  assert_int_equal(f[4], type);
+  return f + 5;
+}
+
+static void test_layout_of_greetings(void **state) {
   (void)state;
-  uint8_t f[2048];
   gen_t g = {2};
   qr_msg_t m = gen_msg(&g, QR_MSG_HELLO);
   m.hello.agent_sz = 4;
   memcpy(m.hello.agent, "abcd", 4);
-  assert_int_equal(qr_msg_encode(&m, f), 5 + 163);
-  const uint8_t *p = f + 5;
-  assert_int_equal(qr_ld32(f), 163);
-  assert_int_equal(f[4], 1);
+  const uint8_t *p = encode_as(&m, 1, 163);
   assert_int_equal(qr_ld32(p), 2);
   assert_int_equal(qr_ld64(p + 4), m.hello.chain_id);
   assert_memory_equal(p + 12, m.hello.rules.b, 32);
@@ -182,9 +189,19 @@ static void test_layout(void **state) {
   assert_int_equal(p[158], 4);
   assert_memory_equal(p + 159, "abcd", 4);
 
-  m = gen_msg(&g, QR_MSG_ANNOUNCE);
-  assert_int_equal(qr_msg_encode(&m, f), 5 + 72);
-  assert_int_equal(f[4], 5);
+  m = (qr_msg_t){.type = QR_MSG_READY};
+  encode_as(&m, 2, 0);
+
+  m = (qr_msg_t){.type = QR_MSG_FEE_MIN, .fee_min = {0x1122334455667788}};
+  p = encode_as(&m, 32, 8);
+  assert_int_equal(qr_ld64(p), 0x1122334455667788);
+}
+
+static void test_layout_of_headers(void **state) {
+  (void)state;
+  gen_t g = {2};
+  qr_msg_t m = gen_msg(&g, QR_MSG_ANNOUNCE);
+  const uint8_t *p = encode_as(&m, 5, 72);
   assert_memory_equal(p, m.announce.hash.b, 32);
   assert_int_equal(qr_ld64(p + 32), m.announce.height);
   assert_int_equal(qr_ld64(p + 40 + 24), m.announce.work.w[3]);
@@ -192,86 +209,86 @@ static void test_layout(void **state) {
   m = gen_msg(&g, QR_MSG_GET_HEADERS);
   m.get_headers.cnt = 2;
   m.get_headers.max_cnt = 0x73;
-  assert_int_equal(qr_msg_encode(&m, f), 5 + 3 + 64);
-  assert_int_equal(f[4], 10);
+  p = encode_as(&m, 10, 3 + 64);
   assert_int_equal(qr_ld16(p), 0x73);
   assert_int_equal(p[2], 2);
   assert_memory_equal(p + 3, hashes, 64);
 
   m = (qr_msg_t){.type = QR_MSG_HEADERS, .headers = {2, bulk}};
-  assert_int_equal(qr_msg_encode(&m, f), 5 + 2 * 432);
-  assert_int_equal(f[4], 11);
+  p = encode_as(&m, 11, 2 * 432);
   assert_memory_equal(p, bulk, 2 * 432);
 
-  m = (qr_msg_t){.type = QR_MSG_GET_MODEL, .get_model = {hashes[0], hashes[1], 3, 700, true}};
-  assert_int_equal(qr_msg_encode(&m, f), 5 + 69);
+  m = (qr_msg_t){.type = QR_MSG_NOT_FOUND, .not_found = {QR_MSG_WANT_MODEL, hashes[5]}};
+  p = encode_as(&m, 13, 33);
+  assert_int_equal(p[0], 2);
+  assert_memory_equal(p + 1, hashes[5].b, 32);
+}
+
+static void test_layout_of_models(void **state) {
+  (void)state;
+  qr_msg_t m = {.type = QR_MSG_GET_MODEL, .get_model = {hashes[0], hashes[1], 3, 700, true}};
+  const uint8_t *p = encode_as(&m, 8, 69);
   assert_memory_equal(p, hashes, 64);
   assert_int_equal(qr_ld16(p + 64), 3);
   assert_int_equal(qr_ld16(p + 66), 700);
   assert_int_equal(p[68], 1);
 
   m = (qr_msg_t){.type = QR_MSG_MODEL, .model = {hashes[0], 300, 7, bulk}};
-  assert_int_equal(qr_msg_encode(&m, f), 5 + 34 + 7);
+  p = encode_as(&m, 9, 34 + 7);
   assert_memory_equal(p, hashes, 32);
   assert_int_equal(qr_ld16(p + 32), 300);
   assert_memory_equal(p + 34, bulk, 7);
 
   m = (qr_msg_t){.type = QR_MSG_LEAVES, .leaves = {hashes[0], 16385, 2, hashes + 1}};
-  assert_int_equal(qr_msg_encode(&m, f), 5 + 36 + 64);
-  assert_int_equal(f[4], 18);
+  p = encode_as(&m, 18, 36 + 64);
   assert_memory_equal(p, hashes, 32);
   assert_int_equal(qr_ld32(p + 32), 16385);
   assert_memory_equal(p + 36, hashes + 1, 64);
+}
 
-  m = (qr_msg_t){.type = QR_MSG_NOT_FOUND, .not_found = {QR_MSG_WANT_MODEL, hashes[5]}};
-  assert_int_equal(qr_msg_encode(&m, f), 5 + 33);
-  assert_int_equal(f[4], 13);
-  assert_int_equal(p[0], 2);
-  assert_memory_equal(p + 1, hashes[5].b, 32);
-
-  m = (qr_msg_t){.type = QR_MSG_GET_SNAPSHOT, .get_snapshot = {hashes[6], 0x12345678}};
-  assert_int_equal(qr_msg_encode(&m, f), 5 + 36);
-  assert_int_equal(f[4], 24);
+static void test_layout_of_snapshots(void **state) {
+  (void)state;
+  qr_msg_t m = {.type = QR_MSG_GET_SNAPSHOT, .get_snapshot = {hashes[6], 0x12345678}};
+  const uint8_t *p = encode_as(&m, 24, 36);
   assert_memory_equal(p, hashes[6].b, 32);
   assert_int_equal(qr_ld32(p + 32), 0x12345678);
 
   m = (qr_msg_t){.type = QR_MSG_SNAPSHOT, .snapshot = {hashes[7], 0x1122334455667788, 9, 2, bulk}};
-  assert_int_equal(qr_msg_encode(&m, f), 5 + 44 + 64);
-  assert_int_equal(f[4], 25);
+  p = encode_as(&m, 25, 44 + 64);
   assert_int_equal(qr_ld64(p + 32), 0x1122334455667788);
   assert_int_equal(qr_ld32(p + 40), 9);
   assert_memory_equal(p + 44, bulk, 64);
 
   m = (qr_msg_t){.type = QR_MSG_GET_CHUNK, .get_chunk = {hashes[8], 3, 65536}};
-  assert_int_equal(qr_msg_encode(&m, f), 5 + 40);
-  assert_int_equal(f[4], 26);
+  p = encode_as(&m, 26, 40);
+  assert_memory_equal(p, hashes[8].b, 32);
+  assert_int_equal(qr_ld32(p + 32), 3);
+  assert_int_equal(qr_ld32(p + 36), 65536);
+
   m = (qr_msg_t){.type = QR_MSG_CHUNK, .chunk = {hashes[8], 3, 65536, 5, bulk}};
-  assert_int_equal(qr_msg_encode(&m, f), 5 + 45);
-  assert_int_equal(f[4], 27);
+  p = encode_as(&m, 27, 45);
   assert_memory_equal(p, hashes[8].b, 32);
   assert_int_equal(qr_ld32(p + 32), 3);
   assert_int_equal(qr_ld32(p + 36), 65536);
   assert_memory_equal(p + 40, bulk, 5);
+}
+
+static void test_layout_of_addresses(void **state) {
+  (void)state;
   uint8_t addrs[2 * QR_MSG_ADDR_SZ];
   qr_msg_addr_t a = {.port = 0x1234, .age_min = 0x5678}, back;
   memcpy(a.ip, hashes[6].b, 16);
   memcpy(a.pk.b, hashes[7].b, 32);
   qr_msg_addr_put(&a, addrs);
   qr_msg_addr_put(&a, addrs + QR_MSG_ADDR_SZ);
-  m = (qr_msg_t){.type = QR_MSG_ADDRS, .addrs = {2, addrs}};
-  assert_int_equal(qr_msg_encode(&m, f), 5 + 104);
-  assert_int_equal(f[4], 21);
-  assert_memory_equal(p + 52, hashes[6].b, 16);
-  assert_int_equal(qr_ld16(p + 52 + 16), 0x1234);
-  assert_int_equal(qr_ld16(p + 52 + 18), 0x5678);
-  assert_memory_equal(p + 52 + 20, hashes[7].b, 32);
-  qr_msg_addr_get(p + 52, &back);
+  qr_msg_t m = {.type = QR_MSG_ADDRS, .addrs = {2, addrs}};
+  const uint8_t *p = encode_as(&m, 21, 104) + 52;
+  assert_memory_equal(p, hashes[6].b, 16);
+  assert_int_equal(qr_ld16(p + 16), 0x1234);
+  assert_int_equal(qr_ld16(p + 18), 0x5678);
+  assert_memory_equal(p + 20, hashes[7].b, 32);
+  qr_msg_addr_get(p, &back);
   assert_memory_equal(&back, &a, sizeof a);
-
-  m = (qr_msg_t){.type = QR_MSG_READY};
-  assert_int_equal(qr_msg_encode(&m, f), 5);
-  assert_int_equal(qr_ld32(f), 0);
-  assert_int_equal(f[4], 2);
 }
 
 /* Every shorter and every slightly longer payload of a message is refused, or is itself a whole
@@ -354,6 +371,7 @@ static void test_head_limits(void **state) {
       {QR_MSG_CHUNK, 41, 40 + 65536, QR_LINK_SYNC},
       {QR_MSG_TX_IDS, 8, 2048, QR_LINK_TX},
       {QR_MSG_GET_TXS, 8, 2048, QR_LINK_TX},
+      {QR_MSG_FEE_MIN, 8, 8, QR_LINK_CONTROL},
   };
   uint32_t known_cnt = 0;
   for (uint32_t t = 0; t < 256; t++) known_cnt += qr_msg_known((uint8_t)t);
@@ -452,11 +470,21 @@ static void test_hostile_fields(void **state) {
   }
 }
 
+static int fill(void **state) {
+  (void)state;
+  gen_t g = {1};
+  gen_bytes(&g, bulk, sizeof bulk);
+  gen_bytes(&g, hashes, sizeof hashes);
+  return 0;
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_round_trip),     cmocka_unit_test(test_layout),
-      cmocka_unit_test(test_truncation),     cmocka_unit_test(test_head_limits),
+      cmocka_unit_test(test_round_trip),          cmocka_unit_test(test_layout_of_greetings),
+      cmocka_unit_test(test_layout_of_headers),   cmocka_unit_test(test_layout_of_models),
+      cmocka_unit_test(test_layout_of_snapshots), cmocka_unit_test(test_layout_of_addresses),
+      cmocka_unit_test(test_truncation),          cmocka_unit_test(test_head_limits),
       cmocka_unit_test(test_hostile_fields),
   };
-  return cmocka_run_group_tests(tests, NULL, NULL);
+  return cmocka_run_group_tests(tests, fill, NULL);
 }
