@@ -109,6 +109,14 @@ static bool cheapest(const qr_mempool_t *p, const qr_pubkey_t *but, uint32_t *pl
   return found;
 }
 
+uint64_t qr_mempool_fee_min(const qr_mempool_t *p, uint64_t now_ns) {
+  static const qr_pubkey_t nobody;
+  uint64_t floor = qr_mempool_floor(p, now_ns), worth;
+  uint32_t place;
+  if (p->cnt < p->cfg.max_cnt || !cheapest(p, &nobody, &place, &worth)) return floor;
+  return worth >= floor && worth < UINT64_MAX ? worth + 1 : floor;
+}
+
 /* ---- offers ---- */
 
 /* Where a transaction stands among its sender's. */

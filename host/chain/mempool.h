@@ -53,6 +53,8 @@ const qr_mempool_entry_t *qr_mempool_at(const qr_mempool_t *p, uint32_t i);
 /* Least fee that is taken now: fee_min, and what a full pool added to it, which halves every ten
  * minutes. */
 uint64_t qr_mempool_floor(const qr_mempool_t *p, uint64_t now_ns);
+/* The same, and more than the cheapest is worth if the pool is full: what pays less is refused. */
+uint64_t qr_mempool_fee_min(const qr_mempool_t *p, uint64_t now_ns);
 void qr_mempool_stats(const qr_mempool_t *p, qr_mempool_stats_t *out);
 
 #endif

@@ -10,13 +10,13 @@
 
 /* ---- making one ---- */
 
-/* Relayed to everybody while this session was up, or seen from there: the peer most likely has it.
- */
+/* Relayed while this session was up, but to who wanted higher fees, or seen from there:
+   the peer most likely has it. */
 static bool likely(const qr_peers_t *p, const qr_peer_slot_t *s, const qr_hash_t *id) {
   qr_hash_t key = qr_peer_tx_key(qr_ld64(id->b));
   if (qr_inv_has(&s->txs, &key)) return true;
   const qr_txs_entry_t *e = qr_txs_get(&p->txs, id);
-  return e && e->at_ns > s->up_ns;
+  return e && e->at_ns > s->up_ns && qr_peer_tx_pays(e->tx, s->fee_most);
 }
 
 static void send_reserved(qr_peers_t *p, qr_peer_slot_t *s, const qr_msg_t *m) {

@@ -150,6 +150,7 @@ typedef struct {
   bool from_book, feeler; /* dialled out of the book; feeler: only to see who answers */
   bool addrs;             /* it knows GET_ADDRS and ADDRS */
   bool addrs_given;       /* its GET_ADDRS was answered */
+  bool fees;              /* it knows FEE_MIN */
   uint64_t addr_credit_ns, addr_credit_at_ns, tell_self_ns;
   uint64_t block_ns,
       tx_ns; /* when it last brought a block, a transaction, that was right; 0: never */
@@ -176,6 +177,8 @@ typedef struct {
   uint64_t news[QR_MSG_TX_IDS_MAX_CNT];          /* transactions that it is to be told of */
   uint32_t news_cnt, txs_owed;                   /* txs_owed: asked of it */
   uint64_t news_ns;                              /* not before */
+  uint64_t fee_min, fee_most;                    /* that it named: now, and the highest */
+  uint64_t fee_told, fee_ns;                     /* what it knows of ours; no more before */
   qr_hash_t offered;                             /* the block that it offered last */
   uint64_t offer_ns;                             /* when the last offer taken will be forgotten */
   qr_peer_want_slot_t wants[QR_PEER_WANT_CNT];
@@ -412,6 +415,7 @@ struct qr_peers {
   qr_txs_t txs; /* relayed lately */
   qr_peer_tx_ask_t tx_asks[QR_PEER_TX_ASK_CNT];
   uint64_t tx_asks_ns; /* when to look for late ones */
+  uint64_t fee_min;    /* the application's */
   qr_peer_partial_t partials[QR_PEER_PARTIAL_CNT];
   qr_peer_compact_t *compact;
   qr_peer_slot_t *slots; /* cfg.peer_max_cnt */
@@ -496,7 +500,6 @@ bool qr_peer_dial_is_static(const qr_peers_t *p,
 bool qr_peer_dial_has_session(const qr_peers_t *p, const qr_pubkey_t *pk);
 
 /* evict.c */
-uint32_t qr_peer_owed_cnt(const qr_peers_t *p); /* places kept for those that we dial */
 /* Whether there is a place for somebody who comes in; may take down another session for that. */
 bool qr_peer_place_for(qr_peers_t *p, const qr_link_addr_t *addr, const qr_pubkey_t *pk);
 
@@ -557,6 +560,9 @@ static inline qr_hash_t qr_peer_tx_key(uint64_t prefix) {
 void qr_peer_tx_ids(qr_peers_t *p, qr_peer_slot_t *s, const qr_msg_tx_ids_t *m);
 void qr_peer_tx_get(qr_peers_t *p, qr_peer_slot_t *s, const qr_msg_tx_ids_t *m);
 void qr_peer_tx(qr_peers_t *p, qr_peer_slot_t *s, const uint8_t *bytes);
+void qr_peer_tx_fee(qr_peer_slot_t *s, uint64_t fee); /* FEE_MIN */
+/* The transaction pays at least so much; one that cannot be read always does. */
+bool qr_peer_tx_pays(const uint8_t *tx, uint64_t fee);
 void qr_peer_tx_gone(qr_peers_t *p, const qr_peer_slot_t *s);
 void qr_peer_tx_tip(qr_peers_t *p); /* our tip is another */
 void qr_peer_tx_poll(qr_peers_t *p);

@@ -50,7 +50,7 @@ typedef struct {
 typedef struct {
   qr_peer_id_t peer;
   uint32_t req;          /* give back with the answer */
-  enum qr_msg_want kind; /* QR_MSG_WANT_BLOCK, _MODEL, _HEADERS */
+  enum qr_msg_want kind; /* QR_MSG_WANT_BLOCK, _MODEL or _HEADERS */
   qr_hash_t hash;        /* BLOCK: the block. MODEL: the block whose witness is asked for */
   qr_hash_t root;        /* MODEL: the model's root */
   /* HEADERS: newest first; answer with the main chain's headers from the first one known that lies
@@ -160,9 +160,6 @@ void qr_peers_fini(qr_peers_t *p);
 /* Polls the link, runs timers, delivers to the application, sends. Bounded work. Returns the number
    of events and items handled, 0 if there was nothing to do. */
 int qr_peers_poll(qr_peers_t *p, uint64_t now_ns);
-/* Monotonic time before which poll has nothing to do unless a packet comes or the application
- * calls. */
-uint64_t qr_peers_next_ns(const qr_peers_t *p);
 
 /* The application's tip and its locator (newest first: tip, then ever sparser ancestors down to
    genesis; at most QR_MSG_LOCATOR_MAX_CNT). Call once before the first poll and at every tip
@@ -199,6 +196,9 @@ void qr_peers_return_tx(qr_peers_t *p, const uint8_t *tx);
 /* One that came from a peer is not: what no honest peer relays costs it strikes. */
 void qr_peers_refused_tx(qr_peers_t *p, qr_peer_id_t from, const uint8_t *tx,
                          enum qr_verdict verdict);
+/* The least fee that the application takes now: peers are told, and need not tell of cheaper ones.
+ */
+void qr_peers_set_fee_min(qr_peers_t *p, uint64_t fee);
 
 /* Answers to on_want. Bytes are copied; room was reserved before the question went up. A late or
    unknown req is ignored. block: header | body, at most QR_BLOCK_MAX_SZ; model: at most
@@ -228,9 +228,6 @@ typedef struct {
 void qr_peers_snapshot_wrong(qr_peers_t *p);
 /* Of cfg.begin. */
 void qr_peers_snapshot_progress(const qr_peers_t *p, qr_peers_snapshot_progress_t *out);
-
-/* Disconnects a peer and refuses its identity and address for ban_ns. */
-void qr_peers_ban(qr_peers_t *p, qr_peer_id_t peer, const char *reason);
 
 /* An operator's wish: refuses an identity, or whoever comes from or is at an IP address, for so
    long, and disconnects whom that meets; ns 0 lifts the ban. Unlike the bans of offenders these
@@ -268,11 +265,12 @@ typedef struct {
   uint64_t sync_rotations, sync_stolen; /* leaders replaced, blocks asked of another as well */
   uint64_t compact_rx, compact_whole;   /* of compact blocks: all, and those that came to nothing */
   uint64_t tx_ids_rx, tx_late;          /* transactions told of; asked for and not given in time */
+  uint64_t tx_cheap;                    /* not told to a peer, whose least fee is higher */
   uint64_t txs_asked, hedges; /* transactions of theirs that were missing; second askings */
   uint64_t blocks_rx, models_rx, models_failed, tx_rx, app_full;
   uint64_t inbound_refused, evicted; /* no place: the newcomer's, another's */
   uint64_t addrs_rx, addrs_dropped;  /* addresses told, and those beyond the rate */
-  uint64_t feelers;
+  uint64_t feelers; /* dials that only ask whether somebody of our chain is there */
 } qr_peers_stats_t;
 void qr_peers_stats(const qr_peers_t *p, qr_peers_stats_t *out);
 

@@ -80,6 +80,7 @@ static void dispatch(qr_peers_t *p, qr_peer_slot_t *s, const qr_msg_t *m) {
   case QR_MSG_GET_CHUNK: qr_peer_snap_ask(p, s, m); break;
   case QR_MSG_SNAPSHOT: qr_peer_snap_leaves(p, s, &m->snapshot); break;
   case QR_MSG_CHUNK: qr_peer_snap_part(p, s, &m->chunk); break;
+  case QR_MSG_FEE_MIN: qr_peer_tx_fee(s, m->fee_min.fee); break;
   case QR_MSG_GET_ADDRS: qr_peer_gossip_ask(p, s); break;
   case QR_MSG_ADDRS: qr_peer_gossip_addrs(p, s, &m->addrs); break;
   default: on_not_found(p, s, &m->not_found); break;

@@ -161,7 +161,7 @@ static void send_hello(qr_peers_t *p, qr_peer_slot_t *s) {
                              .listen_port = p->cfg.listen_port,
                              .features = (p->cfg.pruned ? QR_MSG_FEATURE_PRUNED : 0) |
                                          (p->cfg.offers ? QR_MSG_FEATURE_SNAPSHOT : 0) |
-                                         (p->book ? QR_MSG_FEATURE_ADDRS : 0),
+                                         (p->book ? QR_MSG_FEATURE_ADDRS : 0) | QR_MSG_FEATURE_FEE,
                              .agent_sz = (uint8_t)strlen(p->agent)};
   memcpy(m.hello.agent, p->agent, m.hello.agent_sz);
   if (!qr_peer_out_msg(p, s, &m)) QR_ASSERT(!"an empty queue has room for HELLO");
@@ -221,6 +221,7 @@ void qr_peer_on_hello(qr_peers_t *p, qr_peer_slot_t *s, const qr_msg_hello_t *h)
     return;
   }
   s->addrs = h->features & QR_MSG_FEATURE_ADDRS;
+  s->fees = h->features & QR_MSG_FEATURE_FEE;
   s->listen_port = h->listen_port;
   s->pruned = h->features & QR_MSG_FEATURE_PRUNED;
   s->snap.offers = h->features & QR_MSG_FEATURE_SNAPSHOT;

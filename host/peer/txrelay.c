@@ -4,8 +4,35 @@
 
 #define BATCH_NS (100 * QR_PEER_MSEC) /* between two lists of ids to one peer */
 #define LATE_NS (2 * QR_PEER_SEC)     /* then it is asked of another */
+#define FEE_NS (10 * QR_PEER_SEC)     /* between two of our least fees, the second being higher */
+#define FEE_FALL_NS                                                                                \
+  (1 * QR_PEER_SEC) /* being lower: what is not told meanwhile is not told later */
 #define LOOK_NS (100 * QR_PEER_MSEC)
 #define COST_INVALID 50u /* nobody relays what is signed wrongly */
+
+/* ---- fees ---- */
+
+void qr_peers_set_fee_min(qr_peers_t *p, uint64_t fee) { p->fee_min = fee; }
+
+bool qr_peer_tx_pays(const uint8_t *tx, uint64_t fee) {
+  qr_tx_t t;
+  return !fee || qr_tx_decode(tx, &t) != QR_VERDICT_OK || t.fee >= fee;
+}
+
+void qr_peer_tx_fee(qr_peer_slot_t *s, uint64_t fee) {
+  s->fee_min = fee;
+  if (fee > s->fee_most) s->fee_most = fee;
+}
+
+static void tell_fee(qr_peers_t *p, qr_peer_slot_t *s) {
+  if (!s->fees || p->fee_min == s->fee_told) return;
+  uint64_t wait_ns = p->fee_min < s->fee_told ? FEE_FALL_NS : FEE_NS;
+  if (s->fee_ns && p->now_ns - s->fee_ns < wait_ns) return;
+  qr_msg_t m = {.type = QR_MSG_FEE_MIN, .fee_min = {p->fee_min}};
+  if (!qr_peer_out_msg(p, s, &m)) return;
+  s->fee_told = p->fee_min;
+  s->fee_ns = p->now_ns;
+}
 
 /* ---- telling ---- */
 
@@ -20,6 +47,10 @@ static void relay(qr_peers_t *p, qr_peer_id_t from, const uint8_t *tx, bool agai
     if (from && s->id == from) s->tx_ns = p->now_ns;
     if (s->state != QR_PEER_UP || s->doom || s->id == from) continue;
     if (!again && qr_inv_has(&s->txs, &key)) continue;
+    if (!qr_peer_tx_pays(tx, s->fee_min)) {
+      p->stats.tx_cheap++;
+      continue;
+    }
     if (s->news_cnt == QR_ARRAY_CNT(s->news)) continue; /* it reads too slowly: others tell it */
     s->news[s->news_cnt++] = prefix;
     qr_inv_add(&s->txs, &key);
@@ -178,7 +209,9 @@ void qr_peer_tx(qr_peers_t *p, qr_peer_slot_t *s, const uint8_t *bytes) {
 void qr_peer_tx_poll(qr_peers_t *p) {
   for (uint32_t i = 0; i < p->cfg.peer_max_cnt; i++) {
     qr_peer_slot_t *s = qr_peer_find(p, p->slots[i].id);
-    if (s) tell_news(p, s);
+    if (!s) continue;
+    tell_news(p, s);
+    tell_fee(p, s);
   }
   if (p->now_ns < p->tx_asks_ns) return;
   p->tx_asks_ns = p->now_ns + LOOK_NS;

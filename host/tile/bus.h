@@ -32,6 +32,7 @@ enum qr_outbound_kind {
   QR_OUT_RELAY_TX,
   QR_OUT_RETURN_TX,
   QR_OUT_REFUSED_TX,
+  QR_OUT_FEE_MIN,
   QR_OUT_ANSWER_BLOCK,
   QR_OUT_ANSWER_MODEL,
   QR_OUT_ANSWER_HEADERS,
@@ -42,6 +43,7 @@ typedef struct {
   uint32_t peer, req;
   qr_hash_t hash, root;
   uint64_t height; /* TIP, ACCEPTED */
+  uint64_t fee;    /* FEE_MIN */
   qr_u256_t work;
   enum qr_verdict verdict; /* REJECTED, REFUSED_TX */
   uint32_t sz;             /* FETCH_MODEL, ANSWER_HEADERS */

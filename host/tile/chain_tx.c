@@ -1,5 +1,7 @@
 #include "tile/chain_int.h"
 
+#define FEE_NS 1000000000ull /* between two looks at the least fee */
+
 /* Into the pool, and on to peers if that takes it. */
 static enum qr_verdict offer(qr_chain_tile_t *t, uint32_t peer, const uint8_t *tx, qr_hash_t *txid,
                              uint64_t now_ns) {
@@ -48,6 +50,17 @@ static void offer_followers(qr_chain_tile_t *t, const uint8_t *tx, uint64_t now_
     if (qr_tx_decode(e.tx, &before) || !take_early(t, &before, &e)) return;
     if (offer(t, e.peer, e.tx, &txid, now_ns)) return;
   }
+}
+
+int qr_chain_poll_fee(qr_chain_tile_t *t, uint64_t now_ns) {
+  if (!t->cfg.to_net || now_ns - t->fee_ns < FEE_NS || qr_ring_room(t->cfg.to_net) < QR_OUT_ROOM)
+    return 0;
+  t->fee_ns = now_ns;
+  uint64_t fee = qr_mempool_fee_min(t->mempool, now_ns);
+  if (fee == t->fee_told) return 0;
+  t->fee_told = fee;
+  qr_chain_out(t, &(qr_outbound_t){.kind = QR_OUT_FEE_MIN, .fee = fee});
+  return 1;
 }
 
 void qr_chain_tx(qr_chain_tile_t *t, uint32_t peer, const uint8_t *tx, uint64_t now_ns) {

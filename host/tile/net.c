@@ -203,6 +203,7 @@ static void obey(qr_net_tile_t *t, const qr_outbound_t *o) {
     break;
   case QR_OUT_REJECTED: qr_peers_rejected(t->peers, o->peer, &o->hash, o->verdict); break;
   case QR_OUT_RELAY_TX: qr_peers_relay_tx(t->peers, o->peer, o->tx); break;
+  case QR_OUT_FEE_MIN: qr_peers_set_fee_min(t->peers, o->fee); break;
   case QR_OUT_RETURN_TX: qr_peers_return_tx(t->peers, o->tx); break;
   case QR_OUT_REFUSED_TX: qr_peers_refused_tx(t->peers, o->peer, o->tx, o->verdict); break;
   case QR_OUT_ANSWER_BLOCK:

@@ -52,6 +52,7 @@ static const kind_t kinds[QR_MSG_TYPE_END] = {
                       CHUNK_FIXED_SZ + QR_MSG_PART_MAX_SZ},
     [QR_MSG_TX_IDS] = {"tx_ids", QR_MSG_BULK_TX, 8, QR_MSG_TX_IDS_MAX_CNT * 8},
     [QR_MSG_GET_TXS] = {"get_txs", QR_MSG_BULK_TX, 8, QR_MSG_TX_IDS_MAX_CNT * 8},
+    [QR_MSG_FEE_MIN] = {"fee_min", QR_MSG_CONTROL, 8, 8},
     [QR_MSG_GET_ADDRS] = {"get_addrs", QR_MSG_CONTROL, 0, 0},
     [QR_MSG_ADDRS] = {"addrs", QR_MSG_CONTROL, QR_MSG_ADDR_SZ,
                       QR_MSG_ADDRS_MAX_CNT *QR_MSG_ADDR_SZ},
@@ -219,6 +220,7 @@ enum qr_verdict qr_msg_decode(uint8_t type, const uint8_t *payload, size_t sz, q
   case QR_MSG_HELLO: return decode_hello(payload, sz, &m->hello);
   case QR_MSG_PING:
   case QR_MSG_PONG: m->ping.nonce = qr_ld64(payload); break;
+  case QR_MSG_FEE_MIN: m->fee_min.fee = qr_ld64(payload); break;
   case QR_MSG_ANNOUNCE:
     m->announce.hash = ld_hash(payload);
     m->announce.height = qr_ld64(payload + 32);
@@ -368,6 +370,7 @@ size_t qr_msg_encode(const qr_msg_t *m, uint8_t *out) {
   case QR_MSG_HELLO: encode_hello(&m->hello, p); break;
   case QR_MSG_PING:
   case QR_MSG_PONG: qr_st64(p, m->ping.nonce); break;
+  case QR_MSG_FEE_MIN: qr_st64(p, m->fee_min.fee); break;
   case QR_MSG_ANNOUNCE:
     p = st_hash(p, &m->announce.hash);
     qr_st64(p, m->announce.height);

@@ -25,6 +25,7 @@
 #define QR_MSG_FEATURE_PRUNED 1u /* has not every block of its chain: NOT_FOUND is no offence */
 #define QR_MSG_FEATURE_ADDRS (1u << 4)    /* knows GET_ADDRS and ADDRS */
 #define QR_MSG_FEATURE_SNAPSHOT (1u << 5) /* may give a snapshot */
+#define QR_MSG_FEATURE_FEE (1u << 6)      /* knows FEE_MIN */
 #define QR_MSG_ADDR_SZ 52u                /* of one address in ADDRS */
 #define QR_MSG_ADDRS_MAX_CNT 100u
 
@@ -56,6 +57,7 @@ enum qr_msg_type {
   QR_MSG_CHUNK = 27,
   QR_MSG_TX_IDS = 30,
   QR_MSG_GET_TXS = 31,
+  QR_MSG_FEE_MIN = 32,
   QR_MSG_TYPE_END
 };
 
@@ -89,6 +91,9 @@ typedef struct {
 typedef struct {
   uint64_t nonce;
 } qr_msg_ping_t; /* PING and PONG */
+typedef struct {
+  uint64_t fee; /* what pays less need not be told of */
+} qr_msg_fee_min_t;
 typedef struct {
   qr_hash_t hash;
   uint64_t height;
@@ -210,6 +215,7 @@ typedef struct {
     qr_msg_chunk_t chunk;
     qr_msg_tx_ids_t tx_ids;
     qr_msg_addrs_t addrs;
+    qr_msg_fee_min_t fee_min;
   };
 } qr_msg_t;
 

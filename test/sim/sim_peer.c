@@ -177,6 +177,64 @@ static void test_tx_bytes(void **state) {
   sim_end(&s);
 }
 
+static void relay_paying(sim_node_t *n, uint64_t seq, uint64_t fee, uint8_t tx[QR_TX_SZ]) {
+  qr_tx_encode(&(qr_tx_t){.kind = QR_TX_TRANSFER, .amount = 1, .fee = fee, .seq = seq}, tx);
+  qr_peers_relay_tx(n->peers, 0, tx);
+}
+
+static qr_peers_stats_t stats_of(const sim_node_t *n) {
+  qr_peers_stats_t st;
+  qr_peers_stats(n->peers, &st);
+  return st;
+}
+
+/* Who says that it takes no cheap ones is not told of them, from the next second on that it does is
+   again; the others always are. In a block what was not told is not taken for known. */
+static void test_fees(void **state) {
+  (void)state;
+  enum { CNT = 20 };
+  sim_t s;
+  sim_init(&s, 91);
+  for (uint32_t i = 0; i < 3; i++) sim_node(&s, i ? 1 : 0);
+  uint8_t txs[CNT * QR_TX_SZ];
+  sim_node_t *n = s.nodes[0], *full = s.nodes[1], *other = s.nodes[2];
+  sim_run(&s, 12000);
+  qr_peers_set_fee_min(full->peers, 20);
+  sim_run(&s, 200);
+  for (uint64_t i = 0; i < CNT; i++) relay_paying(n, i, i < CNT / 2 ? 19 : 20, txs + i * QR_TX_SZ);
+  sim_run(&s, 1000);
+  assert_int_equal(full->tx_cnt, CNT / 2);
+  assert_int_equal(stats_of(full).tx_ids_rx, CNT / 2);
+  assert_int_equal(other->tx_cnt, CNT);
+  assert_int_equal(stats_of(n).tx_cheap, CNT / 2);
+  sim_block_t b = sim_block_make_txs(&n->blocks[0].hash, 1, 9, txs, CNT);
+  sim_accept(n, b);
+  sim_until(&s, 7, 1, 1000);
+  assert_int_equal(stats_of(full).txs_asked, 0);
+  /* A rise is told at most every ten seconds, a fall every second. */
+  uint64_t frames = stats_of(full).frames_tx;
+  uint8_t tx[QR_TX_SZ];
+  for (uint64_t i = 0; i < 100; i++) {
+    qr_peers_set_fee_min(full->peers, 30 + i);
+    sim_run(&s, 100);
+  }
+  assert_in_range(stats_of(full).frames_tx - frames, 1, 5);
+  qr_peers_set_fee_min(full->peers, 1);
+  sim_run(&s, 1100);
+  relay_paying(n, CNT, 1, tx);
+  sim_run(&s, 500);
+  assert_int_equal(full->tx_cnt, CNT / 2 + 1);
+  /* One that asks for all there is gets nothing, which is its own loss. */
+  qr_peers_set_fee_min(full->peers, UINT64_MAX);
+  sim_run(&s, 10100);
+  relay_paying(n, CNT + 1, 1000000, tx);
+  sim_run(&s, 1000);
+  assert_int_equal(full->tx_cnt, CNT / 2 + 1);
+  assert_int_equal(other->tx_cnt, CNT + 2);
+  for (uint32_t i = 0; i < 3; i++) assert_int_equal(stats_of(s.nodes[i]).strikes, 0);
+  sim_end(&s);
+}
+
 /* A peer that does not read one stream while the others flow: what waits for it is bounded, and it
  * goes. */
 static int64_t send_clogged(qr_link_t *l, qr_link_conn_t c, enum qr_link_class cls, const void *p,
@@ -437,7 +495,6 @@ static void test_config(void **state) {
   assert_int_equal(qr_peers_fetch_model(n->peers, 1, &h, &h, SIM_MODEL_SZ + 1), QR_ERR_ARG);
   assert_int_equal(qr_peers_fetch_model(n->peers, 1, &h, &h, 1), QR_ERR_NOTFOUND);
   qr_peers_not_found(n->peers, 1, 1); /* late answers are nobody's */
-  qr_peers_ban(n->peers, 1, "x");
   sim_end(&s);
 }
 
@@ -476,7 +533,7 @@ int main(void) {
       cmocka_unit_test(test_no_room_in_sync), cmocka_unit_test(test_duplicate_and_self),
       cmocka_unit_test(test_mismatch),        cmocka_unit_test(test_config),
       cmocka_unit_test(test_compact),         cmocka_unit_test(test_models_ahead),
-      cmocka_unit_test(test_tx_bytes),
+      cmocka_unit_test(test_tx_bytes),        cmocka_unit_test(test_fees),
   };
   return cmocka_run_group_tests(tests, sim_setup, NULL);
 }

@@ -40,16 +40,21 @@ static uint64_t balance(world_t *w, world_node_t *n, const qr_pubkey_t *pk, uint
   return r.account.balance;
 }
 
+/* A world in which one owns all that there is at first. */
+static void begin(world_t *w, const char *name, const qr_pubkey_t *rich) {
+  qr_params_t p;
+  world_params(&p, 3);
+  p.premine_cnt = 1;
+  p.premine[0].to = *rich;
+  p.premine[0].amount = PREMINE;
+  world_init(w, name, &p);
+}
+
 static void test_transfers(void **state) {
   (void)state;
   static world_t w;
-  qr_params_t p;
   qr_key_t rich = key_of(1), poor = key_of(2);
-  world_params(&p, 3);
-  p.premine_cnt = 1;
-  p.premine[0].to = rich.pk;
-  p.premine[0].amount = PREMINE;
-  world_init(&w, "tx", &p);
+  begin(&w, "tx", &rich.pk);
   world_node_t *miner = world_add(&w, false), *middle = world_add(&w, false);
   world_add(&w, false);
   world_node_t *entry = &w.nodes[2];
@@ -92,7 +97,7 @@ static void test_transfers(void **state) {
   /* Supply: the premine and every block's award; fees only change hands. */
   uint64_t supply = PREMINE;
   for (const qr_node_t *n = world_tip(miner); n->parent; n = n->parent) {
-    supply += qr_ledger_subsidy(p.subsidy, n->header.reward);
+    supply += qr_ledger_subsidy(w.chain.p.subsidy, n->header.reward);
   }
   assert_int_equal(world_status(&w, entry).supply, supply);
   assert_int_equal(balance(&w, entry, &miner->key.pk, NULL), supply - PREMINE + 20);
@@ -104,13 +109,8 @@ static void test_transfers(void **state) {
 static void test_policy(void **state) {
   (void)state;
   static world_t w;
-  qr_params_t p;
   qr_key_t rich = key_of(1), poor = key_of(2);
-  world_params(&p, 3);
-  p.premine_cnt = 1;
-  p.premine[0].to = rich.pk;
-  p.premine[0].amount = PREMINE;
-  world_init(&w, "policy", &p);
+  begin(&w, "policy", &rich.pk);
   for (uint32_t i = 0; i < 4; i++) world_add(&w, false);
   world_node_t *entry = &w.nodes[3], *other = &w.nodes[2];
   world_rounds(&w, 20000);
@@ -285,9 +285,40 @@ static void test_return_in_turns(void **state) {
   world_fini(&w);
 }
 
+/* A node whose pool is full tells its peers what is too little, and is offered no more of that
+   until a block has made room. */
+static void test_full_pool(void **state) {
+  (void)state;
+  static world_t w;
+  const qr_key_t keys[3] = {key_of(1), key_of(2), key_of(3)};
+  begin_branches(&w, "full", keys);
+  world_node_t *entry = &w.nodes[0], *full = &w.nodes[2];
+  full->config.pool_max_cnt = 4;
+  world_restart(&w, full);
+  world_rounds(&w, 60000);
+  send_all(&w, entry, &keys[0], &keys[2].pk, 0, 4);
+  world_rounds(&w, 60000);
+  assert_int_equal(world_status(&w, full).pool.cnt, 4);
+  send_all(&w, entry, &keys[1], &keys[2].pk, 0, 3);
+  world_rounds(&w, 5000);
+  qr_status_pool_t pool = world_status(&w, full).pool;
+  assert_int_equal(pool.cnt, 4);
+  assert_int_equal(pool.refused, 0);
+  assert_int_equal(world_ask(&w, entry, transfer_for(&w, &keys[1], &keys[2].pk, 1, 6, 3)).verdict,
+                   QR_VERDICT_OK); /* it pays enough, but those before it were not told of */
+  mine_until_empty(&w, entry);
+  world_until_agree(&w, ROUNDS);
+  world_rounds(&w, 20000);
+  send_all(&w, entry, &keys[1], &keys[2].pk, 4, 3);
+  world_rounds(&w, 5000);
+  assert_int_equal(world_status(&w, full).pool.cnt, 3);
+  world_fini(&w);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(test_transfers),
                                      cmocka_unit_test(test_policy), cmocka_unit_test(test_return),
-                                     cmocka_unit_test(test_return_in_turns)};
+                                     cmocka_unit_test(test_return_in_turns),
+                                     cmocka_unit_test(test_full_pool)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -128,11 +128,13 @@ static void test_full(void **state) {
   assert_int_equal(add(0, 10, 1, 2), QR_VERDICT_OK);
   assert_int_equal(add(0, 11, 1, 500),
                    QR_VERDICT_OK); /* worth 2: it cannot come before the other */
+  assert_int_equal(qr_mempool_fee_min(pool, now), 1);
   assert_int_equal(add(1, 10, 1, 30), QR_VERDICT_OK);
   assert_int_equal(add(2, 10, 1, 40), QR_VERDICT_OK);
   assert_int_equal(add(3, 10, 1, 2), QR_VERDICT_TX_FEE);   /* worth no more than the cheapest */
   assert_int_equal(add(0, 12, 1, 900), QR_VERDICT_TX_FEE); /* for its own sender nobody makes way */
   assert_int_equal(qr_mempool_floor(pool, now), 1);
+  assert_int_equal(qr_mempool_fee_min(pool, now), 3);
   assert_int_equal(add(3, 10, 1, 3), QR_VERDICT_OK);
   assert_false(has(0, 11));
   assert_true(has(0, 10)); /* the last of a sender goes first */

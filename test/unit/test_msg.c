@@ -58,6 +58,7 @@ static qr_msg_t gen_msg(gen_t *g, uint8_t type) {
     break;
   case QR_MSG_PING:
   case QR_MSG_PONG: m.ping.nonce = gen_u64(g); break;
+  case QR_MSG_FEE_MIN: m.fee_min.fee = gen_u64(g); break;
   case QR_MSG_ANNOUNCE: gen_bytes(g, &m.announce, sizeof m.announce); break;
   case QR_MSG_GET_BLOCK: gen_bytes(g, &m.get_block, sizeof m.get_block); break;
   case QR_MSG_BLOCK:
@@ -190,6 +191,10 @@ static void test_layout_of_greetings(void **state) {
 
   m = (qr_msg_t){.type = QR_MSG_READY};
   encode_as(&m, 2, 0);
+
+  m = (qr_msg_t){.type = QR_MSG_FEE_MIN, .fee_min = {0x1122334455667788}};
+  p = encode_as(&m, 32, 8);
+  assert_int_equal(qr_ld64(p), 0x1122334455667788);
 }
 
 static void test_layout_of_headers(void **state) {
@@ -366,6 +371,7 @@ static void test_head_limits(void **state) {
       {QR_MSG_CHUNK, 41, 40 + 65536, QR_LINK_SYNC},
       {QR_MSG_TX_IDS, 8, 2048, QR_LINK_TX},
       {QR_MSG_GET_TXS, 8, 2048, QR_LINK_TX},
+      {QR_MSG_FEE_MIN, 8, 8, QR_LINK_CONTROL},
   };
   uint32_t known_cnt = 0;
   for (uint32_t t = 0; t < 256; t++) known_cnt += qr_msg_known((uint8_t)t);
