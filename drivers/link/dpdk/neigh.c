@@ -66,7 +66,13 @@ void qr_neigh_learn(qr_neigh_t *t, const qr_frame_t *f, uint64_t now_ns) {
   if (f->op == QR_FRAME_ANSWER && !asked) return;
   if (!e) e = make(t, f->from.ip, now_ns);
   bool known = is_known(e, now_ns);
-  if (f->op == QR_FRAME_ASK && known && memcmp(e->mac.b, f->mac.b, sizeof e->mac.b)) return;
+  if (f->op == QR_FRAME_ASK && known && memcmp(e->mac.b, f->mac.b, sizeof e->mac.b)) {
+    /* It may have another card now, or somebody lies: its own answer to a question tells. */
+    if (now_ns >= QR_NEIGH_LIVE_NS && now_ns - e->learnt_at >= QR_NEIGH_HINT_NS &&
+        now_ns - e->learnt_at < QR_NEIGH_LIVE_NS)
+      e->learnt_at = now_ns - QR_NEIGH_LIVE_NS;
+    return;
+  }
   e->mac = f->mac;
   e->known = true;
   e->learnt_at = now_ns;

@@ -4,7 +4,8 @@
 
    An entry is live for QR_NEIGH_LIVE_NS, then usable but asked for again, and forgotten at
    QR_NEIGH_FORGET_NS. A live entry changes only by an answer to a question that stands; a host's
-   question to us makes an entry only where there is none. */
+   question to us makes an entry only where there is none, and one from another MAC address than it
+   has makes us ask earlier. */
 #ifndef QR_LINK_DPDK_NEIGH_H
 #define QR_LINK_DPDK_NEIGH_H
 
@@ -13,6 +14,7 @@
 #define QR_NEIGH_CNT 512u
 #define QR_NEIGH_PROBE_CNT 8u /* places where an address can stand */
 #define QR_NEIGH_LIVE_NS UINT64_C(30000000000)
+#define QR_NEIGH_HINT_NS UINT64_C(5000000000) /* not before it is so old */
 #define QR_NEIGH_FORGET_NS UINT64_C(120000000000)
 #define QR_NEIGH_ASK_MIN_NS UINT64_C(20000000) /* first repetition; doubles up to */
 #define QR_NEIGH_ASK_MAX_NS UINT64_C(1000000000)
