@@ -14,7 +14,7 @@
 typedef struct link link_t;
 struct link {
   qr_node_t node; /* first, so that a node is its link */
-  link_t *skip;   /* an ancestor far up, at skip_height(height) */
+  link_t *skip;   /* an ancestor far up, at skip_height(height); NULL: below the root */
   link_t *first_child, *next_sibling;
   link_t **sibling_link; /* what points at this one among its siblings */
   link_t *next_invalid;  /* of the queue of invalid ones, or of the free list */
@@ -28,7 +28,7 @@ struct chunk {
 
 struct qr_tree {
   const qr_chain_cfg_t *cfg;
-  link_t *genesis, *tip;
+  link_t *genesis, *root, *tip;
   link_t **table; /* open addressing, linear probing; at most half full */
   uint64_t table_cnt, node_cnt;
   chunk_t *chunks;
@@ -120,14 +120,14 @@ static uint64_t skip_height(uint64_t height) {
 qr_node_t *qr_tree_ancestor(qr_node_t *n, uint64_t height) {
   if (height > n->header.height) return NULL;
   link_t *l = link_of(n);
-  while (l->node.header.height > height) {
+  while (l && l->node.header.height > height) {
     uint64_t at = l->node.header.height, skip = skip_height(at), before = skip_height(at - 1);
     /* Take the skip unless it overshoots, or the parent's skip is the better one: shorter here, and
        not overshooting. */
     bool far = skip == height || (skip > height && !(before + 2 < skip && before >= height));
     l = far ? l->skip : link_of(l->node.parent);
   }
-  return &l->node;
+  return l ? &l->node : NULL;
 }
 
 qr_node_t *qr_tree_common(qr_node_t *a, qr_node_t *b) {
@@ -161,13 +161,24 @@ static bool add_link(qr_tree_t *t, link_t *l, qr_node_t *parent) {
   return true;
 }
 
-static void remove_link(qr_tree_t *t, link_t *l) {
-  QR_ASSERT(!l->first_child && l->node.parent && l->node.state != QR_NODE_EXECUTED);
-  *l->sibling_link = l->next_sibling;
+/* Out of its parent's children, if it has a parent. */
+static void unlink_sibling(link_t *l) {
+  if (l->sibling_link) *l->sibling_link = l->next_sibling;
   if (l->next_sibling) l->next_sibling->sibling_link = l->sibling_link;
+  l->sibling_link = NULL;
+  l->next_sibling = NULL;
+}
+
+static void drop_link(qr_tree_t *t, link_t *l) {
+  unlink_sibling(l);
   table_remove(t, &l->node.hash);
   t->node_cnt--;
   give_link(t, l);
+}
+
+static void remove_link(qr_tree_t *t, link_t *l) {
+  QR_ASSERT(!l->first_child && l->node.parent && l->node.state != QR_NODE_EXECUTED);
+  drop_link(t, l);
 }
 
 /* --- life --- */
@@ -202,7 +213,7 @@ qr_tree_t *qr_tree_init(const qr_chain_cfg_t *cfg) {
   g->node.state = QR_NODE_EXECUTED;
   bool added = add_link(t, g, NULL); /* the table is empty: it need not grow */
   QR_ASSERT(added);
-  t->genesis = t->tip = g;
+  t->genesis = t->root = t->tip = g;
   return t;
 }
 
@@ -217,6 +228,7 @@ void qr_tree_fini(qr_tree_t *t) {
 }
 
 const qr_node_t *qr_tree_genesis(const qr_tree_t *t) { return &t->genesis->node; }
+const qr_node_t *qr_tree_root(const qr_tree_t *t) { return &t->root->node; }
 qr_node_t *qr_tree_tip(const qr_tree_t *t) { return &t->tip->node; }
 uint64_t qr_tree_node_cnt(const qr_tree_t *t) { return t->node_cnt; }
 
@@ -293,6 +305,7 @@ enum qr_verdict qr_tree_check(const qr_tree_t *t, const qr_header_t *h, uint64_t
   qr_hash_t hash = qr_header_hash(h);
   const qr_node_t *known = qr_tree_find(t, &hash);
   *parent = qr_tree_find(t, &h->parent);
+  if (t->root != t->genesis && *parent == &t->genesis->node) *parent = NULL;
   if (known)
     return known->state == QR_NODE_INVALID ? QR_VERDICT_PARENT_INVALID : QR_VERDICT_DUPLICATE;
   if (!*parent) return QR_VERDICT_PARENT_UNKNOWN;
@@ -323,8 +336,11 @@ qr_node_t *qr_tree_insert(qr_tree_t *t, const qr_header_t *h, uint64_t arrival_n
   qr_u256_t work = qr_target_work(&target);
   n->work = qr_u256_add_sat(&parent->work, &work);
   n->reward_sum = parent->reward_sum + h->reward;
-  while (before->parent && before->header.task != h->task) before = before->parent;
-  if (before->parent) { /* genesis is of no task */
+  while (before->header.height && before->header.task != h->task) {
+    before = before->parent;
+    QR_ASSERT(before);
+  }
+  if (before->header.height) { /* genesis is of no task */
     n->task_parent = before;
     n->task_idx = before->task_idx + 1;
   }
@@ -429,4 +445,58 @@ void qr_tree_invalid(qr_tree_t *t, qr_node_t *n) {
 void qr_tree_forget(qr_tree_t *t, qr_node_t *n) {
   QR_ASSERT(n->state == QR_NODE_HEADER);
   remove_link(t, link_of(n));
+}
+
+/* --- what is too deep to matter --- */
+
+/* The invalid nodes that stand on root stay in their order; the others are about to go. */
+static void sift_invalid(qr_tree_t *t, const link_t *root) {
+  link_t *l = t->oldest_invalid, *next;
+  t->oldest_invalid = t->newest_invalid = NULL;
+  t->invalid_cnt = 0;
+  for (; l; l = next) {
+    next = l->next_invalid;
+    l->next_invalid = NULL;
+    if (qr_tree_ancestor(&l->node, root->node.header.height) == &root->node) queue_invalid(t, l);
+  }
+}
+
+/* Nothing above the root leads below it. */
+static void forget_below(link_t *l, const link_t *root) {
+  uint64_t height = root->node.header.height;
+  if (l->skip && l->skip->node.header.height < height) l->skip = NULL;
+  qr_node_t *before = l->node.task_parent;
+  if (before && before->header.height < height) l->node.task_parent = NULL;
+}
+
+/* Children before their parents; the genesis stays. */
+static void drop_all(qr_tree_t *t, link_t *top, void (*fn)(void *ctx, qr_node_t *n), void *ctx) {
+  for (link_t *l = top;;) {
+    if (l->first_child) {
+      l = l->first_child;
+      continue;
+    }
+    link_t *up = link_of(l->node.parent);
+    QR_ASSERT(l->node.state != QR_NODE_HEADER);
+    if (l != t->genesis) {
+      fn(ctx, &l->node);
+      drop_link(t, l);
+    }
+    if (l == top) return;
+    l = up;
+  }
+}
+
+void qr_tree_cut(qr_tree_t *t, uint64_t height, void (*fn)(void *ctx, qr_node_t *n), void *ctx) {
+  link_t *old = t->root, *root = link_of(qr_tree_ancestor(&t->tip->node, height));
+  QR_ASSERT(root);
+  if (root == old) return;
+  sift_invalid(t, root);
+  for (uint64_t i = 0; i < t->table_cnt; i++) {
+    if (t->table[i] && t->table[i]->node.header.height >= height) forget_below(t->table[i], root);
+  }
+  unlink_sibling(root);
+  root->node.parent = NULL;
+  t->root = root;
+  drop_all(t, old, fn, ctx);
 }

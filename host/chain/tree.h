@@ -17,11 +17,12 @@ typedef struct qr_node qr_node_t;
 struct qr_node {
   qr_hash_t hash;
   qr_header_t header;
-  qr_node_t *parent;      /* NULL for genesis */
+  qr_node_t *parent;      /* NULL for the root, which is genesis until the tree is cut */
   qr_u256_t work;         /* cumulative, of this block and all before */
   uint64_t reward_sum;    /* cumulative R */
   uint64_t task_idx;      /* number of earlier blocks of the same task on this branch */
-  qr_node_t *task_parent; /* newest earlier block of the same task on this branch, NULL if none */
+  qr_node_t *task_parent; /* newest earlier block of the same task on this branch, NULL if none or
+                             if it lies below the root */
   uint64_t arrival_ns;    /* monotonic, when it was inserted */
   enum qr_node_state state;
   void *user; /* the owner's, NULL at first */
@@ -80,11 +81,19 @@ void qr_tree_forget(qr_tree_t *t, qr_node_t *n);
    the tip: what lies below cannot be undone here. 0 at first. */
 void qr_tree_set_floor(qr_tree_t *t, uint64_t height);
 
+/* Lets everything go that does not stand on the tip's ancestor at height, which becomes the root;
+   fn is told of each node before it goes. No such node may be in state HEADER (asserted). The
+   genesis stays known, but not as a parent. What is left is as it was, only that nothing leads
+   below the root: so the caller leaves below all that may still be built on what that needs, eleven
+   blocks for the median time and one of each task at least. */
+void qr_tree_cut(qr_tree_t *t, uint64_t height, void (*fn)(void *ctx, qr_node_t *n), void *ctx);
+const qr_node_t *qr_tree_root(const qr_tree_t *t);
+
 qr_node_t *qr_tree_tip(const qr_tree_t *t);
 /* Restores the tip at start-up, from a stored chain, without tie windows: n must be executed. */
 void qr_tree_set_tip(qr_tree_t *t, qr_node_t *n);
-/* The ancestor (or itself) of n at height, NULL if higher than n, and the newest common ancestor.
-   Cost: O(log height). */
+/* The ancestor (or itself) of n at height, NULL if higher than n or below the root, and the newest
+   common ancestor of two that stand on the root. Cost: O(log height). */
 qr_node_t *qr_tree_ancestor(qr_node_t *n, uint64_t height);
 qr_node_t *qr_tree_common(qr_node_t *a, qr_node_t *b);
 uint64_t qr_tree_node_cnt(const qr_tree_t *t);

@@ -20,15 +20,21 @@ void qr_chain_out(qr_chain_tile_t *t, const qr_outbound_t *out) {
   if (out->kind == QR_OUT_ANSWER_MODEL) qr_pool_unref(out->model);
 }
 
-static uint32_t fill_locator(const qr_chain_tile_t *t, qr_hash_t *out, uint32_t max) {
-  qr_node_t *n = t->durable_tip;
+static uint32_t fill_locator(qr_chain_tile_t *t, qr_hash_t *out, uint32_t max) {
+  uint64_t root = qr_tree_root(t->tree)->header.height, height = t->durable_tip->header.height;
   uint32_t cnt = 0;
   uint64_t step = 1;
-  while (cnt + 1 < max) {
-    out[cnt++] = n->hash;
-    if (!n->header.height) return cnt;
+  while (cnt + 1 < max && height) {
+    const qr_node_t *n = qr_tree_ancestor(t->durable_tip, height);
+    qr_header_t h;
+    if (n)
+      out[cnt++] = n->hash;
+    else if (!qr_chain_header_at(t, height, &out[cnt], &h))
+      cnt++;
     if (cnt >= 8) step *= 2;
-    n = qr_tree_ancestor(n, n->header.height > step ? n->header.height - step : 0);
+    height = height > step ? height - step : 0;
+    /* What the store is asked for is the same for many tips, so that it has it at hand. */
+    if (height < root) height -= height % step;
   }
   out[cnt++] = qr_tree_genesis(t->tree)->hash;
   return cnt;
@@ -66,14 +72,15 @@ int qr_chain_tile_init(const qr_chain_tile_cfg_t *cfg, qr_chain_tile_t **out, ch
   t->mine_dirty = t->mine_paused = true;
   t->start_ns = cfg->clock->mono_ns(cfg->clock->ctx);
   t->tree = qr_tree_init(t->chain);
+  t->past = qr_past_init();
   t->ledger = qr_ledger_init();
   t->views = qr_view_pool_init(VIEW_CNT);
   qr_mempool_cfg_t pool = cfg->mempool;
   pool.chain_id = t->chain->p.chain_id;
   t->mempool = qr_mempool_init(&pool);
   t->io_buf = malloc(QR_STORE_VALUE_MAX_SZ);
-  int err = t->tree && t->ledger && t->views && t->mempool && t->io_buf ? qr_chain_exec_init(t)
-                                                                        : QR_ERR_NOMEM;
+  bool has_all = t->tree && t->past && t->ledger && t->views && t->mempool && t->io_buf;
+  int err = has_all ? qr_chain_exec_init(t) : QR_ERR_NOMEM;
   for (uint32_t i = 0; i < t->chain->p.task_cnt && !err; i++) {
     err = qr_task_genesis_init(&t->genesis[i], cfg->objects, i);
   }
@@ -111,6 +118,7 @@ void qr_chain_tile_fini(qr_chain_tile_t *t) {
   qr_chain_cands_drop_all(t);
   if (t->tree) qr_tree_visit(t->tree, free_exec_of, NULL);
   qr_tree_fini(t->tree);
+  qr_past_fini(t->past);
   qr_ledger_fini(t->ledger);
   for (uint32_t i = 0; i < QR_TASK_MAX_CNT; i++) qr_task_genesis_fini(&t->genesis[i]);
   qr_chain_exec_fini(t);
@@ -148,6 +156,7 @@ int qr_chain_tile_poll(void *state, uint64_t now_ns) {
   work += qr_chain_poll_cands(t, now_ns);
   work += qr_chain_poll_store(t, now_ns); /* what was accepted is on its way at once */
   work += qr_chain_poll_prune(t);
+  work += qr_chain_poll_past(t);
   work += qr_chain_poll_return(t, now_ns);
   work += qr_chain_poll_fee(t, now_ns);
   work += qr_chain_poll_mine(t, now_ns);

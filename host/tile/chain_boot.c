@@ -73,6 +73,8 @@ static bool visit_index(void *ctx, const void *key, size_t key_sz, const void *v
   bool moved = qr_tree_executed(t->tree, n);
   (void)moved;
   qr_tree_set_tip(t->tree, n);
+  t->durable_tip = n;
+  (void)qr_chain_poll_past(t); /* so that the tree never holds more than later */
   l->height = height;
   if (height % STEP_LOG_CNT == 0)
     qr_log(QR_LOG_INFO, "chain", "event=loading height=%llu", (unsigned long long)height);
@@ -149,7 +151,7 @@ static int load_held(qr_chain_tile_t *t) {
   if (sz == QR_ERR_NOTFOUND) return QR_OK;
   if (sz < 0 || !qr_held_decode(t->io_buf, (size_t)sz, &t->held))
     return sz < 0 ? (int)sz : QR_ERR_CORRUPT;
-  qr_tree_set_floor(t->tree, t->held.base);
+  qr_chain_set_floor(t);
   return QR_OK;
 }
 

@@ -44,6 +44,7 @@ void qr_chain_release(qr_chain_tile_t *t, qr_cand_t *c) {
   qr_pool_unref(c->block);
   qr_pool_unref(c->model);
   qr_pool_unref(c->view);
+  qr_chain_old_branch_free(t, c->old);
   *c = (qr_cand_t){0};
 }
 
@@ -278,6 +279,7 @@ static enum qr_verdict admit(qr_chain_tile_t *t, qr_inbound_t *in, qr_cand_t **o
   uint64_t wall_ms = t->cfg.clock->wall_ms(t->cfg.clock->ctx);
   if (in->verdict) return in->verdict;
   enum qr_verdict v = qr_tree_check(t->tree, &in->block->header, wall_ms, &parent);
+  if (v == QR_VERDICT_PARENT_UNKNOWN) v = qr_chain_check_old(t, &in->block->header);
   if (!v) v = qr_body_check(t->chain, &in->block->header, &in->block->body);
   if (v) return v;
   *out = place_for(t, in->peer);
@@ -443,14 +445,27 @@ int qr_chain_poll_cands(qr_chain_tile_t *t, uint64_t now_ns) {
   return work;
 }
 
-bool qr_chain_verify_query(qr_chain_tile_t *t, const qr_query_t *q, uint64_t now_ns, int *err) {
+/* The node at height, with what it stands on. */
+static int find_query(qr_chain_tile_t *t, uint64_t height, qr_node_t **n, qr_old_branch_t **old) {
   qr_node_t *tip = qr_tree_tip(t->tree);
-  qr_node_t *n =
-      q->height && q->height <= tip->header.height ? qr_tree_ancestor(tip, q->height) : NULL;
+  if (!height || height > tip->header.height || !qr_chain_holds_windows(t, height))
+    return QR_ERR_NOTFOUND;
+  if (qr_chain_in_tree(t, height)) {
+    *n = qr_tree_ancestor(tip, height);
+    return QR_OK;
+  }
+  int err = qr_chain_old_branch(t, height, old);
+  if (!err) *n = &(*old)->nodes[(*old)->cnt - 1];
+  return err;
+}
+
+bool qr_chain_verify_query(qr_chain_tile_t *t, const qr_query_t *q, uint64_t now_ns, int *err) {
+  qr_node_t *n;
+  qr_old_branch_t *old = NULL;
   qr_cand_t *c = free_cand(t);
-  *err = n ? QR_ERR_BUSY : QR_ERR_NOTFOUND;
-  if (!n || !c) return false;
-  qr_block_obj_t *b = qr_objects_block(t->cfg.objects);
+  *err = find_query(t, q->height, &n, &old);
+  if (*err) return false;
+  qr_block_obj_t *b = c ? qr_objects_block(t->cfg.objects) : NULL;
   qr_model_obj_t *m = NULL;
   int64_t sz = b ? qr_chain_get_of(t, QR_STORE_BLOCK, n) : QR_ERR_BUSY;
   *err = sz < 0 ? (int)sz : QR_OK;
@@ -459,6 +474,7 @@ bool qr_chain_verify_query(qr_chain_tile_t *t, const qr_query_t *q, uint64_t now
   if (*err == QR_ERR_NOMEM) *err = QR_ERR_BUSY; /* the pools are in use */
   if (*err) {
     qr_pool_unref(b);
+    qr_chain_old_branch_free(t, old);
     return false;
   }
   *c = (qr_cand_t){.state = QR_CAND_READY,
@@ -468,6 +484,7 @@ bool qr_chain_verify_query(qr_chain_tile_t *t, const qr_query_t *q, uint64_t now
                    .since_ns = now_ns,
                    .seq = ++t->cand_seq,
                    .is_query = true,
-                   .query_id = q->id};
+                   .query_id = q->id,
+                   .old = old};
   return true;
 }

@@ -53,7 +53,7 @@ void qr_chain_exec_fini(qr_chain_tile_t *t) {
 
 /* Appends a node; returns the one that had to leave, or NULL. */
 static qr_node_t *fifo_push(qr_fifo_t *f, qr_node_t *n) {
-  qr_node_t *gone = NULL;
+  qr_node_t *gone = NULL; /* as is one that was dropped meanwhile */
   if (f->cnt == f->cap) {
     gone = f->nodes[f->head];
     f->head = (f->head + 1) % f->cap;
@@ -71,6 +71,21 @@ void qr_chain_keep_segment(qr_chain_tile_t *t, qr_node_t *n) {
 void qr_chain_keep_models(qr_chain_tile_t *t, qr_node_t *n) {
   qr_node_t *gone = fifo_push(&t->model_fifo, n);
   if (gone && gone != n) release_models(gone->user);
+}
+
+static void fifo_forget(qr_fifo_t *f, const qr_node_t *n) {
+  for (uint32_t i = 0; i < f->cnt; i++) {
+    qr_node_t **place = &f->nodes[(f->head + i) % f->cap];
+    if (*place == n) *place = NULL;
+  }
+}
+
+void qr_chain_exec_drop(qr_chain_tile_t *t, qr_node_t *n) {
+  if (!n->user) return;
+  fifo_forget(&t->model_fifo, n);
+  fifo_forget(&t->segment_fifo[n->header.task], n);
+  qr_chain_exec_free(n->user);
+  n->user = NULL;
 }
 
 qr_exec_t *qr_chain_exec(qr_chain_tile_t *t, qr_node_t *n) {
@@ -129,7 +144,9 @@ int qr_chain_resident_model(qr_chain_tile_t *t, qr_node_t *n) {
 static qr_model_obj_t *find_kept(const qr_chain_tile_t *t, const qr_hash_t *root) {
   const qr_fifo_t *f = &t->model_fifo;
   for (uint32_t i = 0; i < f->cnt; i++) {
-    const qr_exec_t *e = f->nodes[(f->head + i) % f->cap]->user;
+    const qr_node_t *n = f->nodes[(f->head + i) % f->cap];
+    if (!n) continue;
+    const qr_exec_t *e = n->user;
     if (e->model_out && qr_hash_eq(&e->model_out->root, root)) return e->model_out;
     if (e->model_in && qr_hash_eq(&e->model_in->root, root)) return e->model_in;
   }
@@ -148,8 +165,8 @@ bool qr_chain_model_kept(const qr_chain_tile_t *t, const qr_hash_t *root) {
 }
 
 qr_node_t *qr_chain_task_tip(qr_node_t *parent, uint32_t task) {
-  while (parent && parent->parent && parent->header.task != task) parent = parent->parent;
-  return parent && parent->parent ? parent : NULL;
+  while (parent && parent->header.height && parent->header.task != task) parent = parent->parent;
+  return parent && parent->header.height ? parent : NULL; /* genesis is of no task */
 }
 
 /* Against the newest eligible block of the window before it: at most twice its error. */

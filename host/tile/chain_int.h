@@ -4,6 +4,7 @@
 
 #include "base/log.h"
 #include "chain/mempool.h"
+#include "chain/past.h"
 #include "port/store_copy.h"
 #include "tile/chain.h"
 #include "tile/record.h"
@@ -26,6 +27,13 @@ typedef struct {
   uint32_t undo_cnt;
 } qr_exec_t;
 
+/* Main-chain blocks below the tree's root, made anew to execute the newest of them once more: it
+   and the windows before it. The tree does not know them. */
+typedef struct {
+  uint32_t cnt;
+  qr_node_t nodes[]; /* oldest first */
+} qr_old_branch_t;
+
 enum qr_cand_state {
   QR_CAND_FREE,
   QR_CAND_PARENT,  /* its parent has not begun, or its peer has begun enough */
@@ -46,6 +54,7 @@ typedef struct {
   qr_verify_result_t result; /* JUDGED */
   bool is_query; /* an operator's verify of an executed block: only the reply depends on it */
   uint64_t query_id;
+  qr_old_branch_t *old; /* which node is of, if the tree does not hold it; NULL else */
 } qr_cand_t;
 
 /* Nodes whose objects are resident, oldest first; the oldest leaves when it is full. */
@@ -104,6 +113,7 @@ struct qr_chain_tile {
   qr_chain_tile_cfg_t cfg;
   const qr_chain_cfg_t *chain;
   qr_tree_t *tree;
+  qr_past_t *past; /* the main chain below the tree's root */
   qr_ledger_t *ledger;
   qr_node_t *ledger_at;   /* the block after which the ledger stands */
   qr_node_t *durable_tip; /* newest tip that the store holds: what peers are told and served */
@@ -188,6 +198,8 @@ qr_view_t *qr_chain_view(qr_chain_tile_t *t, qr_node_t *parent,
 int qr_chain_exec_init(qr_chain_tile_t *t) QR_WARN_UNUSED;
 void qr_chain_exec_fini(qr_chain_tile_t *t);
 void qr_chain_exec_free(qr_exec_t *e);
+/* The node is about to go: so does its record, and nothing points at it any more. */
+void qr_chain_exec_drop(qr_chain_tile_t *t, qr_node_t *n);
 
 /* chain_state.c: ledger position, acceptance, persistence */
 /* Ledger rules on the parent's state. OK: the block has begun, and its record holds its effect. */
@@ -226,7 +238,28 @@ static inline bool qr_chain_may_accept(const qr_chain_tile_t *t) {
 }
 void qr_chain_store_fini(qr_chain_tile_t *t);
 
+/* chain_past.c: the tree is cut where its blocks are too deep to matter; what is asked of those is
+   read from the store. All of it reads into io_buf. */
+int qr_chain_poll_past(qr_chain_tile_t *t);
+/* No branch is taken from what the tree or the store lacks. */
+void qr_chain_set_floor(qr_chain_tile_t *t);
+/* Of the chain of the tip. Returns 0, or a negative code if the store cannot say. */
+int qr_chain_header_at(qr_chain_tile_t *t, uint64_t height, qr_hash_t *hash,
+                       qr_header_t *h) QR_WARN_UNUSED;
+int qr_chain_sum_at(qr_chain_tile_t *t, uint64_t height, qr_past_sum_t *out) QR_WARN_UNUSED;
+/* The height of a block of the tree or, of the main chain, below it. */
+bool qr_chain_height_of(qr_chain_tile_t *t, const qr_hash_t *hash, uint64_t *height) QR_WARN_UNUSED;
+/* What the tree would say of a header if it held what lies below its root, for one whose parent it
+   does not know. */
+enum qr_verdict qr_chain_check_old(qr_chain_tile_t *t, const qr_header_t *h);
+/* True if the tree holds the windows before the block at height. */
+bool qr_chain_in_tree(const qr_chain_tile_t *t, uint64_t height);
+int qr_chain_old_branch(qr_chain_tile_t *t, uint64_t height, qr_old_branch_t **out) QR_WARN_UNUSED;
+void qr_chain_old_branch_free(qr_chain_tile_t *t, qr_old_branch_t *b);
+
 /* chain_prune.c */
+/* True if the store holds the windows before the block at height, and the block. */
+bool qr_chain_holds_windows(const qr_chain_tile_t *t, uint64_t height);
 int qr_chain_poll_prune(qr_chain_tile_t *t);
 void qr_chain_pruned(qr_chain_tile_t *t); /* the batch is durable */
 

@@ -60,11 +60,21 @@ static uint64_t first_height(const qr_chain_tile_t *t) {
   return t->held.base > window ? t->held.base - window : 1;
 }
 
+bool qr_chain_holds_windows(const qr_chain_tile_t *t, uint64_t height) {
+  uint64_t window = qr_prune_window(&t->chain->p), first = height > window ? height - window : 1;
+  return height >= t->held.from && (first >= t->held.from || on_base(t));
+}
+
 /* The models that came with a snapshot: there are no blocks that lead to them. */
-static void add_base_models(prune_t *p, uint64_t first) {
-  qr_node_t *n = qr_tree_ancestor(p->t->durable_tip, p->t->held.base);
-  for (; n->parent && n->header.height >= first && p->root_cnt < ROOTS_MAX_CNT; n = n->parent)
-    p->roots[p->root_cnt++] = n->header.model_out;
+static int add_base_models(prune_t *p, uint64_t first) {
+  int err = QR_OK;
+  for (uint64_t at = p->t->held.base; at >= first && p->root_cnt < ROOTS_MAX_CNT && !err; at--) {
+    qr_hash_t hash;
+    qr_header_t h;
+    err = qr_chain_header_at(p->t, at, &hash, &h);
+    if (!err) p->roots[p->root_cnt++] = h.model_out;
+  }
+  return err;
 }
 
 static int fill(qr_chain_tile_t *t, prune_t *p, uint64_t first) {
@@ -77,7 +87,7 @@ static int fill(qr_chain_tile_t *t, prune_t *p, uint64_t first) {
     p->table = tables[i];
     err = t->cfg.store_ops->scan(*t->cfg.store, p->table, from, sizeof from, visit, p);
   }
-  if (on_base(t)) add_base_models(p, first);
+  if (!err && on_base(t)) err = add_base_models(p, first);
   for (uint32_t i = 0; i < p->root_cnt && !err; i++) prune_model(p, &p->roots[i]);
   qr_held_t h = {.from = p->end, .base = t->held.base};
   qr_held_encode(&h, held);

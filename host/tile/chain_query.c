@@ -11,18 +11,19 @@ void qr_chain_reply(qr_chain_tile_t *t, const qr_reply_t *r) {
   (void)pushed; /* a front end that does not read its replies times its queries out */
 }
 
-/* Mean R over the last cnt blocks up to and including n. */
-static uint32_t mean_reward(qr_node_t *n, uint64_t cnt) {
-  if (!cnt) return 0;
-  const qr_node_t *before = qr_tree_ancestor(n, n->header.height - cnt);
-  return (uint32_t)((n->reward_sum - before->reward_sum) / cnt);
+/* Mean R over the last cnt blocks up to and including the one at height; 0 if the store cannot say.
+ */
+static uint32_t mean_reward(qr_chain_tile_t *t, uint64_t height, uint64_t cnt) {
+  qr_past_sum_t from, to;
+  if (!cnt || qr_chain_sum_at(t, height - cnt, &from) || qr_chain_sum_at(t, height, &to)) return 0;
+  return (uint32_t)((to.reward_sum - from.reward_sum) / cnt);
 }
 
-static void fill_rewards(qr_node_t *tip, qr_status_t *s) {
-  uint64_t height = tip->header.height, tenth = height / 10 ? height / 10 : height ? 1 : 0;
-  s->reward_mean = mean_reward(tip, height);
-  s->reward_last = mean_reward(tip, tenth);
-  s->reward_first = tenth ? mean_reward(qr_tree_ancestor(tip, tenth), tenth) : 0;
+static void fill_rewards(qr_chain_tile_t *t, uint64_t height, qr_status_t *s) {
+  uint64_t tenth = height / 10 ? height / 10 : height ? 1 : 0;
+  s->reward_mean = mean_reward(t, height, height);
+  s->reward_last = mean_reward(t, height, tenth);
+  s->reward_first = mean_reward(t, tenth, tenth);
 }
 
 static void fill_tasks(qr_chain_tile_t *t, qr_node_t *tip, qr_status_t *s) {
@@ -115,22 +116,27 @@ static void fill_status(qr_chain_tile_t *t, qr_status_t *s, uint64_t now_ns) {
   s->prune_depth = t->cfg.prune_depth;
   s->uptime_ms = (now_ns - t->start_ns) / 1000000u;
   fill_pool(t, &s->pool, now_ns);
-  fill_rewards(tip, s);
+  fill_rewards(t, tip->header.height, s);
   fill_tasks(t, tip, s);
   fill_counters(t, s);
 }
 
 static int fill_block(qr_chain_tile_t *t, uint64_t height, qr_reply_block_t *b) {
-  qr_node_t *tip = qr_tree_tip(t->tree);
-  if (height > tip->header.height) return QR_ERR_NOTFOUND;
-  qr_node_t *n = qr_tree_ancestor(tip, height);
-  b->hash = n->hash;
-  qr_header_encode(&n->header, b->header);
-  b->confirmations = tip->header.height - height + 1;
-  snprintf(b->work, sizeof b->work, "%.6g", qr_u256_to_double(&n->work));
+  uint64_t tip = qr_tree_tip(t->tree)->header.height;
+  uint8_t place[QR_PLACE_SZ];
+  qr_header_t h;
+  qr_past_sum_t sum;
+  if (height > tip) return QR_ERR_NOTFOUND;
+  int err = qr_chain_header_at(t, height, &b->hash, &h);
+  if (!err) err = qr_chain_sum_at(t, height, &sum);
+  if (err) return err;
+  qr_header_encode(&h, b->header);
+  b->confirmations = tip - height + 1;
+  snprintf(b->work, sizeof b->work, "%.6g", qr_u256_to_double(&sum.work));
   b->held = height >= t->held.from;
   if (!height || !b->held) return QR_OK;
-  int64_t sz = qr_chain_get_of(t, QR_STORE_BLOCK, n);
+  qr_place_encode(height, &b->hash, place);
+  int64_t sz = qr_chain_get(t, QR_STORE_BLOCK, place, sizeof place);
   qr_body_t body;
   if (sz < (int64_t)QR_HEADER_SZ) return sz < 0 ? (int)sz : QR_ERR_CORRUPT;
   if (qr_body_decode(t->io_buf + QR_HEADER_SZ, (size_t)sz - QR_HEADER_SZ, &body))
@@ -210,10 +216,10 @@ int qr_chain_poll_queries(qr_chain_tile_t *t, uint64_t now_ns) {
 }
 
 static bool want_block(qr_chain_tile_t *t, const qr_inbound_t *in, qr_outbound_t *out) {
-  const qr_node_t *n = qr_tree_find(t->tree, &in->hash);
   uint8_t place[QR_PLACE_SZ];
-  if (!n) return false;
-  qr_place_encode(n->header.height, &n->hash, place);
+  uint64_t height;
+  if (!qr_chain_height_of(t, &in->hash, &height)) return false;
+  qr_place_encode(height, &in->hash, place);
   int64_t sz = qr_chain_get_durable(t, QR_STORE_BLOCK, place, sizeof place);
   qr_block_obj_t *b = sz < 0 ? NULL : qr_objects_block(t->cfg.objects);
   if (!b) return false;
@@ -231,34 +237,48 @@ static bool want_model(qr_chain_tile_t *t, const qr_inbound_t *in, qr_outbound_t
   if (m) {
     qr_pool_ref(m);
   } else {
-    const qr_node_t *n = qr_tree_find(t->tree, &in->hash);
-    if (!n || qr_chain_read_model(t, n->header.task, &in->root, &m)) return false;
+    uint64_t height;
+    if (!qr_chain_height_of(t, &in->hash, &height) || !height) return false;
+    uint32_t task = qr_params_task_of(&t->chain->p, height);
+    if (qr_chain_read_model(t, task, &in->root, &m)) return false;
   }
   out->kind = QR_OUT_ANSWER_MODEL;
   out->model = m;
   return true;
 }
 
+/* True if the block is of the main chain, up to the durable tip. */
+static bool find_fork(qr_chain_tile_t *t, const qr_hash_t *hash, uint64_t *height) {
+  const qr_node_t *n = qr_tree_find(t->tree, hash);
+  if (!n || !n->header.height) return qr_chain_height_of(t, hash, height);
+  *height = n->header.height;
+  return qr_tree_ancestor(t->durable_tip, *height) == n;
+}
+
 /* The main chain's headers from the first locator entry on that lies on it; genesis has none. */
 static bool want_headers(qr_chain_tile_t *t, const qr_inbound_t *in, qr_outbound_t *out) {
-  qr_node_t *tip = t->durable_tip, *fork = NULL;
-  for (uint32_t i = 0; i < in->locator_cnt && !fork; i++) {
-    qr_node_t *n = qr_tree_find(t->tree, &in->locator[i]);
-    if (n && n->header.height <= tip->header.height && qr_tree_ancestor(tip, n->header.height) == n)
-      fork = n;
-  }
-  if (!fork) return false;
-  uint64_t first = fork->header.height ? fork->header.height : 1;
-  uint64_t cnt = tip->header.height + 1 - first;
+  uint64_t tip = t->durable_tip->header.height, fork = 0;
+  bool found = false;
+  for (uint32_t i = 0; i < in->locator_cnt && !found; i++)
+    found = find_fork(t, &in->locator[i], &fork);
+  if (!found) return false;
+  uint64_t first = fork ? fork : 1, cnt = tip + 1 - first;
   if (cnt > in->max_cnt) cnt = in->max_cnt;
   out->kind = QR_OUT_ANSWER_HEADERS;
   if (!cnt) return true;
   out->block = qr_objects_block(t->cfg.objects);
   if (!out->block) return false;
   out->sz = (uint32_t)cnt * QR_HEADER_SZ;
-  qr_node_t *n = qr_tree_ancestor(tip, first + cnt - 1);
-  for (uint64_t i = cnt; i-- > 0; n = n->parent)
-    qr_header_encode(&n->header, out->block->bytes + i * QR_HEADER_SZ);
+  for (uint64_t i = 0; i < cnt; i++) {
+    const qr_node_t *n = qr_tree_ancestor(t->durable_tip, first + i);
+    qr_hash_t hash;
+    qr_header_t h;
+    if (!n && qr_chain_header_at(t, first + i, &hash, &h)) {
+      qr_pool_unref(out->block);
+      return false;
+    }
+    qr_header_encode(n ? &n->header : &h, out->block->bytes + i * QR_HEADER_SZ);
+  }
   return true;
 }
 

@@ -172,7 +172,8 @@ static void log_tip(const qr_chain_tile_t *t, const qr_cand_t *c, uint64_t depth
 /* Undo records this far below the tip are read from the store should they ever be needed. */
 static void release_old_undo(qr_node_t *tip) {
   if (tip->header.height <= UNDO_KEPT_CNT) return;
-  qr_exec_t *e = qr_tree_ancestor(tip, tip->header.height - UNDO_KEPT_CNT)->user;
+  qr_node_t *n = qr_tree_ancestor(tip, tip->header.height - UNDO_KEPT_CNT);
+  qr_exec_t *e = n ? n->user : NULL; /* NULL: the tree does not reach so deep */
   if (!e) return;
   free(e->undo);
   e->undo = NULL;

@@ -52,6 +52,12 @@ static void test_what_is_held_is_bounded(void **state) {
   assert_false(r.block.held);
   r = world_ask(&w, b, (qr_query_t){.kind = QR_QUERY_VERIFY, .height = 5});
   assert_int_equal(r.err, QR_ERR_NOTFOUND);
+  /* A block whose windows went is held, and cannot be executed once more. */
+  r = world_ask(&w, b, (qr_query_t){.kind = QR_QUERY_VERIFY, .height = s.held_from + 7});
+  assert_int_equal(r.err, QR_ERR_NOTFOUND);
+  r = world_ask(&w, b, (qr_query_t){.kind = QR_QUERY_VERIFY, .height = s.held_from + 8});
+  assert_int_equal(r.err, 0);
+  assert_int_equal(r.verify.verdict, QR_VERDICT_OK);
   assert_int_equal(audit_sound(&w, a).held.from, 1);
   world_fini(&w);
 }

@@ -54,6 +54,7 @@ typedef struct {
   const qr_chain_cfg_t *c;
   entry_t e[ORACLE_CNT + 1];
   int cnt, tip, reorg_cnt;
+  uint64_t root; /* height of the root */
 } oracle_t;
 
 static bool is_under(const oracle_t *o, int i, int top) {
@@ -99,19 +100,39 @@ static int draw_entry(const oracle_t *o, uint32_t newest_cnt) {
   return (int)(draw(8) && cnt > newest_cnt ? cnt - 1 - draw(newest_cnt) : draw(cnt));
 }
 
+/* Of the entry and the ten before it, or as many as there are. */
+static uint64_t oracle_median(const oracle_t *o, int i) {
+  uint64_t times[11];
+  uint32_t cnt = 0;
+  for (; i != -1 && cnt < 11; i = o->e[i].parent) times[cnt++] = i ? o->e[i].h.time_ms : T0;
+  for (uint32_t k = 0; k < cnt; k++) {
+    uint32_t smaller_cnt = 0, not_larger_cnt = 0;
+    for (uint32_t m = 0; m < cnt; m++) {
+      smaller_cnt += times[m] < times[k];
+      not_larger_cnt += times[m] <= times[k];
+    }
+    if (smaller_cnt <= cnt / 2 && cnt / 2 < not_larger_cnt) return times[k];
+  }
+  fail();
+  return 0;
+}
+
 static void oracle_insert(oracle_t *o, qr_tree_t *t, uint64_t now_ns) {
   int p = draw(2) ? o->tip : draw_entry(o, 12);
   if (!o->e[p].n) return;
   qr_node_t *parent = o->e[p].n, *got;
   uint64_t time_ms = qr_tree_median_time(t, parent) + 1 + draw(2000);
+  if (!parent->header.height || parent->header.height >= o->root + 10)
+    assert_int_equal(qr_tree_median_time(t, parent), oracle_median(o, p));
   entry_t *e = &o->e[o->cnt];
   *e = (entry_t){
       .h = make_header(t, o->c, parent, time_ms, draw(4)), .parent = p, .arrival_ns = now_ns};
   enum qr_verdict want = o->e[p].state == QR_NODE_INVALID           ? QR_VERDICT_PARENT_INVALID
                          : oracle_depth(o, p) > o->c->p.reorg_limit ? QR_VERDICT_TOO_DEEP
                                                                     : QR_VERDICT_OK;
+  if (o->root && !p) want = QR_VERDICT_PARENT_UNKNOWN; /* below the root */
   assert_int_equal(qr_tree_check(t, &e->h, time_ms, &got), want);
-  assert_ptr_equal(got, parent);
+  assert_ptr_equal(got, o->root && !p ? NULL : parent);
   if (want) return;
   e->n = qr_tree_insert(t, &e->h, now_ns);
   qr_u256_t target;
@@ -122,6 +143,13 @@ static void oracle_insert(oracle_t *o, qr_tree_t *t, uint64_t now_ns) {
   o->cnt++;
 }
 
+static void oracle_refute(oracle_t *o, qr_tree_t *t, int i) {
+  qr_tree_invalid(t, o->e[i].n);
+  for (int k = 0; k < o->cnt; k++) {
+    if (o->e[k].n && is_under(o, k, i)) o->e[k].state = QR_NODE_INVALID;
+  }
+}
+
 /* Executes, refutes or forgets some node that may be. */
 static void oracle_change(oracle_t *o, qr_tree_t *t) {
   int i = draw_entry(o, 30);
@@ -129,10 +157,7 @@ static void oracle_change(oracle_t *o, qr_tree_t *t) {
   if (!e->n || e->state != QR_NODE_HEADER) return;
   uint32_t what = draw(20);
   if (what < 2) {
-    qr_tree_invalid(t, e->n);
-    for (int k = 0; k < o->cnt; k++) {
-      if (o->e[k].n && is_under(o, k, i)) o->e[k].state = QR_NODE_INVALID;
-    }
+    oracle_refute(o, t, i);
   } else if (what < 4) {
     if (oracle_has_child(o, i)) return;
     qr_tree_forget(t, e->n);
@@ -173,7 +198,7 @@ static void oracle_compare(const oracle_t *o, qr_tree_t *t) {
     assert_int_equal(e->n->task_idx, task_idx);
     assert_ptr_equal(e->n->task_parent, newest < 0 ? NULL : o->e[newest].n);
     int other = (int)draw((uint32_t)o->cnt);
-    if (!o->e[other].n) continue;
+    if (!o->e[other].n || (o->root && (!i || !other))) continue;
     int common = oracle_common(o, i, other);
     assert_ptr_equal(qr_tree_common(e->n, o->e[other].n), o->e[common].n);
     assert_ptr_equal(qr_tree_ancestor(e->n, o->e[common].h.height), o->e[common].n);
@@ -184,8 +209,47 @@ static void oracle_compare(const oracle_t *o, qr_tree_t *t) {
   assert_ptr_equal(qr_tree_tip(t), o->e[o->tip].n);
 }
 
-static void test_random_trees(void **state) {
-  (void)state;
+/* --- cutting --- */
+
+static void count_drop(void *ctx, qr_node_t *n) {
+  oracle_t *o = ctx;
+  int i = 0;
+  while (i < o->cnt && o->e[i].n != n) i++;
+  assert_true(i > 0 && i < o->cnt);
+  o->e[i].n = NULL; /* told of once, while the node is whole */
+  qr_hash_t hash = qr_header_hash(&o->e[i].h);
+  assert_true(qr_hash_eq(&hash, &n->hash));
+}
+
+/* As deep as the rules permit, or less: nothing that is not executed yet may lose what it needs. */
+static void oracle_cut(oracle_t *o, qr_tree_t *t) {
+  uint64_t tip = o->e[o->tip].h.height,
+           end = tip > o->c->p.reorg_limit ? tip - o->c->p.reorg_limit : 0;
+  for (int i = 0; i < o->cnt; i++) {
+    if (!o->e[i].n || o->e[i].state != QR_NODE_HEADER) continue;
+    uint64_t fork = o->e[oracle_common(o, o->tip, i)].h.height;
+    if (fork < end && draw(4))
+      oracle_refute(o, t, i);
+    else if (fork < end)
+      end = fork;
+  }
+  if (end <= o->root + 10 + 1) return;
+  uint64_t height = end - 10 - draw(2);
+  int root = o->tip, live_cnt = 0;
+  while (o->e[root].h.height > height) root = o->e[root].parent;
+  qr_tree_cut(t, height, count_drop, o);
+  o->root = height;
+  for (int i = 1; i < o->cnt; i++) {
+    live_cnt += o->e[i].n != NULL;
+    if (o->e[i].n) assert_true(is_under(o, i, root));
+  }
+  assert_int_equal(qr_tree_node_cnt(t), live_cnt + 1); /* and the genesis */
+  assert_ptr_equal(qr_tree_root(t), o->e[root].n);
+  assert_null(o->e[root].n->parent);
+  assert_null(qr_tree_ancestor(qr_tree_tip(t), height - 1));
+}
+
+static void random_trees(uint32_t cut_every, int *cut_cnt) {
   for (uint32_t round = 0; round < 12; round++) {
     seed = 1000 + round;
     qr_chain_cfg_t *c = make_cfg();
@@ -203,7 +267,10 @@ static void test_random_trees(void **state) {
       now_ns += draw(60) * MS;
       if (draw(3) == 0) oracle_insert(o, t, now_ns);
       oracle_change(o, t);
-      if (step % 400 == 0) oracle_compare(o, t);
+      uint64_t root = o->root;
+      if (cut_every && draw(cut_every) == 0) oracle_cut(o, t);
+      *cut_cnt += o->root != root;
+      if (step % 400 == 0 || (o->root != root && draw(8) == 0)) oracle_compare(o, t);
     }
     oracle_compare(o, t);
     assert_true(o->cnt > 300 && o->e[o->tip].h.height > 50 && o->reorg_cnt > 5);
@@ -213,11 +280,27 @@ static void test_random_trees(void **state) {
   }
 }
 
+static void test_random_trees(void **state) {
+  (void)state;
+  int cut_cnt = 0;
+  random_trees(0, &cut_cnt);
+  assert_int_equal(cut_cnt, 0);
+}
+
+/* The same rules, fork choices and sums by the oracle, which forgets nothing. */
+static void test_cut_trees(void **state) {
+  (void)state;
+  int cut_cnt = 0;
+  random_trees(20, &cut_cnt);
+  assert_true(cut_cnt > 100);
+}
+
 int main(void) {
   if (qr_crypto_init()) return 1;
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_long_chain),
       cmocka_unit_test(test_random_trees),
+      cmocka_unit_test(test_cut_trees),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
