@@ -1,6 +1,5 @@
 #include <inttypes.h>
 #include <stdio.h>
-#include <stdlib.h>
 
 #include "app/cli_backup.h"
 #include "app/cli_place.h"

@@ -2,10 +2,10 @@
 
 #include <inttypes.h>
 #include <stdlib.h>
-#include <time.h>
 
 #include "app/genesis.h"
 #include "base/err.h"
+#include "port/clock.h"
 
 typedef struct {
   qr_snapshot_take_t *t;
@@ -14,12 +14,6 @@ typedef struct {
   qr_snapshot_import_t import;
   bool begun;
 } intake_t;
-
-static uint64_t wall_ms(void) {
-  struct timespec ts;
-  clock_gettime(CLOCK_REALTIME, &ts);
-  return (uint64_t)ts.tv_sec * 1000u + (uint64_t)ts.tv_nsec / 1000000u;
-}
 
 static bool is_content(int err) {
   return err == QR_ERR_CORRUPT || err == QR_ERR_FORMAT || err == QR_ERR_ARG;
@@ -55,7 +49,7 @@ static int begin(intake_t *x) {
   err = t->ops->open(t->dir, "", &x->store, t->why, t->why_sz);
   if (!err) {
     err = qr_snapshot_import_init(&x->import, t->ops, x->store, &t->chain, &t->about, t->pin,
-                                  t->pin ? UINT64_MAX : wall_ms(), t->why, t->why_sz);
+                                  t->pin ? UINT64_MAX : qr_clock_wall_ms(), t->why, t->why_sz);
     x->begun = true;
     t->refuted = is_content(err);
   }

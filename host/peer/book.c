@@ -171,7 +171,8 @@ static void tell(const qr_book_entry_t *e, qr_book_item_t *out) {
 
 size_t qr_book_footprint(void) { return sizeof(qr_book_t); }
 
-void qr_book_clear(qr_book_t *b) {
+/* Forgets everything but the key. */
+static void clear(qr_book_t *b) {
   b->last_met = b->new_cnt = b->tried_cnt = 0;
   b->added = b->refused = 0;
   memset(b->waits, 0, sizeof b->waits);
@@ -190,7 +191,7 @@ qr_book_t *qr_book_init(void *mem, const uint8_t key[QR_BOOK_KEY_SZ]) {
   qr_hash_t seed = qr_hash("quarry.book.draws", key, QR_BOOK_KEY_SZ);
   b->salt = qr_ld64(seed.b);
   b->rng = qr_ld64(seed.b + 8);
-  qr_book_clear(b);
+  clear(b);
   return b;
 }
 

@@ -41,7 +41,6 @@ struct qr_book {
 };
 
 /* book.c */
-void qr_book_clear(qr_book_t *b); /* forgets everything but the key */
 qr_book_entry_t *qr_book_get(const qr_book_t *b, const qr_link_addr_t *addr); /* or NULL */
 qr_book_entry_t *qr_book_new_entry(qr_book_t *b, const qr_link_addr_t *addr);
 uint16_t qr_book_tried_place(const qr_book_t *b, const qr_link_addr_t *addr);

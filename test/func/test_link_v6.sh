@@ -20,10 +20,7 @@ client() { # <log> <driver> <options> <own address> <server's address>
   cat "$1"
 }
 
-if "$bin/link_echo" server dpdk "" 10.80.0.10:4100 1 2>&1 | grep -q "no such driver"; then
-  echo "SKIP: this build has no link/dpdk"
-  exit 77
-fi
+need_dpdk
 if ! ip -6 addr show dev lo 2>/dev/null | grep -q ::1; then
   echo "SKIP: this kernel has no IPv6"
   exit 77
@@ -56,6 +53,16 @@ echo "garbage does no harm, before and while they talk"
 "$bin/link_garbage" n2 "$mac" "[fd80::10]:4100" 2000 2 >"$out/garbage" 2>&1 &
 client "$out/client2" dpdk "iface=n1" "[fd80::11]:4100" "[fd80::10]:4100"
 wait $! || fail "garbage"
+
+echo "nor do lies about who is where: one who says to be the client, to the server, before it comes and all the while"
+"$bin/link_garbage" n2 "$mac" "[fd80::10]:4100" 400 3 lies fd80::12 >"$out/lies" 2>&1 || fail "lies"
+"$bin/link_garbage" n2 "$mac" "[fd80::10]:4100" 20000 4 lies fd80::12 >"$out/lies" 2>&1 &
+liar=$!
+pids="$pids $liar"
+client "$out/client9" dpdk "iface=n1" "[fd80::12]:4100" "[fd80::10]:4100"
+kill -0 $liar 2>/dev/null || fail "the liar ended before the conversation did"
+kill $liar
+wait $liar 2>/dev/null
 stop_server
 dropped=$(sed -n 's/^stats .*rx_dropped=\([0-9]*\).*/\1/p' "$out/server")
 [ "${dropped:-0}" -gt 200 ] || fail "only '${dropped:-}' frames were counted as dropped"

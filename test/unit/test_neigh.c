@@ -144,31 +144,85 @@ static void test_neigh_doubt(void **state) {
   expect_mac(&t, 7, now, -1);
   learn(&t, 7, 9, QR_FRAME_ANSWER, now);
   assert_int_equal(qr_neigh_known_cnt(&t, now), 1);
-  qr_neigh_doubt(&t, ++now);
+  qr_neigh_doubt(&t);
+  now++;
   assert_true(look(&t, 7, now, &mac, &ask));
   assert_true(ask);
   learn(&t, 7, 10, QR_FRAME_ASK, now); /* still not by a question of its own */
   expect_mac(&t, 7, now, 9);
   learn(&t, 7, 10, QR_FRAME_ANSWER, now);
   expect_mac(&t, 7, now, 10);
-  qr_neigh_init(&t, 5);
-  learn(&t, 7, 9, QR_FRAME_ASK, 5);
-  qr_neigh_doubt(&t, 10);
-  expect_mac(&t, 7, 10, -1);
+  assert_true(look(&t, 7, now, &mac, &ask));
+  assert_false(ask);
 }
 
-/* A flood of questions from forged addresses does not push out an address in use. */
+/* What a question says of its sender is used, and asked for: who says to be another before that has
+   spoken, and goes on saying so, is found out by the other's answer. */
+static void test_question_proves_nothing(void **state) {
+  (void)state;
+  static qr_neigh_t t;
+  qr_mac_t mac;
+  bool ask;
+  uint64_t now = SECOND;
+  qr_neigh_init(&t, 77);
+  learn(&t, 7, 66, QR_FRAME_ASK, now);
+  assert_true(look(&t, 7, now, &mac, &ask));
+  assert_int_equal(mac.b[5], 66);
+  assert_true(ask);
+  learn(&t, 7, 66, QR_FRAME_ASK, now + 1); /* it insists */
+  learn(&t, 7, 9, QR_FRAME_ANSWER, now + 2);
+  expect_mac(&t, 7, now + 3, 9);
+  learn(&t, 7, 66, QR_FRAME_ASK, now + 4);
+  expect_mac(&t, 7, now + 5, 9);
+  /* The same with our question first. */
+  expect_mac(&t, 8, now, -1);
+  learn(&t, 8, 66, QR_FRAME_ASK, now + 1);
+  expect_mac(&t, 8, now + 2, 66);
+  learn(&t, 8, 9, QR_FRAME_ANSWER, now + 3);
+  expect_mac(&t, 8, now + 4, 9);
+  /* Questions do not keep an entry alive: it is asked for again. */
+  for (int i = 0; i < 40; i++) {
+    now += SECOND;
+    learn(&t, 7, 9, QR_FRAME_ASK, now);
+  }
+  assert_true(look(&t, 7, now, &mac, &ask));
+  assert_true(ask);
+}
+
+/* Floods of questions from forged addresses push out nobody who is known or asked for, however long
+   nothing was sent to him. */
 static void test_neigh_flood(void **state) {
   (void)state;
   static qr_neigh_t t;
   uint64_t now = SECOND;
   qr_neigh_init(&t, UINT64_C(0x9e3779b97f4a7c15));
-  expect_mac(&t, 7, now, -1);
-  learn(&t, 7, 9, QR_FRAME_ANSWER, now);
-  for (uint32_t i = 0; i < 100000; i++) {
-    learn(&t, 1000 + i, 66, QR_FRAME_ASK, ++now);
-    if (i % 100 == 0) expect_mac(&t, 7, now, 9);
+  for (uint32_t i = 0; i < 64; i++) {
+    expect_mac(&t, i, now, -1);
+    if (i < 32) learn(&t, i, 9, QR_FRAME_ANSWER, now);
   }
+  for (uint32_t i = 0; i < 100000; i++) learn(&t, 1000 + i, 66, QR_FRAME_ASK, ++now);
+  now = 2 * SECOND;
+  for (uint32_t i = 32; i < 64; i++) learn(&t, i, 9, QR_FRAME_ANSWER, now);
+  for (uint32_t i = 0; i < 100000; i++) learn(&t, 200000 + i, 66, QR_FRAME_ASK, ++now);
+  assert_true(qr_neigh_known_cnt(&t, now) > QR_NEIGH_CNT / 2); /* it does take what is free */
+  for (uint32_t i = 0; i < 64; i++) expect_mac(&t, i, now, 9);
+}
+
+/* Who makes us ask for hosts that are not there pushes out none that is. */
+static void test_neigh_flood_of_our_own(void **state) {
+  (void)state;
+  static qr_neigh_t t;
+  uint64_t now = SECOND;
+  qr_mac_t mac;
+  bool ask;
+  qr_neigh_init(&t, 4);
+  for (uint32_t i = 0; i < 64; i++) {
+    expect_mac(&t, i, now, -1);
+    learn(&t, i, 9, QR_FRAME_ANSWER, now);
+  }
+  for (uint32_t i = 0; i < 20000; i++) look(&t, 1000 + i, now += SECOND / 1000, &mac, &ask);
+  for (uint32_t i = 0; i < 64; i++) expect_mac(&t, i, now, 9);
+  assert_int_equal(qr_neigh_known_cnt(&t, now), 64);
 }
 
 int main(void) {
@@ -177,7 +231,9 @@ int main(void) {
       cmocka_unit_test(test_neigh_asks_and_paces),
       cmocka_unit_test(test_neigh_is_hard_to_poison),
       cmocka_unit_test(test_neigh_doubt),
+      cmocka_unit_test(test_question_proves_nothing),
       cmocka_unit_test(test_neigh_flood),
+      cmocka_unit_test(test_neigh_flood_of_our_own),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

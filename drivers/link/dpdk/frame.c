@@ -160,7 +160,8 @@ static enum qr_frame_kind parse_nd(const uint8_t *p, const uint8_t *icmp, size_t
   bool looks = !answer && !memcmp(ip + 8, none, 16); /* whether an address is taken */
   *out = (qr_frame_t){.op = answer ? QR_FRAME_ANSWER : QR_FRAME_ASK};
   if (looks) {
-    if (mac || memcmp(target, self->ip6, 16)) return mac ? QR_FRAME_BAD : QR_FRAME_OTHER;
+    if (mac || ip[24] != 0xff) return QR_FRAME_BAD; /* it is put to the group */
+    if (memcmp(target, self->ip6, 16)) return QR_FRAME_OTHER;
   } else {
     if (!answer && memcmp(target, self->ip6, 16)) return QR_FRAME_OTHER;
     if (answer && !(icmp[4] & ND_FLAG_SOLICITED)) return QR_FRAME_OTHER; /* nobody asked */

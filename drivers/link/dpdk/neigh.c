@@ -27,17 +27,36 @@ static bool is_known(const qr_neigh_entry_t *e, uint64_t now_ns) {
   return e->known && now_ns - e->learnt_at < QR_NEIGH_FORGET_NS;
 }
 
-/* A free place, or the longest unused one. */
-static qr_neigh_entry_t *make(qr_neigh_t *t, const uint8_t ip[16], uint64_t now_ns) {
+static bool is_asked(const qr_neigh_entry_t *e, uint64_t now_ns) {
+  return e->waiting && now_ns - e->asked_at < QR_NEIGH_ANSWER_NS;
+}
+
+/* How hard an entry is to push out. */
+enum rank {
+  RANK_FREE,
+  RANK_TOLD,  /* all that is known of it is a question, or nothing any more */
+  RANK_ASKED, /* we asked for it a moment ago */
+  RANK_PROVEN
+};
+
+static enum rank rank_of(const qr_neigh_entry_t *e, uint64_t now_ns) {
+  if (!e->used) return RANK_FREE;
+  if (e->proven && is_known(e, now_ns)) return RANK_PROVEN;
+  return is_asked(e, now_ns) ? RANK_ASKED : RANK_TOLD;
+}
+
+/* The place of the least rank, of several the longest unused one. NULL if that is above max. */
+static qr_neigh_entry_t *make(qr_neigh_t *t, const uint8_t ip[16], uint64_t now_ns, enum rank max) {
   qr_neigh_entry_t *best = NULL;
+  enum rank least = RANK_FREE;
   for (uint32_t i = 0; i < QR_NEIGH_PROBE_CNT; i++) {
     qr_neigh_entry_t *e = &t->entry[place(t, ip, i)];
-    if (!e->used) {
-      best = e;
-      break;
-    }
-    if (!best || e->used_at < best->used_at) best = e;
+    enum rank r = rank_of(e, now_ns);
+    if (best && (r > least || (r == least && e->used_at >= best->used_at))) continue;
+    best = e;
+    least = r;
   }
+  if (least > max) return NULL;
   *best = (qr_neigh_entry_t){.used = true, .used_at = now_ns};
   memcpy(best->ip, ip, sizeof best->ip);
   return best;
@@ -45,10 +64,10 @@ static qr_neigh_entry_t *make(qr_neigh_t *t, const uint8_t ip[16], uint64_t now_
 
 bool qr_neigh_find(qr_neigh_t *t, const uint8_t ip[16], uint64_t now_ns, qr_mac_t *mac, bool *ask) {
   qr_neigh_entry_t *e = find(t, ip);
-  if (!e) e = make(t, ip, now_ns);
+  if (!e) e = make(t, ip, now_ns, RANK_PROVEN);
   e->used_at = now_ns;
   bool known = is_known(e, now_ns);
-  bool live = known && now_ns - e->learnt_at < QR_NEIGH_LIVE_NS;
+  bool live = known && e->proven && now_ns - e->learnt_at < QR_NEIGH_LIVE_NS;
   *ask = !live && (!e->waiting || now_ns - e->asked_at >= e->ask_gap_ns);
   if (*ask) {
     e->ask_gap_ns = e->waiting ? 2 * e->ask_gap_ns : QR_NEIGH_ASK_MIN_NS;
@@ -60,28 +79,37 @@ bool qr_neigh_find(qr_neigh_t *t, const uint8_t ip[16], uint64_t now_ns, qr_mac_
   return known;
 }
 
-void qr_neigh_learn(qr_neigh_t *t, const qr_frame_t *f, uint64_t now_ns) {
-  qr_neigh_entry_t *e = find(t, f->from.ip);
-  bool asked = e && e->waiting && now_ns - e->asked_at < QR_NEIGH_ANSWER_NS;
-  if (f->op == QR_FRAME_ANSWER && !asked) return;
-  if (!e) e = make(t, f->from.ip, now_ns);
-  bool known = is_known(e, now_ns);
-  if (f->op == QR_FRAME_ASK && known && memcmp(e->mac.b, f->mac.b, sizeof e->mac.b)) return;
+static void learn_answer(qr_neigh_entry_t *e, const qr_frame_t *f, uint64_t now_ns) {
   e->mac = f->mac;
-  e->known = true;
+  e->known = e->proven = true;
   e->learnt_at = now_ns;
   e->waiting = false; /* another answer needs a question of its own */
 }
 
-void qr_neigh_doubt(qr_neigh_t *t, uint64_t now_ns) {
-  for (uint32_t i = 0; i < QR_NEIGH_CNT; i++) {
-    qr_neigh_entry_t *e = &t->entry[i];
-    e->waiting = false;
-    if (now_ns < QR_NEIGH_LIVE_NS) /* a clock that has just begun: nobody is known for so long */
-      e->known = false;
-    else if (now_ns - e->learnt_at < QR_NEIGH_LIVE_NS)
-      e->learnt_at = now_ns - QR_NEIGH_LIVE_NS;
+/* Whoever asks can say to be anybody. So it is believed where nobody is known, and asked for when
+   it is used; a question of ours that stands goes on standing. */
+static void learn_question(qr_neigh_t *t, const qr_frame_t *f, uint64_t now_ns) {
+  qr_neigh_entry_t *e = find(t, f->from.ip);
+  if (!e) e = make(t, f->from.ip, now_ns, RANK_TOLD);
+  if (!e) return;
+  if (is_known(e, now_ns) && (e->proven || memcmp(e->mac.b, f->mac.b, sizeof e->mac.b))) return;
+  e->mac = f->mac;
+  e->known = true;
+  e->proven = false;
+  e->learnt_at = now_ns;
+}
+
+void qr_neigh_learn(qr_neigh_t *t, const qr_frame_t *f, uint64_t now_ns) {
+  if (f->op == QR_FRAME_ASK) {
+    learn_question(t, f, now_ns);
+    return;
   }
+  qr_neigh_entry_t *e = find(t, f->from.ip);
+  if (e && is_asked(e, now_ns)) learn_answer(e, f, now_ns);
+}
+
+void qr_neigh_doubt(qr_neigh_t *t) {
+  for (uint32_t i = 0; i < QR_NEIGH_CNT; i++) t->entry[i].waiting = t->entry[i].proven = false;
 }
 
 uint32_t qr_neigh_known_cnt(const qr_neigh_t *t, uint64_t now_ns) {

@@ -2,9 +2,11 @@
    discovery. Fixed size, no clock of its own; one table per family, so that a flood of one cannot
    touch the other.
 
-   An entry is live for QR_NEIGH_LIVE_NS, then usable but asked for again, and forgotten at
-   QR_NEIGH_FORGET_NS. A live entry changes only by an answer to a question that stands; a host's
-   question to us makes an entry only where there is none. */
+   An entry that was made or changed by an answer to a question of ours is proven: live for
+   QR_NEIGH_LIVE_NS, then usable but asked for again, and forgotten at QR_NEIGH_FORGET_NS. Nothing
+   but another answer changes it. A host's question to us proves nothing: it makes an entry only
+   where there is none, which is usable, asked for when it is used, and pushes out nobody whom we
+   know or ask for. */
 #ifndef QR_LINK_DPDK_NEIGH_H
 #define QR_LINK_DPDK_NEIGH_H
 
@@ -22,6 +24,7 @@ typedef struct {
   uint8_t ip[16];
   bool used;           /* the place is taken */
   bool known, waiting; /* waiting: asked and not answered */
+  bool proven;         /* what is known was an answer */
   qr_mac_t mac;
   uint64_t learnt_at, asked_at, ask_gap_ns, used_at;
 } qr_neigh_entry_t;
@@ -42,7 +45,7 @@ bool qr_neigh_find(qr_neigh_t *t, const uint8_t ip[16], uint64_t now_ns, qr_mac_
 void qr_neigh_learn(qr_neigh_t *t, const qr_frame_t *f, uint64_t now_ns);
 
 /* The link was away: who is known is used on, but asked for again at once. */
-void qr_neigh_doubt(qr_neigh_t *t, uint64_t now_ns);
+void qr_neigh_doubt(qr_neigh_t *t);
 
 /* How many are known now. */
 uint32_t qr_neigh_known_cnt(const qr_neigh_t *t, uint64_t now_ns);

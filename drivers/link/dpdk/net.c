@@ -197,8 +197,8 @@ void qr_udp_tick(qr_udp_t *u, uint64_t now_ns) {
   u->now = now_ns;
   if (came_up) { /* who is at the other end may be somebody else */
     u->up_cnt = u->port->up_cnt;
-    qr_neigh_doubt(&u->neigh4, now_ns);
-    qr_neigh_doubt(&u->neigh6, now_ns);
+    qr_neigh_doubt(&u->neigh4);
+    qr_neigh_doubt(&u->neigh6);
   }
   if (!u->self.has6 || (!came_up && now_ns < u->member_at)) return;
   u->member_at = now_ns + (came_up ? MEMBER_AGAIN_NS : MEMBER_NS);

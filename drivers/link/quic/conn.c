@@ -7,7 +7,10 @@
 #include "base/err.h"
 
 #define ACK_PACKET_CNT 2u /* packets that are acknowledged at once */
+/* A place is given up that was silent for so long, or for less while it owes us an answer. */
 #define MOVE_SILENCE_NS UINT64_C(500000000)
+#define MOVE_UNANSWERED_NS UINT64_C(20000000)
+#define MOVE_TRIAL_NS UINT64_C(10000000000) /* longer than ngtcp2 waits for a proof */
 #define STREAM_ID_STEP                                                                             \
   QR_QUIC_STREAM_ID_STEP /* client-initiated bidirectional streams are 0, 4, 8, ... */
 
@@ -182,6 +185,18 @@ int qr_quic_check_peer(gnutls_session_t session) {
   return GNUTLS_E_CERTIFICATE_ERROR;
 }
 
+/* A new place has answered what it was asked. */
+static int on_path_validation(ngtcp2_conn *conn, uint32_t flags, const ngtcp2_path *path,
+                              ngtcp2_path_validation_result res, void *user) {
+  (void)conn;
+  (void)flags;
+  qr_quic_conn_t *c = conn_of(user);
+  if (res != NGTCP2_PATH_VALIDATION_RESULT_SUCCESS) return 0;
+  c->addr = qr_quic_addr(path->remote.addr);
+  c->heard_at = c->quic->now;
+  return 0;
+}
+
 static const ngtcp2_callbacks callbacks = {
     .client_initial = ngtcp2_crypto_client_initial_cb,
     .recv_client_initial = ngtcp2_crypto_recv_client_initial_cb,
@@ -201,6 +216,7 @@ static const ngtcp2_callbacks callbacks = {
     .get_new_connection_id = on_new_cid,
     .remove_connection_id = on_remove_cid,
     .update_key = ngtcp2_crypto_update_key_cb,
+    .path_validation = on_path_validation,
     .stream_reset = on_stream_reset,
     .delete_crypto_aead_ctx = ngtcp2_crypto_delete_crypto_aead_ctx_cb,
     .delete_crypto_cipher_ctx = ngtcp2_crypto_delete_crypto_cipher_ctx_cb,
@@ -435,25 +451,41 @@ static void finish_handshake(qr_quic_conn_t *c) {
   }
 }
 
-/* Nothing proves the sender's address of a packet, which whoever is on the way may change, or send
-   again from elsewhere; ngtcp2 would follow each of them and stand still until it is back. So who
-   was called stays where it is, and a caller has moved only if its old place is silent. */
-static bool is_forged(const qr_quic_conn_t *c, const qr_link_addr_t *from) {
-  if (qr_quic_addr_eq(&c->addr, from)) return false;
-  return !c->inbound || c->quic->now - c->heard_at < MOVE_SILENCE_NS;
+/* ---- where the peer is ---- */
+
+/* ngtcp2 sends to a new place before that has proved anything, asks it for proof meanwhile, and
+   goes back if there is none, or if the old place speaks again. */
+void qr_quic_conn_place(qr_quic_conn_t *c) {
+  qr_link_addr_t at = qr_quic_addr(ngtcp2_conn_get_path(c->conn)->remote.addr);
+  uint64_t now = c->quic->now;
+  if (qr_quic_addr_eq(&at, &c->addr)) {
+    c->trial.port = 0;
+  } else if (!qr_quic_addr_eq(&at, &c->trial)) {
+    c->trial = at;
+    c->trial_at = now;
+  } else if (now - c->trial_at >= MOVE_TRIAL_NS) {
+    c->addr = at; /* it went back to a place that had proved itself, and tells nobody */
+  }
 }
 
-void qr_quic_conn_read(qr_quic_conn_t *c, const qr_link_addr_t *from, uint8_t ecn, const uint8_t *p,
-                       size_t sz) {
+/* Nothing proves the sender's address of a packet, which whoever is on the way may change, or send
+   again from elsewhere; ngtcp2 would follow each of them and stand still until it is back. So who
+   was called stays where it is, and a caller may have moved only if its old place is silent. A
+   place on trial does not count as heard: it would keep the caller out that it was forged for. */
+static bool is_forged(const qr_quic_conn_t *c, const qr_link_addr_t *from) {
+  ngtcp2_conn_stat st;
+  if (qr_quic_addr_eq(&c->addr, from)) return false;
+  if (!c->inbound) return true;
+  if (qr_quic_addr_eq(&c->trial, from)) return false;
+  ngtcp2_conn_get_conn_stat(c->conn, &st);
+  return c->quic->now - c->heard_at < (st.pto_count ? MOVE_UNANSWERED_NS : MOVE_SILENCE_NS);
+}
+
+static void read_packet(qr_quic_conn_t *c, const qr_link_addr_t *from, uint8_t ecn,
+                        const uint8_t *p, size_t sz) {
   struct sockaddr_in6 remote = qr_quic_sockaddr(from);
   ngtcp2_path path = make_path(c->quic, &remote);
   ngtcp2_pkt_info pi = {.ecn = ecn};
-  c->stats.rx_pkts++;
-  if (is_forged(c, from)) {
-    c->stats.rx_dropped++;
-    c->quic->stats.rx_dropped++;
-    return;
-  }
   int rv = ngtcp2_conn_read_pkt(c->conn, &path, &pi, p, sz, c->quic->now);
   if (rv == NGTCP2_ERR_RETRY) {
     ngtcp2_pkt_hd hd;
@@ -465,11 +497,27 @@ void qr_quic_conn_read(qr_quic_conn_t *c, const qr_link_addr_t *from, uint8_t ec
     return;
   }
   c->dirty = true;
-  /* The peer moved: ngtcp2 asks the new place for proof and goes back if there is none. */
-  if (!qr_quic_addr_eq(&c->addr, from))
-    c->addr = qr_quic_addr(ngtcp2_conn_get_path(c->conn)->remote.addr);
-  if (qr_quic_addr_eq(&c->addr, from)) c->heard_at = c->quic->now;
+  qr_quic_conn_place(c);
   if (c->state == QR_QUIC_HANDSHAKE && c->finished_handshake) finish_handshake(c);
+}
+
+void qr_quic_conn_read(qr_quic_conn_t *c, const qr_link_addr_t *from, uint8_t ecn, const uint8_t *p,
+                       size_t sz) {
+  c->stats.rx_pkts++;
+  if (is_forged(c, from)) {
+    c->stats.rx_dropped++;
+    c->quic->stats.rx_dropped++;
+    return;
+  }
+  if (qr_quic_addr_eq(&c->addr, from)) c->heard_at = c->quic->now;
+  read_packet(c, from, ecn, p, sz);
+}
+
+/* Anybody can send one that seems to come from there, so it does not count as heard. */
+void qr_quic_conn_read_stray(qr_quic_conn_t *c, uint8_t ecn, const uint8_t *p, size_t sz) {
+  qr_link_addr_t from = c->addr;
+  c->stats.rx_pkts++;
+  read_packet(c, &from, ecn, p, sz);
 }
 
 void qr_quic_conn_timeout(qr_quic_conn_t *c) {

@@ -190,7 +190,7 @@ static void input_stray(qr_quic_t *q, const qr_link_addr_t *from, uint8_t ecn,
     qr_quic_conn_t *c = &q->conns[q->active[i]];
     if (c->state != QR_QUIC_OPEN || !qr_quic_addr_eq(&c->addr, from)) continue;
     known = true;
-    qr_quic_conn_read(c, from, ecn, p, sz);
+    qr_quic_conn_read_stray(c, ecn, p, sz);
   }
   if (!known) qr_quic_send_reset(q, from, vc, sz);
 }

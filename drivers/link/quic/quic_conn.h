@@ -39,7 +39,10 @@ typedef struct {
   bool dirty;              /* there may be something to write */
   bool finished_handshake; /* set by ngtcp2's callbacks, acted upon after them */
   bool was_reset;
-  qr_link_addr_t addr;
+  qr_link_addr_t addr;  /* that proved itself */
+  qr_link_addr_t trial; /* where ngtcp2 sends, asking for proof; port 0: nowhere else */
+  uint64_t heard_at;    /* when addr spoke last */
+  uint64_t trial_at;    /* since when ngtcp2 sends to trial */
   qr_pubkey_t expect, peer;
   uint64_t expiry;    /* of ngtcp2's timers; of the attempt in START */
   const char *reason; /* why it will go down, if known before it does */
@@ -54,7 +57,6 @@ typedef struct {
   uint64_t pace_at; /* nothing but acknowledgements before */
   qr_outq_t out[QR_LINK_CLASS_CNT];
   qr_inq_t in[QR_LINK_CLASS_CNT];
-  uint64_t heard_at; /* when something right came from addr last */
   qr_link_stats_t stats;
 } qr_quic_conn_t;
 
@@ -83,6 +85,10 @@ int qr_quic_conn_start_client(qr_quic_conn_t *c);
 int qr_quic_conn_start_server(qr_quic_conn_t *c, const ngtcp2_pkt_hd *hd, const ngtcp2_cid *odcid);
 void qr_quic_conn_read(qr_quic_conn_t *c, const qr_link_addr_t *from, uint8_t ecn, const uint8_t *p,
                        size_t sz);
+/* A packet of no ID that we know, from the peer's address: a reset, perhaps. */
+void qr_quic_conn_read_stray(qr_quic_conn_t *c, uint8_t ecn, const uint8_t *p, size_t sz);
+/* Sees where ngtcp2 sends now. */
+void qr_quic_conn_place(qr_quic_conn_t *c);
 void qr_quic_conn_timeout(qr_quic_conn_t *c);
 /* What an error of ngtcp2 means for the connection. */
 void qr_quic_conn_failed(qr_quic_conn_t *c, int rv);
@@ -107,11 +113,13 @@ void qr_quic_send_reset(qr_quic_t *q, const qr_link_addr_t *from, const ngtcp2_v
 void qr_quic_send_versions(qr_quic_t *q, const qr_link_addr_t *from, const ngtcp2_version_cid *vc,
                            size_t trigger_sz);
 
-/* A class's share of a buffer size: bulk needs it all. */
+/* A class's share of a buffer size: sync fills long paths, a block is less than a megabyte. */
 static inline uint64_t qr_quic_class_sz(int cls, uint64_t sz) {
   const uint64_t least = 65536;
-  if (cls == QR_LINK_BLOCK || cls == QR_LINK_SYNC || sz <= least) return sz;
-  return sz / 4 > least ? sz / 4 : least;
+  uint64_t share = sz / 8;
+  if (cls == QR_LINK_SYNC || sz <= least) return sz;
+  if (cls == QR_LINK_BLOCK) share = sz / 2;
+  return share > least ? share : least;
 }
 
 static inline bool qr_quic_is_jumbo(const qr_quic_t *q) {
