@@ -4,7 +4,7 @@
 
    Units: a "word" is a uint32_t, little-endian. Every buffer of card memory starts on a multiple of
    64 bytes and its size is one too; the host owns all of them, the kernel touches only what the
-   window registers (QR_ENGINE_REG_*_CNT) grant and answers with a status instead of leaving them. A
+   window registers (QR_ENGINE_ARG_*_CNT) grant and answers with a status instead of leaving them. A
    buffer must not be changed by the host while a launch that was given it runs, but for rows of
    POOL that are in none of the launch's segments. */
 #ifndef QR_ENGINE_ABI_H
@@ -42,30 +42,11 @@ enum qr_engine_arg {
   QR_ENGINE_ARG_CNT
 };
 
-#define QR_ENGINE_POINTER_CNT 11u /* arguments 0..10 */
-#define QR_ENGINE_REG_CONTROL 0x00u
-#define QR_ENGINE_REG_PROG 0x10u
-#define QR_ENGINE_REG_JOB 0x1cu
-#define QR_ENGINE_REG_POOL 0x28u
-#define QR_ENGINE_REG_TABLE 0x34u
-#define QR_ENGINE_REG_MODEL_IN 0x40u
-#define QR_ENGINE_REG_MODEL 0x4cu
-#define QR_ENGINE_REG_S8 0x58u
-#define QR_ENGINE_REG_A8 0x64u
-#define QR_ENGINE_REG_B8 0x70u
-#define QR_ENGINE_REG_S32 0x7cu
-#define QR_ENGINE_REG_OUT 0x88u
-#define QR_ENGINE_REG_JOB_CNT 0x94u
-#define QR_ENGINE_REG_POOL_ROWS 0x9cu
-#define QR_ENGINE_REG_ROW_STRIDE 0xa4u
-#define QR_ENGINE_REG_TABLE_CNT 0xacu
-#define QR_ENGINE_REG_MODEL_CNT 0xb4u
-#define QR_ENGINE_REG_S8_CNT 0xbcu
-#define QR_ENGINE_REG_S32_CNT 0xc4u
-#define QR_ENGINE_REG_OUT_CNT 0xccu
-#define QR_ENGINE_REG_END 0xd4u
+#define QR_ENGINE_POINTER_CNT 11u   /* arguments 0..10 */
+#define QR_ENGINE_REG_PROG 0x10u    /* the first argument; pointers are 12 bytes apart */
+#define QR_ENGINE_REG_JOB_CNT 0x94u /* the first number; 8 bytes apart */
 
-/* Offset of an argument's register. */
+/* Offset of an argument's register; the control register is at 0. */
 static inline uint32_t qr_engine_reg(uint32_t arg) {
   return arg < QR_ENGINE_POINTER_CNT ? QR_ENGINE_REG_PROG + 12u * arg
                                      : QR_ENGINE_REG_JOB_CNT + 8u * (arg - QR_ENGINE_POINTER_CNT);

@@ -20,11 +20,26 @@
 #define EACH(DO) DO(0) DO(1) DO(2) DO(3) DO(4) DO(5) DO(6) DO(7) DO(8) DO(9) DO(10) DO(11)
 #define ACC_CNT 12u
 
+/* HIDE: what the compiler must not compute ahead or leave out. The statement is empty: it costs
+   nothing and only hides where the value comes from: of each accumulator, or equal ones would be
+   made once. Its constraint names a kind of register. */
+#define DECLARE(i)                                                                                 \
+  acc_t x##i = {0};                                                                                \
+  HIDE(x##i);
+#define KEEP(i) HIDE(x##i);
+
+/* rounds times a STEP for each accumulator. STEP, HIDE, acc_t and the operand a are those of where
+   this stands. */
+#define RUN_ROUNDS                                                                                 \
+  EACH(DECLARE)                                                                                    \
+  for (uint32_t r = 0; r < rounds; r++) {                                                          \
+    HIDE(a);                                                                                       \
+    EACH(STEP)                                                                                     \
+  }                                                                                                \
+  EACH(KEEP)
+
 #if defined(__x86_64__)
 
-/* What the compiler must not compute ahead or leave out. The statement is empty: it costs nothing
-   and only hides where the value comes from: of each accumulator, or equal ones would be made once.
- */
 #define HIDE(x) __asm__ volatile("" : "+v"(x))
 
 static bool has_avx512(void) {
@@ -32,21 +47,11 @@ static bool has_avx512(void) {
 }
 
 __attribute__((target("avx512f,avx512vnni"))) static uint64_t run_avx512(uint32_t rounds) {
+  typedef __m512i acc_t;
   __m512i a = _mm512_set1_epi8(3), b = _mm512_set1_epi8(-5);
-#define DECLARE(i)                                                                                 \
-  __m512i x##i = _mm512_setzero_si512();                                                           \
-  HIDE(x##i);
 #define STEP(i) x##i = _mm512_dpbusd_epi32(x##i, a, b);
-#define KEEP(i) HIDE(x##i);
-  EACH(DECLARE)
-  for (uint32_t r = 0; r < rounds; r++) {
-    HIDE(a);
-    EACH(STEP)
-  }
-  EACH(KEEP)
-#undef DECLARE
+  RUN_ROUNDS
 #undef STEP
-#undef KEEP
   return (uint64_t)rounds * ACC_CNT * 64;
 }
 
@@ -57,9 +62,9 @@ static bool has_avx2(void) { return __builtin_cpu_supports("avx2"); }
 
 /* Values have seven bits, so two sums of pairs fit 16 bits together. */
 __attribute__((target("avx2"))) static uint64_t run_avx2(uint32_t rounds) {
+  typedef __m256i acc_t;
   __m256i a = _mm256_set1_epi8(3), b = _mm256_set1_epi8(-5), one = _mm256_set1_epi16(1);
   /* a is hidden anew for each product, or equal products would be made once. */
-#define DECLARE(i) __m256i x##i = _mm256_setzero_si256();
 #define STEP(i)                                                                                    \
   {                                                                                                \
     HIDE(a);                                                                                       \
@@ -68,15 +73,8 @@ __attribute__((target("avx2"))) static uint64_t run_avx2(uint32_t rounds) {
     pairs = _mm256_add_epi16(pairs, _mm256_maddubs_epi16(a, b));                                   \
     x##i = _mm256_add_epi32(x##i, _mm256_madd_epi16(pairs, one));                                  \
   }
-#define KEEP(i) HIDE(x##i);
-  EACH(DECLARE)
-  for (uint32_t r = 0; r < rounds; r++) {
-    EACH(STEP)
-  }
-  EACH(KEEP)
-#undef DECLARE
+  RUN_ROUNDS
 #undef STEP
-#undef KEEP
   return (uint64_t)rounds * ACC_CNT * 64;
 }
 
@@ -87,40 +85,23 @@ static bool has_avxvnni(void) {
 }
 
 __attribute__((target("avx2,avxvnni"))) static uint64_t run_avxvnni(uint32_t rounds) {
+  typedef __m256i acc_t;
   __m256i a = _mm256_set1_epi8(3), b = _mm256_set1_epi8(-5);
-#define DECLARE(i)                                                                                 \
-  __m256i x##i = _mm256_setzero_si256();                                                           \
-  HIDE(x##i);
 #define STEP(i) x##i = _mm256_dpbusd_avx_epi32(x##i, a, b);
-#define KEEP(i) HIDE(x##i);
-  EACH(DECLARE)
-  for (uint32_t r = 0; r < rounds; r++) {
-    HIDE(a);
-    EACH(STEP)
-  }
-  EACH(KEEP)
-#undef DECLARE
+  RUN_ROUNDS
 #undef STEP
-#undef KEEP
   return (uint64_t)rounds * ACC_CNT * 32;
 }
 
 /* The baseline of x86-64, which plain C is compiled for. */
 static uint64_t run_plain(uint32_t rounds) {
+  typedef __m128i acc_t;
   __m128i a = _mm_set1_epi16(3), b = _mm_set1_epi16(-5);
-#define DECLARE(i) __m128i x##i = _mm_setzero_si128();
 #define STEP(i)                                                                                    \
   HIDE(a);                                                                                         \
   x##i = _mm_add_epi32(x##i, _mm_madd_epi16(a, b));
-#define KEEP(i) HIDE(x##i);
-  EACH(DECLARE)
-  for (uint32_t r = 0; r < rounds; r++) {
-    EACH(STEP)
-  }
-  EACH(KEEP)
-#undef DECLARE
+  RUN_ROUNDS
 #undef STEP
-#undef KEEP
   return (uint64_t)rounds * ACC_CNT * 8;
 }
 #define PLAIN_DETAIL "SSE2: multiply-add of int16 pairs, add"
@@ -137,34 +118,29 @@ static bool has_neon(void) { return getauxval(AT_HWCAP) & HWCAP_ASIMDDP; }
 #define DOT_TARGET "arch=armv8.2-a+dotprod"
 #endif
 
+#define HIDE(x) __asm__ volatile("" : "+w"(x))
+
 __attribute__((target(DOT_TARGET))) static uint64_t run_neon(uint32_t rounds) {
+  typedef int32x4_t acc_t;
   int8x16_t a = vdupq_n_s8(3), b = vdupq_n_s8(-5);
-#define DECLARE(i) int32x4_t x##i = vdupq_n_s32(0);
 #define STEP(i) __asm__ volatile("sdot %0.4s, %1.16b, %2.16b" : "+w"(x##i) : "w"(a), "w"(b));
-  EACH(DECLARE)
-  for (uint32_t r = 0; r < rounds; r++) {
-    EACH(STEP)
-  }
-#undef DECLARE
+  RUN_ROUNDS
 #undef STEP
   return (uint64_t)rounds * ACC_CNT * 16;
 }
 
+#undef HIDE
 #endif
 
-static uint64_t run_plain(uint32_t rounds) {
-  int32_t a = 3, b = -5;
 #define HIDE(x) __asm__ volatile("" : "+r"(x))
-#define DECLARE(i) int32_t x##i = 0;
+
+static uint64_t run_plain(uint32_t rounds) {
+  typedef int32_t acc_t;
+  int32_t a = 3, b = -5;
 #define STEP(i)                                                                                    \
   HIDE(a);                                                                                         \
   x##i = (int32_t)((uint32_t)x##i + (uint32_t)(a * b));
-#define KEEP(i) HIDE(x##i);
-  EACH(DECLARE)
-  for (uint32_t r = 0; r < rounds; r++) {
-    EACH(STEP)
-  }
-  EACH(KEEP)
+  RUN_ROUNDS
   return (uint64_t)rounds * ACC_CNT;
 }
 #define PLAIN_DETAIL "scalar multiply and add"

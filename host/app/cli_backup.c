@@ -7,12 +7,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "app/cli_work.h"
 #include "base/err.h"
 #include "base/log.h"
+#include "port/clock.h"
 #include "port/drivers.h"
 
 #define PATH_SZ QR_CONFIG_PATH_SZ
@@ -133,9 +133,7 @@ static int describe(backup_t *b, qr_cli_backup_t *out) {
     snprintf(b->why, sizeof b->why, "the store has no readable tip: check it with quarry db check");
   }
   qr_cli_store_close(s);
-  struct timespec ts;
-  clock_gettime(CLOCK_REALTIME, &ts);
-  out->made_ms = (uint64_t)ts.tv_sec * 1000u + (uint64_t)ts.tv_nsec / 1000000u;
+  out->made_ms = qr_clock_wall_ms();
   return ok ? QR_OK : QR_ERR_CORRUPT;
 }
 

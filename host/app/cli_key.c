@@ -2,7 +2,6 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "app/cli.h"
@@ -10,6 +9,7 @@
 #include "base/err.h"
 #include "base/log.h"
 #include "crypto/sign.h"
+#include "port/clock.h"
 #include "wire/tx.h"
 
 /* ---- key ---- */
@@ -217,9 +217,7 @@ static int run_genesis(const qr_cli_t *cli) {
   }
   if (premine && !add_premine(&p, premine))
     return qr_cli_usage("--premine '%s' is not PUBKEY:AMOUNT", premine);
-  struct timespec ts;
-  clock_gettime(CLOCK_REALTIME, &ts);
-  p.genesis_time_ms = (uint64_t)ts.tv_sec * 1000u + (uint64_t)ts.tv_nsec / 1000000u;
+  p.genesis_time_ms = qr_clock_wall_ms();
   if (!mkdtemp(dir))
     return qr_cli_fail(cli, QR_ERR_IO, "cannot make a temporary directory in /tmp");
   snprintf(path, sizeof path, "%s/genesis.json", dir);

@@ -34,6 +34,5 @@ void qr_cli_net_emulate_help(void);
 
 /* cli_net_json.c */
 json_t *qr_net_check_json(const qr_net_check_t *c);
-const char *qr_net_owner_str(enum qr_net_owner o);
 
 #endif

@@ -1,6 +1,6 @@
 #include "app/cli_net.h"
 
-const char *qr_net_owner_str(enum qr_net_owner o) {
+static const char *owner_str(enum qr_net_owner o) {
   static const char *const names[] = {"virtual", "kernel", "shared", "user", "free"};
   return names[o];
 }
@@ -20,7 +20,7 @@ static json_t *nic_json(const qr_net_nic_t *n) {
   json_object_set_new(o, "pci", json_string(n->pci));
   json_object_set_new(o, "driver", json_string(n->driver));
   json_object_set_new(o, "id", json_string(n->id));
-  json_object_set_new(o, "owner", json_string(qr_net_owner_str(n->owner)));
+  json_object_set_new(o, "owner", json_string(owner_str(n->owner)));
   json_object_set_new(o, "up", tri_json(n->up));
   json_object_set_new(o, "link", tri_json(n->link));
   json_object_set_new(o, "mtu", json_integer(n->mtu));

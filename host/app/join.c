@@ -10,11 +10,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "app/peers_cfg.h"
 #include "app/snapshot_take.h"
 #include "base/err.h"
-#include "chain/tree.h"
-#include "crypto/hash.h"
-#include "peer/peer.h"
 
 #define SLEEP_US 1000u
 #define TELL_NS UINT64_C(5000000000)
@@ -230,6 +228,7 @@ static int make_store(join_t *x, bool *refuted) {
   if (err) return err;
   qr_snapshot_take_t t = {.file = &f,
                           .ops = x->j->store_ops,
+                          .accel = x->j->accel_ops,
                           .dir = x->fresh,
                           .pin = &x->pin,
                           .own = x->j->chain,
@@ -275,30 +274,15 @@ static int fetch(join_t *x) {
   qr_peers_begin_t begin = {
       .pin = x->pin, .chunk_max_cnt = CHUNK_MAX_CNT, .begin = on_begin, .chunk = on_chunk};
   if (x->have) begin.kept_root = x->root;
-  qr_peers_cfg_t cfg = {.ops = j->link_ops,
-                        .link = j->link,
-                        .chain_id = j->chain->p.chain_id,
-                        .rules = j->chain->rules,
-                        .genesis = qr_genesis_hash(j->chain),
-                        .self = j->key->pk,
-                        .listen_port = c->listen.port,
-                        .pruned = true,
-                        .agent = "quarryd/0.1",
-                        .statics = c->peers,
-                        .static_cnt = c->peer_cnt,
-                        .peer_max_cnt = c->peer_max_cnt,
-                        .inbound_cnt = c->inbound_cnt,
-                        .addr_max_cnt = c->per_ip_cnt,
-                        .group_max_cnt = c->per_group_cnt,
-                        .exchange = c->exchange, /* to find more who have it */
-                        .public_only = !c->private_addrs,
-                        .outbound_cnt = c->outbound_cnt,
-                        .wall_ms = j->clock->wall_ms(j->clock->ctx),
-                        .model_max_sz = 1,
-                        .seed = j->seed,
-                        .begin = &begin,
-                        .app = &nothing,
-                        .ctx = x};
+  qr_peers_cfg_t cfg = qr_peers_cfg_of(c, j->chain, &j->key->pk, j->clock);
+  cfg.ops = j->link_ops;
+  cfg.link = j->link;
+  cfg.pruned = true;
+  cfg.model_max_sz = 1;
+  cfg.seed = j->seed;
+  cfg.begin = &begin;
+  cfg.app = &nothing;
+  cfg.ctx = x;
   memcpy(cfg.book_key, &j->seed, sizeof j->seed);
   size_t sz = qr_peers_footprint(&cfg);
   void *mem = sz ? aligned_alloc(64, qr_align_up(sz, 64)) : NULL;

@@ -9,7 +9,6 @@
 #define QR_APP_RPC_H
 
 #include "base/ring.h"
-#include "tile/query.h"
 
 #define QR_RPC_CLIENT_MAX_CNT 16u
 #define QR_RPC_REQUEST_MAX_SZ 4096u /* a line, with its newline */

@@ -2,10 +2,10 @@
 
 #include <inttypes.h>
 #include <stdlib.h>
-#include <time.h>
 
 #include "app/genesis.h"
 #include "base/err.h"
+#include "port/clock.h"
 
 typedef struct {
   qr_snapshot_take_t *t;
@@ -14,12 +14,6 @@ typedef struct {
   qr_snapshot_import_t import;
   bool begun;
 } intake_t;
-
-static uint64_t wall_ms(void) {
-  struct timespec ts;
-  clock_gettime(CLOCK_REALTIME, &ts);
-  return (uint64_t)ts.tv_sec * 1000u + (uint64_t)ts.tv_nsec / 1000000u;
-}
 
 static bool is_content(int err) {
   return err == QR_ERR_CORRUPT || err == QR_ERR_FORMAT || err == QR_ERR_ARG;
@@ -54,8 +48,13 @@ static int begin(intake_t *x) {
   x->reader.segment_rows_sz = qr_snapshot_window_sz(&t->chain);
   err = t->ops->open(t->dir, "", &x->store, t->why, t->why_sz);
   if (!err) {
-    err = qr_snapshot_import_init(&x->import, t->ops, x->store, &t->chain, &t->about, t->pin,
-                                  t->pin ? UINT64_MAX : wall_ms(), t->why, t->why_sz);
+    qr_snapshot_import_cfg_t cfg = {.ops = t->ops,
+                                    .store = x->store,
+                                    .chain = &t->chain,
+                                    .accel = t->accel,
+                                    .pin = t->pin,
+                                    .wall_ms = t->pin ? UINT64_MAX : qr_clock_wall_ms()};
+    err = qr_snapshot_import_init(&x->import, &cfg, &t->about, t->why, t->why_sz);
     x->begun = true;
     t->refuted = is_content(err);
   }

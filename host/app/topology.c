@@ -7,6 +7,7 @@
 #include <time.h>
 
 #include "app/genesis.h"
+#include "app/peers_cfg.h"
 #include "app/rpc.h"
 #include "base/assert.h"
 #include "base/err.h"
@@ -236,32 +237,17 @@ static int make_net(qr_topology_t *t, char *why, size_t why_sz) {
       .offer = t->cfg.offer,
       .clock = t->cfg.clock,
       .now_ns = t->cfg.clock->mono_ns(t->cfg.clock->ctx),
-      .peers = {.ops = t->cfg.link_ops,
-                .link = t->cfg.link,
-                .chain_id = t->cfg.chain->p.chain_id,
-                .rules = t->cfg.chain->rules,
-                .genesis = qr_genesis_hash(t->cfg.chain),
-                .self = t->cfg.key->pk,
-                .listen_port = c->listen.port,
-                .offers = t->cfg.offer,
-                .pruned = c->prune_depth || qr_chain_tile_held_from(t->chain) > 1,
-                .agent = "quarryd/0.1",
-                .statics = c->peers,
-                .static_cnt = c->peer_cnt,
-                .peer_max_cnt = c->peer_max_cnt,
-                .inbound_cnt = c->inbound_cnt,
-                .addr_max_cnt = c->per_ip_cnt,
-                .group_max_cnt = c->per_group_cnt,
-                .exchange = c->exchange,
-                .public_only = !c->private_addrs,
-                .outbound_cnt = c->outbound_cnt,
-                .own = own_addr(c),
-                .wall_ms = t->cfg.clock->wall_ms(t->cfg.clock->ctx),
-                .model_max_sz = model_max_sz,
-                .seed = t->cfg.seed},
+      .peers = qr_peers_cfg_of(c, t->cfg.chain, &t->cfg.key->pk, t->cfg.clock),
+      .keep_path = t->cfg.peers_path,
   };
+  cfg.peers.ops = t->cfg.link_ops;
+  cfg.peers.link = t->cfg.link;
+  cfg.peers.offers = t->cfg.offer;
+  cfg.peers.pruned = c->prune_depth || qr_chain_tile_held_from(t->chain) > 1;
+  cfg.peers.own = own_addr(c);
+  cfg.peers.model_max_sz = model_max_sz;
+  cfg.peers.seed = t->cfg.seed;
   memcpy(cfg.peers.book_key, t->cfg.book_key, sizeof cfg.peers.book_key);
-  cfg.keep_path = t->cfg.peers_path;
   t->net = qr_net_tile_init(&cfg);
   if (t->net) return QR_OK;
   snprintf(why, why_sz, "cannot take the memory for %u peers: lower link.peer_max",

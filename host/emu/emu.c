@@ -3,23 +3,17 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <sys/prctl.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "base/err.h"
 #include "emu/damage.h"
 #include "emu/internal.h"
+#include "port/clock.h"
 
 #define SECOND_NS UINT64_C(1000000000)
 #define SLEEP_MAX_NS (SECOND_NS / 5)
 #define LINE_SZ 512u
 #define NAME_LETTERS "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-"
-
-uint64_t qr_emu_now_ns(void) {
-  struct timespec t;
-  clock_gettime(CLOCK_MONOTONIC, &t);
-  return (uint64_t)t.tv_sec * SECOND_NS + (uint64_t)t.tv_nsec;
-}
 
 /* ---- opening ---- */
 
@@ -42,7 +36,7 @@ qr_emu_t *qr_emu_open(const qr_emu_cfg_t *cfg, char *why, size_t why_sz) {
   }
   e->cfg = *cfg;
   e->cfg.frame_max_sz = frame_sz;
-  e->opened_ns = qr_emu_now_ns();
+  e->opened_ns = qr_clock_mono_ns();
   return e;
 }
 
@@ -186,7 +180,8 @@ static uint32_t take_in(qr_emu_t *e, uint32_t port, uint64_t now_ns) {
   return cnt;
 }
 
-uint32_t qr_emu_poll(qr_emu_t *e, uint64_t now_ns) {
+/* Moves frames that are there or due at now_ns; returns how many. */
+static uint32_t move(qr_emu_t *e, uint64_t now_ns) {
   uint32_t done = 0;
   qr_emu_wait_t w;
   e->now_ns = now_ns;
@@ -259,8 +254,8 @@ void qr_emu_run(qr_emu_t *e, int in_fd, FILE *out, const volatile sig_atomic_t *
   input_t in = {.ended = in_fd < 0};
   (void)prctl(PR_SET_TIMERSLACK, 1ul);
   while (!*stop) {
-    uint64_t now_ns = qr_emu_now_ns(), wait_ns = SLEEP_MAX_NS;
-    if (qr_emu_poll(e, now_ns)) continue;
+    uint64_t now_ns = qr_clock_mono_ns(), wait_ns = SLEEP_MAX_NS;
+    if (move(e, now_ns)) continue;
     uint32_t cnt = 0;
     for (uint32_t i = 0; i < e->node_cnt; i++)
       cnt += e->nodes[i].ops->fds(e->nodes[i].port, fds + cnt);

@@ -38,9 +38,6 @@ int qr_emu_add_port(qr_emu_t *e, const char *text, char *why, size_t why_sz) QR_
    sentence in why; then nothing has changed. */
 int qr_emu_command(qr_emu_t *e, const char *line, char *why, size_t why_sz) QR_WARN_UNUSED;
 
-/* Moves frames that are there or due at now_ns (monotonic); returns how many. */
-uint32_t qr_emu_poll(qr_emu_t *e, uint64_t now_ns);
-
 /* Moves frames until *stop, or until "quit" comes from in_fd (-1: no commands; it may end). Each
    command is answered on out with "ok" or "error: ..."; "show" with the figures. */
 void qr_emu_run(qr_emu_t *e, int in_fd, FILE *out, const volatile sig_atomic_t *stop);

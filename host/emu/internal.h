@@ -34,6 +34,4 @@ struct qr_emu {
       late_max_ns; /* frames that waited, and how much beyond their time */
 };
 
-uint64_t qr_emu_now_ns(void);
-
 #endif

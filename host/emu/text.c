@@ -4,6 +4,7 @@
 
 #include "base/err.h"
 #include "emu/internal.h"
+#include "port/clock.h"
 
 /* ---- values ---- */
 
@@ -165,7 +166,7 @@ void qr_emu_report(qr_emu_t *e, FILE *out) {
           "{\"seconds\":%.3f,\"seed\":%" PRIu64 ",\"no_room\":%" PRIu64
           ",\"waiting\":%u,\"room\":%u,\"room_free_min\":%u,\"waited\":%" PRIu64
           ",\"late_us_mean\":%.1f,\"late_us_max\":%.1f,\"ports\":[",
-          (double)(qr_emu_now_ns() - e->opened_ns) / 1e9, e->cfg.seed, e->no_room_cnt,
+          (double)(qr_clock_mono_ns() - e->opened_ns) / 1e9, e->cfg.seed, e->no_room_cnt,
           e->room.wait_cnt, e->room.slot_cnt, e->room.free_min_cnt, e->late_cnt,
           e->late_cnt ? (double)e->late_sum_ns / 1e3 / (double)e->late_cnt : 0.0,
           (double)e->late_max_ns / 1e3);

@@ -18,7 +18,8 @@ typedef struct {
   uint32_t cnt;
 } row_t;
 
-uint32_t qr_peer_owed_cnt(const qr_peers_t *p) {
+/* Places kept for those that we dial. */
+static uint32_t owed_cnt(const qr_peers_t *p) {
   uint32_t cnt = 0, book = qr_peer_outbound_cnt(p);
   for (uint32_t i = 0; i < p->cfg.static_cnt; i++)
     cnt += !p->statics[i].peer && !p->statics[i].self;
@@ -148,7 +149,7 @@ bool qr_peer_place_for(qr_peers_t *p, const qr_link_addr_t *addr, const qr_pubke
   if (p->cfg.addr_max_cnt && same_addr >= p->cfg.addr_max_cnt) return false;
   if (p->cfg.group_max_cnt && same_group >= p->cfg.group_max_cnt) return false;
   bool may = !p->cfg.inbound_cnt || in_cnt < p->cfg.inbound_cnt;
-  if (may && free_cnt > qr_peer_owed_cnt(p)) return true;
+  if (may && free_cnt > owed_cnt(p)) return true;
   if (out)
     qr_peer_doom(p, out, "it came again");
   else if ((out = victim(p, &group))) {

@@ -500,7 +500,6 @@ bool qr_peer_dial_is_static(const qr_peers_t *p,
 bool qr_peer_dial_has_session(const qr_peers_t *p, const qr_pubkey_t *pk);
 
 /* evict.c */
-uint32_t qr_peer_owed_cnt(const qr_peers_t *p); /* places kept for those that we dial */
 /* Whether there is a place for somebody who comes in; may take down another session for that. */
 bool qr_peer_place_for(qr_peers_t *p, const qr_link_addr_t *addr, const qr_pubkey_t *pk);
 

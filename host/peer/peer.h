@@ -50,7 +50,7 @@ typedef struct {
 typedef struct {
   qr_peer_id_t peer;
   uint32_t req;          /* give back with the answer */
-  enum qr_msg_want kind; /* QR_MSG_WANT_BLOCK, _MODEL, _HEADERS */
+  enum qr_msg_want kind; /* QR_MSG_WANT_BLOCK, _MODEL or _HEADERS */
   qr_hash_t hash;        /* BLOCK: the block. MODEL: the block whose witness is asked for */
   qr_hash_t root;        /* MODEL: the model's root */
   /* HEADERS: newest first; answer with the main chain's headers from the first one known that lies
@@ -160,9 +160,6 @@ void qr_peers_fini(qr_peers_t *p);
 /* Polls the link, runs timers, delivers to the application, sends. Bounded work. Returns the number
    of events and items handled, 0 if there was nothing to do. */
 int qr_peers_poll(qr_peers_t *p, uint64_t now_ns);
-/* Monotonic time before which poll has nothing to do unless a packet comes or the application
- * calls. */
-uint64_t qr_peers_next_ns(const qr_peers_t *p);
 
 /* The application's tip and its locator (newest first: tip, then ever sparser ancestors down to
    genesis; at most QR_MSG_LOCATOR_MAX_CNT). Call once before the first poll and at every tip
@@ -232,9 +229,6 @@ void qr_peers_snapshot_wrong(qr_peers_t *p);
 /* Of cfg.begin. */
 void qr_peers_snapshot_progress(const qr_peers_t *p, qr_peers_snapshot_progress_t *out);
 
-/* Disconnects a peer and refuses its identity and address for ban_ns. */
-void qr_peers_ban(qr_peers_t *p, qr_peer_id_t peer, const char *reason);
-
 /* An operator's wish: refuses an identity, or whoever comes from or is at an IP address, for so
    long, and disconnects whom that meets; ns 0 lifts the ban. Unlike the bans of offenders these
    are not given up for newer ones and hold for configured peers too. False: too many, or there was
@@ -276,7 +270,7 @@ typedef struct {
   uint64_t blocks_rx, models_rx, models_failed, tx_rx, app_full;
   uint64_t inbound_refused, evicted; /* no place: the newcomer's, another's */
   uint64_t addrs_rx, addrs_dropped;  /* addresses told, and those beyond the rate */
-  uint64_t feelers;
+  uint64_t feelers; /* dials that only ask whether somebody of our chain is there */
 } qr_peers_stats_t;
 void qr_peers_stats(const qr_peers_t *p, qr_peers_stats_t *out);
 

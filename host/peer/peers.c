@@ -8,9 +8,7 @@
 #define ROUND_CNT 8 /* link polls in one poll of ours */
 #define REFRESH_NS                                                                                 \
   (1 * QR_PEER_SEC) /* peers that lack the tip are looked for so often while syncing */
-#define IDLE_NS (100 * QR_PEER_MSEC) /* timers need no better */
-#define BUSY_NS (2 * QR_PEER_MSEC)   /* when something waits for the application */
-#define FRUIT_NS (30 * QR_PEER_SEC)  /* a sync that brings nothing for so long is no sync */
+#define FRUIT_NS (30 * QR_PEER_SEC) /* a sync that brings nothing for so long is no sync */
 #define BAN_NS (3600 * QR_PEER_SEC)
 #define WINDOW_CNT 32u
 #define KNOWN_CNT 8192u
@@ -300,24 +298,6 @@ int qr_peers_poll(qr_peers_t *p, uint64_t now_ns) {
   return p->work_cnt + link_moved(p);
 }
 
-uint64_t qr_peers_next_ns(const qr_peers_t *p) {
-  uint64_t next = p->now_ns + (qr_peer_sync_active(p) || p->model_cnt ? BUSY_NS : IDLE_NS);
-  uint64_t link = p->cfg.ops->next_timer(p->cfg.link);
-  for (uint32_t i = 0; i < p->cfg.peer_max_cnt; i++) {
-    const qr_peer_slot_t *s = &p->slots[i];
-    if (s->state == QR_PEER_FREE) continue;
-    if (s->doom) return p->now_ns;
-    if (s->snap.part_cnt || s->snap.owed_cnt) next = p->now_ns + BUSY_NS;
-    for (int c = 0; c < QR_LINK_CLASS_CNT; c++) {
-      if (s->out[c].sz && !s->out[c].blocked) return p->now_ns;
-    }
-    for (int w = 0; w < (int)QR_PEER_WANT_CNT; w++) {
-      if (s->wants[w].req && !s->wants[w].asked) next = p->now_ns + BUSY_NS;
-    }
-  }
-  return link < next ? link : next;
-}
-
 /* ---- the application's side ---- */
 
 void qr_peers_set_tip(qr_peers_t *p, const qr_hash_t *hash, uint64_t height, const qr_u256_t *work,
@@ -378,13 +358,6 @@ void qr_peers_rejected(qr_peers_t *p, qr_peer_id_t from, const qr_hash_t *hash,
     qr_peer_strike(p, s, told ? 0 : cost_of(verdict), qr_verdict_str(verdict));
   else if (qr_verdict_is_invalid(verdict))
     blame_past(p, from);
-}
-
-void qr_peers_ban(qr_peers_t *p, qr_peer_id_t peer, const char *reason) {
-  qr_peer_slot_t *s = qr_peer_find(p, peer);
-  if (!s) return;
-  qr_peer_ban(p, &s->pk, &s->addr);
-  qr_peer_doom(p, s, reason);
 }
 
 qr_peers_progress_t qr_peers_progress(const qr_peers_t *p) {

@@ -1,6 +1,5 @@
 #include <arpa/inet.h>
 #include <stdio.h>
-#include <stdlib.h>
 
 #include "port/link.h"
 

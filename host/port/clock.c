@@ -6,10 +6,8 @@ static uint64_t system_mono_ns(void *ctx) {
 }
 
 static uint64_t system_wall_ms(void *ctx) {
-  struct timespec ts;
   (void)ctx;
-  clock_gettime(CLOCK_REALTIME, &ts);
-  return (uint64_t)ts.tv_sec * 1000u + (uint64_t)ts.tv_nsec / 1000000u;
+  return qr_clock_wall_ms();
 }
 
 qr_clock_t qr_clock_system(void) { return (qr_clock_t){system_mono_ns, system_wall_ms, 0}; }

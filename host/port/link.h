@@ -72,7 +72,9 @@ typedef struct {
   /* Monotonic time before which poll has nothing to do unless a packet comes; UINT64_MAX for none.
    */
   uint64_t (*next_timer)(qr_link_t *l);
+  /* Sums since open; of connections that are gone, too. */
   void (*stats)(const qr_link_t *l, qr_link_stats_t *out);
+  /* Of one connection. Returns 0, or QR_ERR_NOTFOUND. */
   int (*conn_stats)(const qr_link_t *l, qr_link_conn_t c, qr_link_stats_t *out);
 } qr_link_ops_t;
 

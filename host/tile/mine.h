@@ -5,7 +5,6 @@
 #define QR_TILE_MINE_H
 
 #include "base/ring.h"
-#include "crypto/sign.h"
 #include "tile/bus.h"
 #include "tile/tile.h"
 

@@ -30,9 +30,11 @@ typedef struct {
   uint32_t tail_sz;
 } qr_compact_t;
 
+/* The key of a block's short ids: of its hash and the sender's nonce. */
 qr_compact_key_t qr_compact_key(const qr_hash_t *block, uint64_t nonce);
 /* The short id of a transaction, below 2^48. */
 uint64_t qr_compact_id(const qr_compact_key_t *key, const qr_hash_t *txid);
+/* The i-th of those that stand in c, i below tx_cnt - full_cnt. */
 uint64_t qr_compact_id_at(const qr_compact_t *c, uint32_t i);
 
 /* OK, SIZE (counts beyond the limits) or SYNTAX. The tail is not looked into. */

@@ -51,6 +51,22 @@ three_ports() {
   mac=$(ip -o link show n0 | sed 's/.*link\/ether \([0-9a-f:]*\).*/\1/')
 }
 
+# need_dpdk: ends the test as skipped where there is no link/dpdk.
+need_dpdk() {
+  "$bin/link_echo" server dpdk "" 10.80.0.10:4100 1 2>&1 | grep -q "no such driver" || return 0
+  echo "SKIP: this build has no link/dpdk"
+  exit 77
+}
+
+# two_cables: n0 to n1 and n2 to n3.
+two_cables() {
+  for i in 0 2; do
+    ip link add n$i type veth peer name n$((i + 1)) || fail "veth"
+    ip link set n$i up
+    ip link set n$((i + 1)) up
+  done
+}
+
 XDG_RUNTIME_DIR= # EAL must cope with an empty one
 export XDG_RUNTIME_DIR
 ip link set lo up

@@ -21,15 +21,8 @@ sleeps() {
   done
 }
 
-if "$bin/link_echo" server dpdk "" 10.80.0.10:4100 1 2>&1 | grep -q "no such driver"; then
-  echo "SKIP: this build has no link/dpdk"
-  exit 77
-fi
-for i in 0 2; do
-  ip link add n$i type veth peer name n$((i + 1)) || fail "veth"
-  ip link set n$i up
-  ip link set n$((i + 1)) up
-done
+need_dpdk
+two_cables
 node a 10.80.0.1 n0
 a=$node_pid
 node b 10.80.0.2 n1 --peer 10.80.0.1

@@ -59,15 +59,8 @@ shows() {
   done
 }
 
-if "$bin/link_echo" server dpdk "" 10.80.0.10:4100 1 2>&1 | grep -q "no such driver"; then
-  echo "SKIP: this build has no link/dpdk"
-  exit 77
-fi
-for i in 0 2; do
-  ip link add n$i type veth peer name n$((i + 1)) || fail "veth"
-  ip link set n$i up
-  ip link set n$((i + 1)) up
-done
+need_dpdk
+two_cables
 ip link set n2 mtu 9000
 ip link set n3 mtu 9000
 

@@ -20,10 +20,7 @@ client() { # <log> <driver> <options> <own address> <server's address>
   cat "$1"
 }
 
-if "$bin/link_echo" server dpdk "" 10.80.0.10:4100 1 2>&1 | grep -q "no such driver"; then
-  echo "SKIP: this build has no link/dpdk"
-  exit 77
-fi
+need_dpdk
 if ! ip -6 addr show dev lo 2>/dev/null | grep -q ::1; then
   echo "SKIP: this kernel has no IPv6"
   exit 77

@@ -5,7 +5,6 @@
 #include "accel_conform.h"
 
 #include <dirent.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "chain/params.h"

@@ -6,7 +6,6 @@
 #include "hls/step_engine/engine.h"
 #include "step/fixed.h"
 #include "step/program.h"
-#include "step/ref_gemm.h"
 
 static qr_eng_panel_t panel, panel_b;
 

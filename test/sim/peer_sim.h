@@ -578,6 +578,16 @@ static inline uint32_t sim_peer_cnt(const sim_node_t *n) {
   return qr_peers_progress(n->peers).peer_cnt;
 }
 
+/* Ends a node's sessions and link; its chain stays in memory. */
+static inline void sim_stop(sim_node_t *n) {
+  qr_peers_fini(n->peers);
+  free(n->peers);
+  n->peers = NULL;
+  qr_link_mem_ops.close(n->link);
+  while (n->job_cnt) sim_drop_job(n, 0);
+  n->want_cnt = n->tx_queue_cnt = 0;
+}
+
 static qr_hash_t sim_end(sim_t *s) {
   qr_hash_t trace;
   for (uint32_t i = 0; i < s->node_cnt; i++) {

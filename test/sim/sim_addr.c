@@ -2,8 +2,6 @@
    places for those who come in; bans. */
 #include "peer_sim.h"
 
-#include "peer/netaddr.h"
-
 #define NODE_CNT 6u
 #define WALL_MS 1800000000000ull
 
@@ -23,16 +21,6 @@ static sim_node_t *node(sim_t *s, const qr_link_addr_t *seed) {
   qr_peers_cfg_t cfg = cfg_of(n, seed, seed ? 1 : 0);
   sim_start(n, &cfg);
   return n;
-}
-
-/* Ends a node's sessions and link; its chain stays in memory. */
-static void stop(sim_node_t *n) {
-  qr_peers_fini(n->peers);
-  free(n->peers);
-  n->peers = NULL;
-  qr_link_mem_ops.close(n->link);
-  while (n->job_cnt) sim_drop_job(n, 0);
-  n->want_cnt = n->tx_queue_cnt = 0;
 }
 
 static void start(sim_node_t *n, const uint8_t *image, size_t sz) {
@@ -72,7 +60,7 @@ static void test_one_seed(void **state) {
     node(&s, NULL);
     for (uint32_t i = 1; i < NODE_CNT; i++) node(&s, &first);
     until_met(&s, 0, NODE_CNT - 1, 60000); /* each knows all */
-    stop(s.nodes[0]);
+    sim_stop(s.nodes[0]);
     sim_run(&s, 35000);
     for (uint32_t i = 1; i < NODE_CNT; i++) assert_int_equal(up_cnt(s.nodes[i]), NODE_CNT - 2);
     sim_mine(s.nodes[1], 7, false);
@@ -80,7 +68,7 @@ static void test_one_seed(void **state) {
 
     sim_node_t *n = s.nodes[3];
     size_t sz = qr_peers_export(n->peers, image);
-    stop(n);
+    sim_stop(n);
     sim_run(&s, 40000); /* the others know that it is gone */
     sim_mine(s.nodes[2], 8, false);
     start(n, image, sz);
@@ -286,7 +274,7 @@ static void test_bans(void **state) {
 
   uint8_t *image = malloc(qr_peers_image_max_sz()); /* they hold over a restart */
   size_t sz = qr_peers_export(n->peers, image);
-  stop(n);
+  sim_stop(n);
   start(n, image, sz);
   free(image);
   qr_peers_counts_t c;

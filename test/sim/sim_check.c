@@ -3,7 +3,6 @@
 #include "sim/untrusted.h"
 
 #include "base/splitmix.h"
-#include "step/program.h"
 
 #define JOB_CNT 10000u
 

@@ -227,15 +227,6 @@ static void honest_start(uint32_t i, const qr_link_addr_t *seed) {
 
 static void keep(void) { image_sz = qr_peers_export(sim.nodes[0]->peers, image); }
 
-static void node_stop(sim_node_t *n) {
-  qr_peers_fini(n->peers);
-  free(n->peers);
-  n->peers = NULL;
-  qr_link_mem_ops.close(n->link);
-  while (n->job_cnt) sim_drop_job(n, 0);
-  n->want_cnt = n->tx_queue_cnt = 0;
-}
-
 static void node_again(sim_node_t *n, const uint8_t *from, size_t sz) {
   char why[128] = "";
   n->link = sim_link(&sim, n->idx, &n->key);
@@ -276,7 +267,7 @@ static void stop_one(void) {
     away = honest_idx(&info[(from + i) % cnt].identity);
     if (away == NONE) continue;
     away_sz = qr_peers_export(sim.nodes[away]->peers, away_image);
-    node_stop(sim.nodes[away]);
+    sim_stop(sim.nodes[away]);
     return;
   }
 }
@@ -381,7 +372,7 @@ static void test_eclipse(void **state) {
     memcpy(old_image, image, old_image_sz = image_sz);
     run(60000, &r);
     keep();
-    node_stop(sim.nodes[0]); /* now without the one that it was told of in the beginning */
+    sim_stop(sim.nodes[0]); /* now without the one that it was told of in the beginning */
     run(20000, NULL);
     node_again(sim.nodes[0], image, image_sz);
     run(20000, NULL);
@@ -391,7 +382,7 @@ static void test_eclipse(void **state) {
     mood = MUTE;
     calm_at = sim.now + 20 * SIM_SEC; /* what was begun in vain is over by then */
     run(40000, &r);
-    node_stop(sim.nodes[0]); /* as after a crash: out of the older file */
+    sim_stop(sim.nodes[0]); /* as after a crash: out of the older file */
     run(20000, NULL);
     node_again(sim.nodes[0], old_image, old_image_sz);
     run(20000, NULL);

@@ -495,7 +495,6 @@ static void test_config(void **state) {
   assert_int_equal(qr_peers_fetch_model(n->peers, 1, &h, &h, SIM_MODEL_SZ + 1), QR_ERR_ARG);
   assert_int_equal(qr_peers_fetch_model(n->peers, 1, &h, &h, 1), QR_ERR_NOTFOUND);
   qr_peers_not_found(n->peers, 1, 1); /* late answers are nobody's */
-  qr_peers_ban(n->peers, 1, "x");
   sim_end(&s);
 }
 

@@ -40,16 +40,21 @@ static uint64_t balance(world_t *w, world_node_t *n, const qr_pubkey_t *pk, uint
   return r.account.balance;
 }
 
+/* A world in which one owns all that there is at first. */
+static void begin(world_t *w, const char *name, const qr_pubkey_t *rich) {
+  qr_params_t p;
+  world_params(&p, 3);
+  p.premine_cnt = 1;
+  p.premine[0].to = *rich;
+  p.premine[0].amount = PREMINE;
+  world_init(w, name, &p);
+}
+
 static void test_transfers(void **state) {
   (void)state;
   static world_t w;
-  qr_params_t p;
   qr_key_t rich = key_of(1), poor = key_of(2);
-  world_params(&p, 3);
-  p.premine_cnt = 1;
-  p.premine[0].to = rich.pk;
-  p.premine[0].amount = PREMINE;
-  world_init(&w, "tx", &p);
+  begin(&w, "tx", &rich.pk);
   world_node_t *miner = world_add(&w, false), *middle = world_add(&w, false);
   world_add(&w, false);
   world_node_t *entry = &w.nodes[2];
@@ -92,7 +97,7 @@ static void test_transfers(void **state) {
   /* Supply: the premine and every block's award; fees only change hands. */
   uint64_t supply = PREMINE;
   for (const qr_node_t *n = world_tip(miner); n->parent; n = n->parent) {
-    supply += qr_ledger_subsidy(p.subsidy, n->header.reward);
+    supply += qr_ledger_subsidy(w.chain.p.subsidy, n->header.reward);
   }
   assert_int_equal(world_status(&w, entry).supply, supply);
   assert_int_equal(balance(&w, entry, &miner->key.pk, NULL), supply - PREMINE + 20);
@@ -104,13 +109,8 @@ static void test_transfers(void **state) {
 static void test_policy(void **state) {
   (void)state;
   static world_t w;
-  qr_params_t p;
   qr_key_t rich = key_of(1), poor = key_of(2);
-  world_params(&p, 3);
-  p.premine_cnt = 1;
-  p.premine[0].to = rich.pk;
-  p.premine[0].amount = PREMINE;
-  world_init(&w, "policy", &p);
+  begin(&w, "policy", &rich.pk);
   for (uint32_t i = 0; i < 4; i++) world_add(&w, false);
   world_node_t *entry = &w.nodes[3], *other = &w.nodes[2];
   world_rounds(&w, 20000);

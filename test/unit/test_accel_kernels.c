@@ -2,7 +2,6 @@
    of it: strides, ragged ends, and values and shifts that networks seldom bring about. */
 #include <setjmp.h>
 #include <stdarg.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <cmocka.h>
 

@@ -13,7 +13,6 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "base/assert.h"
 #include "base/err.h"
 #include "base/log.h"
 #include "base/ars.h"

@@ -4,13 +4,11 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <stdio.h>
 #include <stdlib.h>
 
 #include <cmocka.h>
 
 #include "base/err.h"
-#include "chain/target.h"
 #include "crypto/hash.h"
 #include "mine/executor.h"
 #include "port/drivers.h"

@@ -124,17 +124,17 @@ static void test_back_pressure(void **state) {
   uint64_t sent = 0;
   for (int i = 0; i < 2000; i++) {
     qr_link_event_t ev[8];
-    push(b, 0, c, QR_LINK_BLOCK, &sent, 1 << 20);
+    push(b, 0, c, QR_LINK_SYNC, &sent, 1 << 20);
     node_poll(b, 0, ev, 8);
     node_poll(b, 1, ev, 0);
     b->now += MS / 10;
   }
   assert_true(sent > most - 4096 && sent <= most);
-  for (int i = 0; i < 20000 && seen[1].in[QR_LINK_BLOCK] < 1 << 20; i++) {
-    push(b, 0, c, QR_LINK_BLOCK, &sent, 1 << 20);
+  for (int i = 0; i < 20000 && seen[1].in[QR_LINK_SYNC] < 1 << 20; i++) {
+    push(b, 0, c, QR_LINK_SYNC, &sent, 1 << 20);
     turn(b, seen);
   }
-  assert_int_equal(seen[1].in[QR_LINK_BLOCK], 1 << 20);
+  assert_int_equal(seen[1].in[QR_LINK_SYNC], 1 << 20);
   assert_int_equal(seen[1].bad, 0);
   bed_close(b);
 }
@@ -393,6 +393,55 @@ static void test_fairness(void **state) {
   bed_close(b);
 }
 
+/* What a class takes before anything is acknowledged. */
+static void test_class_room(void **state) {
+  (void)state;
+  static const uint64_t kib[QR_LINK_CLASS_CNT] = {
+      [QR_LINK_CONTROL] = 128, [QR_LINK_BLOCK] = 512, [QR_LINK_TX] = 128, [QR_LINK_SYNC] = 1024};
+  static uint8_t p[2 << 20];
+  buf_kib = 1024;
+  bed_t *b = bed_open(16, 100);
+  buf_kib = 64;
+  seen_t seen[NODE_CNT];
+  qr_link_conn_t c = join(b, seen);
+  turns(b, seen, 5); /* the streams' first bytes are acknowledged */
+  for (int k = 0; k < QR_LINK_CLASS_CNT; k++)
+    assert_int_equal(qr_quic_send(b->node[0].quic, c, (enum qr_link_class)k, p, sizeof p),
+                     kib[k] << 10);
+  bed_close(b);
+}
+
+/* Whoever polls once in a millisecond, and again while the timer says so, is as fast as the path:
+   half a megabyte under way in five milliseconds. */
+static void test_late_polls(void **state) {
+  (void)state;
+  buf_kib = 512;
+  bed_t *b = bed_open(17, 100);
+  buf_kib = 64;
+  seen_t seen[NODE_CNT];
+  b->steady = true;
+  b->delay_ns = 2 * MS;
+  qr_link_conn_t c = join(b, seen);
+  uint64_t sent = 0, before = 0;
+  for (int ms = 0; ms < 700; ms++) {
+    if (ms == 300) before = seen[1].in[QR_LINK_SYNC]; /* BBR knows the path by then */
+    for (int i = 0; i < 128; i++) push(b, 0, c, QR_LINK_SYNC, &sent, UINT64_MAX);
+    for (int i = 0; i < 100; i++) {
+      turn(b, seen);
+      b->now -= MS / 20;
+      if (qr_quic_next_timer(b->node[0].quic) > b->now &&
+          qr_quic_next_timer(b->node[1].quic) > b->now)
+        break;
+    }
+    b->now += MS;
+  }
+  uint64_t rate = (seen[1].in[QR_LINK_SYNC] - before) / 400;
+  if (getenv("QR_TEST_SAY")) print_message("%lu bytes a millisecond\n", rate);
+  assert_true(rate > 60000);
+  assert_int_equal(seen[1].bad, 0);
+  bed_close(b);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_exchange),
@@ -410,6 +459,8 @@ int main(void) {
       cmocka_unit_test(test_ecn),
       cmocka_unit_test(test_classes),
       cmocka_unit_test(test_fairness),
+      cmocka_unit_test(test_class_room),
+      cmocka_unit_test(test_late_polls),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

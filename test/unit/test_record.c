@@ -4,7 +4,6 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <stdlib.h>
 
 #include <cmocka.h>
 
@@ -90,6 +89,8 @@ static void test_exec_and_replay(void **state) {
   assert_memory_equal(a, actions, sizeof actions);
   assert_false(qr_replay_decode(replay, sz, sizeof actions + 1, &s, &a));
   assert_false(qr_replay_decode(replay, 0, sizeof actions, &s, &a));
+  /* so many that the sum of the sizes, in 32 bits, would be right again */
+  assert_false(qr_replay_decode(replay, 16, UINT32_MAX - QR_REPLAY_STATES_SZ + 17, &s, &a));
 }
 
 static void test_undo(void **state) {
@@ -172,6 +173,7 @@ static void add_about(uint64_t headers, uint64_t accounts, uint64_t windows, uin
                            .account_cnt = accounts,
                            .window_cnt = windows,
                            .model_cnt = models,
+                           .proof_cnt = models,
                            .params_sz = 8,
                            .params = "{chain:}"};
   qr_snapshot_about_encode(&a, about);
@@ -201,8 +203,9 @@ static void test_snapshot_order(void **state) {
   add(QR_SNAPSHOT_ACCOUNTS, NULL, 3 * QR_ACCOUNT_SZ);
   add(QR_SNAPSHOT_WINDOW, NULL, WINDOW_SZ);
   add(QR_SNAPSHOT_MODEL, NULL, 200);
+  add(QR_SNAPSHOT_PROOF, NULL, 200);
   add(QR_SNAPSHOT_END, NULL, 0);
-  assert_int_equal(read_all(&err), 7);
+  assert_int_equal(read_all(&err), 8);
   assert_int_equal(err, 0);
   size_t whole = payload_sz;
   for (payload_sz = 0; payload_sz < whole; payload_sz++) { /* cut anywhere it waits for more */
@@ -210,7 +213,7 @@ static void test_snapshot_order(void **state) {
     assert_int_equal(err, 1);
   }
   add(QR_SNAPSHOT_END, NULL, 0);
-  assert_int_equal(read_all(&err), 7);
+  assert_int_equal(read_all(&err), 8);
   assert_int_equal(err, QR_ERR_FORMAT);
 }
 
@@ -227,6 +230,7 @@ static void test_snapshot_refusals(void **state) {
                {QR_SNAPSHOT_ACCOUNTS, QR_ACCOUNT_SZ},
                {QR_SNAPSHOT_WINDOW, WINDOW_SZ},
                {QR_SNAPSHOT_MODEL, 20},
+               {QR_SNAPSHOT_PROOF, 20},
                {QR_SNAPSHOT_END, 0},
                {QR_SNAPSHOT_END + 1, 0},
                {(enum qr_snapshot_type)0, 0}};

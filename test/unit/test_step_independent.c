@@ -3,7 +3,6 @@
    CPU driver must agree with it to the bit. */
 #include <setjmp.h>
 #include <stdarg.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <cmocka.h>
 

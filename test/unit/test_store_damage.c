@@ -3,7 +3,6 @@
 #include "unit/store_numbered.h"
 
 #include <dirent.h>
-#include <errno.h>
 #include <signal.h>
 #include <sys/resource.h>
 #include <sys/stat.h>

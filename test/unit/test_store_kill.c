@@ -4,7 +4,6 @@
    not survive a fork without exec. */
 #include "unit/store_bench.h"
 
-#include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <sys/wait.h>

@@ -7,7 +7,6 @@
 #include <stdlib.h>
 
 #include "crypto/hash.h"
-#include "crypto/sign.h"
 #include "net_gen.h"
 #include "wire/block.h"
 

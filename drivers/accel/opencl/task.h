@@ -19,7 +19,8 @@ typedef int32_t qr_ocl_i32;
 
 /* A packed operand of a product: panels of 16 rows (of A) or columns (of B); in each, for every
    group of neighbours along k, 16 words of one group each. A word holds 4 bytes or 2 halves
-   (QR_OCL_GROUP), so that one load serves one dot product. */
+   (GROUP, a definition that the kernels are built with), so that one load serves one dot product.
+ */
 
 /* Kinds of element-wise tasks, and what one unit is. */
 #define QR_OCL_ZERO 0    /* dst: m words to 0; 16 words */

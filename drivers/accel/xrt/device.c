@@ -208,8 +208,6 @@ static int open_engine(qr_xrt_device_t *d, const xuid_t uuid, const char *instan
     return -1;
   }
   info->array = out[QR_ENGINE_OUT_ARRAY];
-  info->panel = out[QR_ENGINE_OUT_PANEL];
-  info->sample_max = out[QR_ENGINE_OUT_SAMPLE_MAX];
   return 0;
 }
 

@@ -59,9 +59,9 @@ typedef struct {
 /* What the process tells of its card. Written by it before OPENED or LOADED is sent, the sensors at
    any time. */
 typedef struct {
-  char name[64];                     /* shell */
-  uint32_t array, panel, sample_max; /* of the engine */
-  bool keeps_replay;                 /* it had memory for the sizes' keep and table */
+  char name[64];     /* shell */
+  uint32_t array;    /* of the engine */
+  bool keeps_replay; /* it had memory for the sizes' keep and table */
   _Atomic int32_t temp_c;
   struct {
     char name[12];

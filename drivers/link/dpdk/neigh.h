@@ -7,7 +7,8 @@
    for), answered (to a question of ours), or heard (a packet came from there that only the peer can
    have made). Told is asked for at once, the others when their time is over: heard after
    QR_NEIGH_LIVE_NS, answered after QR_NEIGH_FIRST_NS, doubling with each answer that says the same.
-   They are used until then, and forgotten at QR_NEIGH_FORGET_NS.
+   They are used until then, and forgotten at QR_NEIGH_FORGET_NS. A host's question from another
+   MAC address than is known makes us ask after QR_NEIGH_HINT_NS already.
 
    Anybody can answer a question, and first. So one answer changes nothing that is known: another
    MAC address is taken only if the one in use does not answer for QR_NEIGH_HOLD_NS, or, unless it
@@ -23,6 +24,7 @@
 #define QR_NEIGH_LIVE_NS UINT64_C(30000000000)
 #define QR_NEIGH_FIRST_NS UINT64_C(500000000)
 #define QR_NEIGH_HOLD_NS UINT64_C(500000000)
+#define QR_NEIGH_HINT_NS UINT64_C(5000000000) /* not before it is so old */
 #define QR_NEIGH_FORGET_NS UINT64_C(120000000000)
 #define QR_NEIGH_ASK_MIN_NS UINT64_C(20000000) /* first repetition; doubles up to */
 #define QR_NEIGH_ASK_MAX_NS UINT64_C(1000000000)

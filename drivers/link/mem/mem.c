@@ -503,11 +503,6 @@ static int mem_conn_stats(const qr_link_t *l, qr_link_conn_t id, qr_link_stats_t
 
 /* ---- control ---- */
 
-void qr_link_mem_delay(qr_link_t *l, uint64_t delay_ns, uint64_t jitter_ns) {
-  l->hub->delay_ns = delay_ns;
-  l->hub->jitter_ns = jitter_ns;
-}
-
 void qr_link_mem_pace(qr_link_t *l, uint64_t bytes_per_s, uint64_t later_ns) {
   l->rate = bytes_per_s;
   l->later_ns = later_ns;

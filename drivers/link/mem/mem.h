@@ -15,10 +15,6 @@
 
 extern const qr_link_ops_t qr_link_mem_ops;
 
-/* Sets the one-way delay of the link's hub: delay_ns plus a uniform draw below jitter_ns. For bytes
- * sent from now on. */
-void qr_link_mem_delay(qr_link_t *l, uint64_t delay_ns, uint64_t jitter_ns);
-
 /* What a link sends from now on leaves it at so many bytes a second (0: at once), all its
    connections together, and arrives so much later still. Control is not held up by the rest. */
 void qr_link_mem_pace(qr_link_t *l, uint64_t bytes_per_s, uint64_t later_ns);

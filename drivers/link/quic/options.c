@@ -2,7 +2,7 @@
 
 void qr_quic_options_default(qr_quic_options_t *o) {
   *o = (qr_quic_options_t){
-      .idle_ms = 30000, .handshake_ms = 10000, .window_kib = 4096, .send_kib = 2048};
+      .idle_ms = 30000, .handshake_ms = 10000, .window_kib = 8192, .send_kib = 8192};
 }
 
 bool qr_quic_options_read(const qr_option_t *item, qr_quic_options_t *o) {

@@ -31,8 +31,8 @@ typedef struct {
   const qr_key_t *identity; /* borrowed for the endpoint's life */
   qr_link_addr_t local;
   uint32_t conn_max_cnt;
-  /* Per stream of bulk: bytes buffered for sending, bytes a peer may send ahead; control and
-   * transactions have a quarter. */
+  /* Of the sync stream: bytes buffered for sending, bytes a peer may send ahead; blocks have half
+   * of it, control and transactions an eighth. */
   uint64_t send_buf_sz, window_sz;
   uint64_t idle_ns, handshake_ns;
   uint32_t

@@ -114,11 +114,13 @@ void qr_quic_send_reset(qr_quic_t *q, const qr_link_addr_t *from, const ngtcp2_v
 void qr_quic_send_versions(qr_quic_t *q, const qr_link_addr_t *from, const ngtcp2_version_cid *vc,
                            size_t trigger_sz);
 
-/* A class's share of a buffer size: bulk needs it all. */
+/* A class's share of a buffer size: sync fills long paths, a block is less than a megabyte. */
 static inline uint64_t qr_quic_class_sz(int cls, uint64_t sz) {
   const uint64_t least = 65536;
-  if (cls == QR_LINK_BLOCK || cls == QR_LINK_SYNC || sz <= least) return sz;
-  return sz / 4 > least ? sz / 4 : least;
+  uint64_t share = sz / 8;
+  if (cls == QR_LINK_SYNC || sz <= least) return sz;
+  if (cls == QR_LINK_BLOCK) share = sz / 2;
+  return share > least ? share : least;
 }
 
 static inline bool qr_quic_is_jumbo(const qr_quic_t *q) {

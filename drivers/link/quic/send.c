@@ -93,5 +93,7 @@ void qr_quic_conn_write(qr_quic_conn_t *c) {
   if (sent) pace(c, sent);
   qr_quic_conn_place(c);
   c->expiry = ngtcp2_conn_get_expiry(c->conn);
-  if (c->pace_at > c->quic->now && c->pace_at < c->expiry) c->expiry = c->pace_at;
+  /* After a full go there may be more whose time has come: ngtcp2 would wait for its own. */
+  if ((c->pace_at > c->quic->now || sent >= quantum) && c->pace_at < c->expiry)
+    c->expiry = c->pace_at;
 }

@@ -1,6 +1,5 @@
 /* Copies of a store that goes on being written: RocksDB's checkpoints, which are hard links where
    the file system allows it. */
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
