@@ -99,11 +99,13 @@ static int load(export_t *x) {
              : QR_OK;
 }
 
-/* The lowest height at which everything is there that a snapshot needs. */
+/* The lowest height at which everything is there that a snapshot needs. A chain that began with one
+   kept no more of it than its windows. */
 static uint64_t lowest(const export_t *x) {
-  uint64_t window = qr_prune_window(&x->cfg->chain->p);
-  if (x->held.base && x->held.from == x->held.base + 1) return x->held.base;
-  return x->held.from > 1 ? x->held.from + window - 1 : 1;
+  const qr_chain_cfg_t *c = x->cfg->chain;
+  if (x->held.base && x->held.from == x->held.base + 1)
+    return x->held.base + qr_snapshot_proof_cnt(c, UINT64_MAX);
+  return x->held.from > 1 ? x->held.from + qr_snapshot_window_cnt(c, UINT64_MAX) - 1 : 1;
 }
 
 static int choose_height(export_t *x) {
@@ -116,7 +118,9 @@ static int choose_height(export_t *x) {
                 tip, limit);
   if (!height) height = tip - limit - 1; /* its seal cannot be undone either */
   if (tip <= low)
-    return fail(x, QR_ERR_ARG, "no snapshot can be made from this store before block %" PRIu64,
+    return fail(x, QR_ERR_ARG,
+                "no snapshot can be made from this store before block %" PRIu64
+                ": it does not hold enough of the past",
                 low + 1);
   if (height < low || height >= tip)
     return fail(x, QR_ERR_ARG,
@@ -216,23 +220,23 @@ static int put_window_of(export_t *x, const qr_node_t *n) {
   return put(x, QR_SNAPSHOT_WINDOW, x->chunk, window_sz);
 }
 
-static int put_model_of(export_t *x, const qr_node_t *n) {
+static int put_model(export_t *x, enum qr_snapshot_type type, const qr_node_t *n) {
+  const qr_hash_t *root = type == QR_SNAPSHOT_PROOF ? &n->header.model_in : &n->header.model_out;
   qr_st64(x->chunk, n->header.height);
-  int64_t sz = get(x, QR_STORE_MODEL, &n->header.model_out, QR_HASH_SZ);
+  int64_t sz = get(x, QR_STORE_MODEL, root, QR_HASH_SZ);
   if (sz != (int64_t)x->cfg->chain->nets[n->header.task].model_sz)
     return fail(x, QR_ERR_CORRUPT, "the model of block %" PRIu64 " cannot be read",
                 n->header.height);
   memcpy(x->chunk + 8, x->buf, (size_t)sz);
-  return put(x, QR_SNAPSHOT_MODEL, x->chunk, 8 + (uint32_t)sz);
+  return put(x, type, x->chunk, 8 + (uint32_t)sz);
 }
 
-/* Windows and models, oldest first. */
-static int put_blocks(export_t *x, bool models) {
-  uint64_t cnt = models ? x->about->model_cnt : x->about->window_cnt;
+/* What there is of the last cnt blocks, oldest first. */
+static int put_blocks(export_t *x, enum qr_snapshot_type type, uint64_t cnt) {
   int err = QR_OK;
   for (uint64_t h = x->about->height - cnt + 1; h <= x->about->height && !err; h++) {
     qr_node_t *n = qr_tree_ancestor(x->at, h);
-    err = models ? put_model_of(x, n) : put_window_of(x, n);
+    err = type == QR_SNAPSHOT_WINDOW ? put_window_of(x, n) : put_model(x, type, n);
   }
   return err;
 }
@@ -246,8 +250,10 @@ static uint64_t payload_sz_of(const qr_chain_cfg_t *chain, const qr_snapshot_abo
   sz += records_sz(a->header_cnt, QR_HEADER_SZ, HEADERS_PER_RECORD);
   sz += records_sz(a->account_cnt, QR_ACCOUNT_SZ, ACCOUNTS_PER_RECORD);
   sz += records_sz(a->window_cnt, qr_snapshot_window_sz(chain), 1);
-  for (uint64_t i = 0; i < a->model_cnt; i++)
-    sz += records_sz(1, 8 + chain->nets[(a->height - 1 - i) % chain->p.task_cnt].model_sz, 1);
+  for (uint64_t i = 0; i < a->model_cnt + a->proof_cnt; i++) {
+    uint64_t back = i < a->model_cnt ? i : i - a->model_cnt;
+    sz += records_sz(1, 8 + chain->nets[(a->height - 1 - back) % chain->p.task_cnt].model_sz, 1);
+  }
   return sz;
 }
 
@@ -264,6 +270,7 @@ static int put_about(export_t *x) {
                              .params = x->cfg->params};
   a->window_cnt = qr_snapshot_window_cnt(x->cfg->chain, a->height);
   a->model_cnt = qr_snapshot_model_cnt(x->cfg->chain, a->height);
+  a->proof_cnt = qr_snapshot_proof_cnt(x->cfg->chain, a->height);
   if (QR_SNAPSHOT_ABOUT_SZ + a->params_sz > QR_SNAPSHOT_RECORD_MAX_SZ)
     return fail(x, QR_ERR_ARG, "the chain's parameters are too long");
   x->total = payload_sz_of(x->cfg->chain, a);
@@ -275,14 +282,19 @@ uint32_t qr_snapshot_window_sz(const qr_chain_cfg_t *chain) {
   return QR_PLACE_SZ + QR_EXEC_RECORD_SZ + QR_REPLAY_STATES_SZ + chain->p.segment_rows;
 }
 
+static uint64_t at_most(uint64_t cnt, uint64_t height) { return cnt < height ? cnt : height; }
+
 uint64_t qr_snapshot_window_cnt(const qr_chain_cfg_t *chain, uint64_t height) {
-  uint64_t window = qr_prune_window(&chain->p);
-  return window < height ? window : height;
+  uint64_t targets = (uint64_t)chain->p.target_window * chain->p.task_cnt;
+  return at_most(qr_prune_window(&chain->p) + targets, height);
 }
 
 uint64_t qr_snapshot_model_cnt(const qr_chain_cfg_t *chain, uint64_t height) {
-  uint64_t targets = (uint64_t)chain->p.target_window * chain->p.task_cnt;
-  return targets < height ? targets : height;
+  return at_most(2 * (uint64_t)chain->p.target_window * chain->p.task_cnt, height);
+}
+
+uint64_t qr_snapshot_proof_cnt(const qr_chain_cfg_t *chain, uint64_t height) {
+  return at_most((uint64_t)chain->p.target_window * chain->p.task_cnt, height);
 }
 
 /* A block adds accounts for its miner and for whom its transfers go to, no others. */
@@ -292,6 +304,7 @@ bool qr_snapshot_plausible(const qr_chain_cfg_t *chain, const qr_snapshot_about_
   return qr_hash_eq(&genesis, &a->genesis) && a->height < HEIGHT_MAX &&
          a->window_cnt == qr_snapshot_window_cnt(chain, a->height) &&
          a->model_cnt == qr_snapshot_model_cnt(chain, a->height) &&
+         a->proof_cnt == qr_snapshot_proof_cnt(chain, a->height) &&
          a->account_cnt <= chain->p.premine_cnt + a->height * (1 + QR_BLOCK_TX_MAX_CNT) &&
          payload_sz == payload_sz_of(chain, a);
 }
@@ -314,8 +327,9 @@ int qr_snapshot_export(const qr_snapshot_export_t *cfg, qr_snapshot_about_t *abo
   if (!err) err = put_about(&x);
   if (!err) err = put_headers(&x);
   if (!err) err = put_accounts(&x);
-  if (!err) err = put_blocks(&x, false);
-  if (!err) err = put_blocks(&x, true);
+  if (!err) err = put_blocks(&x, QR_SNAPSHOT_WINDOW, about->window_cnt);
+  if (!err) err = put_blocks(&x, QR_SNAPSHOT_MODEL, about->model_cnt);
+  if (!err) err = put_blocks(&x, QR_SNAPSHOT_PROOF, about->proof_cnt);
   if (!err) err = put(&x, QR_SNAPSHOT_END, NULL, 0);
   if (x.tree) qr_tree_fini(x.tree);
   qr_ledger_fini(x.ledger);
