@@ -479,7 +479,7 @@ static void drop_all(qr_tree_t *t, link_t *top, void (*fn)(void *ctx, qr_node_t 
     link_t *up = link_of(l->node.parent);
     QR_ASSERT(l->node.state != QR_NODE_HEADER);
     if (l != t->genesis) {
-      fn(ctx, &l->node);
+      if (fn) fn(ctx, &l->node);
       drop_link(t, l);
     }
     if (l == top) return;

@@ -82,10 +82,10 @@ void qr_tree_forget(qr_tree_t *t, qr_node_t *n);
 void qr_tree_set_floor(qr_tree_t *t, uint64_t height);
 
 /* Lets everything go that does not stand on the tip's ancestor at height, which becomes the root;
-   fn is told of each node before it goes. No such node may be in state HEADER (asserted). The
-   genesis stays known, but not as a parent. What is left is as it was, only that nothing leads
-   below the root: so the caller leaves below all that may still be built on what that needs, eleven
-   blocks for the median time and one of each task at least. */
+   fn, if any, is told of each node before it goes. No such node may be in state HEADER (asserted).
+   The genesis stays known, but not as a parent. All else is as it was, only that nothing leads
+   below the root. So the root must lie below whatever may still be built on, by eleven blocks for
+   the median time and one of each task at least. */
 void qr_tree_cut(qr_tree_t *t, uint64_t height, void (*fn)(void *ctx, qr_node_t *n), void *ctx);
 const qr_node_t *qr_tree_root(const qr_tree_t *t);
 

@@ -96,9 +96,12 @@ qr_book_entry_t *qr_book_get(const qr_book_t *b, const qr_link_addr_t *addr) {
  * one. */
 qr_book_entry_t *qr_book_new_entry(qr_book_t *b, const qr_link_addr_t *addr) {
   uint16_t i = b->free_head, *head = head_of(b, addr);
-  QR_ASSERT(i != QR_BOOK_NONE);
+  if (i != QR_BOOK_NONE)
+    b->free_head = b->entries[i].next;
+  else
+    i = (uint16_t)b->entry_cnt++;
+  QR_ASSERT(i < QR_BOOK_MAX_CNT);
   qr_book_entry_t *e = &b->entries[i];
-  b->free_head = e->next;
   *e = (qr_book_entry_t){.addr = *addr, .next = *head};
   *head = i;
   b->new_cnt++;
@@ -179,10 +182,8 @@ static void clear(qr_book_t *b) {
   memset(b->heads, 0xff, sizeof b->heads);
   memset(b->fresh, 0xff, sizeof b->fresh);
   memset(b->tried, 0xff, sizeof b->tried);
-  memset(b->entries, 0, sizeof b->entries);
-  for (uint32_t i = 0; i < QR_BOOK_MAX_CNT; i++)
-    b->entries[i].next = i + 1 < QR_BOOK_MAX_CNT ? (uint16_t)(i + 1) : QR_BOOK_NONE;
-  b->free_head = 0;
+  b->entry_cnt = 0;
+  b->free_head = QR_BOOK_NONE;
 }
 
 qr_book_t *qr_book_init(void *mem, const uint8_t key[QR_BOOK_KEY_SZ]) {
@@ -392,7 +393,7 @@ uint32_t qr_book_sample(qr_book_t *b, const qr_link_addr_t *to, uint32_t now, qr
   uint32_t cnt = 0, most = (b->new_cnt + b->tried_cnt) / SAMPLE_SHARE;
   if (most < SAMPLE_MIN_CNT) most = SAMPLE_MIN_CNT;
   if (most > max) most = max;
-  for (uint32_t i = 0; i < QR_BOOK_MAX_CNT; i++) {
+  for (uint32_t i = 0; i < b->entry_cnt; i++) {
     const qr_book_entry_t *e = &b->entries[i];
     if (e->place_cnt && !stale(e, now) && qr_netaddr_credible(&e->addr, to))
       b->scratch[cnt++] = (uint16_t)i;

@@ -12,7 +12,7 @@ size_t qr_book_export(const qr_book_t *b, uint8_t *out) {
   uint8_t *p = out + HEAD_SZ;
   memcpy(out, b->key, sizeof b->key);
   qr_st32(out + QR_BOOK_KEY_SZ, b->new_cnt + b->tried_cnt);
-  for (uint32_t i = 0; i < QR_BOOK_MAX_CNT; i++) {
+  for (uint32_t i = 0; i < b->entry_cnt; i++) {
     const qr_book_entry_t *e = &b->entries[i];
     if (!e->place_cnt) continue;
     memcpy(p, e->addr.ip, 16);

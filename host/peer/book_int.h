@@ -34,9 +34,10 @@ struct qr_book {
   uint32_t new_cnt, tried_cnt; /* entries */
   uint64_t added, refused;
   qr_book_wait_t waits[QR_BOOK_WAIT_CNT];
-  uint16_t heads[QR_BOOK_HEAD_CNT], free_head;
+  uint16_t heads[QR_BOOK_HEAD_CNT], free_head; /* free_head: of those below entry_cnt */
   uint16_t fresh[QR_BOOK_NEW_CNT], tried[QR_BOOK_TRIED_CNT]; /* entry, or NONE */
   uint16_t scratch[QR_BOOK_MAX_CNT];
+  uint32_t entry_cnt; /* entries that were ever used; the others' memory is not touched */
   qr_book_entry_t entries[QR_BOOK_MAX_CNT];
 };
 

@@ -63,7 +63,7 @@ size_t qr_replay_encode(const uint8_t *states, const uint8_t *actions, uint32_t 
 
 bool qr_replay_decode(const void *value, size_t sz, uint32_t action_cnt, const uint8_t **states,
                       const uint8_t **actions) {
-  if (sz != QR_REPLAY_STATES_SZ + action_cnt) return false;
+  if (sz != (size_t)QR_REPLAY_STATES_SZ + action_cnt) return false;
   *states = value;
   *actions = *states + QR_REPLAY_STATES_SZ;
   return true;

@@ -3,10 +3,13 @@
 #include <stdio.h>
 
 #include "base/err.h"
+#include "chain/prune.h"
 #include "tile/snapshot.h"
 
 /* A batch is committed when it has grown beyond this. */
 #define BATCH_SZ (4u << 20)
+/* Headers before the windows: eleven for the median time, one of each task for the segments. */
+#define SPARE_CNT 16u
 
 typedef struct {
   char *why;
@@ -65,6 +68,15 @@ static int take_seal(qr_snapshot_import_t *x, const qr_header_t *h, const say_t 
   return QR_OK;
 }
 
+/* Only the newest headers stay in memory: the windows, and what those and the next header's time
+   are judged by. */
+static void forget_old(qr_snapshot_import_t *x) {
+  uint64_t tip = qr_tree_tip(x->tree)->header.height;
+  uint64_t kept = qr_prune_window(&x->chain->p) + SPARE_CNT;
+  if (tip >= qr_tree_root(x->tree)->header.height + 2 * kept)
+    qr_tree_cut(x->tree, tip - kept, NULL, NULL);
+}
+
 static int take_headers(qr_snapshot_import_t *x, const qr_snapshot_record_t *r, const say_t *say) {
   uint8_t key[QR_HEIGHT_KEY_SZ], entry[QR_INDEX_RECORD_SZ];
   int err = QR_OK;
@@ -85,6 +97,7 @@ static int take_headers(qr_snapshot_import_t *x, const qr_snapshot_record_t *r, 
     qr_height_key(h.height, key);
     qr_index_encode(&n->hash, &h, entry);
     err = qr_writer_put(&x->w, QR_STORE_INDEX, key, sizeof key, entry, sizeof entry);
+    forget_old(x);
   }
   return err;
 }

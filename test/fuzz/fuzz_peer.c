@@ -2,7 +2,9 @@
    application that answers by the same input. Input: u8 how it begins (bit 0: a right handshake
    comes first; bit 1: the link takes few bytes at a time; bit 2: addresses are exchanged; bit 3: we
    offer a snapshot; bit 4: we begin with one), then records u8 op | u8 n | bytes. Ops 0-3: n (or
-   64 n if op has bit 7) bytes on that stream; others drive time and the application. */
+   64 n if op has bit 7) bytes on that stream; others drive time and the application. Each record is
+   followed by one poll; beyond RECORD_MAX_CNT nothing is read, for what costs time are the polls.
+ */
 #include <stdlib.h>
 
 #include "base/assert.h"
@@ -15,6 +17,7 @@
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t sz);
 
 #define MODEL_SZ 70000u
+#define RECORD_MAX_CNT 400u
 #define OFFER_SZ ((1u << 20) + 100000u)
 
 typedef struct {
@@ -186,15 +189,19 @@ static void act(qr_peers_t *p, uint8_t op, uint8_t n) {
   static qr_hash_t some[8];
   qr_u256_t work = qr_u256_from_u64(n);
   uint32_t sz = 1 + n * 300u;
-  qr_hash_t root = {{0}};
-  if (op % 14 == 6 || op % 14 == 12) root = qr_merkle_root(bulk, sz, QR_MSG_CHUNK_SZ);
+  static qr_hash_t roots[256]; /* of the first bytes of bulk, once each was asked for */
+  static bool has_root[256];
+  if ((op % 14 == 6 || op % 14 == 12) && !has_root[n]) {
+    roots[n] = qr_merkle_root(bulk, sz, QR_MSG_CHUNK_SZ);
+    has_root[n] = true;
+  }
   switch (op % 14) {
   case 4: qr_peers_accepted(p, &w.block, n, &work); break;
   case 5:
     qr_peers_rejected(p, w.block_from, &w.block, (enum qr_verdict)(1 + n % (QR_VERDICT_CNT - 1)));
     break;
-  case 6: w.owed += !qr_peers_fetch_model(p, w.block_from, &w.block, &root, sz); break;
-  case 12: qr_peers_has_model(p, &root); break;
+  case 6: w.owed += !qr_peers_fetch_model(p, w.block_from, &w.block, &roots[n], sz); break;
+  case 12: qr_peers_has_model(p, &roots[n]); break;
   case 13:
     qr_peers_refused_tx(p, w.up, bulk, n & 1 ? QR_VERDICT_TX_BALANCE : QR_VERDICT_TX_SIGNATURE);
     break;
@@ -274,19 +281,21 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t sz) {
   qr_peers_poll(p, now);
   if (data[0] & 1) greet(p, now, cfg.exchange ? QR_MSG_FEATURE_ADDRS : 0);
   data++, sz--;
-  while (sz >= 2) {
+  for (uint32_t i = 0; i < RECORD_MAX_CNT && sz >= 2; i++) {
     uint8_t op = data[0] & 0x7f, n = data[1];
     size_t n_sz = data[0] & 0x80 ? n * 64u : n;
     data += 2, sz -= 2;
     if (op < 4) {
       if (n_sz > sz) n_sz = sz;
-      say(p, now, (enum qr_link_class)op, data, n_sz);
+      say(p, now += 1000000, (enum qr_link_class)op, data, n_sz);
       data += n_sz, sz -= n_sz;
-    } else if (op == 127)
-      now += (uint64_t)n * 1000000000u; /* up to four minutes */
-    else
-      act(p, op, n);
-    qr_peers_poll(p, now += 1000000);
+    } else {
+      if (op == 127)
+        now += (uint64_t)n * 1000000000u; /* up to four minutes */
+      else
+        act(p, op, n);
+      qr_peers_poll(p, now += 1000000);
+    }
   }
   qr_peers_fini(p);
   return 0;

@@ -133,6 +133,36 @@ static void test_neigh_is_hard_to_poison(void **state) {
   expect_mac(&t, 7, now + QR_NEIGH_ANSWER_NS, 11);
 }
 
+/* Somebody asks under a live neighbour's address from another MAC address: that is asked for
+   earlier, though not all the time, and used on until the neighbour itself says otherwise. */
+static void test_neigh_hint(void **state) {
+  (void)state;
+  static qr_neigh_t t;
+  qr_mac_t mac;
+  bool ask;
+  uint64_t now = 100 * SECOND;
+  qr_neigh_init(&t, 4711);
+  assert_false(look(&t, 7, now, &mac, &ask));
+  learn(&t, 7, 9, QR_FRAME_ANSWER, now);
+  learn(&t, 7, 66, QR_FRAME_ASK, now + QR_NEIGH_HINT_NS - 1);
+  assert_true(look(&t, 7, now + QR_NEIGH_HINT_NS - 1, &mac, &ask));
+  assert_false(ask);
+  now += QR_NEIGH_HINT_NS;
+  learn(&t, 7, 9, QR_FRAME_ASK, now); /* its own questions are none */
+  assert_true(look(&t, 7, now, &mac, &ask));
+  assert_false(ask);
+  now += QR_NEIGH_HINT_NS;
+  learn(&t, 7, 66, QR_FRAME_ASK, now);
+  assert_true(look(&t, 7, now, &mac, &ask));
+  assert_true(ask);
+  assert_int_equal(mac.b[5], 9);
+  learn(&t, 7, 10, QR_FRAME_ANSWER, now + 1); /* it has a new card */
+  learn(&t, 7, 66, QR_FRAME_ASK, now + 2);
+  assert_true(look(&t, 7, now + 3, &mac, &ask));
+  assert_false(ask);
+  assert_int_equal(mac.b[5], 10);
+}
+
 /* The link was away: a live neighbour is asked for again, and its answer counts. */
 static void test_neigh_doubt(void **state) {
   (void)state;
@@ -231,6 +261,7 @@ int main(void) {
       cmocka_unit_test(test_neigh_asks_and_paces),
       cmocka_unit_test(test_neigh_is_hard_to_poison),
       cmocka_unit_test(test_neigh_doubt),
+      cmocka_unit_test(test_neigh_hint),
       cmocka_unit_test(test_question_proves_nothing),
       cmocka_unit_test(test_neigh_flood),
       cmocka_unit_test(test_neigh_flood_of_our_own),

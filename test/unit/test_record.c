@@ -89,6 +89,8 @@ static void test_exec_and_replay(void **state) {
   assert_memory_equal(a, actions, sizeof actions);
   assert_false(qr_replay_decode(replay, sz, sizeof actions + 1, &s, &a));
   assert_false(qr_replay_decode(replay, 0, sizeof actions, &s, &a));
+  /* so many that the sum of the sizes, in 32 bits, would be right again */
+  assert_false(qr_replay_decode(replay, 16, UINT32_MAX - QR_REPLAY_STATES_SZ + 17, &s, &a));
 }
 
 static void test_undo(void **state) {

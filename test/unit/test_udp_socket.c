@@ -121,6 +121,29 @@ static void test_converse(void **state) {
   }
 }
 
+/* What the kernel refuses whole and in pieces, as while the own address is gone, is no reason to
+   send everything in pieces ever after. */
+static void test_refused(void **state) {
+  (void)state;
+  static qr_sock_t s;
+  open_socket(&s, "127.0.0.1", 0);
+  bool gso = s.gso;
+  qr_link_addr_t nowhere;
+  assert_true(qr_link_addr_parse("127.0.0.1", 1, &nowhere));
+  nowhere.port = 0;
+  for (int i = 0; i < 2; i++) {
+    uint8_t *p = qr_sock_room(&s);
+    assert_non_null(p);
+    memset(p, i, 1200);
+    qr_sock_commit(&s, &nowhere, 0, 1200);
+  }
+  qr_sock_flush(&s);
+  assert_int_equal(s.tx_dropped, 2);
+  assert_int_equal(s.msg_cnt, 0);
+  assert_int_equal(s.gso, gso);
+  qr_sock_close(&s);
+}
+
 static void test_converse_ipv6(void **state) {
   (void)state;
   if (access("/proc/net/if_inet6", R_OK)) skip();
@@ -183,9 +206,9 @@ static void test_nobody(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_converse), cmocka_unit_test(test_converse_ipv6),
-      cmocka_unit_test(test_routes),   cmocka_unit_test(test_port_in_use),
-      cmocka_unit_test(test_nobody),
+      cmocka_unit_test(test_converse),      cmocka_unit_test(test_refused),
+      cmocka_unit_test(test_converse_ipv6), cmocka_unit_test(test_routes),
+      cmocka_unit_test(test_port_in_use),   cmocka_unit_test(test_nobody),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -41,6 +41,21 @@ static void error_operand(qr_cpu_step_t *s, const qr_cpu_layer_t *y, uint32_t sa
   qr_cpu_operand(s, y->dither_be, s->mem->a, s->mem->e7, sample * row, y->chunk * row, 64, true);
 }
 
+/* The product of m rows of packed errors and the weights of n inputs from col on, but for where it
+   goes. */
+static qr_cpu_gemm_t errors_product(const qr_cpu_step_t *s, const qr_cpu_layer_t *y, uint32_t m,
+                                    uint32_t n, uint32_t col) {
+  return (qr_cpu_gemm_t){.m = m,
+                         .n = n,
+                         .k4 = y->l->n / 4,
+                         .a = s->mem->a,
+                         .row = y->err_row,
+                         .step = y->err_step,
+                         .b = s->mem->b + col / QR_CPU_PANEL * y->err_panel_sz,
+                         .panel_sz = y->err_panel_sz,
+                         .init = qr_cpu_step_first(s)->init + col};
+}
+
 /* Errors of the layer before, which is dense as this one is, from a chunk. */
 static void dense_errors(qr_cpu_step_t *s, const qr_cpu_stage_t *arg, uint32_t sample) {
   const qr_cpu_layer_t *y = arg->y;
@@ -48,17 +63,9 @@ static void dense_errors(qr_cpu_step_t *s, const qr_cpu_stage_t *arg, uint32_t s
   int32_t *e = arg->err->e_below + sample * (size_t)k;
   for (uint32_t col = 0; col < k; col += QR_CPU_BLOCK_COLS) {
     uint32_t cols = least(k - col, QR_CPU_BLOCK_COLS);
-    qr_cpu_gemm_t g = {.m = y->chunk,
-                       .n = cols,
-                       .k4 = y->l->n / 4,
-                       .a = s->mem->a,
-                       .row = y->err_row,
-                       .step = y->err_step,
-                       .b = s->mem->b + col / QR_CPU_PANEL * y->err_panel_sz,
-                       .panel_sz = y->err_panel_sz,
-                       .init = qr_cpu_step_first(s)->init + col,
-                       .c = s->mem->c,
-                       .ldc = QR_CPU_BLOCK_COLS};
+    qr_cpu_gemm_t g = errors_product(s, y, y->chunk, cols, col);
+    g.c = s->mem->c;
+    g.ldc = QR_CPU_BLOCK_COLS;
     qr_cpu_step_gemm(s, y->err, &g, sample, col);
     s->magnitudes |=
         s->kern->mask(e + col, k, g.c, g.ldc, qr_cpu_inputs(s, y, sample) + col, k, y->chunk, cols);
@@ -75,18 +82,10 @@ static void conv_errors(qr_cpu_step_t *s, const qr_cpu_stage_t *arg, uint32_t sa
   if (y->unread) memset(e, 0, (size_t)places * l->in_c * sizeof *e);
   for (uint32_t t = 0; t < QR_CPU_TAPS; t++) {
     uint32_t col = t * l->in_c;
-    qr_cpu_gemm_t g = {.m = rows,
-                       .n = l->in_c,
-                       .k4 = y->l->n / 4,
-                       .a = s->mem->a,
-                       .row = y->err_row,
-                       .step = y->err_step,
-                       .b = s->mem->b + col / QR_CPU_PANEL * y->err_panel_sz,
-                       .panel_sz = y->err_panel_sz,
-                       .init = qr_cpu_step_first(s)->init + col,
-                       .c = e,
-                       .c_row = y->spread + (size_t)t * rows,
-                       .add = y->unread || !(y->first_taps >> t & 1)};
+    qr_cpu_gemm_t g = errors_product(s, y, rows, l->in_c, col);
+    g.c = e;
+    g.c_row = y->spread + (size_t)t * rows;
+    g.add = y->unread || !(y->first_taps >> t & 1);
     qr_cpu_step_gemm(s, y->err, &g, sample * l->pos, col);
   }
   s->magnitudes |=

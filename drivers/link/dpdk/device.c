@@ -31,6 +31,11 @@ int qr_device_iface_up(int fd, const char *iface) {
   return (req.ifr_flags & IFF_UP) && (req.ifr_flags & IFF_RUNNING);
 }
 
+int qr_device_iface_idx(int fd, const char *iface) {
+  struct ifreq req;
+  return set_name(&req, iface) && !ioctl(fd, SIOCGIFINDEX, &req) ? req.ifr_ifindex : 0;
+}
+
 static int check_mtu(qr_port_cfg_t *cfg, uint32_t has, char *why, size_t why_sz) {
   if (has < QR_PORT_MTU_MIN || has < cfg->mtu) {
     uint32_t wanted = cfg->mtu ? cfg->mtu : QR_PORT_MTU;

@@ -45,5 +45,6 @@ const char *qr_device_hint(enum qr_port_kind kind);
 /* The kernel's view of an interface through a socket that the caller keeps: 1 up with a carrier, 0
    not, -1 there is none. */
 int qr_device_iface_up(int fd, const char *iface);
+int qr_device_iface_idx(int fd, const char *iface); /* its number, 0: there is none */
 
 #endif

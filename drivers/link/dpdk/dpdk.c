@@ -97,6 +97,7 @@ static int64_t dpdk_send(qr_link_t *l, qr_link_conn_t c, enum qr_link_class cls,
 
 static int dpdk_poll(qr_link_t *l, uint64_t now_ns, qr_link_event_t *ev, int max) {
   qr_quic_begin(l->quic, now_ns);
+  qr_udp_flush(&l->udp); /* a port that is made anew keeps no buffers */
   qr_port_tick(&l->port, now_ns);
   qr_udp_tick(&l->udp, now_ns);
   for (int i = 0; i < RX_BURSTS_MAX_CNT; i++) {

@@ -86,13 +86,24 @@ static void learn_answer(qr_neigh_entry_t *e, const qr_frame_t *f, uint64_t now_
   e->waiting = false; /* another answer needs a question of its own */
 }
 
+/* It may have another card now, or somebody lies: its own answer to a question of ours tells. */
+static void ask_earlier(qr_neigh_entry_t *e, uint64_t now_ns) {
+  uint64_t age_ns = now_ns - e->learnt_at;
+  if (now_ns >= QR_NEIGH_LIVE_NS && age_ns >= QR_NEIGH_HINT_NS && age_ns < QR_NEIGH_LIVE_NS)
+    e->learnt_at = now_ns - QR_NEIGH_LIVE_NS;
+}
+
 /* Whoever asks can say to be anybody. So it is believed where nobody is known, and asked for when
    it is used; a question of ours that stands goes on standing. */
 static void learn_question(qr_neigh_t *t, const qr_frame_t *f, uint64_t now_ns) {
   qr_neigh_entry_t *e = find(t, f->from.ip);
   if (!e) e = make(t, f->from.ip, now_ns, RANK_TOLD);
   if (!e) return;
-  if (is_known(e, now_ns) && (e->proven || memcmp(e->mac.b, f->mac.b, sizeof e->mac.b))) return;
+  bool other = memcmp(e->mac.b, f->mac.b, sizeof e->mac.b) != 0;
+  if (is_known(e, now_ns) && (e->proven || other)) {
+    if (other) ask_earlier(e, now_ns);
+    return;
+  }
   e->mac = f->mac;
   e->known = true;
   e->proven = false;

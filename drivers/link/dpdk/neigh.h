@@ -6,7 +6,7 @@
    QR_NEIGH_LIVE_NS, then usable but asked for again, and forgotten at QR_NEIGH_FORGET_NS. Nothing
    but another answer changes it. A host's question to us proves nothing: it makes an entry only
    where there is none, which is usable, asked for when it is used, and pushes out nobody whom we
-   know or ask for. */
+   know or ask for; where there is one with another MAC address, that is asked for earlier. */
 #ifndef QR_LINK_DPDK_NEIGH_H
 #define QR_LINK_DPDK_NEIGH_H
 
@@ -15,6 +15,7 @@
 #define QR_NEIGH_CNT 512u
 #define QR_NEIGH_PROBE_CNT 8u /* places where an address can stand */
 #define QR_NEIGH_LIVE_NS UINT64_C(30000000000)
+#define QR_NEIGH_HINT_NS UINT64_C(5000000000) /* not before it is so old */
 #define QR_NEIGH_FORGET_NS UINT64_C(120000000000)
 #define QR_NEIGH_ASK_MIN_NS UINT64_C(20000000) /* first repetition; doubles up to */
 #define QR_NEIGH_ASK_MAX_NS UINT64_C(1000000000)

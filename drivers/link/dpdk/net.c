@@ -14,16 +14,19 @@
 #define ANSWER_CNT 256u
 #define ANSWER_NS UINT64_C(100000000)
 
+static void listen_to_questions(qr_udp_t *u) {
+  if (!u->self.has6) return;
+  qr_mac_t asked = qr_frame_solicited_mac(u->self.ip6);
+  qr_port_listen(u->port, asked.b);
+}
+
 void qr_udp_init(qr_udp_t *u, qr_port_t *port, const qr_routes_t *routes, uint16_t udp_port) {
   *u = (qr_udp_t){.port = port, .routes = *routes};
   u->self = (qr_frame_self_t){
       .mac = port->mac, .has4 = routes->v4.present, .has6 = routes->v6.present, .port = udp_port};
   memcpy(u->self.ip4, routes->v4.own, sizeof u->self.ip4);
   memcpy(u->self.ip6, routes->v6.own, sizeof u->self.ip6);
-  if (u->self.has6) {
-    qr_mac_t asked = qr_frame_solicited_mac(u->self.ip6);
-    qr_port_listen(port, asked.b);
-  }
+  listen_to_questions(u);
 }
 
 void qr_udp_seed(qr_udp_t *u, uint64_t secret) {
@@ -78,7 +81,7 @@ static void queue(qr_udp_t *u, struct rte_mbuf *m) {
 
 static void send_neigh(qr_udp_t *u, enum qr_frame_op op, const qr_mac_t *mac,
                        const uint8_t ip[16]) {
-  struct rte_mbuf *m = rte_pktmbuf_alloc(u->port->pool);
+  struct rte_mbuf *m = qr_port_buffer(u->port);
   if (!m) {
     u->stats.tx_dropped++;
     return;
@@ -111,7 +114,7 @@ bool qr_udp_reachable(qr_udp_t *u, const qr_link_addr_t *to) {
 /* The payload stands behind the longer of the two headers; IPv4's frame begins later. */
 uint8_t *qr_udp_room(qr_udp_t *u) {
   QR_ASSERT(!u->current);
-  u->current = rte_pktmbuf_alloc(u->port->pool);
+  u->current = qr_port_buffer(u->port);
   return u->current ? rte_pktmbuf_mtod_offset(u->current, uint8_t *, QR_FRAME_UDP6_HEADER_SZ)
                     : NULL;
 }
@@ -186,7 +189,7 @@ static void receive_one(qr_udp_t *u, struct rte_mbuf *m, qr_udp_receive_fn fn, v
 }
 
 static void send_member(qr_udp_t *u) {
-  struct rte_mbuf *m = rte_pktmbuf_alloc(u->port->pool);
+  struct rte_mbuf *m = qr_port_buffer(u->port);
   if (!m) return; /* the next one will do */
   qr_frame_put_member((uint8_t *)rte_pktmbuf_append(m, QR_FRAME_MEMBER_SZ), &u->self);
   queue(u, m);
@@ -195,6 +198,11 @@ static void send_member(qr_udp_t *u) {
 void qr_udp_tick(qr_udp_t *u, uint64_t now_ns) {
   bool came_up = u->up_cnt != u->port->up_cnt;
   u->now = now_ns;
+  if (u->renew_cnt != u->port->renew_cnt && u->port->started) {
+    u->renew_cnt = u->port->renew_cnt;
+    u->self.mac = u->port->mac;
+    listen_to_questions(u);
+  }
   if (came_up) { /* who is at the other end may be somebody else */
     u->up_cnt = u->port->up_cnt;
     qr_neigh_doubt(&u->neigh4);

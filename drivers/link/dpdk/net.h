@@ -24,6 +24,7 @@ typedef struct {
   qr_neigh_t neigh4, neigh6;
   uint64_t now;
   uint64_t up_cnt;     /* of the port, as last seen */
+  uint64_t renew_cnt;  /* the same */
   uint64_t member_at;  /* when switches are told next of our group */
   uint64_t answers_at; /* since when answers are counted */
   uint32_t answer_cnt;

@@ -28,6 +28,9 @@
 #define GROUP_TRY_CNT 2    /* numbers that are tried for a packet socket's group */
 #define LOOK_NS UINT64_C(100000000)
 #define REDIAL_NS UINT64_C(500000000)
+/* Between attempts to make a device anew that failed, doubled each time. */
+#define RENEW_MIN_NS UINT64_C(500000000)
+#define RENEW_MAX_NS UINT64_C(30000000000)
 #define RSS_TYPES                                                                                  \
   (RTE_ETH_RSS_IPV4 | RTE_ETH_RSS_NONFRAG_IPV4_UDP | RTE_ETH_RSS_IPV6 |                            \
    RTE_ETH_RSS_NONFRAG_IPV6_UDP)
@@ -168,9 +171,10 @@ static int set_up_queues(qr_port_t *p) {
   return rv;
 }
 
-/* A tap's own address is the kernel's end of it; ours must be another one. */
+/* A tap's own address is the kernel's end of it; ours must be another one, and stays. */
 static void choose_mac(const qr_port_cfg_t *cfg, qr_port_t *p, const struct rte_ether_addr *mac) {
   struct rte_ether_addr own = *mac;
+  if (cfg->kind == QR_PORT_TAP && p->renew_cnt) return;
   if (cfg->kind == QR_PORT_TAP) rte_eth_random_addr(own.addr_bytes);
   memcpy(p->mac.b, own.addr_bytes, sizeof p->mac.b);
 }
@@ -179,6 +183,7 @@ static int configure(const qr_port_cfg_t *cfg, qr_port_t *p, const struct rte_et
                      uint64_t rss) {
   struct rte_eth_conf conf = {0};
   struct rte_ether_addr mac;
+  p->rx_known = p->tx_by_port = 0;
   choose_offloads(p, info, &conf);
   if (p->queue_cnt > 1 && rss) {
     conf.rxmode.mq_mode = RTE_ETH_MQ_RX_RSS;
@@ -216,11 +221,30 @@ static int start_port(const qr_port_cfg_t *cfg, qr_port_t *p, char *why, size_t 
   return QR_ERR_IO;
 }
 
-/* DPDK takes packet and XDP sockets for connected, whatever the interface does. */
-static void watch_iface(const qr_port_cfg_t *cfg, qr_port_t *p) {
-  if (cfg->kind != QR_PORT_IFACE && cfg->kind != QR_PORT_XDP) return;
-  snprintf(p->iface, sizeof p->iface, "%.15s", cfg->name);
-  p->iface_fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+static bool hangs_on_iface(const qr_port_cfg_t *cfg) {
+  return cfg->kind == QR_PORT_IFACE || cfg->kind == QR_PORT_XDP || cfg->kind == QR_PORT_TAP;
+}
+
+/* The device, its buffers and queues. What was made stays to be closed if that fails. */
+static int open_device(qr_port_t *p, char *why, size_t why_sz) {
+  int err = find_port(&p->cfg, p, why, why_sz);
+  if (!err) err = make_pool(&p->cfg, p, why, why_sz);
+  if (!err) err = start_port(&p->cfg, p, why, why_sz);
+  if (!err && p->iface_fd >= 0) p->iface_idx = qr_device_iface_idx(p->iface_fd, p->iface);
+  return err;
+}
+
+static void close_device(qr_port_t *p) {
+  if (p->id != RTE_MAX_ETHPORTS) {
+    (void)rte_eth_dev_stop(p->id);
+    if (!p->vdev[0]) (void)rte_eth_dev_close(p->id);
+  }
+  if (p->vdev[0]) (void)rte_vdev_uninit(p->vdev); /* closes its port */
+  rte_mempool_free(p->pool);
+  p->id = RTE_MAX_ETHPORTS;
+  p->vdev[0] = 0;
+  p->pool = NULL;
+  p->started = false;
 }
 
 int qr_port_open(qr_port_cfg_t *cfg, qr_port_t *out, char *why, size_t why_sz) {
@@ -240,24 +264,17 @@ int qr_port_open(qr_port_cfg_t *cfg, qr_port_t *out, char *why, size_t why_sz) {
   /* It would complain of every call that nobody answers; the link's state is in our log. */
   if (p->redials) (void)rte_log_set_level_pattern("pmd.net.memif", RTE_LOG_CRIT);
   snprintf(p->name, sizeof p->name, "%.63s", cfg->name);
-  err = find_port(cfg, p, why, why_sz);
-  if (!err) err = make_pool(cfg, p, why, why_sz);
-  if (!err) err = start_port(cfg, p, why, why_sz);
-  if (err) {
-    qr_port_close(p);
-    return err;
+  p->cfg = *cfg;
+  if (hangs_on_iface(cfg)) {
+    snprintf(p->iface, sizeof p->iface, "%.15s", cfg->name);
+    p->iface_fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
   }
-  watch_iface(cfg, p);
-  return QR_OK;
+  if ((err = open_device(p, why, why_sz))) qr_port_close(p);
+  return err;
 }
 
 void qr_port_close(qr_port_t *p) {
-  if (p->id != RTE_MAX_ETHPORTS) {
-    (void)rte_eth_dev_stop(p->id);
-    if (!p->vdev[0]) (void)rte_eth_dev_close(p->id);
-  }
-  if (p->vdev[0]) (void)rte_vdev_uninit(p->vdev); /* closes its port */
-  rte_mempool_free(p->pool);
+  close_device(p);
   if (p->iface_fd >= 0) close(p->iface_fd);
   *p = (qr_port_t){.id = RTE_MAX_ETHPORTS, .iface_fd = -1};
 }
@@ -274,8 +291,10 @@ void qr_port_listen(qr_port_t *p, const uint8_t mac[6]) {
 
 static bool look(const qr_port_t *p) {
   struct rte_eth_link link = {.link_status = RTE_ETH_LINK_DOWN};
-  if (!p->started) return false;
-  if (p->iface_fd >= 0) return qr_device_iface_up(p->iface_fd, p->iface) == 1;
+  if (!p->started || p->lost) return false;
+  /* DPDK takes packet and XDP sockets for connected, whatever the interface does. */
+  if (p->iface_fd >= 0 && p->cfg.kind != QR_PORT_TAP)
+    return qr_device_iface_up(p->iface_fd, p->iface) == 1;
   return !rte_eth_link_get_nowait(p->id, &link) && link.link_status == RTE_ETH_LINK_UP;
 }
 
@@ -286,8 +305,45 @@ static void redial(qr_port_t *p, uint64_t now_ns) {
   p->started = !rte_eth_dev_start(p->id);
 }
 
+/* A device is bound to the interface that there was when it was made. */
+static void watch_iface(qr_port_t *p) {
+  if (p->iface_fd < 0) return;
+  int idx = qr_device_iface_idx(p->iface_fd, p->iface);
+  if (idx && idx == p->iface_idx) return;
+  p->lost = true;
+  if (idx) return;
+  p->renew_wait_ns = 0; /* the next one gets a fresh start */
+  p->renew_told = false;
+}
+
+/* A tap is made by the device itself; for another interface that waits until it is there. */
+static void renew(qr_port_t *p, uint64_t now_ns) {
+  char why[512];
+  bool ready = p->cfg.kind == QR_PORT_TAP || qr_device_iface_up(p->iface_fd, p->iface) == 1;
+  if (!ready || (p->renew_wait_ns && now_ns < p->renew_at)) return;
+  close_device(p);
+  p->renew_cnt++;
+  int err = qr_device_check(&p->cfg, why, sizeof why);
+  if (!err) err = open_device(p, why, sizeof why);
+  p->lost = err;
+  if (!err) {
+    p->renew_wait_ns = 0;
+    p->renew_told = false;
+    return;
+  }
+  close_device(p);
+  p->renew_wait_ns = p->renew_wait_ns ? 2 * p->renew_wait_ns : RENEW_MIN_NS;
+  if (p->renew_wait_ns > RENEW_MAX_NS) p->renew_wait_ns = RENEW_MAX_NS;
+  p->renew_at = now_ns + p->renew_wait_ns;
+  if (!p->renew_told)
+    qr_log(QR_LOG_ERROR, "net", "event=port-not-renewed port=%s why=\"%s\" cure=\"tries again\"",
+           p->name, why);
+  p->renew_told = true;
+}
+
 void qr_port_tick(qr_port_t *p, uint64_t now_ns) {
   if (p->looked_at && now_ns - p->looked_at < LOOK_NS) return;
+  watch_iface(p);
   bool first = !p->looked_at, up = look(p);
   p->looked_at = now_ns;
   if (first) p->tried_at = now_ns; /* the port has just been started */
@@ -300,4 +356,5 @@ void qr_port_tick(qr_port_t *p, uint64_t now_ns) {
   }
   p->up = up;
   if (p->redials) redial(p, now_ns);
+  if (p->lost) renew(p, now_ns);
 }

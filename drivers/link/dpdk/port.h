@@ -11,11 +11,16 @@
 
 typedef struct {
   uint16_t id;
-  char name[64];  /* of the device, for the log */
-  char vdev[64];  /* name to remove at close, or empty */
-  char iface[16]; /* kernel interface whose state is the link's, or empty */
+  char name[64]; /* of the device, for the log */
+  char vdev[64]; /* name to remove at close, or empty */
+  qr_port_cfg_t cfg;
+  char iface[16]; /* kernel interface that the device hangs on, or empty */
   int iface_fd;   /* to ask for it; -1: none */
-  bool redials;   /* a memif client: it has to call again when its server is gone */
+  int iface_idx;  /* its number when the device was made: another of that name has another */
+  bool lost;      /* it went: the device is made anew when it is there again */
+  bool renew_told;
+  uint64_t renew_at, renew_wait_ns, renew_cnt;
+  bool redials; /* a memif client: it has to call again when its server is gone */
   bool started, up;
   uint32_t mtu, queue_cnt;
   unsigned rx_known;   /* checksums that the port may verify: enum qr_frame_known */
@@ -32,11 +37,18 @@ typedef struct {
 int qr_port_open(qr_port_cfg_t *cfg, qr_port_t *out, char *why, size_t why_sz) QR_WARN_UNUSED;
 void qr_port_close(qr_port_t *p);
 
-/* Looks after the link now and then: changes are logged and counted, a memif client calls again. */
+/* Looks after the link now and then: changes are logged and counted, a memif client calls again,
+   and what hangs on an interface that was made anew is made anew itself. Then buffers of before are
+   no more, and mac may be another: renew_cnt tells. */
 void qr_port_tick(qr_port_t *p, uint64_t now_ns);
 
 /* Makes the port receive frames to one multicast address. */
 void qr_port_listen(qr_port_t *p, const uint8_t mac[6]);
+
+/* NULL: none is free, or the device is being made anew. */
+static inline struct rte_mbuf *qr_port_buffer(qr_port_t *p) {
+  return p->pool ? rte_pktmbuf_alloc(p->pool) : NULL;
+}
 
 /* Which of a packet's checksums the port vouches for: enum qr_frame_known. */
 static inline unsigned qr_port_known(const struct rte_mbuf *m) {

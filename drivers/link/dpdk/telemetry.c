@@ -19,7 +19,7 @@ static struct {
   uint32_t mtu, queue_cnt, neigh_cnt, peer_cnt;
   uint32_t buffer_cnt, buffer_free_cnt;
   unsigned rx_known, tx_by_port;
-  uint64_t down_cnt;
+  uint64_t down_cnt, renew_cnt;
   qr_quic_info_t peers[QR_TELEMETRY_PEER_MAX_CNT];
 } shown;
 static uint64_t renewed_at;
@@ -38,11 +38,12 @@ void qr_telemetry_put(const qr_udp_t *udp, const qr_quic_t *quic, uint64_t now_n
   shown.queue_cnt = p->queue_cnt;
   shown.neigh_cnt =
       qr_neigh_known_cnt(&udp->neigh4, now_ns) + qr_neigh_known_cnt(&udp->neigh6, now_ns);
-  shown.buffer_cnt = p->pool->size;
-  shown.buffer_free_cnt = rte_mempool_avail_count(p->pool);
+  shown.buffer_cnt = p->pool ? p->pool->size : 0;
+  shown.buffer_free_cnt = p->pool ? rte_mempool_avail_count(p->pool) : 0;
   shown.rx_known = p->rx_known;
   shown.tx_by_port = p->tx_by_port;
   shown.down_cnt = p->down_cnt;
+  shown.renew_cnt = p->renew_cnt;
   shown.peer_cnt = qr_quic_list(quic, shown.peers, QR_TELEMETRY_PEER_MAX_CNT);
   pthread_mutex_unlock(&lock);
 }
@@ -67,6 +68,7 @@ static int on_link(const char *cmd, const char *params, struct rte_tel_data *d) 
   } rows[] = {
       {"up", shown.up},
       {"downs", shown.down_cnt},
+      {"renewals", shown.renew_cnt},
       {"mtu", shown.mtu},
       {"queues", shown.queue_cnt},
       {"rx_checksums_by_port", shown.rx_known},

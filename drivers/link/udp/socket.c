@@ -176,8 +176,10 @@ static void make_header(const qr_sock_t *s, const qr_sock_msg_t *m, wire_t *w, s
   if (m->segment_cnt > 1) add_control(h, SOL_UDP, UDP_SEGMENT, &segment_sz, sizeof segment_sz);
 }
 
-/* The kernel will not cut this message: a device without checksums in hardware, say. */
-static void send_pieces(qr_sock_t *s, const qr_sock_msg_t *m) {
+/* The kernel will not cut this message: a device without checksums in hardware, say. Returns
+   whether it took any of the pieces; if not, cutting was not what it minded. */
+static bool send_pieces(qr_sock_t *s, const qr_sock_msg_t *m) {
+  bool took = false;
   for (uint32_t at = 0; at < m->sz; at += m->segment_sz) {
     wire_t w;
     struct msghdr h;
@@ -186,16 +188,18 @@ static void send_pieces(qr_sock_t *s, const qr_sock_msg_t *m) {
     one.sz = m->sz - at < m->segment_sz ? m->sz - at : m->segment_sz;
     one.segment_cnt = 1;
     make_header(s, &one, &w, &h);
-    if (sendmsg(s->fd, &h, MSG_DONTWAIT) < 0) s->tx_dropped++;
+    bool sent = sendmsg(s->fd, &h, MSG_DONTWAIT) >= 0;
+    s->tx_dropped += !sent;
+    took |= sent;
   }
+  return took;
 }
 
 /* The first queued message was refused. Returns false if it may go later. */
 static bool give_up(qr_sock_t *s, const qr_sock_msg_t *m, int error) {
   if (error == EAGAIN || error == ENOBUFS || error == EINTR) return false;
   if (m->segment_cnt > 1 && (error == EIO || error == EINVAL)) {
-    s->gso = false;
-    send_pieces(s, m);
+    if (send_pieces(s, m)) s->gso = false;
   } else {
     s->tx_dropped += m->segment_cnt;
   }
