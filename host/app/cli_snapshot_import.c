@@ -18,6 +18,7 @@ typedef struct {
   qr_hash_t pin;
   qr_snapshot_take_t take;
   const qr_store_ops_t *ops;
+  const qr_accel_ops_t *accel;
   char *why; /* of place */
   size_t why_sz;
 } import_t;
@@ -42,6 +43,7 @@ static int take(import_t *x) {
   qr_params_t params;
   x->take = (qr_snapshot_take_t){.file = &x->file,
                                  .ops = x->ops,
+                                 .accel = x->accel,
                                  .dir = x->place.fresh,
                                  .pin = x->cli->values[3] ? &x->pin : NULL,
                                  .progress = on_progress,
@@ -58,7 +60,7 @@ static int take(import_t *x) {
   return err;
 }
 
-/* What was written, read again: all but the facts of execution. */
+/* What was written, read again. */
 static int check(import_t *x) {
   qr_cli_store_t *s = NULL;
   qr_cli_audit_t a = {0};
@@ -80,8 +82,10 @@ static int check(import_t *x) {
 
 static int import_it(import_t *x) {
   x->ops = qr_store_driver("rocksdb");
-  if (!x->ops) {
-    snprintf(x->why, x->why_sz, "this build has no store driver rocksdb");
+  x->accel = qr_accel_driver("cpu");
+  if (!x->ops || !x->accel) {
+    snprintf(x->why, x->why_sz, "this build has no %s",
+             x->ops ? "accelerator driver cpu" : "store driver rocksdb");
     return QR_ERR_UNSUPPORTED;
   }
   qr_log_init(QR_LOG_ERROR, -1);

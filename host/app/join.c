@@ -228,6 +228,7 @@ static int make_store(join_t *x, bool *refuted) {
   if (err) return err;
   qr_snapshot_take_t t = {.file = &f,
                           .ops = x->j->store_ops,
+                          .accel = x->j->accel_ops,
                           .dir = x->fresh,
                           .pin = &x->pin,
                           .own = x->j->chain,

@@ -7,6 +7,7 @@
 
 #include "app/config.h"
 #include "chain/params.h"
+#include "port/accel.h"
 #include "port/clock.h"
 #include "port/store.h"
 
@@ -17,7 +18,8 @@ typedef struct {
   const qr_link_ops_t *link_ops;
   qr_link_t *link; /* open; free again when this returns */
   const qr_store_ops_t *store_ops;
-  const char *store_dir; /* made by it */
+  const qr_accel_ops_t *accel_ops; /* trusted */
+  const char *store_dir;           /* made by it */
   const qr_clock_t *clock;
   uint64_t seed;
   atomic_bool *stop;

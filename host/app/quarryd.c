@@ -124,6 +124,7 @@ static int join(daemon_t *d) {
                  .link_ops = d->link_ops,
                  .link = d->link,
                  .store_ops = qr_store_driver(c->store),
+                 .accel_ops = qr_accel_driver(CHECK_DRIVER),
                  .store_dir = d->store_dir,
                  .clock = &d->clock,
                  .stop = &g_stop};

@@ -48,8 +48,13 @@ static int begin(intake_t *x) {
   x->reader.segment_rows_sz = qr_snapshot_window_sz(&t->chain);
   err = t->ops->open(t->dir, "", &x->store, t->why, t->why_sz);
   if (!err) {
-    err = qr_snapshot_import_init(&x->import, t->ops, x->store, &t->chain, &t->about, t->pin,
-                                  t->pin ? UINT64_MAX : qr_clock_wall_ms(), t->why, t->why_sz);
+    qr_snapshot_import_cfg_t cfg = {.ops = t->ops,
+                                    .store = x->store,
+                                    .chain = &t->chain,
+                                    .accel = t->accel,
+                                    .pin = t->pin,
+                                    .wall_ms = t->pin ? UINT64_MAX : qr_clock_wall_ms()};
+    err = qr_snapshot_import_init(&x->import, &cfg, &t->about, t->why, t->why_sz);
     x->begun = true;
     t->refuted = is_content(err);
   }

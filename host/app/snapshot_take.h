@@ -9,8 +9,9 @@
 typedef struct {
   qr_snapshot_file_t *file; /* open, nothing read of it yet */
   const qr_store_ops_t *ops;
-  const char *dir;           /* where the store is made; not there yet */
-  const qr_hash_t *pin;      /* the seal that it must have; NULL: any */
+  const qr_accel_ops_t *accel; /* trusted: attempts are done over on it */
+  const char *dir;             /* where the store is made; not there yet */
+  const qr_hash_t *pin;        /* the seal that it must have; NULL: any */
   const qr_chain_cfg_t *own; /* the chain that it must be of, and what that is called; NULL: any */
   const char *own_name;
   bool (*progress)(void *ctx, uint64_t done, uint64_t total); /* of bytes; false: stop */

@@ -34,7 +34,8 @@ void qr_snapshot_about_encode(const qr_snapshot_about_t *a, uint8_t *out) {
   qr_st64(out + 144, a->account_cnt);
   qr_st64(out + 152, a->window_cnt);
   qr_st64(out + 160, a->model_cnt);
-  qr_st32(out + 168, a->params_sz);
+  qr_st64(out + 168, a->proof_cnt);
+  qr_st32(out + 176, a->params_sz);
   memcpy(out + QR_SNAPSHOT_ABOUT_SZ, a->params, a->params_sz);
 }
 
@@ -49,7 +50,8 @@ static bool about_decode(const uint8_t *in, uint32_t sz, qr_snapshot_about_t *a)
   a->account_cnt = qr_ld64(in + 144);
   a->window_cnt = qr_ld64(in + 152);
   a->model_cnt = qr_ld64(in + 160);
-  a->params_sz = qr_ld32(in + 168);
+  a->proof_cnt = qr_ld64(in + 168);
+  a->params_sz = qr_ld32(in + 176);
   a->params = (const char *)in + QR_SNAPSHOT_ABOUT_SZ;
   return a->params_sz == sz - QR_SNAPSHOT_ABOUT_SZ && a->height && a->header_cnt &&
          a->header_cnt - 1 == a->height;
@@ -77,6 +79,7 @@ static bool take_record(qr_snapshot_reader_t *r, const qr_snapshot_record_t *x) 
     r->account_cnt = r->about.account_cnt;
     r->window_cnt = r->about.window_cnt;
     r->model_cnt = r->about.model_cnt;
+    r->proof_cnt = r->about.proof_cnt;
     return true;
   case QR_SNAPSHOT_HEADERS: return take(&r->header_cnt, x->sz, QR_HEADER_SZ);
   case QR_SNAPSHOT_ACCOUNTS: return !r->header_cnt && take(&r->account_cnt, x->sz, QR_ACCOUNT_SZ);
@@ -84,7 +87,12 @@ static bool take_record(qr_snapshot_reader_t *r, const qr_snapshot_record_t *x) 
     return !r->header_cnt && !r->account_cnt && r->window_cnt-- && x->sz == r->segment_rows_sz;
   case QR_SNAPSHOT_MODEL:
     return !r->header_cnt && !r->account_cnt && !r->window_cnt && r->model_cnt-- && x->sz > 8;
-  default: return !x->sz && !r->header_cnt && !r->account_cnt && !r->window_cnt && !r->model_cnt;
+  case QR_SNAPSHOT_PROOF:
+    return !r->header_cnt && !r->account_cnt && !r->window_cnt && !r->model_cnt && r->proof_cnt-- &&
+           x->sz > 8;
+  default:
+    return !x->sz && !r->header_cnt && !r->account_cnt && !r->window_cnt && !r->model_cnt &&
+           !r->proof_cnt;
   }
 }
 

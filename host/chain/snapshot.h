@@ -36,6 +36,7 @@ enum qr_snapshot_type {
   QR_SNAPSHOT_ACCOUNTS,  /* accounts after the height, ascending by key */
   QR_SNAPSHOT_WINDOW,    /* a block of the replay or target window: place | exec | replay record */
   QR_SNAPSHOT_MODEL,     /* u64 height of the block that it comes out of | bytes */
+  QR_SNAPSHOT_PROOF,     /* u64 height of the block that it goes into | bytes */
   QR_SNAPSHOT_END        /* once, empty */
 };
 
@@ -43,12 +44,12 @@ typedef struct {
   uint64_t height;
   qr_hash_t hash, state_root, genesis; /* block at height, accounts after it */
   qr_hash_t seal;                      /* hash of the header at height + 1 */
-  uint64_t header_cnt, account_cnt, window_cnt, model_cnt;
+  uint64_t header_cnt, account_cnt, window_cnt, model_cnt, proof_cnt;
   uint32_t params_sz;
   const char *params; /* as a genesis file; borrowed, not terminated */
 } qr_snapshot_about_t;
 
-#define QR_SNAPSHOT_ABOUT_SZ 172u                                          /* and the params */
+#define QR_SNAPSHOT_ABOUT_SZ 180u                                          /* and the params */
 void qr_snapshot_about_encode(const qr_snapshot_about_t *a, uint8_t *out); /* with the params */
 
 typedef struct {
@@ -64,7 +65,7 @@ void qr_snapshot_record_head(enum qr_snapshot_type type, uint32_t sz,
 typedef struct {
   enum qr_snapshot_type last;
   uint32_t segment_rows_sz; /* size of the WINDOW records, set by the owner once it is known */
-  uint64_t header_cnt, account_cnt, window_cnt, model_cnt; /* still to come */
+  uint64_t header_cnt, account_cnt, window_cnt, model_cnt, proof_cnt; /* still to come */
   qr_snapshot_about_t about; /* without params once the owner's buffer is gone */
 } qr_snapshot_reader_t;
 

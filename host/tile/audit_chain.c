@@ -160,7 +160,7 @@ static void play(qr_audit_t *a, qr_segment_check_t *c, const qr_node_t *n) {
   if (sz < 0 ||
       !qr_replay_decode(a->buf, (size_t)sz, a->cfg->chain->p.segment_rows, &states, &actions))
     return; /* has been told of */
-  int err = qr_segment_check(c, n, states, actions);
+  int err = qr_segment_check(c, n, states, actions, NULL);
   if (err == QR_ERR_CORRUPT)
     qr_audit_find_at(a, QR_STORE_REPLAY, n->header.height,
                      "the segment is not the one that the header speaks of");
@@ -169,18 +169,30 @@ static void play(qr_audit_t *a, qr_segment_check_t *c, const qr_node_t *n) {
   a->r->segment_cnt++;
 }
 
-void qr_audit_replay(qr_audit_t *a) {
-  qr_segment_check_t c;
+static void play_all(qr_audit_t *a, qr_segment_check_t *c) {
   uint64_t done = 0, total = 0;
-  if (a->err || a->r->stopped) return;
-  a->err = qr_segment_check_init(&c, a->cfg->chain);
-  if (a->err) return;
   for (qr_node_t *n = qr_tree_tip(a->tree); n->parent; n = n->parent)
     total += (qr_audit_has(n) & HAS_REPLAY) != 0;
   for (qr_node_t *n = qr_tree_tip(a->tree); n->parent && !a->err; n = n->parent) {
     if (!(qr_audit_has(n) & HAS_REPLAY)) continue;
     if (!qr_audit_tell(a, QR_AUDIT_REPLAY, done++, total)) break;
-    play(a, &c, n);
+    play(a, c, n);
   }
-  qr_segment_check_fini(&c);
+}
+
+void qr_audit_replay(qr_audit_t *a) {
+  const qr_params_t *p = &a->cfg->chain->p;
+  qr_objects_cfg_t sizes = {
+      .model_cnt = p->task_cnt, .segment_cnt = p->warmup_segments + 1, .block_cnt = 1};
+  qr_objects_t objects;
+  qr_segment_check_t c;
+  if (a->err || a->r->stopped) return;
+  a->err = qr_objects_init(&objects, a->cfg->chain, &sizes);
+  if (a->err) return;
+  a->err = qr_segment_check_init(&c, a->cfg->chain, &objects);
+  if (!a->err) {
+    play_all(a, &c);
+    qr_segment_check_fini(&c);
+  }
+  qr_objects_fini(&objects);
 }

@@ -6,7 +6,7 @@
 #include "chain/snapshot.h"
 #include "chain/tree.h"
 #include "tile/record.h"
-#include "tile/segment_check.h"
+#include "tile/snapshot_prove.h"
 #include "tile/writer.h"
 
 typedef struct {
@@ -26,29 +26,37 @@ typedef struct {
 int qr_snapshot_export(const qr_snapshot_export_t *cfg, qr_snapshot_about_t *about, char *why,
                        size_t why_sz) QR_WARN_UNUSED;
 
+typedef struct {
+  const qr_store_ops_t *ops;
+  qr_store_t *store; /* empty but for its schema */
+  const qr_chain_cfg_t *chain;
+  const qr_accel_ops_t *accel; /* trusted: opened here to do attempts over */
+  const qr_hash_t *pin;        /* the seal that it must have; NULL: any */
+  uint64_t wall_ms;
+} qr_snapshot_import_cfg_t;
+
 /* Of records that come in the order of qr_snapshot_next, after the first. What they hold is checked
    against the headers before it is written, and these lead to the seal: whoever trusts that need
-   not trust who made the snapshot. Only the facts of execution are what no header commits to. */
+   not trust who made the snapshot. The facts of execution, which no header commits to, are found
+   anew for the blocks that count (snapshot_prove.h). */
 typedef struct {
-  const qr_chain_cfg_t *chain;
+  qr_snapshot_import_cfg_t cfg;
   qr_snapshot_about_t about;
-  uint64_t wall_ms;
   qr_tree_t *tree;
   qr_ledger_t *ledger;
   qr_writer_t w;
   qr_pubkey_t last_pk;
-  uint64_t account_cnt, window_cnt, model_cnt; /* so far */
+  uint64_t account_cnt, window_cnt, model_cnt, proof_cnt; /* so far */
   qr_header_t seal;
-  bool sealed, checks_segments; /* the seal is here; segments is in use */
-  qr_segment_check_t segments;
+  bool sealed, proves; /* the seal is here; prover is in use */
+  qr_snapshot_prover_t prover;
 } qr_snapshot_import_t;
 
-/* The store is empty but for its schema. about->params is lent until fini. pin: the seal that it
-   must have; NULL: any. Takes memory. Returns 0, QR_ERR_ARG (another chain or seal),
-   QR_ERR_CORRUPT (it says of itself what cannot be) or QR_ERR_NOMEM. fini in any case. */
-int qr_snapshot_import_init(qr_snapshot_import_t *x, const qr_store_ops_t *ops, qr_store_t *store,
-                            const qr_chain_cfg_t *chain, const qr_snapshot_about_t *about,
-                            const qr_hash_t *pin, uint64_t wall_ms, char *why,
+/* cfg is copied, what it points to borrowed; about->params is lent until fini. Takes memory.
+   Returns 0, QR_ERR_ARG (another chain or seal), QR_ERR_CORRUPT (it says of itself what cannot be)
+   or QR_ERR_NOMEM. fini in any case. */
+int qr_snapshot_import_init(qr_snapshot_import_t *x, const qr_snapshot_import_cfg_t *cfg,
+                            const qr_snapshot_about_t *about, char *why,
                             size_t why_sz) QR_WARN_UNUSED;
 /* Returns 0, QR_ERR_FORMAT or QR_ERR_CORRUPT (what the record holds is wrong), QR_ERR_NOMEM or the
    store's error, with a sentence in why. After the END record the store is complete. */
@@ -58,9 +66,11 @@ void qr_snapshot_import_fini(qr_snapshot_import_t *x);
 
 /* Size of a WINDOW record on this chain. */
 uint32_t qr_snapshot_window_sz(const qr_chain_cfg_t *chain);
-/* How many WINDOW and MODEL records a snapshot of this height has. */
+/* How many WINDOW, MODEL and PROOF records a snapshot of this height has. The newest target windows
+   are proved, with the replay and the targets that their blocks had. */
 uint64_t qr_snapshot_window_cnt(const qr_chain_cfg_t *chain, uint64_t height);
 uint64_t qr_snapshot_model_cnt(const qr_chain_cfg_t *chain, uint64_t height);
+uint64_t qr_snapshot_proof_cnt(const qr_chain_cfg_t *chain, uint64_t height);
 /* Whether a payload of that size may be what its ABOUT says, of this chain: to be asked before much
    is done for it. */
 bool qr_snapshot_plausible(const qr_chain_cfg_t *chain, const qr_snapshot_about_t *about,

@@ -9,6 +9,7 @@
 
 #define HEADERS_PER_RECORD 1024u
 #define ACCOUNTS_PER_RECORD 8192u
+#define SPARE_CNT 16u                  /* headers before the windows, one of each task at least */
 #define HEIGHT_MAX (UINT64_C(1) << 40) /* what is counted by it does not overflow */
 _Static_assert(HEADERS_PER_RECORD *QR_HEADER_SZ <= QR_SNAPSHOT_RECORD_MAX_SZ, "headers");
 _Static_assert(ACCOUNTS_PER_RECORD *QR_ACCOUNT_SZ <= QR_SNAPSHOT_RECORD_MAX_SZ, "accounts");
@@ -18,7 +19,9 @@ typedef struct {
   qr_snapshot_about_t *about;
   qr_tree_t *tree;
   qr_ledger_t *ledger;
-  qr_node_t *at; /* the block at the height */
+  uint64_t height;
+  qr_node_t *at;       /* the block at the height */
+  uint32_t header_cnt; /* in chunk */
   qr_tip_record_t tip;
   qr_held_t held;
   uint8_t *buf;   /* QR_STORE_VALUE_MAX_SZ */
@@ -52,6 +55,14 @@ static int64_t get_of(export_t *x, enum qr_store_table t, const qr_node_t *n) {
 
 /* ---- what the store holds ---- */
 
+/* Of the headers up to the height only the windows stay in memory. */
+static void forget_old(export_t *x) {
+  uint64_t tip = qr_tree_tip(x->tree)->header.height, top = tip < x->height ? tip : x->height;
+  uint64_t kept = qr_prune_window(&x->cfg->chain->p) + SPARE_CNT;
+  if (top >= qr_tree_root(x->tree)->header.height + 2 * kept)
+    qr_tree_cut(x->tree, top - kept, NULL, NULL);
+}
+
 static bool see_header(void *ctx, const void *key, size_t key_sz, const void *value, size_t sz) {
   export_t *x = ctx;
   qr_node_t *tip = qr_tree_tip(x->tree);
@@ -67,6 +78,7 @@ static bool see_header(void *ctx, const void *key, size_t key_sz, const void *va
   bool moved = qr_tree_executed(x->tree, n);
   (void)moved;
   qr_tree_set_tip(x->tree, n);
+  forget_old(x);
   return true;
 }
 
@@ -78,8 +90,7 @@ static bool see_account(void *ctx, const void *key, size_t key_sz, const void *v
   return !x->err;
 }
 
-static int load(export_t *x) {
-  const qr_store_ops_t *ops = x->cfg->ops;
+static int load_meta(export_t *x) {
   int64_t sz = get(x, QR_STORE_META, QR_META_TIP, strlen(QR_META_TIP));
   if (sz < 0 || !qr_tip_decode(x->buf, (size_t)sz, &x->tip))
     return fail(x, QR_ERR_CORRUPT, "the store has no readable tip");
@@ -87,6 +98,15 @@ static int load(export_t *x) {
   sz = get(x, QR_STORE_META, QR_META_HELD, strlen(QR_META_HELD));
   if (sz != QR_ERR_NOTFOUND && (sz < 0 || !qr_held_decode(x->buf, (size_t)sz, &x->held)))
     return fail(x, QR_ERR_CORRUPT, "the store does not say what it holds");
+  return QR_OK;
+}
+
+static int not_whole(export_t *x, int err) {
+  return fail(x, err, "the store's chain is not whole (%s): see quarry db check", qr_err_str(err));
+}
+
+static int load(export_t *x) {
+  const qr_store_ops_t *ops = x->cfg->ops;
   int err = ops->scan(x->cfg->store, QR_STORE_INDEX, NULL, 0, see_header, x);
   if (!err && !x->err) err = ops->scan(x->cfg->store, QR_STORE_STATE, NULL, 0, see_account, x);
   if (!err) err = x->err;
@@ -94,16 +114,17 @@ static int load(export_t *x) {
   qr_hash_t root = qr_ledger_root(x->ledger);
   if (!err && (!qr_hash_eq(&tip->hash, &x->tip.hash) || !qr_hash_eq(&root, &x->tip.state_root)))
     err = QR_ERR_CORRUPT;
-  return err ? fail(x, err, "the store's chain is not whole (%s): see quarry db check",
-                    qr_err_str(err))
-             : QR_OK;
+  x->at = qr_tree_ancestor(tip, x->height);
+  return err ? not_whole(x, err) : QR_OK;
 }
 
-/* The lowest height at which everything is there that a snapshot needs. */
+/* The lowest height at which everything is there that a snapshot needs. A chain that began with one
+   kept no more of it than its windows. */
 static uint64_t lowest(const export_t *x) {
-  uint64_t window = qr_prune_window(&x->cfg->chain->p);
-  if (x->held.base && x->held.from == x->held.base + 1) return x->held.base;
-  return x->held.from > 1 ? x->held.from + window - 1 : 1;
+  const qr_chain_cfg_t *c = x->cfg->chain;
+  if (x->held.base && x->held.from == x->held.base + 1)
+    return x->held.base + qr_snapshot_proof_cnt(c, UINT64_MAX);
+  return x->held.from > 1 ? x->held.from + qr_snapshot_window_cnt(c, UINT64_MAX) - 1 : 1;
 }
 
 static int choose_height(export_t *x) {
@@ -116,13 +137,15 @@ static int choose_height(export_t *x) {
                 tip, limit);
   if (!height) height = tip - limit - 1; /* its seal cannot be undone either */
   if (tip <= low)
-    return fail(x, QR_ERR_ARG, "no snapshot can be made from this store before block %" PRIu64,
+    return fail(x, QR_ERR_ARG,
+                "no snapshot can be made from this store before block %" PRIu64
+                ": it does not hold enough of the past",
                 low + 1);
   if (height < low || height >= tip)
     return fail(x, QR_ERR_ARG,
                 "a snapshot can be made from this store at heights %" PRIu64 " to %" PRIu64, low,
                 tip - 1);
-  x->at = qr_tree_ancestor(qr_tree_tip(x->tree), height);
+  x->height = height;
   return QR_OK;
 }
 
@@ -138,7 +161,7 @@ static int take_back(export_t *x) {
                   "the accounts cannot be taken back over block %" PRIu64 ": see quarry db check",
                   n->header.height);
   }
-  const qr_node_t *seal = qr_tree_ancestor(qr_tree_tip(x->tree), x->at->header.height + 1);
+  const qr_node_t *seal = qr_tree_ancestor(qr_tree_tip(x->tree), x->height + 1);
   x->about->state_root = qr_ledger_root(x->ledger);
   x->about->seal = seal->hash;
   return QR_OK;
@@ -176,16 +199,28 @@ static int sort_accounts(export_t *x) {
   return QR_OK;
 }
 
-static int put_headers(export_t *x) {
-  qr_node_t *tip = qr_tree_tip(x->tree);
-  int err = QR_OK;
-  for (uint64_t h = 1; h <= x->about->header_cnt && !err;) {
-    uint32_t cnt = 0;
-    for (; cnt < HEADERS_PER_RECORD && h <= x->about->header_cnt; cnt++, h++)
-      qr_header_encode(&qr_tree_ancestor(tip, h)->header, x->chunk + (size_t)cnt * QR_HEADER_SZ);
-    err = put(x, QR_SNAPSHOT_HEADERS, x->chunk, cnt * QR_HEADER_SZ);
+/* Gathers what a record holds; they come in order. */
+static bool put_header(void *ctx, const void *key, size_t key_sz, const void *value, size_t sz) {
+  export_t *x = ctx;
+  qr_hash_t hash;
+  qr_header_t h;
+  bool ok = key_sz == QR_HEIGHT_KEY_SZ && qr_index_decode(value, sz, &hash, &h);
+  if (!ok || h.height != qr_height_of(key)) {
+    x->err = not_whole(x, QR_ERR_CORRUPT);
+    return false;
   }
-  return err;
+  qr_header_encode(&h, x->chunk + (size_t)x->header_cnt++ * QR_HEADER_SZ);
+  bool last = h.height == x->about->header_cnt;
+  if (last || x->header_cnt == HEADERS_PER_RECORD) {
+    x->err = put(x, QR_SNAPSHOT_HEADERS, x->chunk, x->header_cnt * QR_HEADER_SZ);
+    x->header_cnt = 0;
+  }
+  return !last && !x->err;
+}
+
+static int put_headers(export_t *x) {
+  int err = x->cfg->ops->scan(x->cfg->store, QR_STORE_INDEX, NULL, 0, put_header, x);
+  return err ? not_whole(x, err) : x->err;
 }
 
 static int put_accounts(export_t *x) {
@@ -216,23 +251,23 @@ static int put_window_of(export_t *x, const qr_node_t *n) {
   return put(x, QR_SNAPSHOT_WINDOW, x->chunk, window_sz);
 }
 
-static int put_model_of(export_t *x, const qr_node_t *n) {
+static int put_model(export_t *x, enum qr_snapshot_type type, const qr_node_t *n) {
+  const qr_hash_t *root = type == QR_SNAPSHOT_PROOF ? &n->header.model_in : &n->header.model_out;
   qr_st64(x->chunk, n->header.height);
-  int64_t sz = get(x, QR_STORE_MODEL, &n->header.model_out, QR_HASH_SZ);
+  int64_t sz = get(x, QR_STORE_MODEL, root, QR_HASH_SZ);
   if (sz != (int64_t)x->cfg->chain->nets[n->header.task].model_sz)
     return fail(x, QR_ERR_CORRUPT, "the model of block %" PRIu64 " cannot be read",
                 n->header.height);
   memcpy(x->chunk + 8, x->buf, (size_t)sz);
-  return put(x, QR_SNAPSHOT_MODEL, x->chunk, 8 + (uint32_t)sz);
+  return put(x, type, x->chunk, 8 + (uint32_t)sz);
 }
 
-/* Windows and models, oldest first. */
-static int put_blocks(export_t *x, bool models) {
-  uint64_t cnt = models ? x->about->model_cnt : x->about->window_cnt;
+/* What there is of the last cnt blocks, oldest first. */
+static int put_blocks(export_t *x, enum qr_snapshot_type type, uint64_t cnt) {
   int err = QR_OK;
   for (uint64_t h = x->about->height - cnt + 1; h <= x->about->height && !err; h++) {
     qr_node_t *n = qr_tree_ancestor(x->at, h);
-    err = models ? put_model_of(x, n) : put_window_of(x, n);
+    err = type == QR_SNAPSHOT_WINDOW ? put_window_of(x, n) : put_model(x, type, n);
   }
   return err;
 }
@@ -246,24 +281,27 @@ static uint64_t payload_sz_of(const qr_chain_cfg_t *chain, const qr_snapshot_abo
   sz += records_sz(a->header_cnt, QR_HEADER_SZ, HEADERS_PER_RECORD);
   sz += records_sz(a->account_cnt, QR_ACCOUNT_SZ, ACCOUNTS_PER_RECORD);
   sz += records_sz(a->window_cnt, qr_snapshot_window_sz(chain), 1);
-  for (uint64_t i = 0; i < a->model_cnt; i++)
-    sz += records_sz(1, 8 + chain->nets[(a->height - 1 - i) % chain->p.task_cnt].model_sz, 1);
+  for (uint64_t i = 0; i < a->model_cnt + a->proof_cnt; i++) {
+    uint64_t back = i < a->model_cnt ? i : i - a->model_cnt;
+    sz += records_sz(1, 8 + chain->nets[(a->height - 1 - back) % chain->p.task_cnt].model_sz, 1);
+  }
   return sz;
 }
 
 static int put_about(export_t *x) {
   qr_snapshot_about_t *a = x->about;
-  *a = (qr_snapshot_about_t){.height = x->at->header.height,
+  *a = (qr_snapshot_about_t){.height = x->height,
                              .hash = x->at->hash,
                              .state_root = a->state_root,
                              .genesis = qr_tree_genesis(x->tree)->hash,
                              .seal = a->seal,
-                             .header_cnt = x->at->header.height + 1,
+                             .header_cnt = x->height + 1,
                              .account_cnt = x->account_cnt,
                              .params_sz = (uint32_t)strlen(x->cfg->params),
                              .params = x->cfg->params};
   a->window_cnt = qr_snapshot_window_cnt(x->cfg->chain, a->height);
   a->model_cnt = qr_snapshot_model_cnt(x->cfg->chain, a->height);
+  a->proof_cnt = qr_snapshot_proof_cnt(x->cfg->chain, a->height);
   if (QR_SNAPSHOT_ABOUT_SZ + a->params_sz > QR_SNAPSHOT_RECORD_MAX_SZ)
     return fail(x, QR_ERR_ARG, "the chain's parameters are too long");
   x->total = payload_sz_of(x->cfg->chain, a);
@@ -275,14 +313,19 @@ uint32_t qr_snapshot_window_sz(const qr_chain_cfg_t *chain) {
   return QR_PLACE_SZ + QR_EXEC_RECORD_SZ + QR_REPLAY_STATES_SZ + chain->p.segment_rows;
 }
 
+static uint64_t at_most(uint64_t cnt, uint64_t height) { return cnt < height ? cnt : height; }
+
 uint64_t qr_snapshot_window_cnt(const qr_chain_cfg_t *chain, uint64_t height) {
-  uint64_t window = qr_prune_window(&chain->p);
-  return window < height ? window : height;
+  uint64_t targets = (uint64_t)chain->p.target_window * chain->p.task_cnt;
+  return at_most(qr_prune_window(&chain->p) + targets, height);
 }
 
 uint64_t qr_snapshot_model_cnt(const qr_chain_cfg_t *chain, uint64_t height) {
-  uint64_t targets = (uint64_t)chain->p.target_window * chain->p.task_cnt;
-  return targets < height ? targets : height;
+  return at_most(2 * (uint64_t)chain->p.target_window * chain->p.task_cnt, height);
+}
+
+uint64_t qr_snapshot_proof_cnt(const qr_chain_cfg_t *chain, uint64_t height) {
+  return at_most((uint64_t)chain->p.target_window * chain->p.task_cnt, height);
 }
 
 /* A block adds accounts for its miner and for whom its transfers go to, no others. */
@@ -292,6 +335,7 @@ bool qr_snapshot_plausible(const qr_chain_cfg_t *chain, const qr_snapshot_about_
   return qr_hash_eq(&genesis, &a->genesis) && a->height < HEIGHT_MAX &&
          a->window_cnt == qr_snapshot_window_cnt(chain, a->height) &&
          a->model_cnt == qr_snapshot_model_cnt(chain, a->height) &&
+         a->proof_cnt == qr_snapshot_proof_cnt(chain, a->height) &&
          a->account_cnt <= chain->p.premine_cnt + a->height * (1 + QR_BLOCK_TX_MAX_CNT) &&
          payload_sz == payload_sz_of(chain, a);
 }
@@ -307,15 +351,17 @@ int qr_snapshot_export(const qr_snapshot_export_t *cfg, qr_snapshot_about_t *abo
   int err = QR_OK;
   if (!x.tree || !x.ledger || !x.buf || !x.chunk || !x.undo)
     err = fail(&x, QR_ERR_NOMEM, "out of memory");
-  if (!err) err = load(&x);
+  if (!err) err = load_meta(&x);
   if (!err) err = choose_height(&x);
+  if (!err) err = load(&x);
   if (!err) err = take_back(&x);
   if (!err) err = sort_accounts(&x);
   if (!err) err = put_about(&x);
   if (!err) err = put_headers(&x);
   if (!err) err = put_accounts(&x);
-  if (!err) err = put_blocks(&x, false);
-  if (!err) err = put_blocks(&x, true);
+  if (!err) err = put_blocks(&x, QR_SNAPSHOT_WINDOW, about->window_cnt);
+  if (!err) err = put_blocks(&x, QR_SNAPSHOT_MODEL, about->model_cnt);
+  if (!err) err = put_blocks(&x, QR_SNAPSHOT_PROOF, about->proof_cnt);
   if (!err) err = put(&x, QR_SNAPSHOT_END, NULL, 0);
   if (x.tree) qr_tree_fini(x.tree);
   qr_ledger_fini(x.ledger);

@@ -25,32 +25,32 @@ static int fail(const say_t *s, int err, const char *fmt, ...) {
   return err;
 }
 
-int qr_snapshot_import_init(qr_snapshot_import_t *x, const qr_store_ops_t *ops, qr_store_t *store,
-                            const qr_chain_cfg_t *chain, const qr_snapshot_about_t *about,
-                            const qr_hash_t *pin, uint64_t wall_ms, char *why, size_t why_sz) {
+int qr_snapshot_import_init(qr_snapshot_import_t *x, const qr_snapshot_import_cfg_t *cfg,
+                            const qr_snapshot_about_t *about, char *why, size_t why_sz) {
   say_t say = {why, why_sz};
   *x = (qr_snapshot_import_t){
-      .chain = chain, .about = *about, .wall_ms = wall_ms, .w = {.store_ops = ops, .store = store}};
-  qr_hash_t genesis = qr_genesis_hash(chain);
+      .cfg = *cfg, .about = *about, .w = {.store_ops = cfg->ops, .store = cfg->store}};
+  qr_hash_t genesis = qr_genesis_hash(cfg->chain);
   if (!qr_hash_eq(&genesis, &about->genesis))
-    return fail(&say, QR_ERR_ARG, "the snapshot is of another chain than %s", chain->p.name);
-  if (pin && !qr_hash_eq(pin, &about->seal))
+    return fail(&say, QR_ERR_ARG, "the snapshot is of another chain than %s", cfg->chain->p.name);
+  if (cfg->pin && !qr_hash_eq(cfg->pin, &about->seal))
     return fail(&say, QR_ERR_ARG,
                 "the snapshot is of height %" PRIu64 ", which another block settles than the pin",
                 about->height);
-  if (about->window_cnt != qr_snapshot_window_cnt(chain, about->height) ||
-      about->model_cnt != qr_snapshot_model_cnt(chain, about->height))
+  if (about->window_cnt != qr_snapshot_window_cnt(cfg->chain, about->height) ||
+      about->model_cnt != qr_snapshot_model_cnt(cfg->chain, about->height) ||
+      about->proof_cnt != qr_snapshot_proof_cnt(cfg->chain, about->height))
     return fail(&say, QR_ERR_CORRUPT, "the snapshot says that it holds less than it must");
-  x->tree = qr_tree_init(chain);
+  x->tree = qr_tree_init(cfg->chain);
   x->ledger = qr_ledger_init();
   return x->tree && x->ledger ? QR_OK : fail(&say, QR_ERR_NOMEM, "out of memory");
 }
 
 void qr_snapshot_import_fini(qr_snapshot_import_t *x) {
+  if (x->proves) qr_snapshot_prover_fini(&x->prover);
   if (x->tree) qr_tree_fini(x->tree);
   qr_ledger_fini(x->ledger);
   qr_writer_fini(&x->w);
-  if (x->checks_segments) qr_segment_check_fini(&x->segments);
   *x = (qr_snapshot_import_t){0};
 }
 
@@ -72,7 +72,7 @@ static int take_seal(qr_snapshot_import_t *x, const qr_header_t *h, const say_t 
    are judged by. */
 static void forget_old(qr_snapshot_import_t *x) {
   uint64_t tip = qr_tree_tip(x->tree)->header.height;
-  uint64_t kept = qr_prune_window(&x->chain->p) + SPARE_CNT;
+  uint64_t kept = qr_prune_window(&x->cfg.chain->p) + SPARE_CNT;
   if (tip >= qr_tree_root(x->tree)->header.height + 2 * kept)
     qr_tree_cut(x->tree, tip - kept, NULL, NULL);
 }
@@ -84,7 +84,7 @@ static int take_headers(qr_snapshot_import_t *x, const qr_snapshot_record_t *r, 
     qr_node_t *parent, *tip = qr_tree_tip(x->tree);
     qr_header_t h;
     qr_header_decode(r->bytes + at, &h);
-    enum qr_verdict v = qr_tree_check(x->tree, &h, x->wall_ms, &parent);
+    enum qr_verdict v = qr_tree_check(x->tree, &h, x->cfg.wall_ms, &parent);
     if (v || parent != tip)
       return fail(say, QR_ERR_CORRUPT, "header %" PRIu64 " breaks the rules of the chain: %s",
                   tip->header.height + 1, v ? qr_verdict_str(v) : "it stands on another block");
@@ -124,10 +124,17 @@ static qr_node_t *next_of(const qr_snapshot_import_t *x, uint64_t cnt, uint64_t 
   return qr_tree_ancestor(qr_tree_tip(x->tree), x->about.height - cnt + ++*taken);
 }
 
-static int check_segment(qr_snapshot_import_t *x, const qr_node_t *n, const uint8_t *replay) {
-  int err = x->checks_segments ? QR_OK : qr_segment_check_init(&x->segments, x->chain);
-  x->checks_segments |= !err;
-  return err ? err : qr_segment_check(&x->segments, n, replay, replay + QR_REPLAY_STATES_SZ);
+/* What of cnt kept records lies in the store: the newest that its windows need. */
+static bool is_stored(const qr_snapshot_import_t *x, const qr_node_t *n, uint64_t cnt) {
+  return n->header.height + cnt > x->about.height;
+}
+
+static int begin_proof(qr_snapshot_import_t *x, const say_t *say) {
+  x->proves = true;
+  int err = qr_snapshot_prover_init(&x->prover, x->cfg.chain, x->cfg.accel, x->about.height);
+  return err ? fail(say, err == QR_ERR_NOMEM ? err : QR_ERR_IO,
+                    "what the snapshot says cannot be checked: %s", qr_err_str(err))
+             : QR_OK;
 }
 
 static int take_window(qr_snapshot_import_t *x, const qr_snapshot_record_t *r, const say_t *say) {
@@ -141,12 +148,15 @@ static int take_window(qr_snapshot_import_t *x, const qr_snapshot_record_t *r, c
       !qr_exec_decode(exec, QR_EXEC_RECORD_SZ, &facts) || facts.task != n->header.task)
     return fail(say, QR_ERR_CORRUPT, "record %" PRIu64 " of the replay window is of another block",
                 x->window_cnt);
-  int err = check_segment(x, n, replay);
+  int err = x->proves ? QR_OK : begin_proof(x, say);
+  if (err) return err;
+  err = qr_snapshot_prover_segment(&x->prover, n, &facts, replay);
   if (err)
     return fail(say, err, "the segment of block %" PRIu64 " %s", height,
                 err == QR_ERR_CORRUPT ? "is not the one that its header speaks of"
                                       : "cannot be played: out of memory");
-  size_t replay_sz = QR_REPLAY_STATES_SZ + x->chain->p.segment_rows;
+  if (!is_stored(x, n, qr_prune_window(&x->cfg.chain->p))) return QR_OK;
+  size_t replay_sz = QR_REPLAY_STATES_SZ + x->cfg.chain->p.segment_rows;
   err = qr_writer_put(&x->w, QR_STORE_EXEC, r->bytes, QR_PLACE_SZ, exec, QR_EXEC_RECORD_SZ);
   if (err) return err;
   return qr_writer_put(&x->w, QR_STORE_REPLAY, r->bytes, QR_PLACE_SZ, replay, replay_sz);
@@ -157,16 +167,33 @@ static int take_model(qr_snapshot_import_t *x, const qr_snapshot_record_t *r, co
   uint64_t height = qr_ld64(r->bytes);
   uint32_t sz = r->sz - 8;
   qr_node_t *n = next_of(x, x->about.model_cnt, &x->model_cnt);
-  if (!n || n->header.height != height || sz != x->chain->nets[n->header.task].model_sz)
+  if (!n || n->header.height != height || sz != x->cfg.chain->nets[n->header.task].model_sz)
     return fail(say, QR_ERR_CORRUPT, "model %" PRIu64 " is of another block", x->model_cnt);
-  qr_hash_t root = qr_model_root(&x->chain->nets[n->header.task], r->bytes + 8);
+  qr_hash_t root = qr_model_root(&x->cfg.chain->nets[n->header.task], r->bytes + 8);
   if (!qr_hash_eq(&root, &n->header.model_out))
     return fail(say, QR_ERR_CORRUPT, "the model of block %" PRIu64 " does not have its root",
                 height);
+  int err = qr_snapshot_prover_model(&x->prover, n, r->bytes + 8);
+  if (err) return fail(say, err, "out of memory");
+  if (!is_stored(x, n, x->about.proof_cnt)) return QR_OK;
   qr_model_use_key(&root, key);
-  int err = qr_writer_put(&x->w, QR_STORE_MODEL, &root, sizeof root, r->bytes + 8, sz);
+  err = qr_writer_put(&x->w, QR_STORE_MODEL, &root, sizeof root, r->bytes + 8, sz);
   if (err) return err;
   return qr_writer_put(&x->w, QR_STORE_MODEL, key, sizeof key, r->bytes, QR_MODEL_USE_SZ);
+}
+
+static int take_proof(qr_snapshot_import_t *x, const qr_snapshot_record_t *r, const say_t *say) {
+  uint64_t height = qr_ld64(r->bytes);
+  qr_node_t *n = next_of(x, x->about.proof_cnt, &x->proof_cnt);
+  if (!n || n->header.height != height || r->sz - 8 != x->cfg.chain->nets[n->header.task].model_sz)
+    return fail(say, QR_ERR_CORRUPT, "proof %" PRIu64 " is of another block", x->proof_cnt);
+  int err = qr_snapshot_prover_prove(&x->prover, n, r->bytes + 8);
+  if (err == QR_ERR_CORRUPT)
+    return fail(say, err, "block %" PRIu64 ", done again, does not come to what the snapshot says",
+                height);
+  return err ? fail(say, err == QR_ERR_NOMEM ? err : QR_ERR_IO,
+                    "block %" PRIu64 " cannot be done again: %s", height, qr_err_str(err))
+             : QR_OK;
 }
 
 static int put_meta(qr_snapshot_import_t *x, const char *key, const void *value, size_t sz) {
@@ -206,6 +233,7 @@ int qr_snapshot_import_take(qr_snapshot_import_t *x, const qr_snapshot_record_t 
   case QR_SNAPSHOT_ACCOUNTS: err = take_accounts(x, r, &say); break;
   case QR_SNAPSHOT_WINDOW: err = take_window(x, r, &say); break;
   case QR_SNAPSHOT_MODEL: err = take_model(x, r, &say); break;
+  case QR_SNAPSHOT_PROOF: err = take_proof(x, r, &say); break;
   case QR_SNAPSHOT_END: err = take_end(x); break;
   default: return fail(&say, QR_ERR_FORMAT, "the snapshot says twice what it is");
   }

@@ -111,7 +111,7 @@ rm -rf b4
 
 # ---- pruning ----
 expect 1 'the last 48 blocks at least' "$DEVNET_BIN/quarryd" --dir n0 --genesis genesis.json --link none --store.prune_depth 47
-start 0 --store.prune_depth 64
+start 0 --store.prune_depth 80
 pruned() { local h; h=$(status 0 held_from); [ "${h:-0}" -ge 150 ]; }
 until_true 240 pruned || trouble "n0 does not prune: held from $(status 0 held_from) at height $(status 0 height)"
 expect 0 'blocks are held from height' q --dir n0 status
@@ -119,12 +119,12 @@ expect 0 'not held: this node has pruned it' q --dir n0 block 5
 expect 1 'has pruned it' q --dir n0 verify 5
 q --dir n0 mining off > /dev/null
 # On a busy machine pruning is behind the tip.
-pruned_to_depth() { [ "$(status 0 held_from)" = $(($(status 0 height) - 63)) ]; }
+pruned_to_depth() { [ "$(status 0 held_from)" = $(($(status 0 height) - 79)) ]; }
 until_true 60 pruned_to_depth || trouble "n0 holds from $(status 0 held_from) at height $(status 0 height)"
 stop 0
 expect 0 '"sound":true' q --json --dir n0 db check
-[ "$(field blocks <<< "$said")" = 64 ] || fail "not 64 blocks are held: $said"
-[ "$(field bytes <<< "$said")" -lt 60000000 ] || fail "a pruned store of 64 blocks is too large: $said"
+[ "$(field blocks <<< "$said")" = 80 ] || fail "not 80 blocks are held: $said"
+[ "$(field bytes <<< "$said")" -lt 75000000 ] || fail "a pruned store of 80 blocks is too large: $said"
 
 # ---- a snapshot, and a node that goes on from it ----
 tip=$(q --dir n0 --json db check | field height)
@@ -132,7 +132,7 @@ expect 1 "at heights $((tip - 32)) to $((tip - 1))" q --dir n0 snapshot export s
 expect 0 '"pin"' q --dir n0 --json snapshot export s1
 pin=$(field pin <<< "$said") base=$(field height <<< "$said")
 [ "$base" = $((tip - 17)) ] || fail "the snapshot is of height $base, the tip is $tip"
-start 0 --store.prune_depth 64 --no-mine
+start 0 --store.prune_depth 80 --no-mine
 expect 0 "$pin" q --dir n0 snapshot export s2 --height "$base"
 cmp s1 s2 || fail "two snapshots of one height differ"
 [ ! -e s2.store ] && [ ! -e s2.partial ] || fail "an export left something"

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # A fresh node among three that have a chain of some hundred blocks: by replay from all of them, killed on the way; by a snapshot
-# out of the network, of which a part is there already and one of the three lies; with a pin that nobody has a snapshot for. In the end all
+# out of the network, of which a part is there already and one of the three lies; by snapshots that are false in themselves; with a pin that nobody has a snapshot for. In the end all
 # have the same tip and the same accounts.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -93,13 +93,31 @@ logged 4 'event=snapshot-resumed chunks=1 ' || trouble "what was there of the sn
 cmp "$DEVNET_DIR/snap" "$DEVNET_DIR/snap4" || trouble "the snapshot that came is another"
 [ ! -e "$DEVNET_DIR/n4/snapshot.partial" ] || trouble "the partial file is still there"
 
+# ---- by snapshot, of one that is false in itself, and of one that is not ----
+for lie in state fact; do
+  "$DEVNET_BIN/snapshot_forge" "$DEVNET_DIR/snap" "$DEVNET_DIR/$lie" $lie
+  mv "$DEVNET_DIR/$lie" "$DEVNET_DIR/snap1"
+  offers=$(grep -c 'event=snapshot-offer' "$DEVNET_DIR/n1.log")
+  looked() { [ "$(grep -c 'event=snapshot-offer' "$DEVNET_DIR/n1.log")" -gt "$offers" ]; }
+  until_true 20 looked || trouble "node 1 does not offer the false snapshot"
+  kill -STOP "${DEVNET_PID[0]}"
+  rm -rf "$DEVNET_DIR/n6" "$DEVNET_DIR/n6.log"
+  start 6 "0 1" --no-mine --sync-pin "$pin"
+  until_true 30 logged 6 'event=peer-ban .*false snapshot' || trouble "a false snapshot was not found false"
+  kill -CONT "${DEVNET_PID[0]}"
+  until_true 90 reached 6 $blocks || trouble "the node that was lied to is at $(of 6 height)"
+  same 6 || trouble "the node that was lied to has other accounts"
+  kill -TERM "${DEVNET_PID[6]}"
+  devnet_reap 6 || trouble "the node that was lied to ended badly"
+done
+
 # ---- a pin that nobody has a snapshot for; and no store to keep it ----
 start 5 "0 1" --no-mine --sync-pin "${pin//[0-9]/a}"
 until_true 20 logged 5 'event=snapshot-waits peers_with_snapshots=[1-9]' || trouble "the node does not say that it waits"
 kill -TERM "${DEVNET_PID[5]}"
 devnet_reap 5 || trouble "a node that waits for a snapshot does not end when told"
 [ ! -e "$DEVNET_DIR/n5/store" ] || trouble "there is a store without a snapshot"
-expect 1 'must be the 64 hex digits' "$DEVNET_BIN/quarryd" --dir "$DEVNET_DIR/n6" --genesis regtest --link none --sync-pin abc
-expect 1 'there is no network' "$DEVNET_BIN/quarryd" --dir "$DEVNET_DIR/n6" --genesis regtest --link none --sync-pin "$pin"
+expect 1 'must be the 64 hex digits' "$DEVNET_BIN/quarryd" --dir "$DEVNET_DIR/n7" --genesis regtest --link none --sync-pin abc
+expect 1 'there is no network' "$DEVNET_BIN/quarryd" --dir "$DEVNET_DIR/n7" --genesis regtest --link none --sync-pin "$pin"
 devnet_stop || trouble "a node ended badly"
 echo "test_sync: $blocks blocks, $verified verified after the kill, snapshot of $size bytes"

@@ -42,8 +42,12 @@ typedef struct {
 static int begin(target_t *t, const qr_snapshot_about_t *about) {
   char why[256] = "";
   QR_ASSERT(!t->ops->open("fuzz", "", &t->store, why, sizeof why));
-  int err = qr_snapshot_import_init(&t->import, t->ops, t->store, chain(), about, NULL, WALL_MS,
-                                    why, sizeof why);
+  qr_snapshot_import_cfg_t cfg = {.ops = t->ops,
+                                  .store = t->store,
+                                  .chain = chain(),
+                                  .accel = qr_accel_driver("cpu"),
+                                  .wall_ms = WALL_MS};
+  int err = qr_snapshot_import_init(&t->import, &cfg, about, why, sizeof why);
   QR_ASSERT(!err || why[0]);
   t->begun = true;
   return err;

@@ -66,8 +66,13 @@ static int import(const world_t *w, const char *dir, const bytes_t *in, const qr
       assert_true(a.params_sz < sizeof params);
       memcpy(params, a.params, a.params_sz);
       a.params = params;
-      err = qr_snapshot_import_init(&x, ops, *store, &w->chain, &a, pin, world_wall_ms((void *)w),
-                                    why, sizeof why);
+      qr_snapshot_import_cfg_t cfg = {.ops = ops,
+                                      .store = *store,
+                                      .chain = &w->chain,
+                                      .accel = qr_accel_driver("cpu"),
+                                      .pin = pin,
+                                      .wall_ms = world_wall_ms((void *)w)};
+      err = qr_snapshot_import_init(&x, &cfg, &a, why, sizeof why);
     } else {
       err = qr_snapshot_import_take(&x, &rec, why, sizeof why);
       /* however long the chain is */
@@ -170,8 +175,9 @@ static void test_it_prunes(void **state) {
   world_mine_to(&w, a, 40, ROUNDS);
   assert_int_equal(export(&w, a, 0, &bytes, &about), 0);
   world_node_t *c = add_from(&w, &bytes);
+  uint64_t depth = qr_snapshot_window_cnt(&w.chain, UINT64_MAX) + REORG_LIMIT + 1;
   world_close(c);
-  c->config.prune_depth = 21;
+  c->config.prune_depth = depth;
   world_open(&w, c);
   for (uint64_t stop = 42; stop <= 90; stop += 16) {
     world_mine_to(&w, a, stop, ROUNDS);
@@ -181,9 +187,9 @@ static void test_it_prunes(void **state) {
     world_restart(&w, c);
   }
   qr_audit_result_t r = audit_sound(&w, c);
-  assert_int_equal(r.block_cnt, 21);
-  assert_int_equal(r.segment_cnt, 21);
-  assert_true(r.model_cnt <= 42);
+  assert_int_equal(r.block_cnt, depth);
+  assert_int_equal(r.segment_cnt, depth);
+  assert_true(r.model_cnt <= 2 * depth);
   /* and others can begin with it again */
   assert_int_equal(export(&w, c, 0, &bytes, &about), 0);
   world_node_t *d = add_from(&w, &bytes);
@@ -194,7 +200,7 @@ static void test_it_prunes(void **state) {
 }
 
 /* Every bit of a snapshot matters: what is changed is refused while it is taken in. (But for the
-   facts of execution, which no header commits to.) */
+   facts of execution of blocks that are no longer in a target window.) */
 static void test_nothing_else_is_taken(void **state) {
   (void)state;
   static world_t w;
@@ -225,6 +231,8 @@ static void test_nothing_else_is_taken(void **state) {
                    about.account_cnt * QR_ACCOUNT_SZ;
     assert_true(at >= first);
     size_t in = (at - first) % (QR_SNAPSHOT_RECORD_HEAD_SZ + window_sz);
+    assert_true((at - first) / (QR_SNAPSHOT_RECORD_HEAD_SZ + window_sz) <
+                about.window_cnt - about.proof_cnt);
     bool fact = in >= QR_SNAPSHOT_RECORD_HEAD_SZ + QR_PLACE_SZ &&
                 in < QR_SNAPSHOT_RECORD_HEAD_SZ + QR_PLACE_SZ + QR_EXEC_RECORD_SZ;
     if (!fact) fail_msg("bit %zu was taken", at);
@@ -315,6 +323,64 @@ static void test_lies(void **state) {
   world_fini(&w);
 }
 
+/* Facts of execution, each changed alone: of the blocks in the target window everything is found
+   again; of those before it what made one of them a target. */
+static void test_false_facts(void **state) {
+  (void)state;
+  static world_t w;
+  bytes_t b = {0};
+  qr_snapshot_about_t about;
+  world_init_small(&w, "snap-facts", REORG_LIMIT);
+  world_node_t *a = world_add(&w, false);
+  world_mine_to(&w, a, 40, ROUNDS);
+  assert_int_equal(export(&w, a, 30, &b, &about), 0);
+  int first = (int)(about.window_cnt - about.proof_cnt), cnt = (int)about.window_cnt;
+  uint32_t best = 0;
+  int best_at = -1;
+  for (int i = 0; i < cnt; i++) {
+    uint8_t *facts = record_of(&b, QR_SNAPSHOT_WINDOW, i) + QR_PLACE_SZ;
+    static const struct {
+      int at;
+      uint8_t mask;
+    } lies[] = {{4, 1}, {12, 1}, {13, 1}, {21, 1}}; /* as record.h has them */
+    for (size_t k = 0; i >= first && k < QR_ARRAY_CNT(lies); k++) {
+      facts[lies[k].at] ^= lies[k].mask;
+      refused(&w, &b, &about.seal, "does not come to what the snapshot says");
+      facts[lies[k].at] ^= lies[k].mask;
+    }
+    qr_header_t h;
+    qr_header_decode(record_of(&b, QR_SNAPSHOT_HEADERS, 0) +
+                         (about.height - (uint64_t)(cnt - i)) * QR_HEADER_SZ,
+                     &h);
+    int tasks = (int)w.chain.p.task_cnt, before = first - i; /* the first that is proved */
+    bool eligible = facts[12] && before > 0 && before % tasks == 0 &&
+                    before <= tasks * (int)w.chain.p.target_window;
+    if (!eligible || (best_at >= 0 && h.reward < best)) continue;
+    best = h.reward;
+    best_at = i;
+  }
+  /* the target of the oldest block that is proved */
+  assert_true(best_at >= 0);
+  record_of(&b, QR_SNAPSHOT_WINDOW, best_at)[QR_PLACE_SZ + 12] ^= 1;
+  refused(&w, &b, &about.seal, "does not come to what the snapshot says");
+  /* nor if that one's facts are what an attempt with another target finds, which wins nothing */
+  char before[sizeof why];
+  uint8_t kept[QR_EXEC_RECORD_SZ], *of_first = record_of(&b, QR_SNAPSHOT_WINDOW, first);
+  memcpy(before, why, sizeof why);
+  memcpy(kept, of_first + QR_PLACE_SZ, sizeof kept);
+  qr_exec_facts_t none = {.task = qr_ld32(kept), .eligible = true};
+  qr_exec_encode(&none, of_first + QR_PLACE_SZ);
+  refused(&w, &b, &about.seal, before);
+  memcpy(of_first + QR_PLACE_SZ, kept, sizeof kept);
+  record_of(&b, QR_SNAPSHOT_WINDOW, best_at)[QR_PLACE_SZ + 12] ^= 1;
+  /* another model than went in */
+  memcpy(record_of(&b, QR_SNAPSHOT_PROOF, 1) + 8, record_of(&b, QR_SNAPSHOT_PROOF, 0) + 8,
+         w.chain.nets[0].model_sz);
+  refused(&w, &b, &about.seal, "does not come to what the snapshot says");
+  free(b.bytes);
+  world_fini(&w);
+}
+
 static void test_heights(void **state) {
   (void)state;
   static world_t w;
@@ -343,6 +409,7 @@ int main(void) {
       cmocka_unit_test(test_it_prunes),
       cmocka_unit_test(test_nothing_else_is_taken),
       cmocka_unit_test(test_lies),
+      cmocka_unit_test(test_false_facts),
       cmocka_unit_test(test_heights),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

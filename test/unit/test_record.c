@@ -173,6 +173,7 @@ static void add_about(uint64_t headers, uint64_t accounts, uint64_t windows, uin
                            .account_cnt = accounts,
                            .window_cnt = windows,
                            .model_cnt = models,
+                           .proof_cnt = models,
                            .params_sz = 8,
                            .params = "{chain:}"};
   qr_snapshot_about_encode(&a, about);
@@ -202,8 +203,9 @@ static void test_snapshot_order(void **state) {
   add(QR_SNAPSHOT_ACCOUNTS, NULL, 3 * QR_ACCOUNT_SZ);
   add(QR_SNAPSHOT_WINDOW, NULL, WINDOW_SZ);
   add(QR_SNAPSHOT_MODEL, NULL, 200);
+  add(QR_SNAPSHOT_PROOF, NULL, 200);
   add(QR_SNAPSHOT_END, NULL, 0);
-  assert_int_equal(read_all(&err), 7);
+  assert_int_equal(read_all(&err), 8);
   assert_int_equal(err, 0);
   size_t whole = payload_sz;
   for (payload_sz = 0; payload_sz < whole; payload_sz++) { /* cut anywhere it waits for more */
@@ -211,7 +213,7 @@ static void test_snapshot_order(void **state) {
     assert_int_equal(err, 1);
   }
   add(QR_SNAPSHOT_END, NULL, 0);
-  assert_int_equal(read_all(&err), 7);
+  assert_int_equal(read_all(&err), 8);
   assert_int_equal(err, QR_ERR_FORMAT);
 }
 
@@ -228,6 +230,7 @@ static void test_snapshot_refusals(void **state) {
                {QR_SNAPSHOT_ACCOUNTS, QR_ACCOUNT_SZ},
                {QR_SNAPSHOT_WINDOW, WINDOW_SZ},
                {QR_SNAPSHOT_MODEL, 20},
+               {QR_SNAPSHOT_PROOF, 20},
                {QR_SNAPSHOT_END, 0},
                {QR_SNAPSHOT_END + 1, 0},
                {(enum qr_snapshot_type)0, 0}};
