@@ -18,7 +18,7 @@
 #define PORT 7788
 #define RECEIVE_SZ (256u << 10)
 #define CONNECT_NS UINT64_C(20000000000)
-#define NAP_NS 20000 /* of a link that does not spin */
+#define NAP_NS 50000 /* of a link that does not spin: what a node's network tile begins with */
 #define EVENT_CNT 32
 #define SMALL_SZ 4096u
 

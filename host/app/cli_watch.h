@@ -30,6 +30,7 @@ typedef struct {
   uint32_t lines; /* drawn in place and to be overwritten */
 } qr_watch_t;
 
+/* 0 while it does not answer. */
 uint64_t qr_watch_height(const qr_watch_node_t *n);
 /* Finished attempts per second over the last polls. */
 double qr_watch_attempt_rate(const qr_watch_node_t *n);

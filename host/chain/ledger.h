@@ -16,6 +16,7 @@ typedef struct {
 } qr_account_t;
 
 #define QR_ACCOUNT_SZ 48u
+/* Public key | u64 balance | u64 sequence, little-endian; any bytes decode. */
 void qr_account_encode(const qr_account_t *a, uint8_t out[QR_ACCOUNT_SZ]);
 void qr_account_decode(const uint8_t in[QR_ACCOUNT_SZ], qr_account_t *a);
 

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "base/err.h"
@@ -249,6 +250,15 @@ static bool read_commands(qr_emu_t *e, int fd, input_t *in, FILE *out) {
   return true;
 }
 
+/* An interface that went down tells its socket so, which is awake until that has been read. */
+static void read_errors(const struct pollfd *fds, uint32_t cnt) {
+  for (uint32_t i = 0; i < cnt; i++) {
+    int error;
+    socklen_t sz = sizeof error;
+    if (fds[i].revents & POLLERR) (void)getsockopt(fds[i].fd, SOL_SOCKET, SO_ERROR, &error, &sz);
+  }
+}
+
 void qr_emu_run(qr_emu_t *e, int in_fd, FILE *out, const volatile sig_atomic_t *stop) {
   struct pollfd fds[QR_EMU_PORT_MAX_CNT * QR_EMU_PORT_FD_MAX_CNT + 1];
   input_t in = {.ended = in_fd < 0};
@@ -265,6 +275,7 @@ void qr_emu_run(qr_emu_t *e, int in_fd, FILE *out, const volatile sig_atomic_t *
     if (now_ns - e->heard_ns < e->cfg.spin_ns) wait_ns = 0;
     struct timespec t = {.tv_sec = 0, .tv_nsec = (long)wait_ns};
     int ready = ppoll(fds, cnt + !in.ended, &t, NULL);
+    if (ready > 0) read_errors(fds, cnt);
     if (ready > 0 && !in.ended && fds[cnt].revents && !read_commands(e, in_fd, &in, out)) return;
   }
 }

@@ -34,6 +34,8 @@ qr_pool_t *qr_view_pool_init(uint32_t cnt);
 static inline uint32_t qr_view_row_cnt(const qr_view_t *v) {
   return v->segment_cnt * v->cfg->p.segment_rows;
 }
+/* States of the environment from which a block's own segment goes on; borrowed from the newest
+   segment of the view, which must have one. */
 const uint8_t *qr_view_start_states(const qr_view_t *v);
 
 /* The feeds of a block. */

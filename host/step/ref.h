@@ -8,6 +8,7 @@
 
 typedef struct qr_ref qr_ref_t;
 
+/* Bytes that a reference of net takes. */
 size_t qr_ref_footprint(const qr_net_t *net);
 /* Formats mem (64-byte aligned). net and prog are borrowed for the life of the reference. */
 qr_ref_t *qr_ref_init(void *mem, const qr_net_t *net, const qr_step_prog_t *prog);

@@ -9,6 +9,7 @@
 
 #define HEADERS_PER_RECORD 1024u
 #define ACCOUNTS_PER_RECORD 8192u
+#define SPARE_CNT 16u                  /* headers before the windows, one of each task at least */
 #define HEIGHT_MAX (UINT64_C(1) << 40) /* what is counted by it does not overflow */
 _Static_assert(HEADERS_PER_RECORD *QR_HEADER_SZ <= QR_SNAPSHOT_RECORD_MAX_SZ, "headers");
 _Static_assert(ACCOUNTS_PER_RECORD *QR_ACCOUNT_SZ <= QR_SNAPSHOT_RECORD_MAX_SZ, "accounts");
@@ -18,7 +19,9 @@ typedef struct {
   qr_snapshot_about_t *about;
   qr_tree_t *tree;
   qr_ledger_t *ledger;
-  qr_node_t *at; /* the block at the height */
+  uint64_t height;
+  qr_node_t *at;       /* the block at the height */
+  uint32_t header_cnt; /* in chunk */
   qr_tip_record_t tip;
   qr_held_t held;
   uint8_t *buf;   /* QR_STORE_VALUE_MAX_SZ */
@@ -52,6 +55,14 @@ static int64_t get_of(export_t *x, enum qr_store_table t, const qr_node_t *n) {
 
 /* ---- what the store holds ---- */
 
+/* Of the headers up to the height only the windows stay in memory. */
+static void forget_old(export_t *x) {
+  uint64_t tip = qr_tree_tip(x->tree)->header.height, top = tip < x->height ? tip : x->height;
+  uint64_t kept = qr_prune_window(&x->cfg->chain->p) + SPARE_CNT;
+  if (top >= qr_tree_root(x->tree)->header.height + 2 * kept)
+    qr_tree_cut(x->tree, top - kept, NULL, NULL);
+}
+
 static bool see_header(void *ctx, const void *key, size_t key_sz, const void *value, size_t sz) {
   export_t *x = ctx;
   qr_node_t *tip = qr_tree_tip(x->tree);
@@ -67,6 +78,7 @@ static bool see_header(void *ctx, const void *key, size_t key_sz, const void *va
   bool moved = qr_tree_executed(x->tree, n);
   (void)moved;
   qr_tree_set_tip(x->tree, n);
+  forget_old(x);
   return true;
 }
 
@@ -78,8 +90,7 @@ static bool see_account(void *ctx, const void *key, size_t key_sz, const void *v
   return !x->err;
 }
 
-static int load(export_t *x) {
-  const qr_store_ops_t *ops = x->cfg->ops;
+static int load_meta(export_t *x) {
   int64_t sz = get(x, QR_STORE_META, QR_META_TIP, strlen(QR_META_TIP));
   if (sz < 0 || !qr_tip_decode(x->buf, (size_t)sz, &x->tip))
     return fail(x, QR_ERR_CORRUPT, "the store has no readable tip");
@@ -87,6 +98,15 @@ static int load(export_t *x) {
   sz = get(x, QR_STORE_META, QR_META_HELD, strlen(QR_META_HELD));
   if (sz != QR_ERR_NOTFOUND && (sz < 0 || !qr_held_decode(x->buf, (size_t)sz, &x->held)))
     return fail(x, QR_ERR_CORRUPT, "the store does not say what it holds");
+  return QR_OK;
+}
+
+static int not_whole(export_t *x, int err) {
+  return fail(x, err, "the store's chain is not whole (%s): see quarry db check", qr_err_str(err));
+}
+
+static int load(export_t *x) {
+  const qr_store_ops_t *ops = x->cfg->ops;
   int err = ops->scan(x->cfg->store, QR_STORE_INDEX, NULL, 0, see_header, x);
   if (!err && !x->err) err = ops->scan(x->cfg->store, QR_STORE_STATE, NULL, 0, see_account, x);
   if (!err) err = x->err;
@@ -94,9 +114,8 @@ static int load(export_t *x) {
   qr_hash_t root = qr_ledger_root(x->ledger);
   if (!err && (!qr_hash_eq(&tip->hash, &x->tip.hash) || !qr_hash_eq(&root, &x->tip.state_root)))
     err = QR_ERR_CORRUPT;
-  return err ? fail(x, err, "the store's chain is not whole (%s): see quarry db check",
-                    qr_err_str(err))
-             : QR_OK;
+  x->at = qr_tree_ancestor(tip, x->height);
+  return err ? not_whole(x, err) : QR_OK;
 }
 
 /* The lowest height at which everything is there that a snapshot needs. A chain that began with one
@@ -126,7 +145,7 @@ static int choose_height(export_t *x) {
     return fail(x, QR_ERR_ARG,
                 "a snapshot can be made from this store at heights %" PRIu64 " to %" PRIu64, low,
                 tip - 1);
-  x->at = qr_tree_ancestor(qr_tree_tip(x->tree), height);
+  x->height = height;
   return QR_OK;
 }
 
@@ -142,7 +161,7 @@ static int take_back(export_t *x) {
                   "the accounts cannot be taken back over block %" PRIu64 ": see quarry db check",
                   n->header.height);
   }
-  const qr_node_t *seal = qr_tree_ancestor(qr_tree_tip(x->tree), x->at->header.height + 1);
+  const qr_node_t *seal = qr_tree_ancestor(qr_tree_tip(x->tree), x->height + 1);
   x->about->state_root = qr_ledger_root(x->ledger);
   x->about->seal = seal->hash;
   return QR_OK;
@@ -180,16 +199,28 @@ static int sort_accounts(export_t *x) {
   return QR_OK;
 }
 
-static int put_headers(export_t *x) {
-  qr_node_t *tip = qr_tree_tip(x->tree);
-  int err = QR_OK;
-  for (uint64_t h = 1; h <= x->about->header_cnt && !err;) {
-    uint32_t cnt = 0;
-    for (; cnt < HEADERS_PER_RECORD && h <= x->about->header_cnt; cnt++, h++)
-      qr_header_encode(&qr_tree_ancestor(tip, h)->header, x->chunk + (size_t)cnt * QR_HEADER_SZ);
-    err = put(x, QR_SNAPSHOT_HEADERS, x->chunk, cnt * QR_HEADER_SZ);
+/* Gathers what a record holds; they come in order. */
+static bool put_header(void *ctx, const void *key, size_t key_sz, const void *value, size_t sz) {
+  export_t *x = ctx;
+  qr_hash_t hash;
+  qr_header_t h;
+  bool ok = key_sz == QR_HEIGHT_KEY_SZ && qr_index_decode(value, sz, &hash, &h);
+  if (!ok || h.height != qr_height_of(key)) {
+    x->err = not_whole(x, QR_ERR_CORRUPT);
+    return false;
   }
-  return err;
+  qr_header_encode(&h, x->chunk + (size_t)x->header_cnt++ * QR_HEADER_SZ);
+  bool last = h.height == x->about->header_cnt;
+  if (last || x->header_cnt == HEADERS_PER_RECORD) {
+    x->err = put(x, QR_SNAPSHOT_HEADERS, x->chunk, x->header_cnt * QR_HEADER_SZ);
+    x->header_cnt = 0;
+  }
+  return !last && !x->err;
+}
+
+static int put_headers(export_t *x) {
+  int err = x->cfg->ops->scan(x->cfg->store, QR_STORE_INDEX, NULL, 0, put_header, x);
+  return err ? not_whole(x, err) : x->err;
 }
 
 static int put_accounts(export_t *x) {
@@ -259,12 +290,12 @@ static uint64_t payload_sz_of(const qr_chain_cfg_t *chain, const qr_snapshot_abo
 
 static int put_about(export_t *x) {
   qr_snapshot_about_t *a = x->about;
-  *a = (qr_snapshot_about_t){.height = x->at->header.height,
+  *a = (qr_snapshot_about_t){.height = x->height,
                              .hash = x->at->hash,
                              .state_root = a->state_root,
                              .genesis = qr_tree_genesis(x->tree)->hash,
                              .seal = a->seal,
-                             .header_cnt = x->at->header.height + 1,
+                             .header_cnt = x->height + 1,
                              .account_cnt = x->account_cnt,
                              .params_sz = (uint32_t)strlen(x->cfg->params),
                              .params = x->cfg->params};
@@ -320,8 +351,9 @@ int qr_snapshot_export(const qr_snapshot_export_t *cfg, qr_snapshot_about_t *abo
   int err = QR_OK;
   if (!x.tree || !x.ledger || !x.buf || !x.chunk || !x.undo)
     err = fail(&x, QR_ERR_NOMEM, "out of memory");
-  if (!err) err = load(&x);
+  if (!err) err = load_meta(&x);
   if (!err) err = choose_height(&x);
+  if (!err) err = load(&x);
   if (!err) err = take_back(&x);
   if (!err) err = sort_accounts(&x);
   if (!err) err = put_about(&x);

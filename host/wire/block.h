@@ -30,6 +30,8 @@ void qr_body_encode(const qr_body_t *b, uint8_t *out);
 /* OK, SIZE (counts beyond the limits above) or SYNTAX (truncated or trailing bytes). */
 enum qr_verdict qr_body_decode(const uint8_t *in, size_t sz, qr_body_t *b) QR_WARN_UNUSED;
 
+/* What a header says of its body: H("quarry.trace" | hashes of the steps), H("quarry.actions" |
+   actions), qr_tx_root. */
 qr_hash_t qr_body_trace_root(const qr_body_t *b);
 qr_hash_t qr_body_actions_root(const qr_body_t *b);
 qr_hash_t qr_body_tx_root(const qr_body_t *b);

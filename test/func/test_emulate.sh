@@ -95,6 +95,19 @@ done
 kill "$server_pid"
 wait "$server_pid" || fail "server's exit status"
 
+echo "an interface that went down and came back does not keep it awake"
+ticks() { awk '{ print $14 + $15 }' "/proc/$lines_pid/stat"; }
+switch_on --ports s0,s1
+ip link set s1 down
+ip link set s1 up
+sleep 0.2
+before=$(ticks)
+sleep 1
+[ $(($(ticks) - before)) -lt 5 ] || fail "$(($(ticks) - before)) hundredths of a second of computing in a second of silence"
+echo quit >&5
+wait $lines_pid || fail "the emulator ended badly"
+exec 5>&-
+
 echo "memif: two clients, one of which comes back"
 switch_on --ports "a=memif:$out/run/a.sock,b=memif:$out/run/b.sock" --set "b delay=3ms"
 memif() { echo "vdev=net_memif0,role=client,socket=$out/run/$1.sock,socket-abstract=no,mac=$2"; }

@@ -107,9 +107,9 @@ static void open_end(int i) {
   e->addr = (qr_link_addr_t){.ip = {[10] = 0xff, 0xff, 10, 80, 0, (uint8_t)(i + 1)}, .port = 4100};
   qr_quic_cfg_t cfg = {.identity = &e->key,
                        .local = e->addr,
-                       .conn_max_cnt = 4,
-                       .send_buf_sz = 65536,
-                       .window_sz = 65536,
+                       .conn_max_cnt = 3,
+                       .send_buf_sz = 16384,
+                       .window_sz = 16384,
                        .idle_ns = 3000 * MS,
                        .handshake_ns = 2000 * MS,
                        .datagram_max_sz = QR_QUIC_DATAGRAM_MAX_SZ,

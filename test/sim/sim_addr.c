@@ -252,15 +252,20 @@ static void test_crowd(void **state) {
   }
 }
 
+/* A node with two guests out of two networks. */
+static sim_node_t *host_two(sim_t *s, guest_t g[2], uint64_t seed) {
+  sim_init(s, seed);
+  sim_node_t *n = host(s, 0, 0);
+  for (uint32_t i = 0; i < 2; i++) guest_come(s, &g[i], i, i + 1, 1, 5000);
+  turn(s, g, 2, 100);
+  return n;
+}
+
 static void test_bans(void **state) {
   (void)state;
   static guest_t g[2];
   sim_t s;
-  sim_init(&s, 57);
-  sim_node_t *n = host(&s, 0, 0);
-  guest_come(&s, &g[0], 0, 1, 1, 5000);
-  guest_come(&s, &g[1], 1, 2, 1, 5000);
-  turn(&s, g, 2, 100);
+  sim_node_t *n = host_two(&s, g, 57);
   assert_true(g[0].up && g[1].up);
   assert_true(qr_peers_ban_identity(n->peers, &g[0].key.pk, 3600 * SIM_SEC));
   qr_link_addr_t at;
@@ -308,11 +313,7 @@ static void test_told(void **state) {
   (void)state;
   static guest_t g[2];
   sim_t s;
-  sim_init(&s, 58);
-  sim_node_t *n = host(&s, 0, 0);
-  guest_come(&s, &g[0], 0, 1, 1, 5000);
-  guest_come(&s, &g[1], 1, 2, 1, 5000);
-  turn(&s, g, 2, 100);
+  sim_node_t *n = host_two(&s, g, 58);
   assert_int_equal(g[0].told_cnt, 1); /* where the node itself is */
   qr_peers_counts_t c;
   tell(&g[0], 0, 5, 10);

@@ -25,6 +25,7 @@ typedef struct {
 int qr_error_settings(const char *options, qr_error_settings_t *out, char *why,
                       size_t why_sz) QR_WARN_UNUSED;
 
+/* What becomes of a job; the same for the same settings and numbers. */
 qr_error_fate_t qr_error_fate(const qr_error_settings_t *s, uint64_t queue, uint64_t job);
 
 /* Flips bit `where`, taken modulo their number, of sz bytes. */

@@ -68,6 +68,8 @@ typedef struct {
   qr_ocl_launches_t run;
 } qr_ocl_gemm_t;
 
+/* op: the product, an op of its own. Returns 0, QR_ERR_ARG (there is no such product), QR_ERR_FULL
+   or QR_ERR_NOMEM. */
 int qr_ocl_plan_gemm(qr_ocl_gemm_t *plan, const qr_step_op_t *op, const qr_ocl_tune_t *tune,
                      uint32_t unit_cnt) QR_WARN_UNUSED;
 

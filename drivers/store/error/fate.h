@@ -21,6 +21,8 @@ typedef struct {
 int qr_store_error_settings(const char *options, qr_store_error_settings_t *out, char *why,
                             size_t why_sz) QR_WARN_UNUSED;
 
+/* What becomes of a commit; the same for the same settings and numbers. The first opening, number
+   0, never fails. */
 qr_store_error_fate_t qr_store_error_fate(const qr_store_error_settings_t *s, uint64_t open,
                                           uint64_t commit);
 bool qr_store_error_open_fails(const qr_store_error_settings_t *s, uint64_t open);

@@ -61,6 +61,7 @@ typedef struct {
   int64_t result; /* bytes, less than sz at the end of the file only, or -errno */
 } rocks_read_t;
 
+/* direct: around the kernel's cache. Returns 0 or -errno. */
 int rocks_reader_open(rocks_io_t *io, const char *path, bool direct, rocks_reader_t **out);
 void rocks_reader_close(rocks_reader_t *r);
 /* From any thread. Bytes, less than sz at the end of the file only, or -errno. */
