@@ -637,6 +637,9 @@ qr_peer_xfer_t *qr_peer_xfer_find(const qr_peers_t *p, const qr_hash_t *root);
 /* Begins to fetch a model from s; NULL if there is no place. header: of its block, or NULL. */
 qr_peer_xfer_t *qr_peer_xfer_begin(qr_peers_t *p, qr_peer_slot_t *s, const qr_hash_t *block,
                                    const qr_hash_t *root, const uint8_t *header, bool early);
+/* A model of our own, to be given to who asks; NULL if there is no place. header: of its block. */
+qr_peer_xfer_t *qr_peer_xfer_own(qr_peers_t *p, const qr_hash_t *block, const qr_hash_t *root,
+                                 const uint8_t *header, const uint8_t *model, uint32_t sz);
 void qr_peer_model_leaves(qr_peers_t *p, qr_peer_slot_t *s, const qr_msg_leaves_t *m);
 void qr_peer_model_chunk(qr_peers_t *p, qr_peer_slot_t *s, const qr_msg_model_t *m);
 void qr_peer_model_refused(qr_peers_t *p, qr_peer_slot_t *s, const qr_hash_t *block);

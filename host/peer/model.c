@@ -328,6 +328,30 @@ qr_peer_xfer_t *qr_peer_xfer_begin(qr_peers_t *p, qr_peer_slot_t *s, const qr_ha
   return x;
 }
 
+qr_peer_xfer_t *qr_peer_xfer_own(qr_peers_t *p, const qr_hash_t *block, const qr_hash_t *root,
+                                 const uint8_t *header, const uint8_t *model, uint32_t sz) {
+  qr_peer_xfer_t *x = place(p, false);
+  if (!x) return NULL;
+  *x = (qr_peer_xfer_t){.state = QR_XFER_COMPLETE,
+                        .leaves = x->leaves,
+                        .have = x->have,
+                        .bytes = x->bytes,
+                        .root = *root,
+                        .block = *block,
+                        .has_header = true,
+                        .sz = sz,
+                        .chunk_cnt = qr_peer_chunk_max_cnt(sz),
+                        .used_ns = p->now_ns};
+  x->got_cnt = x->chunk_cnt;
+  memcpy(x->header, header, QR_HEADER_SZ);
+  memcpy(x->bytes, model, sz);
+  for (uint32_t i = 0; i < x->chunk_cnt; i++) {
+    x->have[i] = true;
+    x->leaves[i] = qr_merkle_leaf(i, model + (size_t)i * QR_MSG_CHUNK_SZ, qr_peer_chunk_sz(sz, i));
+  }
+  return x;
+}
+
 /* One model at a time is fetched from a peer that sent blocks. */
 static bool is_busy(const qr_peers_t *p, qr_peer_id_t peer) {
   for (uint32_t i = 0; i < p->xfer_cnt; i++) {

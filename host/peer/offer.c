@@ -41,6 +41,17 @@ void qr_peer_offer_on(qr_peers_t *p, qr_peer_xfer_t *x) {
   }
 }
 
+void qr_peers_offer_model(qr_peers_t *p, const uint8_t *header, const uint8_t *model, uint32_t sz) {
+  qr_header_t h;
+  QR_ASSERT(sz && sz <= p->cfg.model_max_sz);
+  qr_header_decode(header, &h);
+  qr_hash_t block = qr_header_hash(&h);
+  if (p->cfg.late_models || qr_inv_has(&p->roots, &h.model_in)) return;
+  qr_peer_xfer_t *x = qr_peer_xfer_find(p, &h.model_in);
+  if (!x) x = qr_peer_xfer_own(p, &block, &h.model_in, header, model, sz);
+  if (x) qr_peer_offer_on(p, x);
+}
+
 void qr_peer_offer_kept(qr_peers_t *p, const qr_hash_t *block) {
   for (uint32_t i = 0; i < p->cfg.peer_max_cnt; i++) {
     qr_peer_slot_t *s = qr_peer_find(p, p->slots[i].id);

@@ -180,6 +180,10 @@ void qr_peers_rejected(qr_peers_t *p, qr_peer_id_t from, const qr_hash_t *hash,
 /* The application has this model: nobody need send it. */
 void qr_peers_has_model(qr_peers_t *p, const qr_hash_t *root);
 
+/* A block of our own miner's, which is not executed again yet, has this incoming model: peers are
+   offered it ahead, unless they are known to have it. Copied. */
+void qr_peers_offer_model(qr_peers_t *p, const uint8_t *header, const uint8_t *model, uint32_t sz);
+
 /* Asks for a block's incoming model of sz bytes, of the peer that sent the block first, and of
    others that have it if that one is slow. One in flight per peer, others wait in a queue. Returns
    0 (then on_model or on_model_failed follows), QR_ERR_ARG (sz beyond model_max_sz),

@@ -29,6 +29,7 @@ enum qr_outbound_kind {
   QR_OUT_ACCEPTED,
   QR_OUT_REJECTED,
   QR_OUT_FETCH_MODEL,
+  QR_OUT_OFFER_MODEL,
   QR_OUT_RELAY_TX,
   QR_OUT_RETURN_TX,
   QR_OUT_REFUSED_TX,
@@ -47,8 +48,9 @@ typedef struct {
   qr_u256_t work;
   enum qr_verdict verdict; /* REJECTED, REFUSED_TX */
   uint32_t sz;             /* FETCH_MODEL, ANSWER_HEADERS */
-  qr_block_obj_t *block;   /* ANSWER_BLOCK; ANSWER_HEADERS: sz bytes of them, NULL: none */
-  qr_model_obj_t *model;   /* ANSWER_MODEL */
+  qr_block_obj_t
+      *block; /* ANSWER_BLOCK, OFFER_MODEL; ANSWER_HEADERS: sz bytes of them, NULL: none */
+  qr_model_obj_t *model; /* ANSWER_MODEL, OFFER_MODEL */
   uint32_t
       hash_cnt; /* TIP: locator; ACCEPTED: the model that went in; root is that which came out */
   qr_hash_t hashes[QR_MSG_LOCATOR_MAX_CNT];

@@ -16,8 +16,9 @@ void qr_chain_out(qr_chain_tile_t *t, const qr_outbound_t *out) {
   if (t->cfg.to_net && qr_ring_push(t->cfg.to_net, out)) return;
   /* Without a network nobody listens; with one, room is kept (QR_OUT_ROOM) and what exceeds it is
    * asked for again. */
-  if (out->kind == QR_OUT_ANSWER_BLOCK) qr_pool_unref(out->block);
-  if (out->kind == QR_OUT_ANSWER_MODEL) qr_pool_unref(out->model);
+  bool offer = out->kind == QR_OUT_OFFER_MODEL;
+  if (offer || out->kind == QR_OUT_ANSWER_BLOCK) qr_pool_unref(out->block);
+  if (offer || out->kind == QR_OUT_ANSWER_MODEL) qr_pool_unref(out->model);
 }
 
 static uint32_t fill_locator(qr_chain_tile_t *t, qr_hash_t *out, uint32_t max) {

@@ -223,6 +223,14 @@ static bool load_model(qr_chain_tile_t *t, qr_cand_t *c) {
   return true;
 }
 
+/* Our own miner's: while it is executed here once more, peers may fetch its model. */
+static void offer_model(qr_chain_tile_t *t, const qr_cand_t *c) {
+  if (c->block->peer || !c->model || !has_room(t)) return;
+  qr_chain_out(t, &(qr_outbound_t){.kind = QR_OUT_OFFER_MODEL,
+                                   .block = qr_pool_ref(c->block),
+                                   .model = qr_pool_ref(c->model)});
+}
+
 /* The parent has begun: ledger rules, then the incoming model. */
 static void begin(qr_chain_tile_t *t, qr_cand_t *c, uint64_t now_ns) {
   const qr_header_t *h = &c->node->header;
@@ -237,6 +245,7 @@ static void begin(qr_chain_tile_t *t, qr_cand_t *c, uint64_t now_ns) {
     qr_chain_judge(c, v);
     return;
   }
+  offer_model(t, c);
   c->state = c->model ? QR_CAND_READY : QR_CAND_MODEL;
   if (c->model || supply_model(t, c) || c->state == QR_CAND_READY || load_model(t, c)) return;
   ask(t, c, now_ns);

@@ -164,9 +164,10 @@ qr_net_tile_t *qr_net_tile_init(const qr_net_tile_cfg_t *cfg) {
 }
 
 static void drop(qr_outbound_t *out) {
-  if (out->kind == QR_OUT_ANSWER_BLOCK || out->kind == QR_OUT_ANSWER_HEADERS)
+  bool offer = out->kind == QR_OUT_OFFER_MODEL;
+  if (offer || out->kind == QR_OUT_ANSWER_BLOCK || out->kind == QR_OUT_ANSWER_HEADERS)
     qr_pool_unref(out->block);
-  if (out->kind == QR_OUT_ANSWER_MODEL) qr_pool_unref(out->model);
+  if (offer || out->kind == QR_OUT_ANSWER_MODEL) qr_pool_unref(out->model);
 }
 
 void qr_net_tile_fini(qr_net_tile_t *t) {
@@ -217,6 +218,9 @@ static void obey(qr_net_tile_t *t, const qr_outbound_t *o) {
                             o->sz / QR_HEADER_SZ);
     break;
   case QR_OUT_NOT_FOUND: qr_peers_not_found(t->peers, o->peer, o->req); break;
+  case QR_OUT_OFFER_MODEL:
+    qr_peers_offer_model(t->peers, o->block->bytes, o->model->bytes, o->model->sz);
+    break;
   case QR_OUT_FETCH_MODEL:
     if (qr_peers_fetch_model(t->peers, o->peer, &o->hash, &o->root, o->sz)) refuse_model(t, o);
     break;

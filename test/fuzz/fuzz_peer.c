@@ -201,7 +201,12 @@ static void act(qr_peers_t *p, uint8_t op, uint8_t n) {
     qr_peers_rejected(p, w.block_from, &w.block, (enum qr_verdict)(1 + n % (QR_VERDICT_CNT - 1)));
     break;
   case 6: w.owed += !qr_peers_fetch_model(p, w.block_from, &w.block, &roots[n], sz); break;
-  case 12: qr_peers_has_model(p, &roots[n]); break;
+  case 12:
+    if (n % 4 == 3)
+      qr_peers_offer_model(p, bulk + n, bulk, sz < MODEL_SZ ? sz : MODEL_SZ);
+    else
+      qr_peers_has_model(p, &roots[n]);
+    break;
   case 13:
     qr_peers_refused_tx(p, w.up, bulk, n & 1 ? QR_VERDICT_TX_BALANCE : QR_VERDICT_TX_SIGNATURE);
     break;

@@ -466,6 +466,54 @@ static void test_nodes_agree(void **state) {
   }
 }
 
+/* The model of our own miner's block is there for peers before the block is executed once more, and
+   that of a peer's block is not. */
+static void test_own_model_is_offered(void **state) {
+  (void)state;
+  static world_t w;
+  static rig_t r;
+  static branch_t b;
+  static forged_t f[2];
+  qr_outbound_t out;
+  ahead_world(&w, "own", 1);
+  rig_init(&r, &w);
+  branch_init(&b, &r);
+  for (uint32_t i = 0; i < 2; i++) branch_mine(&b, &f[i], NULL);
+  for (uint32_t i = 0; i < 2; i++) {
+    uint32_t offer_cnt = 0;
+    while (qr_ring_pop(r.to_net, &out)) {
+    }
+    qr_block_obj_t *block = qr_objects_block(&r.objects);
+    qr_model_obj_t *model = qr_objects_model(&r.objects, 0);
+    qr_body_t body = body_of(&f[i]);
+    static uint8_t bytes[QR_BLOCK_MAX_SZ];
+    qr_header_encode(&f[i].header, bytes);
+    qr_body_encode(&body, bytes + QR_HEADER_SZ);
+    block->peer = i ? PEER : 0;
+    assert_int_equal(qr_block_obj_decode(block, bytes, QR_HEADER_SZ + qr_body_sz(&body)), 0);
+    memcpy(model->bytes, f[i].model, f[i].model_sz);
+    model->sz = f[i].model_sz;
+    model->root = f[i].header.model_in;
+    qr_inbound_t in = {.kind = QR_IN_BLOCK, .peer = block->peer, .block = block, .model = model};
+    in.hash = qr_header_hash(&f[i].header);
+    assert_true(qr_ring_push(r.from_net, &in));
+    qr_chain_tile_poll(r.chain, w.now_ns);
+    while (qr_ring_pop(r.to_net, &out)) {
+      assert_int_not_equal(out.kind, QR_OUT_ACCEPTED);
+      if (out.kind != QR_OUT_OFFER_MODEL) continue;
+      offer_cnt++;
+      assert_memory_equal(out.block->bytes, bytes, QR_HEADER_SZ);
+      assert_memory_equal(out.model->bytes, f[i].model, f[i].model_sz);
+      qr_pool_unref(out.block);
+      qr_pool_unref(out.model);
+    }
+    assert_int_equal(offer_cnt, i ? 0 : 1);
+    assert_int_equal(rig_verdict(&r, &f[i], PEER), QR_VERDICT_OK);
+  }
+  branch_fini(&b);
+  rig_fini(&r);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_in_order),
@@ -476,6 +524,7 @@ int main(void) {
       cmocka_unit_test(test_model_missing_under_others),
       cmocka_unit_test(test_target_is_waited_for),
       cmocka_unit_test(test_model_fetched_ahead),
+      cmocka_unit_test(test_own_model_is_offered),
       cmocka_unit_test(test_nodes_agree),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

@@ -136,6 +136,51 @@ static void test_models_ahead(void **state) {
   assert_true(early * 10 < late * 7);
 }
 
+/* How long from the moment at which a miner has won, which executes its block once more before it
+   announces it, until a node so many hops away has the model. */
+static uint64_t won_to_model(bool ahead, uint32_t hop_cnt) {
+  sim_t s;
+  sim_init(&s, 81);
+  s.link = "delay_us=10000;buf_kib=16";
+  for (uint32_t i = 0; i <= hop_cnt; i++) sim_node(&s, i ? 1u << (i - 1) : 0);
+  sim_run(&s, 200);
+  for (uint32_t i = 0; i <= hop_cnt; i++) s.nodes[i]->exec_ms = 50;
+  while (s.now / SIM_MS % 50) sim_run(&s, 1);
+  uint64_t from = s.now;
+  sim_block_t b = sim_block_make(&s.nodes[0]->blocks[0].hash, 1, 7, 0, true, 1000);
+  uint8_t *model = malloc(sim_model_sz);
+  sim_model_bytes(7, model);
+  if (ahead) qr_peers_offer_model(s.nodes[0]->peers, b.bytes, model, sim_model_sz);
+  memset(model, 0, sim_model_sz); /* it was copied */
+  sim_run(&s, 50);
+  sim_accept(s.nodes[0], b);
+  sim_until(&s, (2u << hop_cnt) - 1, 1, 5000);
+  sim_run(&s, 500);
+  for (uint32_t i = 0; i <= hop_cnt; i++) {
+    qr_peers_stats_t st;
+    qr_peers_stats(s.nodes[i]->peers, &st);
+    assert_int_equal(st.strikes + st.unsolicited + st.hedges, 0);
+    assert_int_equal(s.nodes[i]->model_cnt, i ? 1 : 0);
+    assert_int_equal(st.offers_taken, i > !ahead ? 1 : 0);
+  }
+  uint64_t ms = (s.nodes[hop_cnt]->model_at - from) / SIM_MS;
+  free(model);
+  sim_end(&s);
+  return ms;
+}
+
+static void test_own_model_ahead(void **state) {
+  (void)state;
+  sim_model_sz = 409600;
+  for (uint32_t hop_cnt = 1; hop_cnt <= 3; hop_cnt += 2) {
+    uint64_t late = won_to_model(false, hop_cnt), early = won_to_model(true, hop_cnt);
+    print_message("won to ready over %u hops: %llu ms, own model not offered %llu ms\n", hop_cnt,
+                  (unsigned long long)early, (unsigned long long)late);
+    assert_true(early + 50 <= late);
+  }
+  sim_model_sz = SIM_MODEL_SZ;
+}
+
 /* Everybody knows everybody: each transaction goes to each node once, and most of what else goes
    over the links is eight bytes each. */
 static void test_tx_bytes(void **state) {
@@ -534,6 +579,7 @@ int main(void) {
       cmocka_unit_test(test_mismatch),        cmocka_unit_test(test_config),
       cmocka_unit_test(test_compact),         cmocka_unit_test(test_models_ahead),
       cmocka_unit_test(test_tx_bytes),        cmocka_unit_test(test_fees),
+      cmocka_unit_test(test_own_model_ahead),
   };
   return cmocka_run_group_tests(tests, sim_setup, NULL);
 }

@@ -48,6 +48,24 @@ static void test_it_stays_in_its_memory(void **state) {
   free(mem);
 }
 
+static void test_drop(void **state) {
+  (void)state;
+  uint8_t *mem = malloc(qr_inv_footprint(QR_INV_WAYS));
+  qr_inv_t v;
+  qr_inv_init(&v, mem, QR_INV_WAYS, 9);
+  qr_hash_t h[QR_INV_WAYS];
+  for (uint32_t i = 0; i < QR_INV_WAYS; i++) {
+    h[i] = draw_hash();
+    qr_inv_add(&v, &h[i]);
+  }
+  qr_inv_drop(&v, &h[1]);
+  qr_inv_drop(&v, &h[1]);
+  for (uint32_t i = 0; i < QR_INV_WAYS; i++) assert_int_equal(qr_inv_has(&v, &h[i]), i != 1);
+  qr_inv_add(&v, &h[1]);
+  assert_true(qr_inv_has(&v, &h[1]));
+  free(mem);
+}
+
 static void test_twice_is_once(void **state) {
   (void)state;
   uint8_t mem[QR_INV_WAYS * 33];
@@ -72,6 +90,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_it_stays_in_its_memory),
       cmocka_unit_test(test_twice_is_once),
+      cmocka_unit_test(test_drop),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
