@@ -72,7 +72,7 @@ static int take_seal(qr_snapshot_import_t *x, const qr_header_t *h, const say_t 
    are judged by. */
 static void forget_old(qr_snapshot_import_t *x) {
   uint64_t tip = qr_tree_tip(x->tree)->header.height;
-  uint64_t kept = qr_prune_window(&x->cfg.chain->p) + SPARE_CNT;
+  uint64_t kept = qr_snapshot_window_cnt(x->cfg.chain, UINT64_MAX) + SPARE_CNT;
   if (tip >= qr_tree_root(x->tree)->header.height + 2 * kept)
     qr_tree_cut(x->tree, tip - kept, NULL, NULL);
 }

@@ -1,7 +1,6 @@
 /* A node that begins with a snapshot follows the others and agrees with them, though it never saw
    the blocks before; one that was made of anything else is refused. */
 #include "base/splitmix.h"
-#include "chain/prune.h"
 #include "sim/store_audit.h"
 #include "tile/snapshot.h"
 
@@ -76,7 +75,8 @@ static int import(const world_t *w, const char *dir, const bytes_t *in, const qr
     } else {
       err = qr_snapshot_import_take(&x, &rec, why, sizeof why);
       /* however long the chain is */
-      assert_true(qr_tree_node_cnt(x.tree) <= 2 * (qr_prune_window(&w->chain.p) + 16) + 2);
+      uint64_t windows = qr_snapshot_window_cnt(&w->chain, UINT64_MAX);
+      assert_true(qr_tree_node_cnt(x.tree) <= 2 * (windows + 16) + 2);
     }
     at += n > 0 ? (size_t)n : 0;
   }

@@ -39,6 +39,8 @@ typedef struct {
   qr_quic_t *quic;
   uint8_t room[QR_QUIC_DATAGRAM_MAX_SZ];
   uint32_t room_used; /* in this poll */
+  uint64_t heard_cnt; /* datagrams that only the peer at heard can have made */
+  qr_link_addr_t heard;
 } node_t;
 
 struct bed {
@@ -120,6 +122,12 @@ static inline bool out_reachable(void *ctx, const qr_link_addr_t *to) {
   return !((node_t *)ctx)->bed->unreachable;
 }
 
+static inline void out_heard(void *ctx, const qr_link_addr_t *from) {
+  node_t *n = ctx;
+  n->heard_cnt++;
+  n->heard = *from;
+}
+
 static uint64_t buf_kib = 64; /* what nodes that open from now on buffer for sending, per stream */
 
 static inline void node_open(bed_t *b, int i, uint32_t conn_max_cnt, uint32_t retry_cnt) {
@@ -137,7 +145,7 @@ static inline void node_open(bed_t *b, int i, uint32_t conn_max_cnt, uint32_t re
                        .handshake_ns = 2000 * MS,
                        .datagram_max_sz = QR_QUIC_DATAGRAM_MAX_SZ,
                        .retry_cnt = retry_cnt,
-                       .out = {n, out_room, out_commit, out_reachable}};
+                       .out = {n, out_room, out_commit, out_reachable, out_heard}};
   assert_int_equal(qr_quic_new(&cfg, &n->quic), QR_OK);
 }
 

@@ -258,6 +258,42 @@ static void test_stranger_does_not_take_the_place(void **state) {
   }
 }
 
+/* What only the peer can have made is told of, and nothing else: no repeated packet, no stray, no
+   packet that was changed. */
+static void test_heard(void **state) {
+  (void)state;
+  bed_t *b = bed_open(60, 100);
+  seen_t seen[NODE_CNT];
+  static uint8_t last[QR_QUIC_DATAGRAM_MAX_SZ];
+  size_t last_sz = 0;
+  const qr_link_addr_t at = addr_of(0);
+  qr_link_conn_t c = join(b, seen);
+  assert_true(talk(b, seen, 0, c, QR_LINK_TX, 5000, 500 * MS));
+  assert_true(b->node[1].heard_cnt && !memcmp(&b->node[1].heard, &at, sizeof at));
+  turns(b, seen, 100);
+  uint64_t before = b->node[1].heard_cnt, sent = seen[1].in[QR_LINK_CONTROL];
+  qr_link_event_t ev[4];
+  push(b, 0, c, QR_LINK_CONTROL, &sent, sent + 100);
+  node_poll(b, 0, ev, 4);
+  for (uint32_t i = 0; i < WIRE_CNT; i++) {
+    if (!b->wire[i].used || b->wire[i].to.ip[15] != 2) continue;
+    memcpy(last, b->wire[i].p, last_sz = b->wire[i].sz);
+  }
+  assert_true(last_sz > 100);
+  last[last_sz - 1] ^= 1;
+  qr_quic_input(b->node[1].quic, &at, 0, last, last_sz);
+  last[last_sz - 1] ^= 1;
+  assert_int_equal(b->node[1].heard_cnt, before);
+  turns(b, seen, 5);
+  assert_true(b->node[1].heard_cnt > before);
+  turns(b, seen, 100);
+  before = b->node[1].heard_cnt;
+  for (int i = 0; i < 10; i++) qr_quic_input(b->node[1].quic, &at, 0, last, last_sz);
+  for (int i = 0; i < 10; i++) stray(b, &at);
+  assert_int_equal(b->node[1].heard_cnt, before);
+  bed_close(b);
+}
+
 /* A caller that goes back and forth is followed each time, and known by the place where it is. */
 static void test_there_and_back(void **state) {
   (void)state;
@@ -289,6 +325,7 @@ int main(void) {
       cmocka_unit_test(test_move_takes),
       cmocka_unit_test(test_strays_from_the_old_place),
       cmocka_unit_test(test_stranger_does_not_take_the_place),
+      cmocka_unit_test(test_heard),
       cmocka_unit_test(test_there_and_back),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

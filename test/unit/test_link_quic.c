@@ -74,7 +74,7 @@ static void test_identities(void **state) {
                        .handshake_ns = 2000 * MS,
                        .datagram_max_sz = QR_QUIC_DATAGRAM_MAX_SZ,
                        .retry_cnt = 9,
-                       .out = {&b->node[2], out_room, out_commit, out_reachable}};
+                       .out = {&b->node[2], out_room, out_commit, out_reachable, NULL}};
   assert_int_equal(qr_quic_new(&cfg, &b->node[2].quic), QR_OK);
   c = call(b, 0, 2, NULL);
   turns(b, seen, 20);

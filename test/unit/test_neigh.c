@@ -125,8 +125,10 @@ static void test_neigh_is_hard_to_poison(void **state) {
   expect_mac(&t, 8, now, 10);
   now += QR_NEIGH_LIVE_NS + SECOND;
   expect_mac(&t, 7, now, 9);                  /* asks again */
-  learn(&t, 7, 11, QR_FRAME_ANSWER, now + 1); /* the host has a new card */
-  expect_mac(&t, 7, now + 2, 11);
+  learn(&t, 7, 11, QR_FRAME_ANSWER, now + 1); /* the host has a new card, */
+  expect_mac(&t, 7, now + 2, 9);
+  now += QR_NEIGH_HOLD_NS; /* for the old one says nothing */
+  expect_mac(&t, 7, now, 11);
   now += QR_NEIGH_LIVE_NS + SECOND;
   expect_mac(&t, 7, now, 11); /* asks, and nobody answers in time */
   learn(&t, 7, 66, QR_FRAME_ANSWER, now + QR_NEIGH_ANSWER_NS);
@@ -143,7 +145,7 @@ static void test_neigh_hint(void **state) {
   uint64_t now = 100 * SECOND;
   qr_neigh_init(&t, 4711);
   assert_false(look(&t, 7, now, &mac, &ask));
-  learn(&t, 7, 9, QR_FRAME_ANSWER, now);
+  qr_neigh_heard(&t, host(7).ip, &(qr_mac_t){{2, 0, 0, 0, 0, 9}}, now);
   learn(&t, 7, 66, QR_FRAME_ASK, now + QR_NEIGH_HINT_NS - 1);
   assert_true(look(&t, 7, now + QR_NEIGH_HINT_NS - 1, &mac, &ask));
   assert_false(ask);
@@ -158,7 +160,8 @@ static void test_neigh_hint(void **state) {
   assert_int_equal(mac.b[5], 9);
   learn(&t, 7, 10, QR_FRAME_ANSWER, now + 1); /* it has a new card */
   learn(&t, 7, 66, QR_FRAME_ASK, now + 2);
-  assert_true(look(&t, 7, now + 3, &mac, &ask));
+  expect_mac(&t, 7, now + 3, 9);
+  assert_true(look(&t, 7, now + QR_NEIGH_HOLD_NS, &mac, &ask));
   assert_false(ask);
   assert_int_equal(mac.b[5], 10);
 }
@@ -184,6 +187,55 @@ static void test_neigh_doubt(void **state) {
   expect_mac(&t, 7, now, 10);
   assert_true(look(&t, 7, now, &mac, &ask));
   assert_false(ask);
+}
+
+/* Looks ip up every 10 ms; each question is answered by those of the given MAC addresses that are
+   not 0, in their order. Returns for how many looks out of a hundred the answer was best. */
+static uint32_t share_of(qr_neigh_t *t, uint32_t ip, uint64_t *now, const uint8_t macs[2],
+                         uint8_t best, uint32_t looks) {
+  uint32_t right = 0;
+  for (uint32_t i = 0; i < looks; i++, *now += SECOND / 100) {
+    qr_mac_t mac = {{0}};
+    bool ask, known = look(t, ip, *now, &mac, &ask);
+    right += known && mac.b[5] == best;
+    for (int k = 0; ask && k < 2; k++)
+      if (macs[k]) learn(t, ip, macs[k], QR_FRAME_ANSWER, *now + 1 + (uint64_t)k);
+  }
+  return right * 100 / looks;
+}
+
+/* Forged answers that come before the right ones: one is found out within a second, whatever it
+   names; one that is always there first gets half of the time, and none at all once the right one
+   was heard. One that was heard holds against it from then on. */
+static void test_forged_answers(void **state) {
+  (void)state;
+  static qr_neigh_t t;
+  static const uint8_t forged_first[2] = {66, 9}, right[2] = {9, 0};
+  uint64_t now = SECOND;
+  qr_neigh_init(&t, 31);
+  qr_mac_t mac9 = {{2, 0, 0, 0, 0, 9}};
+  assert_int_equal(share_of(&t, 7, &now, forged_first, 9, 1), 0);
+  share_of(&t, 7, &now, right, 9, 110);
+  assert_int_equal(share_of(&t, 7, &now, right, 9, 10000), 100);
+  /* Beside a flood of answers with ever other addresses. */
+  for (uint32_t i = 0; i < 2000; i++) {
+    const uint8_t flood[2] = {(uint8_t)(20 + i % 200), 9};
+    now += 1000 * 1000; /* so that its questions are over, too */
+    assert_int_equal(share_of(&t, 7, &now, flood, 9, 3), 100);
+  }
+  /* One that insists. */
+  share_of(&t, 8, &now, forged_first, 9, 10);
+  assert_in_range(share_of(&t, 8, &now, forged_first, 9, 10000), 40, 60);
+  qr_neigh_heard(&t, host(8).ip, &mac9, now);
+  assert_int_equal(share_of(&t, 8, &now, forged_first, 9, 10000), 100);
+  learn(&t, 8, 66, QR_FRAME_ASK, now);
+  expect_mac(&t, 8, now, 9);
+  /* The host has a new card, and the old one is gone. */
+  static const uint8_t new_card[2] = {11, 0};
+  share_of(&t, 8, &now, new_card, 11, 3100); /* until the old one is not believed any more */
+  assert_int_equal(share_of(&t, 8, &now, new_card, 11, 10000), 100);
+  qr_neigh_heard(&t, host(99).ip, &mac9, now);      /* to whom we never sent anything */
+  assert_int_equal(qr_neigh_known_cnt(&t, now), 1); /* 7 is forgotten */
 }
 
 /* What a question says of its sender is used, and asked for: who says to be another before that has
@@ -261,6 +313,7 @@ int main(void) {
       cmocka_unit_test(test_neigh_asks_and_paces),
       cmocka_unit_test(test_neigh_is_hard_to_poison),
       cmocka_unit_test(test_neigh_doubt),
+      cmocka_unit_test(test_forged_answers),
       cmocka_unit_test(test_neigh_hint),
       cmocka_unit_test(test_question_proves_nothing),
       cmocka_unit_test(test_neigh_flood),

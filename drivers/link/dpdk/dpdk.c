@@ -26,6 +26,8 @@ static void out_commit(void *ctx, const qr_link_addr_t *to, uint8_t ecn, size_t 
 }
 static bool out_reachable(void *ctx, const qr_link_addr_t *to) { return qr_udp_reachable(ctx, to); }
 
+static void out_heard(void *ctx, const qr_link_addr_t *from) { qr_udp_heard(ctx, from); }
+
 static void on_datagram(void *ctx, const qr_link_addr_t *from, uint8_t ecn, const uint8_t *p,
                         size_t sz) {
   qr_quic_input(((qr_link_t *)ctx)->quic, from, ecn, p, sz);
@@ -37,7 +39,7 @@ static int open_parts(qr_link_t *l, const qr_link_cfg_t *cfg, qr_dpdk_config_t *
   int err = qr_port_open(&o->port, &l->port, why, why_sz);
   if (err) return err;
   qr_quic_cfg_t quic = qr_quic_options_cfg(&o->quic, cfg);
-  quic.out = (qr_quic_out_t){&l->udp, out_room, out_commit, out_reachable};
+  quic.out = (qr_quic_out_t){&l->udp, out_room, out_commit, out_reachable, out_heard};
   qr_udp_init(&l->udp, &l->port, &o->routes, cfg->local.port);
   quic.datagram_max_sz = qr_udp_payload_max_sz(&l->udp);
   if ((err = qr_quic_new(&quic, &l->quic))) {

@@ -23,12 +23,19 @@ static qr_neigh_entry_t *find(const qr_neigh_t *t, const uint8_t ip[16]) {
   return NULL;
 }
 
+static bool same_mac(const qr_mac_t *a, const qr_mac_t *b) { return !memcmp(a, b, sizeof *a); }
+
 static bool is_known(const qr_neigh_entry_t *e, uint64_t now_ns) {
-  return e->known && now_ns - e->learnt_at < QR_NEIGH_FORGET_NS;
+  return e->proof && now_ns - e->learnt_at < QR_NEIGH_FORGET_NS;
+}
+
+static bool is_live(const qr_neigh_entry_t *e, uint64_t now_ns) {
+  uint64_t live_ns = e->proof == QR_NEIGH_HEARD ? QR_NEIGH_LIVE_NS : e->live_ns;
+  return e->proof > QR_NEIGH_TOLD && now_ns - e->learnt_at < live_ns;
 }
 
 static bool is_asked(const qr_neigh_entry_t *e, uint64_t now_ns) {
-  return e->waiting && now_ns - e->asked_at < QR_NEIGH_ANSWER_NS;
+  return e->asked_at && now_ns - e->asked_at < QR_NEIGH_ANSWER_NS;
 }
 
 /* How hard an entry is to push out. */
@@ -36,12 +43,12 @@ enum rank {
   RANK_FREE,
   RANK_TOLD,  /* all that is known of it is a question, or nothing any more */
   RANK_ASKED, /* we asked for it a moment ago */
-  RANK_PROVEN
+  RANK_KNOWN
 };
 
 static enum rank rank_of(const qr_neigh_entry_t *e, uint64_t now_ns) {
   if (!e->used) return RANK_FREE;
-  if (e->proven && is_known(e, now_ns)) return RANK_PROVEN;
+  if (e->proof > QR_NEIGH_TOLD && is_known(e, now_ns)) return RANK_KNOWN;
   return is_asked(e, now_ns) ? RANK_ASKED : RANK_TOLD;
 }
 
@@ -62,14 +69,38 @@ static qr_neigh_entry_t *make(qr_neigh_t *t, const uint8_t ip[16], uint64_t now_
   return best;
 }
 
+static void take(qr_neigh_entry_t *e, const qr_mac_t *mac, enum qr_neigh_proof proof,
+                 uint64_t now_ns) {
+  e->mac = *mac;
+  e->proof = proof;
+  e->live_ns = QR_NEIGH_FIRST_NS;
+  e->learnt_at = now_ns;
+  e->waiting = false;
+  e->other_cnt = 0;
+}
+
+/* The time of what is known is over: perhaps the other that answers is the right one. */
+static void weigh_other(qr_neigh_entry_t *e, uint64_t now_ns) {
+  bool silent = e->waiting && now_ns - e->wait_at >= QR_NEIGH_HOLD_NS;
+  bool insists = e->proof == QR_NEIGH_ANSWERED && e->other_cnt > 1;
+  if (!e->other_cnt || (!silent && !insists)) return;
+  qr_mac_t other = e->other;
+  take(e, &other, QR_NEIGH_ANSWERED, now_ns);
+}
+
 bool qr_neigh_find(qr_neigh_t *t, const uint8_t ip[16], uint64_t now_ns, qr_mac_t *mac, bool *ask) {
   qr_neigh_entry_t *e = find(t, ip);
-  if (!e) e = make(t, ip, now_ns, RANK_PROVEN);
+  if (!e) e = make(t, ip, now_ns, RANK_KNOWN);
   e->used_at = now_ns;
   bool known = is_known(e, now_ns);
-  bool live = known && e->proven && now_ns - e->learnt_at < QR_NEIGH_LIVE_NS;
-  *ask = !live && (!e->waiting || now_ns - e->asked_at >= e->ask_gap_ns);
+  if (known && !is_live(e, now_ns)) weigh_other(e, now_ns);
+  *ask = !(known && is_live(e, now_ns)) && (!e->waiting || now_ns - e->asked_at >= e->ask_gap_ns);
   if (*ask) {
+    if (!e->waiting) {
+      e->wait_at = now_ns;
+      if (!e->other_now) e->other_cnt = 0;
+      e->other_now = false;
+    }
     e->ask_gap_ns = e->waiting ? 2 * e->ask_gap_ns : QR_NEIGH_ASK_MIN_NS;
     if (e->ask_gap_ns > QR_NEIGH_ASK_MAX_NS) e->ask_gap_ns = QR_NEIGH_ASK_MAX_NS;
     e->waiting = true;
@@ -80,10 +111,21 @@ bool qr_neigh_find(qr_neigh_t *t, const uint8_t ip[16], uint64_t now_ns, qr_mac_
 }
 
 static void learn_answer(qr_neigh_entry_t *e, const qr_frame_t *f, uint64_t now_ns) {
-  e->mac = f->mac;
-  e->known = e->proven = true;
-  e->learnt_at = now_ns;
-  e->waiting = false; /* another answer needs a question of its own */
+  if (!is_known(e, now_ns) || e->proof == QR_NEIGH_TOLD) {
+    take(e, &f->mac, QR_NEIGH_ANSWERED, now_ns);
+  } else if (same_mac(&e->mac, &f->mac)) {
+    if (!e->waiting) return;
+    e->waiting = false;
+    e->learnt_at = now_ns;
+    e->live_ns = 2 * e->live_ns < QR_NEIGH_LIVE_NS ? 2 * e->live_ns : QR_NEIGH_LIVE_NS;
+    if (e->other_now) e->live_ns = QR_NEIGH_FIRST_NS;
+  } else {
+    if (!e->other_cnt || !same_mac(&e->other, &f->mac)) e->other_cnt = 0;
+    if (!e->other_cnt || !e->other_now) e->other_cnt++;
+    e->other = f->mac;
+    e->other_now = true;
+    e->live_ns = QR_NEIGH_FIRST_NS;
+  }
 }
 
 /* It may have another card now, or somebody lies: its own answer to a question of ours tells. */
@@ -99,14 +141,13 @@ static void learn_question(qr_neigh_t *t, const qr_frame_t *f, uint64_t now_ns) 
   qr_neigh_entry_t *e = find(t, f->from.ip);
   if (!e) e = make(t, f->from.ip, now_ns, RANK_TOLD);
   if (!e) return;
-  bool other = memcmp(e->mac.b, f->mac.b, sizeof e->mac.b) != 0;
-  if (is_known(e, now_ns) && (e->proven || other)) {
+  bool other = !same_mac(&e->mac, &f->mac);
+  if (is_known(e, now_ns) && (e->proof > QR_NEIGH_TOLD || other)) {
     if (other) ask_earlier(e, now_ns);
     return;
   }
   e->mac = f->mac;
-  e->known = true;
-  e->proven = false;
+  e->proof = QR_NEIGH_TOLD;
   e->learnt_at = now_ns;
 }
 
@@ -120,7 +161,16 @@ void qr_neigh_learn(qr_neigh_t *t, const qr_frame_t *f, uint64_t now_ns) {
 }
 
 void qr_neigh_doubt(qr_neigh_t *t) {
-  for (uint32_t i = 0; i < QR_NEIGH_CNT; i++) t->entry[i].waiting = t->entry[i].proven = false;
+  for (uint32_t i = 0; i < QR_NEIGH_CNT; i++) {
+    qr_neigh_entry_t *e = &t->entry[i];
+    e->waiting = false;
+    if (e->proof) e->proof = QR_NEIGH_TOLD;
+  }
+}
+
+void qr_neigh_heard(qr_neigh_t *t, const uint8_t ip[16], const qr_mac_t *mac, uint64_t now_ns) {
+  qr_neigh_entry_t *e = find(t, ip);
+  if (e) take(e, mac, QR_NEIGH_HEARD, now_ns);
 }
 
 uint32_t qr_neigh_known_cnt(const qr_neigh_t *t, uint64_t now_ns) {

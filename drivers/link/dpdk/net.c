@@ -111,6 +111,12 @@ bool qr_udp_reachable(qr_udp_t *u, const qr_link_addr_t *to) {
   return resolve(u, to, &mac);
 }
 
+void qr_udp_heard(qr_udp_t *u, const qr_link_addr_t *from) {
+  const uint8_t *hop = qr_route_next_hop(&u->routes, from);
+  if (!hop || memcmp(hop, from->ip, sizeof from->ip)) return; /* a router may send from elsewhere */
+  qr_neigh_heard(qr_link_addr_is_v4(from) ? &u->neigh4 : &u->neigh6, hop, &u->rx_mac, u->now);
+}
+
 /* The payload stands behind the longer of the two headers; IPv4's frame begins later. */
 uint8_t *qr_udp_room(qr_udp_t *u) {
   QR_ASSERT(!u->current);
@@ -181,7 +187,10 @@ static void receive_one(qr_udp_t *u, struct rte_mbuf *m, qr_udp_receive_fn fn, v
   }
   switch (qr_frame_parse(rte_pktmbuf_mtod(m, const uint8_t *), rte_pktmbuf_data_len(m), &u->self,
                          qr_port_known(m) & u->port->rx_known, &f)) {
-  case QR_FRAME_UDP: fn(ctx, &f.from, f.ecn, f.payload, f.payload_sz); break;
+  case QR_FRAME_UDP:
+    u->rx_mac = f.mac;
+    fn(ctx, &f.from, f.ecn, f.payload, f.payload_sz);
+    break;
   case QR_FRAME_NEIGH: on_neigh(u, &f); break;
   case QR_FRAME_OTHER:
   case QR_FRAME_BAD: u->stats.rx_dropped++; break;

@@ -28,6 +28,7 @@ typedef struct {
   uint64_t member_at;  /* when switches are told next of our group */
   uint64_t answers_at; /* since when answers are counted */
   uint32_t answer_cnt;
+  qr_mac_t rx_mac;          /* whose datagram is being received */
   struct rte_mbuf *current; /* between room and commit */
   struct rte_mbuf *tx[QR_UDP_TX_CNT];
   uint32_t tx_cnt;
@@ -53,6 +54,9 @@ void qr_udp_tick(qr_udp_t *u, uint64_t now_ns);
 /* Reads one burst of each queue; calls fn for each datagram to our port. Returns true if there may
    be more to read. */
 bool qr_udp_receive(qr_udp_t *u, uint64_t now_ns, qr_udp_receive_fn fn, void *ctx);
+
+/* From within fn: nobody but the host at that address can have made this datagram. */
+void qr_udp_heard(qr_udp_t *u, const qr_link_addr_t *from);
 
 /* Room for a payload that fits the port's frames, or NULL; then commit with its size, or 0 to give
  * it back. */

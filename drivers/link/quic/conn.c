@@ -128,6 +128,7 @@ static int on_stream_data(ngtcp2_conn *conn, uint32_t flags, int64_t stream_id, 
   if (sz && !qr_inq_put(&c->in[cls], p, sz))
     return fail(c, "protocol error: more data than permitted");
   c->stats.rx_bytes += sz;
+  c->genuine = true;
   return 0;
 }
 
@@ -138,6 +139,7 @@ static int on_acked(ngtcp2_conn *conn, int64_t stream_id, uint64_t offset, uint6
   qr_quic_conn_t *c = conn_of(user);
   int cls = class_of(stream_id);
   if (cls >= 0) qr_outq_ack(&c->out[cls], offset + sz);
+  c->genuine = true;
   return 0;
 }
 
@@ -486,6 +488,8 @@ static void read_packet(qr_quic_conn_t *c, const qr_link_addr_t *from, uint8_t e
   struct sockaddr_in6 remote = qr_quic_sockaddr(from);
   ngtcp2_path path = make_path(c->quic, &remote);
   ngtcp2_pkt_info pi = {.ecn = ecn};
+  const qr_quic_out_t *out = &c->quic->cfg.out;
+  c->genuine = false;
   int rv = ngtcp2_conn_read_pkt(c->conn, &path, &pi, p, sz, c->quic->now);
   if (rv == NGTCP2_ERR_RETRY) {
     ngtcp2_pkt_hd hd;
@@ -497,6 +501,7 @@ static void read_packet(qr_quic_conn_t *c, const qr_link_addr_t *from, uint8_t e
     return;
   }
   c->dirty = true;
+  if (c->genuine && out->heard) out->heard(out->ctx, from);
   qr_quic_conn_place(c);
   if (c->state == QR_QUIC_HANDSHAKE && c->finished_handshake) finish_handshake(c);
 }

@@ -22,6 +22,9 @@ typedef struct {
   void (*commit)(void *ctx, const qr_link_addr_t *to, uint8_t ecn, size_t sz);
   /* True if a datagram to that address could be sent; asks the network if it is not known yet. */
   bool (*reachable)(void *ctx, const qr_link_addr_t *to);
+  /* From within input: the datagram can only have been made by the peer at that address. NULL:
+   * nobody wants to know. */
+  void (*heard)(void *ctx, const qr_link_addr_t *from);
 } qr_quic_out_t;
 
 typedef struct {

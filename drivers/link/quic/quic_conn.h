@@ -41,8 +41,9 @@ typedef struct {
   bool was_reset;
   qr_link_addr_t addr;  /* that proved itself */
   qr_link_addr_t trial; /* where ngtcp2 sends, asking for proof; port 0: nowhere else */
-  uint64_t heard_at;    /* when addr spoke last */
-  uint64_t trial_at;    /* since when ngtcp2 sends to trial */
+  bool genuine;      /* what is being read holds what only the peer can say, for the first time */
+  uint64_t heard_at; /* when addr spoke last */
+  uint64_t trial_at; /* since when ngtcp2 sends to trial */
   qr_pubkey_t expect, peer;
   uint64_t expiry;    /* of ngtcp2's timers; of the attempt in START */
   const char *reason; /* why it will go down, if known before it does */

@@ -50,7 +50,7 @@ static void on_datagram(void *ctx, const qr_link_addr_t *from, uint8_t ecn, cons
 static int open_parts(qr_link_t *l, const qr_link_cfg_t *cfg, const qr_quic_options_t *o, char *why,
                       size_t why_sz) {
   qr_quic_cfg_t quic = qr_quic_options_cfg(o, cfg);
-  quic.out = (qr_quic_out_t){&l->sock, out_room, out_commit, out_reachable};
+  quic.out = (qr_quic_out_t){&l->sock, out_room, out_commit, out_reachable, NULL};
   int err = qr_sock_open(&cfg->local, QR_QUIC_DATAGRAM_MAX_SZ, &l->sock, why, why_sz);
   if (err) return err;
   if ((err = qr_quic_new(&quic, &l->quic))) {
