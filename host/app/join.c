@@ -302,11 +302,13 @@ int qr_join_run(const qr_join_t *j, char *why, size_t why_sz) {
   join_t x = {.j = j, .fd = -1, .why = why, .why_sz = why_sz};
   const qr_config_t *c = j->config;
   bool is_hash = qr_unhex(&x.pin, sizeof x.pin, c->sync_pin);
-  if (!is_hash || !j->link_ops || !strcmp(c->store, "mem")) {
+  if (!is_hash || !j->link_ops || !j->accel_ops || !strcmp(c->store, "mem")) {
     snprintf(why, why_sz,
              !is_hash       ? "sync.pin must be the 64 hex digits of a block's hash, not '%.70s'"
              : !j->link_ops ? "sync.pin %.8s...: there is no network; set link.driver"
-                            : "sync.pin %.8s...: store.driver mem forgets it; use rocksdb",
+             : !j->accel_ops
+                 ? "sync.pin %.8s...: this build has no accelerator driver cpu to check with"
+                 : "sync.pin %.8s...: store.driver mem forgets it; use rocksdb",
              c->sync_pin);
     return QR_ERR_ARG;
   }

@@ -137,6 +137,7 @@ typedef struct {
   uint64_t after_ns; /* nothing is asked of it before */
   uint64_t came_ns;  /* when the last part came, 0: none */
   bool vouches;      /* told of the snapshot that is fetched, or gave a chunk of it */
+  bool lacks;        /* said that it has none for the pin */
 } qr_peer_snap_share_t;
 
 typedef struct {

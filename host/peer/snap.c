@@ -70,6 +70,7 @@ void qr_peer_snap_refused(qr_peers_t *p, qr_peer_slot_t *s) {
   s->snap.owed_cnt--;
   release(&p->snap, s);
   s->snap.after_ns = p->now_ns + LACKS_NS;
+  s->snap.lacks = !p->snap.begun;
 }
 
 /* Takes one question off what a peer owes. False if what came is not to be looked at. */
@@ -137,6 +138,7 @@ static void settle(qr_peers_t *p, qr_peer_slot_t *s) {
       qr_merkle_root_of_leaves(scratch, n->leaf_cnt, n->payload_sz, QR_SNAPSHOT_CHUNK_SZ, scratch);
   n->teller = 0;
   n->leaf_got = 0;
+  s->snap.lacks = false;
   if (!qr_hash_eq(&root, &n->root)) {
     wrong(p, s, QR_PEER_STRIKE_LIMIT, "sent hashes of a snapshot that do not have its root");
     return;
@@ -347,8 +349,16 @@ static void tell(qr_peers_t *p) {
   if (p->now_ns - p->snap.told_ns < TELL_NS) return;
   p->snap.told_ns = p->now_ns;
   qr_peers_snapshot_progress(p, &g);
+  char hex[17];
+  uint32_t lack_cnt = 0;
+  for (uint32_t i = 0; i < p->cfg.peer_max_cnt; i++) {
+    const qr_peer_slot_t *s = &p->slots[i];
+    lack_cnt += s->state == QR_PEER_UP && s->snap.offers && s->snap.lacks;
+  }
   if (!g.begun)
-    qr_log(QR_LOG_INFO, QR_PEER_TILE, "event=snapshot-waits peers_with_snapshots=%u", g.offer_cnt);
+    qr_log(QR_LOG_INFO, QR_PEER_TILE,
+           "event=snapshot-waits pin=%s peers_with_snapshots=%u not_for_the_pin=%u",
+           qr_hex(hex, p->cfg.begin->pin.b, 8), g.offer_cnt, lack_cnt);
   else
     qr_log(QR_LOG_INFO, QR_PEER_TILE,
            "event=snapshot-comes mib=%u of_mib=%u kib_per_s=%llu left_s=%llu peers=%u", g.done_cnt,
