@@ -1,5 +1,4 @@
-/* A new node begins with a snapshot out of the network: sync.snapshot. Before anything else runs.
- */
+/* A new node begins with a snapshot out of the network: sync.pin. Before anything else runs. */
 #ifndef QR_APP_JOIN_H
 #define QR_APP_JOIN_H
 
@@ -28,9 +27,9 @@ typedef struct {
 /* Whether the configuration asks for it and there is no store yet. */
 bool qr_join_wanted(const qr_config_t *c, const char *store_dir);
 
-/* Fetches the snapshot whose root is configured, as far as it is not in the data directory already,
-   and makes the store of it. Returns 0, QR_ERR_CANCELLED after *stop (what came is kept), or a
-   negative code with cause and cure in why. */
+/* Fetches a snapshot that the configured pin proves, as far as it is not in the data directory
+   already, and makes the store of it. Returns 0, QR_ERR_CANCELLED after *stop (what came is kept),
+   or a negative code with cause and cure in why. */
 int qr_join_run(const qr_join_t *j, char *why, size_t why_sz) QR_WARN_UNUSED;
 
 #endif

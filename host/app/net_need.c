@@ -231,7 +231,7 @@ static void judge_shared(const qr_net_host_t *h, qr_net_way_t *w, const qr_net_n
 
 static void advise_card(const qr_net_host_t *h, qr_net_way_t *w, const qr_net_nic_t *n) {
   if (n && n->numa > 0)
-    say(w, QR_NET_ADVICE, "", "card %s is on NUMA node %d: pin the network tile (tile.core) there",
+    say(w, QR_NET_ADVICE, "", "card %s is on NUMA node %d: pin the network tile (tile.core0) there",
         n->pci, n->numa);
   if (!h->cpus_isolated[0])
     say(w, QR_NET_ADVICE,

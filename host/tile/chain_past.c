@@ -3,7 +3,6 @@
    memory (chain/past.h), the rest is read from the index when somebody asks. */
 #include <stdlib.h>
 
-#include "base/assert.h"
 #include "base/err.h"
 #include "chain/prune.h"
 #include "tile/chain_int.h"

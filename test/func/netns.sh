@@ -58,6 +58,32 @@ need_dpdk() {
   exit 77
 }
 
+# try_server <log> <driver> <options> <address>: link_echo's server, in server_pid; returns 1 if it ends with a sentence instead.
+try_server() {
+  "$bin/link_echo" server "$2" "$3" "$4" 1 >"$1" 2>&1 &
+  server_pid=$!
+  pids="$pids $server_pid"
+  n=400
+  while [ $n -gt 0 ]; do
+    grep -q "^ready" "$1" 2>/dev/null && return 0
+    kill -0 $server_pid 2>/dev/null || return 1
+    sleep 0.05
+    n=$((n - 1))
+  done
+  fail "the server is not ready"
+}
+start_server() { try_server "$@" || fail "the server ended"; }
+stop_server() {
+  kill -TERM "$server_pid"
+  wait "$server_pid" || fail "the server's exit status"
+}
+
+# brief <log> <driver> <options> <own address> <server's address>: a conversation with the server
+brief() {
+  timeout 90 "$bin/link_echo" brief "$2" "$3" "$4" 2 "$5" 1 >"$1" 2>&1 || fail "conversation by $2 '$3' with $5"
+  grep "^ok" "$1"
+}
+
 # two_cables: n0 to n1 and n2 to n3.
 two_cables() {
   for i in 0 2; do

@@ -9,12 +9,7 @@ if ! three_ports; then
 fi
 
 server=10.80.0.10:4100
-start_server() { # <log> <more options>
-  "$bin/link_echo" server dpdk "iface=n0;$2" $server 1 >"$1" 2>&1 &
-  server_pid=$!
-  pids="$pids $server_pid"
-  wait_for 20 "$1" ready
-}
+serve() { start_server "$1" dpdk "iface=n0;$2" $server; } # <log> <more options>
 client() { # <mode> <options> <peer's seed>
   timeout 90 "$bin/link_echo" "$1" dpdk "iface=n1;$2" 10.80.0.11:4100 2 $server "$3"
 }
@@ -34,7 +29,7 @@ expect_error "iface=n0;gateway=10.81.0.1" "gateway has to be"
 expect_error "vdev=net_nosuch0" "cannot make the device"
 
 echo "two processes talk"
-start_server "$out/server" ""
+serve "$out/server" ""
 [ "$(grep Cpus_allowed_list /proc/$server_pid/status)" = "$(grep Cpus_allowed_list /proc/$$/status)" ] ||
   fail "the server's thread was pinned"
 client client "" 1 >"$out/client" 2>&1 || fail "conversation"
@@ -59,7 +54,7 @@ dropped=$(sed -n 's/^stats .*rx_dropped=\([0-9]*\).*/\1/p' "$out/server")
 [ "${dropped:-0}" -gt 200 ] || fail "only '${dropped:-}' frames were counted as dropped"
 
 echo "a killed peer is noticed"
-start_server "$out/server3" "idle_ms=1500"
+serve "$out/server3" "idle_ms=1500"
 client idle "idle_ms=1500" 1 >"$out/idle" 2>&1 &
 idle_pid=$!
 wait_for 10 "$out/idle" "^up"
@@ -68,12 +63,12 @@ wait $idle_pid || fail "idle client"
 grep -q "down reason=idle timeout" "$out/idle" || fail "no idle timeout"
 
 echo "a restarted peer says that it knows nothing"
-start_server "$out/server4" "idle_ms=6000"
+serve "$out/server4" "idle_ms=6000"
 client idle "idle_ms=6000" 1 >"$out/idle2" 2>&1 &
 idle_pid=$!
 wait_for 10 "$out/idle2" "^up"
 kill -9 "$server_pid"
-start_server "$out/server5" "idle_ms=6000"
+serve "$out/server5" "idle_ms=6000"
 wait $idle_pid || fail "idle client"
 grep -q "down reason=reset by the peer" "$out/idle2" || fail "no reset"
 echo "ok"

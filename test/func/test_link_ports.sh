@@ -7,43 +7,21 @@
 brought=0
 skipped=0
 
-# start <log> <driver> <options> <address>: returns 1 if it ends with a sentence instead
-start() {
-  "$bin/link_echo" server "$2" "$3" "$4" 1 >"$1" 2>&1 &
-  server_pid=$!
-  pids="$pids $server_pid"
-  n=400
-  while [ $n -gt 0 ]; do
-    grep -q "^ready" "$1" 2>/dev/null && return 0
-    kill -0 $server_pid 2>/dev/null || return 1
-    sleep 0.05
-    n=$((n - 1))
-  done
-  fail "the server is not ready"
-}
-stop() {
-  kill -TERM "$server_pid"
-  wait "$server_pid" || fail "the server's exit status"
-}
 skip() { # <kind> <log>
   skipped=$((skipped + 1))
   echo "SKIP in part: $1: $(tail -n 1 "$2")"
-}
-client() { # <log> <driver> <options> <own address> <server's address>
-  timeout 60 "$bin/link_echo" brief "$2" "$3" "$4" 2 "$5" 1 >"$1" 2>&1 || fail "conversation over $3"
-  grep "^ok" "$1"
 }
 # converse <kind> <server's options> <client's options> [<family>]: both by link/dpdk
 converse() {
   a=10.80.0.10:4100 b=10.80.0.11:4100
   [ "${4:-4}" = 6 ] && a="[fd80::10]:4100" b="[fd80::11]:4100"
-  if ! start "$out/$1.server" dpdk "$2" "$a"; then
+  if ! try_server "$out/$1.server" dpdk "$2" "$a"; then
     skip "$1" "$out/$1.server"
     return
   fi
   echo "$1"
-  client "$out/$1.client" dpdk "$3" "$b" "$a"
-  stop
+  brief "$out/$1.client" dpdk "$3" "$b" "$a"
+  stop_server
   grep -q "^up" "$out/$1.server" || fail "$1: the server saw nobody"
   brought=$((brought + 1))
 }
@@ -88,7 +66,7 @@ expect_error "pci=0000:ff:1f.7" "quarry net check"
 converse af_packet "iface=n0" "iface=n1"
 echo "processes whose numbers, with those of their interfaces, are the same to a packet socket"
 # Both numbers together name the group of sockets: pid xor interface, the last 16 bits.
-start "$out/group.server" dpdk "iface=n0" 10.80.0.10:4100 || fail "server"
+start_server "$out/group.server" dpdk "iface=n0" 10.80.0.10:4100
 mkfifo "$out/go"
 sh -c "read -r go <\"$out/go\"; exec \"$bin/link_echo\" server dpdk iface=g0 10.81.0.10:4100 1" >"$out/group.second" 2>&1 &
 second_pid=$!
@@ -102,7 +80,7 @@ rm "$out/go"
 wait_for 20 "$out/group.second" "^ready"
 kill -TERM "$second_pid"
 wait "$second_pid" || fail "the second server's exit status"
-stop
+stop_server
 
 converse jumbo "iface=n2;mtu=9000" "iface=n3;mtu=9000"
 converse jumbo6 "iface=n2;mtu=9000" "iface=n3;mtu=9000" 6
@@ -117,24 +95,24 @@ for family in 4 6; do
   own=10.80.$family.10 peer=10.80.$family.11
   a=$own:4100 b=$peer:4100
   [ $family = 6 ] && own=fd80::10 peer=fd80::11 a="[fd80::10]:4100" b="[fd80::11]:4100"
-  if ! start "$out/tap$family.server" dpdk "tap=qt$family;telemetry=1" "$a"; then
+  if ! try_server "$out/tap$family.server" dpdk "tap=qt$family;telemetry=1" "$a"; then
     skip "tap, IPv$family" "$out/tap$family.server"
     continue
   fi
   echo "tap, IPv$family, the kernel at the other end"
   ip link set qt$family up
   if [ $family = 6 ]; then ip addr add $peer/64 dev qt6 nodad; else ip addr add $peer/24 dev qt4; fi
-  client "$out/tap$family.client" udp "" "$b" "$a"
+  brief "$out/tap$family.client" udp "" "$b" "$a"
   socket=$(sed -n 's/.*event=telemetry socket=//p' "$out/tap$family.server")
   [ "$(ask /quarry/link | number tx_checksums_by_port)" = 3 ] || fail "the tap's checksums are not used: $(ask /quarry/link)"
-  stop
+  stop_server
   [ -e "$socket" ] && fail "the telemetry socket stayed behind"
   [ -d "$(dirname "$socket")" ] && fail "the telemetry socket's directory stayed behind"
   brought=$((brought + 1))
 done
 
 echo "telemetry; a ring of 16 places, so that bursts are short"
-start "$out/tel.server" dpdk "memif=$out/memif;role=server;telemetry=1" 10.80.0.10:4100 || fail "server"
+start_server "$out/tel.server" dpdk "memif=$out/memif;role=server;telemetry=1" 10.80.0.10:4100
 socket=$(sed -n 's/.*event=telemetry socket=//p' "$out/tel.server")
 [ "$(ask /quarry/link | number peers)" = 0 ] || fail "peers before the first: $(ask /quarry/link)"
 "$bin/link_echo" idle dpdk "vdev=net_memif0,role=client,id=0,socket-abstract=no,rsize=4,socket=$out/memif" \
@@ -151,7 +129,7 @@ ask /quarry/peer | grep -q ':null' || fail "a peer without a number"
 ask /ethdev/xstats,0 | grep -q rx_good_packets || fail "DPDK's own counters"
 ask / | grep -q /quarry/link || fail "the commands are not listed"
 kill -9 $! 2>/dev/null
-client "$out/tel.client" dpdk "vdev=net_memif0,role=client,id=0,socket-abstract=no,rsize=4,socket=$out/memif" \
+brief "$out/tel.client" dpdk "vdev=net_memif0,role=client,id=0,socket-abstract=no,rsize=4,socket=$out/memif" \
   10.80.0.12:4100 10.80.0.10:4100
 shows tx_retried '[1-9][0-9]*'
 shows rx_pkts '[1-9][0-9][0-9][0-9]*'
@@ -165,28 +143,28 @@ if [ -x "$(command -v dpdk-testpmd)" ]; then
   shows rx_segmented '[1-9][0-9][0-9][0-9]*'
   kill -9 $! 2>/dev/null
   wait $! 2>/dev/null
-  client "$out/tel.client2" dpdk "memif=$out/memif;role=client" 10.80.0.13:4100 10.80.0.10:4100
+  brief "$out/tel.client2" dpdk "memif=$out/memif;role=client" 10.80.0.13:4100 10.80.0.10:4100
 else
   skipped=$((skipped + 1))
   echo "SKIP in part: frames in pieces: no dpdk-testpmd here"
 fi
-stop
+stop_server
 
 echo "a flood of questions from forged neighbours, of either family"
-start "$out/flood.server" dpdk "iface=n0;also=fd80::10;telemetry=1" 10.80.0.10:4100 || fail "server"
+start_server "$out/flood.server" dpdk "iface=n0;also=fd80::10;telemetry=1" 10.80.0.10:4100
 socket=$(sed -n 's/.*event=telemetry socket=//p' "$out/flood.server")
 mac=$(ip -o link show n0 | sed 's/.*link\/ether \([0-9a-f:]*\).*/\1/')
 "$bin/link_garbage" n1 "$mac" 10.80.0.10:4100 20000 1 flood || fail "flood"
 "$bin/link_garbage" n1 "$mac" "[fd80::10]:4100" 20000 2 flood || fail "flood"
 "$bin/link_garbage" n1 "$mac" 10.80.0.10:4100 20000 3 flood &
-client "$out/flood.client" dpdk "iface=n1" 10.80.0.11:4100 10.80.0.10:4100
+brief "$out/flood.client" dpdk "iface=n1" 10.80.0.11:4100 10.80.0.10:4100
 wait $! || fail "flood"
 shows neigh_unanswered '[1-9][0-9]*'
 [ "$(ask /quarry/link | number neighbours)" -le 1024 ] || fail "the tables have no end"
-stop
+stop_server
 
 echo "a link that goes and comes"
-start "$out/flap.server" dpdk "iface=n0;telemetry=1" 10.80.0.10:4100 || fail "server"
+start_server "$out/flap.server" dpdk "iface=n0;telemetry=1" 10.80.0.10:4100
 socket=$(sed -n 's/.*event=telemetry socket=//p' "$out/flap.server")
 "$bin/link_echo" idle dpdk "iface=n1;idle_ms=9000" 10.80.0.11:4100 2 10.80.0.10:4100 1 >"$out/flap.client" 2>&1 &
 client_pid=$!
@@ -209,18 +187,18 @@ done
 shows peers 1
 grep -q "^down" "$out/flap.client" && fail "the connection did not survive"
 kill -9 $client_pid
-stop
+stop_server
 
 echo "a memif server that dies and another that comes"
-start "$out/re.server" dpdk "memif=$out/memif;role=server" 10.80.0.10:4100 || fail "server"
+start_server "$out/re.server" dpdk "memif=$out/memif;role=server" 10.80.0.10:4100
 "$bin/link_echo" idle dpdk "memif=$out/memif;role=client;idle_ms=9000" 10.80.0.11:4100 2 10.80.0.10:4100 1 >"$out/re.client" 2>&1 &
 client_pid=$!
 pids="$pids $client_pid"
 wait_for 20 "$out/re.client" "^up"
 kill -9 "$server_pid"
 wait_for 10 "$out/re.client" "event=link-down"
-start "$out/re.server2" dpdk "memif=$out/memif;role=server" 10.80.0.10:4100 || fail "the socket left behind"
+try_server "$out/re.server2" dpdk "memif=$out/memif;role=server" 10.80.0.10:4100 || fail "the socket left behind"
 wait $client_pid || fail "the client's exit status"
 grep -q "down reason=reset by the peer" "$out/re.client" || fail "it did not hear that its peer was another"
-stop
+stop_server
 echo "ok: $brought kinds of conversation, $skipped skipped"

@@ -9,27 +9,6 @@ make_pair() {
   ip link set n0 up
   ip link set n1 up
 }
-start() { # <log> <driver> <options> <address>: returns 1 if it ends with a sentence instead
-  "$bin/link_echo" server "$2" "$3" "$4" 1 >"$1" 2>&1 &
-  server_pid=$!
-  pids="$pids $server_pid"
-  n=400
-  while [ $n -gt 0 ]; do
-    grep -q "^ready" "$1" 2>/dev/null && return 0
-    kill -0 $server_pid 2>/dev/null || return 1
-    sleep 0.05
-    n=$((n - 1))
-  done
-  fail "the server is not ready"
-}
-stop() {
-  kill -TERM "$server_pid"
-  wait "$server_pid" || fail "the server's exit status"
-}
-client() { # <log> <driver> <options> <own address> <server's address>
-  timeout 60 "$bin/link_echo" brief "$2" "$3" "$4" 2 "$5" 1 >"$1" 2>&1 || fail "conversation over $3"
-  grep "^ok" "$1"
-}
 # count <log> <text> <how often>: until it stands there so often
 count() {
   n=400
@@ -42,14 +21,11 @@ count() {
 fds() { ls "/proc/$server_pid/fd" | wc -l; }
 maps() { wc -l <"/proc/$server_pid/maps"; }
 
-if "$bin/link_echo" server dpdk "" 10.80.0.10:4100 1 2>&1 | grep -q "no such driver"; then
-  echo "SKIP: this build has no link/dpdk"
-  exit 77
-fi
+need_dpdk
 
 echo "a packet socket's interface, twenty times"
 make_pair
-start "$out/renew.server" dpdk "iface=n0;also=fd80::10" 10.80.0.10:4100 || fail "server"
+start_server "$out/renew.server" dpdk "iface=n0;also=fd80::10" 10.80.0.10:4100
 wait_for 10 "$out/renew.server" "event=link-up port=n0"
 "$bin/link_echo" idle dpdk "iface=n1" 10.80.0.12:4100 3 10.80.0.10:4100 1 >"$out/renew.idle" 2>&1 &
 idle_pid=$!
@@ -72,8 +48,8 @@ kill -0 $idle_pid || fail "the other end ended"
 grep -q "^down" "$out/renew.server" "$out/renew.idle" && fail "a connection ended"
 kill -9 $idle_pid
 grep -q "not-renewed" "$out/renew.server" && fail "it could not be made anew"
-client "$out/renew.client" dpdk "iface=n1" 10.80.0.11:4100 10.80.0.10:4100
-client "$out/renew.client6" dpdk "iface=n1" "[fd80::11]:4100" "[fd80::10]:4100"
+brief "$out/renew.client" dpdk "iface=n1" 10.80.0.11:4100 10.80.0.10:4100
+brief "$out/renew.client6" dpdk "iface=n1" "[fd80::11]:4100" "[fd80::10]:4100"
 
 echo "one of another size, and then a right one"
 ip link del n0
@@ -84,22 +60,22 @@ ip link set n1 up
 wait_for 10 "$out/renew.server" "event=port-not-renewed.*ip link set n0 mtu 1500"
 ip link set n0 mtu 1500
 count "$out/renew.server" "event=link-up" 22
-client "$out/renew.again" dpdk "iface=n1" 10.80.0.11:4100 10.80.0.10:4100
-stop
+brief "$out/renew.again" dpdk "iface=n1" 10.80.0.11:4100 10.80.0.10:4100
+stop_server
 
 echo "a peer on the kernel's sockets whose interface went meanwhile"
 ip addr add 10.80.0.11/24 dev n1
 "$bin/link_echo" plain n1 || fail "checksums"
-start "$out/udp.server" udp "" 10.80.0.11:4100 || fail "server"
-client "$out/udp.client" dpdk "iface=n0" 10.80.0.10:4100 10.80.0.11:4100
+start_server "$out/udp.server" udp "" 10.80.0.11:4100
+brief "$out/udp.client" dpdk "iface=n0" 10.80.0.10:4100 10.80.0.11:4100
 ip link del n0
 make_pair
 ip addr add 10.80.0.11/24 dev n1
 "$bin/link_echo" plain n1 || fail "checksums"
-client "$out/udp.again" dpdk "iface=n0" 10.80.0.10:4100 10.80.0.11:4100
-stop
+brief "$out/udp.again" dpdk "iface=n0" 10.80.0.10:4100 10.80.0.11:4100
+stop_server
 
-if start "$out/tap.server" dpdk "tap=qt0" 10.80.4.10:4100; then
+if try_server "$out/tap.server" dpdk "tap=qt0" 10.80.4.10:4100; then
   echo "a tap that somebody deleted"
   i=1
   while [ $i -le 3 ]; do
@@ -120,13 +96,13 @@ if start "$out/tap.server" dpdk "tap=qt0" 10.80.4.10:4100; then
   count "$out/tap.server" "event=link-up port=qt0" 4
   [ "$(fds)" = "$fds_first" ] || fail "descriptors with a tap: $fds_first after one round, $(fds) after three"
   ip addr add 10.80.4.11/24 dev qt0
-  client "$out/tap.client" udp "" 10.80.4.11:4100 10.80.4.10:4100
-  stop
+  brief "$out/tap.client" udp "" 10.80.4.11:4100 10.80.4.10:4100
+  stop_server
 else
   echo "SKIP in part: tap: $(tail -n 1 "$out/tap.server")"
 fi
 
-if start "$out/xdp.server" dpdk "xdp=n0" 10.80.0.10:4100; then
+if try_server "$out/xdp.server" dpdk "xdp=n0" 10.80.0.10:4100; then
   echo "an XDP socket's interface"
   i=1
   while [ $i -le 3 ]; do
@@ -136,8 +112,8 @@ if start "$out/xdp.server" dpdk "xdp=n0" 10.80.0.10:4100; then
     count "$out/xdp.server" "event=link-up port=n0" $((i + 1))
     i=$((i + 1))
   done
-  client "$out/xdp.client" dpdk "iface=n1" 10.80.0.11:4100 10.80.0.10:4100
-  stop
+  brief "$out/xdp.client" dpdk "iface=n1" 10.80.0.11:4100 10.80.0.10:4100
+  stop_server
 else
   echo "SKIP in part: XDP: $(tail -n 1 "$out/xdp.server")"
 fi

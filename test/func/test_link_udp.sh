@@ -7,14 +7,9 @@ set -u
 # converse <name> <server's driver, options, address> <client's driver, options, address> [address to call]
 converse() {
   echo "$1"
-  "$bin/link_echo" server "$2" "$3" "$4" 1 >"$out/$1.server" 2>&1 &
-  server_pid=$!
-  pids="$pids $server_pid"
-  wait_for 20 "$out/$1.server" ready
-  timeout 90 "$bin/link_echo" brief "$5" "$6" "$7" 2 "${8:-$4}" 1 >"$out/$1.client" 2>&1 || fail "$1: conversation"
-  cat "$out/$1.client"
-  kill -TERM "$server_pid"
-  wait "$server_pid" || fail "$1: the server's exit status"
+  start_server "$out/$1.server" "$2" "$3" "$4"
+  brief "$out/$1.client" "$5" "$6" "$7" "${8:-$4}"
+  stop_server
   grep -q "closed by the peer" "$out/$1.server" || fail "$1: the server did not see the end"
 }
 

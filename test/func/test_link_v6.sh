@@ -5,21 +5,6 @@
 set -u
 . "$(dirname "$0")/netns.sh"
 
-start_server() { # <log> <driver> <options> <address>
-  "$bin/link_echo" server "$2" "$3" "$4" 1 >"$1" 2>&1 &
-  server_pid=$!
-  pids="$pids $server_pid"
-  wait_for 20 "$1" ready
-}
-stop_server() {
-  kill -TERM "$server_pid"
-  wait "$server_pid" || fail "the server's exit status"
-}
-client() { # <log> <driver> <options> <own address> <server's address>
-  timeout 90 "$bin/link_echo" brief "$2" "$3" "$4" 2 "$5" 1 >"$1" 2>&1 || fail "conversation with $5"
-  cat "$1"
-}
-
 need_dpdk
 if ! ip -6 addr show dev lo 2>/dev/null | grep -q ::1; then
   echo "SKIP: this kernel has no IPv6"
@@ -45,13 +30,13 @@ expect_error "iface=n0;prefix6=129" "[fd80::10]:4100" "does not understand"
 
 echo "two processes talk, over either family"
 start_server "$out/server" dpdk "iface=n0;also=10.80.0.10" "[fd80::10]:4100"
-client "$out/client6" dpdk "iface=n1" "[fd80::11]:4100" "[fd80::10]:4100"
-client "$out/client4" dpdk "iface=n1" 10.80.0.11:4100 10.80.0.10:4100
+brief "$out/client6" dpdk "iface=n1" "[fd80::11]:4100" "[fd80::10]:4100"
+brief "$out/client4" dpdk "iface=n1" 10.80.0.11:4100 10.80.0.10:4100
 
 echo "garbage does no harm, before and while they talk"
 "$bin/link_garbage" n2 "$mac" "[fd80::10]:4100" 200 1 >"$out/garbage" 2>&1 || fail "garbage"
 "$bin/link_garbage" n2 "$mac" "[fd80::10]:4100" 2000 2 >"$out/garbage" 2>&1 &
-client "$out/client2" dpdk "iface=n1" "[fd80::11]:4100" "[fd80::10]:4100"
+brief "$out/client2" dpdk "iface=n1" "[fd80::11]:4100" "[fd80::10]:4100"
 wait $! || fail "garbage"
 
 echo "nor do lies about who is where: one who says to be the client, to the server, before it comes and all the while"
@@ -59,7 +44,7 @@ echo "nor do lies about who is where: one who says to be the client, to the serv
 "$bin/link_garbage" n2 "$mac" "[fd80::10]:4100" 20000 4 lies fd80::12 >"$out/lies" 2>&1 &
 liar=$!
 pids="$pids $liar"
-client "$out/client9" dpdk "iface=n1" "[fd80::12]:4100" "[fd80::10]:4100"
+brief "$out/client9" dpdk "iface=n1" "[fd80::12]:4100" "[fd80::10]:4100"
 kill -0 $liar 2>/dev/null || fail "the liar ended before the conversation did"
 kill $liar
 wait $liar 2>/dev/null
@@ -72,16 +57,16 @@ echo 1 >/proc/sys/net/ipv6/conf/all/forwarding || fail "forwarding"
 ip addr add fd80::1/64 dev br0 nodad
 ip addr add fd81::1/64 dev k1 nodad
 start_server "$out/server3" dpdk "iface=n0;gateway6=fd80::1" "[fd80::10]:4100"
-client "$out/client3" dpdk "iface=k0;gateway6=fd81::1" "[fd81::11]:4100" "[fd80::10]:4100"
+brief "$out/client3" dpdk "iface=k0;gateway6=fd81::1" "[fd81::11]:4100" "[fd80::10]:4100"
 stop_server
 
 echo "the kernel's IPv6 at the other end"
 "$bin/link_echo" plain k1 || fail "checksums of k1"
 start_server "$out/server4" dpdk "iface=k0" "[fd81::10]:4100"
-client "$out/client5" udp "" "[fd81::1]:4100" "[fd81::10]:4100"
+brief "$out/client5" udp "" "[fd81::1]:4100" "[fd81::10]:4100"
 stop_server
 start_server "$out/server5" udp "" "[fd81::1]:4100"
-client "$out/client7" dpdk "iface=k0" "[fd81::10]:4100" "[fd81::1]:4100"
+brief "$out/client7" dpdk "iface=k0" "[fd81::10]:4100" "[fd81::1]:4100"
 stop_server
 if ip addr add fd81::77/64 dev k1 2>/dev/null; then # not an address of ours: the kernel gets it
   start_server "$out/server6" dpdk "iface=k0" "[fd81::10]:4100"
@@ -103,7 +88,7 @@ if ip link set br0 type bridge mcast_snooping 1 mcast_querier 1 2>"$out/snooping
     [ $n -gt 0 ] || fail "the switch does not know of our group: $(bridge mdb show dev br0)"
     sleep 0.05
   done
-  client "$out/client8" dpdk "iface=n1" "[fd80::11]:4100" "[fd80::77:10]:4100"
+  brief "$out/client8" dpdk "iface=n1" "[fd80::11]:4100" "[fd80::77:10]:4100"
   stop_server
 else
   echo "SKIP in part: no bridge here snoops: $(cat "$out/snooping" "$out/mdb" 2>/dev/null)"

@@ -4,7 +4,6 @@
 #include <stdlib.h>
 
 #include "base/assert.h"
-#include "crypto/hash.h"
 #include "tile/record.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t sz);

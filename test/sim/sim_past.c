@@ -1,6 +1,5 @@
 /* Old blocks cost a node next to nothing in memory, and are answered for as if they were there: to
    operators, to peers, and when somebody builds on them. */
-#include "chain/prune.h"
 #include "sim/store_audit.h"
 #include "tile/chain_int.h"
 
