@@ -154,9 +154,10 @@ const qr_cli_command_t qr_cli_snapshot = {
         "it in the data directory that --dir names, which must have none; the node that is\n"
         "started there fetches the blocks after it from its peers and does their work again, but "
         "not that of those before.\nSo give --pin, as you have it from a node or a person that you "
-        "trust: headers, accounts, replay and models are then\nchecked against it. Without it "
-        "whoever made FILE is believed. A new node fetches one from its peers by itself:\nquarryd "
-        "--sync-pin HASH; and gives one: --sync.serve FILE.\n\nExit "
+        "trust: headers, accounts, replay and models are then\nchecked against it, and the newest "
+        "blocks are done again. Without it whoever made FILE is believed.\nA new node fetches one "
+        "from its peers by itself: quarryd --sync-pin HASH; and gives one: --sync.serve FILE."
+        "\n\nExit "
         "codes: 0 done, 1 failed, 3 the store or FILE is damaged, 130 interrupted.",
     .arg_min_cnt = 2,
     .arg_max_cnt = 2,
