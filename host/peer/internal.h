@@ -273,6 +273,7 @@ typedef struct {
   uint64_t told_ns;   /* the last line in the log */
   bool headers_asked;
   uint64_t headers_ns; /* when */
+  uint32_t mute_cnt;   /* leaders in a row that gave none in time */
   bool end;            /* the leader has no more headers now */
   qr_header_t last;    /* of the newest entry, or of the block that the first one stands on */
   qr_hash_t last_hash; /* zero: nothing is known of what comes before the first entry */

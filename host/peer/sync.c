@@ -10,11 +10,13 @@
   (1 * QR_PEER_SEC) /* after the application dropped a block for want of room or of its model */
 #define LONG_NS (600 * QR_PEER_SEC)
 #define LEAD_NS (2 * QR_PEER_SEC) /* for an answer, when blocks run out and another could lead */
+#define LEAD_NEXT_NS (QR_PEER_SEC / 2) /* the same for who leads in the place of a silent one */
 #define DEMOTED_NS (60 * QR_PEER_SEC)
-#define RATE_NS (2 * QR_PEER_SEC) /* the rate is taken anew so often */
-#define TELL_NS (5 * QR_PEER_SEC) /* between lines of progress */
-#define AHEAD_CNT 96u             /* headers are asked for when fewer blocks are left to get */
-#define TOLD_MIN_CNT 10u          /* blocks that make a sync worth a line in the log */
+#define DEMOTED_NEXT_NS (10 * QR_PEER_SEC) /* of one that had less time */
+#define RATE_NS (2 * QR_PEER_SEC)          /* the rate is taken anew so often */
+#define TELL_NS (5 * QR_PEER_SEC)          /* between lines of progress */
+#define AHEAD_CNT 96u    /* headers are asked for when fewer blocks are left to get */
+#define TOLD_MIN_CNT 10u /* blocks that make a sync worth a line in the log */
 #define COST_FALSE_CLAIM 10u
 #define COST_BAD_CHAIN 50u
 #define COST_DISCONNECTED 5u
@@ -110,6 +112,7 @@ static void begin(qr_peers_t *p) {
   y->failed = UINT64_MAX;
   y->again_ns = 0;
   y->headers_asked = y->end = y->gained = y->has_last = false;
+  y->mute_cnt = 0;
   y->last_hash = none;
   y->fruit_ns = y->fruit_cnt = y->pace_cnt = 0;
   y->rate_milli = y->giver_cnt = 0;
@@ -237,6 +240,7 @@ void qr_peer_sync_headers(qr_peers_t *p, qr_peer_slot_t *s, const qr_msg_headers
   }
   if (y->peer != s->id || !y->headers_asked) return; /* another leads by now */
   y->headers_asked = false;
+  y->mute_cnt = 0;
   uint64_t before = y->tail;
   uint32_t i;
   if (h->cnt && !connect(p, h->headers, &i)) return;
@@ -424,6 +428,13 @@ static void finish(qr_peers_t *p, qr_peer_slot_t *s) {
   }
 }
 
+/* The first may take its time; where one was silent others may well be, and each of them would cost
+   as much. One that answers on a long line has four round trips all the same. */
+static uint64_t lead_ns(const qr_peers_t *p, const qr_peer_slot_t *s) {
+  uint64_t ns = p->sync.mute_cnt ? LEAD_NEXT_NS : LEAD_NS;
+  return ns > 4 * s->rtt_ns ? ns : 4 * s->rtt_ns < LEAD_NS ? 4 * s->rtt_ns : LEAD_NS;
+}
+
 static void follow(qr_peers_t *p, qr_peer_slot_t *s) {
   qr_peer_sync_t *y = &p->sync;
   if (y->failed != UINT64_MAX && !y->unjudged && p->now_ns >= y->again_ns) try_again(p);
@@ -431,9 +442,11 @@ static void follow(qr_peers_t *p, qr_peer_slot_t *s) {
   bool room = QR_PEER_QUEUE_CNT - (y->tail - y->head) >= QR_MSG_HEADERS_MAX_CNT;
   bool dry = y->tail - y->given < AHEAD_CNT;
   if (y->peer && !y->end && !y->headers_asked && room && dry) ask_headers(p, s);
-  bool slow = y->headers_asked && p->now_ns - y->headers_ns >= LEAD_NS;
-  if (slow && y->tail - y->given < p->cfg.window_cnt && rotate(p))
-    s->share.lead_after_ns = p->now_ns + DEMOTED_NS;
+  bool slow = y->headers_asked && p->now_ns - y->headers_ns >= lead_ns(p, s);
+  if (slow && y->tail - y->given < p->cfg.window_cnt && rotate(p)) {
+    s->share.lead_after_ns = p->now_ns + (y->mute_cnt ? DEMOTED_NEXT_NS : DEMOTED_NS);
+    y->mute_cnt++;
+  }
   if (y->peer && y->failed == UINT64_MAX) {
     qr_peer_share_ask(p);
     if (y->peer) give_blocks(p);

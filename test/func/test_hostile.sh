@@ -10,6 +10,8 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 . "$here/../../tools/lib/devnet.sh"
 export QUARRY_HOSTILE_SECONDS=${QUARRY_HOSTILE_SECONDS:-6}
 held_max_kb=32768 grown_max_kb=8192
+# A sanitizer keeps what was given back.
+if ldd "${DEVNET_BIN:-$1}/quarryd" 2> /dev/null | grep -q libasan; then held_max_kb=1048576 grown_max_kb=1048576; fi
 rounds=${QUARRY_HOSTILE_ROUNDS:-2}
 
 if [ -z "${DEVNET_INSIDE:-}" ]; then
