@@ -63,6 +63,12 @@ static void out_commit(void *ctx, const qr_link_addr_t *to, uint8_t ecn, size_t 
 
 static bool out_reachable(void *ctx, const qr_link_addr_t *to) { return (void)ctx, (void)to, true; }
 
+#define STRANGER 9
+static void out_heard(void *ctx, const qr_link_addr_t *from) {
+  (void)ctx;
+  QR_ASSERT(from->ip[15] != STRANGER);
+}
+
 static void put(end_t *to, const qr_link_addr_t *from, const uint8_t *p, size_t sz) {
   uint8_t *exact = malloc(sz ? sz : 1);
   QR_ASSERT(exact);
@@ -114,7 +120,7 @@ static void open_end(int i) {
                        .handshake_ns = 2000 * MS,
                        .datagram_max_sz = QR_QUIC_DATAGRAM_MAX_SZ,
                        .retry_cnt = 1,
-                       .out = {e, out_room, out_commit, out_reachable}};
+                       .out = {e, out_room, out_commit, out_reachable, out_heard}};
   QR_ASSERT(qr_quic_new(&cfg, &e->quic) == QR_OK);
 }
 
@@ -128,7 +134,7 @@ static void close_end(end_t *e) {
 static void raw(uint8_t op, const uint8_t *p, size_t sz) {
   uint8_t first[FIRST_SZ] = {0};
   end_t *to = &ends[op & 1 ? CLIENT : SERVER];
-  qr_link_addr_t stranger = {.ip = {[10] = 0xff, 0xff, 10, 80, 0, 9}, .port = 4100};
+  qr_link_addr_t stranger = {.ip = {[10] = 0xff, 0xff, 10, 80, 0, STRANGER}, .port = 4100};
   memcpy(first, p, sz < sizeof first ? sz : sizeof first);
   qr_quic_begin(to->quic, now);
   put(to, op & 64 ? &ends[!(op & 1)].addr : &stranger, first, op & 128 ? FIRST_SZ : sz);
