@@ -229,6 +229,7 @@ bool qr_udp_receive(qr_udp_t *u, uint64_t now_ns, qr_udp_receive_fn fn, void *ct
   for (uint32_t q = 0; u->port->started && q < u->port->queue_cnt; q++) {
     uint32_t cnt = rte_eth_rx_burst(u->port->id, (uint16_t)q, m, QR_PORT_BURST);
     for (uint32_t i = 0; i < cnt; i++) receive_one(u, m[i], fn, ctx);
+    u->port->heard = u->port->heard || cnt;
     rte_pktmbuf_free_bulk(m, cnt);
     more = more || cnt == QR_PORT_BURST;
   }

@@ -342,9 +342,11 @@ static void renew(qr_port_t *p, uint64_t now_ns) {
 }
 
 void qr_port_tick(qr_port_t *p, uint64_t now_ns) {
-  if (p->looked_at && now_ns - p->looked_at < LOOK_NS) return;
+  bool first = !p->looked_at, came_up = p->heard && !p->up;
+  p->heard = false;
+  if (!first && !came_up && now_ns - p->looked_at < LOOK_NS) return;
   watch_iface(p);
-  bool first = !p->looked_at, up = look(p);
+  bool up = look(p);
   p->looked_at = now_ns;
   if (first) p->tried_at = now_ns; /* the port has just been started */
   if (up != p->up) {

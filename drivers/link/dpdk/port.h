@@ -22,6 +22,7 @@ typedef struct {
   uint64_t renew_at, renew_wait_ns, renew_cnt;
   bool redials; /* a memif client: it has to call again when its server is gone */
   bool started, up;
+  bool heard; /* a frame came since the last tick: then a link that was down is looked at at once */
   uint32_t mtu, queue_cnt;
   unsigned rx_known;   /* checksums that the port may verify: enum qr_frame_known */
   unsigned tx_by_port; /* checksums that the port writes: enum qr_frame_sum */
